@@ -1,0 +1,7 @@
+#pragma once
+/* Calls that invite mistakes are compile errors. Forced into every file by the build (-include). */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#pragma GCC poison strcpy strcat sprintf vsprintf gets atoi atol atoll strtok rand srand

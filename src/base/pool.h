@@ -1,0 +1,13 @@
+#pragma once
+/* A bounded pool of threads for work that may block: reads, blob bytes. */
+#include "base/err.h"
+#include <stddef.h>
+
+struct pool;
+
+/** @param n_threads 1..64  @param queue_max  tasks that may wait; beyond it pool_run refuses */
+int pool_new(const char *name, unsigned n_threads, size_t queue_max, struct pool **ret, struct err *err);
+/** Runs what waits, joins the threads. NULL accepted. */
+void pool_free(struct pool *pool);
+/** Runs `fn(arg)` on a thread of the pool. ERR_BUSY when the queue is full: then fn is never called. */
+int pool_run(struct pool *pool, void (*fn)(void *arg), void *arg, struct err *err);

@@ -1,0 +1,67 @@
+#pragma once
+/* The server's heart: committer, dispatcher, sweepers. Owns no thread, reads no clock or dice of its own: it is driven.
+ * All functions are called on one thread (the engine's); loop.h is the real-time driver with threads. */
+#include "core/job.h"
+#include "store/store.h"
+#include "blob/blob.h"
+
+struct engine;
+
+struct engine_config {
+    const struct store_driver *store_driver;
+    struct store *store;
+    const struct blob_driver *blob_driver; /* may be NULL in tests: swept bytes are not removed */
+    struct blobs *blobs;
+    struct clock clock;
+    struct rng rng;
+    struct policy policy;
+    size_t ops_max;  /* waiting ops; 8192 */
+    size_t polls_max; /* held long polls; 10000 */
+};
+
+int engine_new(const struct engine_config *config, struct engine **ret, struct err *err);
+/** Decides everything that waits with ERR_UNAVAILABLE. NULL accepted. */
+void engine_free(struct engine *e);
+
+/** Takes the op; op->done comes later, once. Over the bound: done at once with ERR_BUSY. */
+void engine_offer(struct engine *e, struct op *op);
+
+/** A worker's long poll. `done` is called once with what was claimed: n = 0 when its time is over; err set on failure. */
+struct lease_poll {
+    struct uuid worker_id;
+    char poll_id[65];
+    const char *worker_name, *worker_host, *worker_version, *isolation, *handlers;
+    struct want want;
+    unsigned slots_total, slots_busy;
+    usec wait_us;
+    struct arena *arena;  /* what is borrowed above lives here, and so does the answer */
+    bool (*alive)(struct lease_poll *p); /* is the client still there? NULL: yes */
+    void (*done)(struct lease_poll *p, struct claimed *claimed, size_t n, const struct err *err);
+    void *owner;
+    /* the engine's */
+    usec until_boot_us;
+    bool in_flight;
+    struct lease_poll *prev, *next;
+};
+void engine_poll(struct engine *e, struct lease_poll *p);
+/** The client is gone: forget the poll; `done` is called with ERR_CANCELLED. */
+void engine_poll_drop(struct engine *e, struct lease_poll *p);
+
+/** Somebody waits for news of a job. `fire` is called once: on a change, at the deadline, or when the engine ends. */
+struct watch {
+    struct uuid job_id;
+    usec wait_us;
+    bool log_too; /* fire on log appends as well */
+    void (*fire)(struct watch *w);
+    void *owner;
+    usec until_boot_us;
+    struct watch *prev, *next;
+};
+void engine_watch(struct engine *e, struct watch *w);
+void engine_unwatch(struct engine *e, struct watch *w); /* fires it if it still waits */
+
+/** Does what is due: batches, claims for polls, sweeps, time-outs. @return when to be called again at the latest, on the boot clock. */
+usec engine_step(struct engine *e);
+/** No new polls get work; held polls are answered empty. Ops go on. */
+void engine_drain(struct engine *e);
+bool engine_idle(const struct engine *e); /* no op waits or is in flight */

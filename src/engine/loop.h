@@ -1,0 +1,15 @@
+#pragma once
+/* Drives the engine in real time: one thread, an inbox that any thread may post to. */
+#include "engine/engine.h"
+
+struct loop;
+/** Takes the engine over (freed by loop_free). */
+int loop_start(struct engine *engine, struct loop **ret, struct err *err);
+/** Any thread: run `fn(engine, arg)` on the engine's thread, soon and in order. */
+void loop_post(struct loop *l, void (*fn)(struct engine *e, void *arg), void *arg);
+/** Any thread. op->done is called on the engine's thread. */
+void loop_offer(struct loop *l, struct op *op);
+/** Any thread: drains polls and watches; returns once they are answered. */
+void loop_drain(struct loop *l);
+/** Commits what waits, stops the thread, frees the engine. NULL accepted. */
+void loop_free(struct loop *l);

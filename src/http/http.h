@@ -1,0 +1,88 @@
+#pragma once
+/* The HTTP server: libmicrohttpd, wrapped. Knows routing, limits, streaming; knows no job.
+ *
+ * A handler is called on a server thread once the body is whole (or, with HTTP_STREAM_BODY, once it was streamed) and must see to
+ * it that http_reply* is called exactly once for the request: at once or later, from any thread. Meanwhile the connection is
+ * suspended. */
+#include "base/arena.h"
+#include "base/buf.h"
+#include "base/err.h"
+#include "base/pool.h"
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct http_server;
+struct http_request;
+
+enum http_flags {
+    HTTP_JSON_BODY = 1,   /* requires content type application/json when there is a body */
+    HTTP_STREAM_BODY = 2, /* body goes to on_body piece by piece, on the bytes pool */
+    HTTP_BYTES_BODY = 4,  /* requires application/octet-stream */
+};
+
+struct http_route {
+    const char *method, *path; /* "/v1/jobs/{job_id}/attempts/{n}": a parameter fills a whole segment */
+    unsigned flags;
+    size_t body_max;           /* without HTTP_STREAM_BODY */
+    void (*handle)(struct http_request *req);
+    /* HTTP_STREAM_BODY: called on the bytes pool, one at a time for a request. An error is the answer; the rest is not read. */
+    int (*begin)(struct http_request *req, struct err *err);
+    int (*on_body)(struct http_request *req, const void *p, size_t n, struct err *err);
+};
+
+struct http_config {
+    const char *host; /* numeric address */
+    uint16_t port;    /* 0: any free one */
+    unsigned threads; /* 0: 2 */
+    unsigned connections_max; /* 0: 10000 */
+    const struct http_route *routes;
+    size_t n_routes;
+    void *app;        /* http_app(req) */
+    struct pool *bytes_pool; /* borrowed: where streamed bodies are read and written */
+    const char *const *hosts; /* more values of `Host` to accept; always accepted: the listen address, localhost, loopback addresses */
+    size_t n_hosts;
+};
+
+/** ERR_CONFLICT when the port is in use, saying so. */
+int http_start(const struct http_config *config, struct http_server **ret, struct err *err);
+uint16_t http_port(const struct http_server *s);
+/** Accepts no more; those under way go on. */
+void http_quiesce(struct http_server *s);
+/** Resumes and ends everything; every request must have been replied to. NULL accepted. */
+void http_stop(struct http_server *s);
+
+void *http_app(struct http_request *req);
+struct arena *http_arena(struct http_request *req); /* lives until the response was sent; 4 MiB */
+const char *http_method(struct http_request *req);
+const char *http_path(struct http_request *req);
+const char *http_param(struct http_request *req, const char *name);  /* percent-decoded; never NULL for a route's own */
+const char *http_query(struct http_request *req, const char *name);  /* NULL when absent */
+/** First query key not in `known` (NULL-terminated), or NULL: unknown ones are refused. */
+const char *http_query_unknown(struct http_request *req, const char *const *known);
+const char *http_header(struct http_request *req, const char *name);
+const char *http_id(struct http_request *req); /* request id: the client's X-Request-Id or ours; echoed */
+const char *http_body(struct http_request *req, size_t *ret_n);
+/** One value of the owner's, freed with the request (also when the client vanishes in mid-upload). */
+void http_set_data(struct http_request *req, void *data, void (*free_data)(void *data));
+void *http_data(struct http_request *req);
+bool http_alive(struct http_request *req); /* does the client still listen? MSG_PEEK on the socket */
+
+void http_set_header(struct http_request *req, const char *name, const char *value); /* of the response; before reply */
+void http_reply_json(struct http_request *req, int status, struct buf *body); /* takes the bytes of `body` */
+void http_reply_empty(struct http_request *req, int status);
+void http_reply_text(struct http_request *req, int status, const char *content_type, const void *p, size_t n); /* copies */
+/** RFC 9457 problem from `err`: type, title, status, detail, code, field, request_id; Retry-After on 503. */
+void http_reply_err(struct http_request *req, const struct err *err);
+/** Bytes of a file from the bytes pool; honours Range (single; 206, 416), If-None-Match with the etag, HEAD. Takes the fd. */
+void http_reply_file(struct http_request *req, int fd, int64_t size, const char *content_type, const char *etag, const char *filename);
+
+/** A stream made as it goes. `read` runs on the bytes pool: >0 bytes; 0 = nothing yet, ask again after http_stream_wake or
+ * `retry_ms`; -1 end; -2 error (connection is cut). */
+struct http_stream {
+    int64_t (*read)(void *arg, void *buf, size_t max);
+    void (*free)(void *arg);
+    void *arg;
+    unsigned retry_ms;
+};
+void http_reply_stream(struct http_request *req, int status, const char *content_type, struct http_stream stream);

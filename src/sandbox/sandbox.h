@@ -1,0 +1,40 @@
+#pragma once
+/* How a handler is confined. Knows no queue.
+ * bubblewrap in full set (ISOLATION.md) around a tiny static init of ours (embedded in the binary, passed in by memfd) that is PID 1 in the
+ * sandbox, starts the handler, reaps, takes one-byte orders on a control pipe and reports the raw wait status on another. */
+#include "base/clock.h"
+#include "base/err.h"
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+enum sandbox_level { SANDBOX_NONE, SANDBOX_NAMESPACES };
+const char *sandbox_level_name(enum sandbox_level l); /* "none", "namespaces" */
+
+/** Tries real operations (a bwrap with the full set running our init) and says what the host allows.
+ * @param why  when NONE: what is missing and how to get it, for people; 512 bytes */
+enum sandbox_level sandbox_probe(char why[512]);
+
+struct sandbox_spec {
+    enum sandbox_level level;
+    const char *const *argv;     /* NULL-terminated; argv[0] absolute path */
+    const char *const *env;      /* NULL-terminated "K=V": all the handler sees */
+    const char *work_dir;        /* host path of the attempt's scratch; mounted writable at /work, the working directory */
+    const char *const *read_only; /* NULL-terminated host paths bound read-only at the same place; missing ones are refused */
+    uint64_t file_size_max;      /* RLIMIT_FSIZE bytes; 0 = no limit */
+    int log_fd;                  /* the handler's stdout and stderr */
+    int report_fd;               /* becomes descriptor 3 */
+};
+
+struct sandbox; /* a running handler tree */
+
+int sandbox_start(const struct sandbox_spec *spec, struct sandbox **ret, struct err *err);
+/** Readable when the handler ended (or init died). Borrowed. */
+int sandbox_event_fd(const struct sandbox *s);
+/** Signals the whole tree: SIGTERM, SIGKILL, SIGSTOP (until all are stopped), SIGCONT. */
+int sandbox_signal(struct sandbox *s, int sig, struct err *err);
+/** The raw wait status of the handler; ERR_BUSY when it has not ended. ret_cpu_us and ret_peak_bytes of the tree (rusage). */
+int sandbox_result(struct sandbox *s, int *ret_wait_status, usec *ret_cpu_us, int64_t *ret_peak_bytes, struct err *err);
+/** Kills what is left of the tree, waits until nothing remains, frees. NULL accepted. */
+void sandbox_free(struct sandbox *s);
