@@ -1,0 +1,37 @@
+# haul: `make` builds build/haul; `make help` lists the rest. Meson does the work.
+BUILD ?= build
+MESON_FLAGS ?=
+export BUILD MESON_FLAGS KEEP
+
+.DEFAULT_GOAL := all
+.PHONY: all help packages demo test lint format asan tsan clean
+
+all: ## build build/haul
+	@scripts/build
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+
+packages: ## install the Debian packages of packaging/debian-packages.txt that are missing
+	@scripts/install-packages
+
+demo: packages all ## transcode a real video as a background job (KEEP=1 leaves server and worker running)
+	@scripts/demo
+
+test: packages ## build, and run every test; the last line is "N passed, N failed"
+	@scripts/test
+
+lint: ## clang-format, the rooms' includes, clang-tidy
+	@scripts/lint
+
+format: ## let clang-format rewrite src, handlers and test
+	@scripts/c-files | xargs -0 clang-format -i
+
+asan: packages ## every test under AddressSanitizer and UBSan, in build-asan
+	@BUILD=build-asan MESON_FLAGS="$(MESON_FLAGS) -Db_sanitize=address,undefined -Db_lundef=false" scripts/test
+
+tsan: packages ## every test under ThreadSanitizer, in build-tsan
+	@BUILD=build-tsan MESON_FLAGS="$(MESON_FLAGS) -Db_sanitize=thread -Db_lundef=false" scripts/test
+
+clean: ## remove what was built
+	rm -rf build build-asan build-tsan
