@@ -39,8 +39,10 @@ struct lease_poll {
     void (*done)(struct lease_poll *p, struct claimed *claimed, size_t n, const struct err *err);
     void *owner;
     /* the engine's */
+    struct engine *engine;
     usec until_boot_us;
-    bool in_flight;
+    bool asked;     /* the store was asked once: it knows the worker, and whether this id was answered before */
+    bool in_flight; /* a claim for it is on its way */
     struct lease_poll *prev, *next;
 };
 void engine_poll(struct engine *e, struct lease_poll *p);

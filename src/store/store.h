@@ -10,6 +10,7 @@
 struct store;
 
 #define STORE_BATCH_MAX 512
+#define OP_CHANGES_MAX 64 /* also the most a sweep or a claim touches */
 
 enum op_kind {
     OP_SUBMIT, OP_CLAIM, OP_HEARTBEAT, OP_PROGRESS, OP_LOG, OP_OUTPUT, OP_COMPLETE, OP_FAIL, OP_CANCEL, OP_RETRY, OP_DISCARD,
@@ -76,7 +77,7 @@ struct op {
     void (*done)(struct op *op); /* called once, on the engine's thread, after it is durable or refused */
     void *owner;              /* for done */
     struct op *next;          /* the engine's */
-    struct lane_change changes[4]; /* out */
+    struct lane_change changes[OP_CHANGES_MAX]; /* out: one a lane and direction; sweeps of `limit` rows never need more */
     size_t n_changes;
     union {
         struct op_submit submit; struct op_claim claim; struct op_heartbeat heartbeat; struct op_progress progress;

@@ -1,0 +1,308 @@
+/* The dispatcher: holds workers' long polls and turns ready jobs into claims for them.
+ *
+ * Lanes are counted here from what decided ops report. The count is a hint, the store decides: a claim that comes back short is
+ * repeated once from the lane's start, and a lane that is then still empty counts zero. */
+#include "engine/internal.h"
+#include "base/auto.h"
+
+#define LANES_MAX 4096
+
+static struct lane_entry *lane_find(struct engine *e, int64_t lane_id)
+{
+    struct lane_entry *entry;
+
+    HASH_FIND(hh, e->lanes, &lane_id, sizeof lane_id, entry);
+    return entry;
+}
+
+static void lane_entry_free(struct lane_entry *entry)
+{
+    free((char *)(uintptr_t)entry->lane.project);
+    free((char *)(uintptr_t)entry->lane.queue);
+    free((char *)(uintptr_t)entry->lane.task_type);
+    free(entry);
+}
+
+static struct lane_entry *lane_add(struct engine *e, const struct lane *lane)
+{
+    struct lane_entry *entry = calloc(1, sizeof *entry);
+
+    if (!entry)
+        return NULL;
+    entry->lane = *lane;
+    entry->lane.ready = 0;
+    entry->lane.project = strdup(lane->project);
+    entry->lane.queue = strdup(lane->queue);
+    entry->lane.task_type = strdup(lane->task_type);
+    if (!entry->lane.project || !entry->lane.queue || !entry->lane.task_type) {
+        lane_entry_free(entry);
+        return NULL;
+    }
+    HASH_ADD(hh, e->lanes, lane.lane_id, sizeof entry->lane.lane_id, entry);
+    return entry;
+}
+
+int dispatch_load(struct engine *e, struct err *err)
+{
+    struct arena *arena = arena_new(16u << 20);
+    struct lane *lanes = NULL;
+    size_t n = 0;
+
+    if (!arena)
+        return err_set(err, ERR_NO_MEMORY, 0, "lanes");
+    int rc = e->cfg.store_driver->lanes(e->cfg.store, arena, &lanes, &n, err);
+    for (size_t i = 0; rc == ERR_OK && i < n; i++) {
+        struct lane_entry *entry = lane_add(e, &lanes[i]);
+        if (!entry)
+            rc = err_set(err, ERR_NO_MEMORY, 0, "lanes");
+        else
+            entry->lane.ready = lanes[i].ready;
+    }
+    arena_free(arena);
+    e->work_arrived = true;
+    return rc;
+}
+
+void dispatch_lane_change(struct engine *e, const struct lane_change *change)
+{
+    struct lane_entry *entry = lane_find(e, change->lane.lane_id);
+
+    if (!entry)
+        entry = lane_add(e, &change->lane);
+    if (!entry)
+        return; /* out of memory: the jobs are safe in the store, and counted again at the next start */
+    if (change->delta > 0) {
+        if (!entry->lane.ready)
+            entry->lane.oldest_at = engine_store_now(e);
+        entry->lane.ready += (uint64_t)change->delta;
+        e->work_arrived = true;
+    } else {
+        uint64_t left = (uint64_t)(-(int64_t)change->delta);
+        entry->lane.ready -= MIN(left, entry->lane.ready);
+    }
+}
+
+static void poll_answer(struct engine *e, struct lease_poll *p, struct claimed *claimed, size_t n, const struct err *err)
+{
+    DL_DELETE(e->polls, p);
+    e->n_polls--;
+    p->done(p, claimed, n, err);
+}
+
+/* What was asked of a lane and not given: look from its start once, then believe it empty. */
+static void lanes_settle(struct engine *e, const struct op *op)
+{
+    const struct op_claim *claim = &op->u.claim;
+
+    for (size_t i = 0; i < claim->n_take; i++) {
+        struct lane_entry *entry = lane_find(e, claim->take[i].lane_id);
+        unsigned given = 0;
+        if (!entry)
+            continue;
+        entry->reserved -= MIN(entry->reserved, claim->take[i].count);
+        for (size_t k = 0; k < claim->n_claimed; k++) {
+            const struct job *job = &claim->claimed[k].job;
+            given += job->priority == entry->lane.priority && !strcmp(job->queue, entry->lane.queue) &&
+                     !strcmp(job->task_type, entry->lane.task_type);
+        }
+        if (op->err.code != ERR_OK || given >= claim->take[i].count) {
+            entry->from_start = false;
+            continue;
+        }
+        if (claim->take[i].from_start)
+            entry->lane.ready = 0;
+        entry->from_start = !claim->take[i].from_start;
+    }
+}
+
+static void claim_done(struct op *op)
+{
+    struct lease_poll *p = op->owner;
+    struct engine *e = p->engine;
+
+    p->in_flight = false;
+    lanes_settle(e, op);
+    e->work_arrived = true;
+    if (op->err.code != ERR_OK)
+        poll_answer(e, p, NULL, 0, &op->err);
+    else if (op->u.claim.n_claimed)
+        poll_answer(e, p, op->u.claim.claimed, op->u.claim.n_claimed, NULL);
+    else if (e->draining)
+        poll_answer(e, p, NULL, 0, NULL);
+}
+
+/* Lanes as core wants them, without what is promised already. @return how many; entries in the same order. */
+static size_t lanes_free(struct engine *e, struct lane *lanes, struct lane_entry **entries)
+{
+    struct lane_entry *entry, *tmp;
+    size_t n = 0;
+
+    HASH_ITER (hh, e->lanes, entry, tmp) {
+        if (n == LANES_MAX)
+            break;
+        if (entry->lane.ready <= entry->reserved)
+            continue;
+        lanes[n] = entry->lane;
+        lanes[n].ready = entry->lane.ready - entry->reserved;
+        entries[n++] = entry;
+    }
+    return n;
+}
+
+static void claim_offer(struct engine *e, struct lease_poll *p, struct lane_entry **entries, const unsigned *take, size_t n)
+{
+    struct op *op = arena_alloc(p->arena, sizeof *op);
+
+    if (!op) {
+        struct err err = {0};
+        err_set(&err, ERR_NO_MEMORY, 0, "claim");
+        poll_answer(e, p, NULL, 0, &err);
+        return;
+    }
+    op->kind = OP_CLAIM;
+    op->project = "default";
+    op->arena = p->arena;
+    op->owner = p;
+    op->done = claim_done;
+    struct op_claim *claim = &op->u.claim;
+    claim->worker_id = p->worker_id;
+    claim->poll_id = p->poll_id;
+    claim->worker_name = p->worker_name;
+    claim->worker_host = p->worker_host;
+    claim->worker_version = p->worker_version;
+    claim->isolation = p->isolation;
+    claim->handlers = p->handlers;
+    claim->slots_total = p->slots_total;
+    claim->slots_busy = p->slots_busy;
+    claim->n_tokens = MIN(p->want.slots, ARRAY_LEN(claim->tokens));
+    for (size_t i = 0; i < claim->n_tokens; i++)
+        claim->tokens[i] = token_mint(0, e->cfg.rng);
+    size_t room = claim->n_tokens;
+    for (size_t i = 0; i < n && room && claim->n_take < ARRAY_LEN(claim->take); i++) {
+        if (!take[i])
+            continue;
+        unsigned count = (unsigned)MIN((size_t)take[i], room);
+        room -= count;
+        entries[i]->reserved += count;
+        claim->take[claim->n_take].lane_id = entries[i]->lane.lane_id;
+        claim->take[claim->n_take].count = count;
+        claim->take[claim->n_take++].from_start = entries[i]->from_start;
+    }
+    p->asked = p->in_flight = true;
+    engine_offer(e, op);
+}
+
+void dispatch_claims(struct engine *e)
+{
+    struct lease_poll *p, *tmp;
+
+    if (!e->work_arrived || e->draining)
+        return;
+    e->work_arrived = false;
+    if (!e->polls)
+        return;
+    AUTO_FREE struct lane *lanes = calloc(LANES_MAX, sizeof *lanes);
+    AUTO_FREE struct lane_entry **entries = calloc(LANES_MAX, sizeof(struct lane_entry *));
+    AUTO_FREE unsigned *take = calloc(LANES_MAX, sizeof *take);
+    if (!lanes || !entries || !take)
+        return; /* tried again at the next change or poll */
+    DL_FOREACH_SAFE (e->polls, p, tmp) {
+        if (p->in_flight)
+            continue;
+        size_t n = lanes_free(e, lanes, entries);
+        if (!n && p->asked)
+            continue;
+        memset(take, 0, LANES_MAX * sizeof *take);
+        lanes_choose(lanes, n, &p->want, engine_store_now(e), take);
+        bool any = false;
+        for (size_t i = 0; i < n; i++)
+            any = any || take[i];
+        if (!any && p->asked)
+            continue;
+        if (p->alive && !p->alive(p)) {
+            struct err err = {0};
+            err_set(&err, ERR_CANCELLED, 0, "the client went away");
+            poll_answer(e, p, NULL, 0, &err);
+            continue;
+        }
+        claim_offer(e, p, entries, take, n);
+    }
+}
+
+void engine_poll(struct engine *e, struct lease_poll *p)
+{
+    struct lease_poll *other, *tmp;
+
+    p->engine = e;
+    p->asked = p->in_flight = false;
+    p->until_boot_us = engine_boot(e) + p->wait_us;
+    /* A repeat of a poll that still waits: its client gave up on the first connection. */
+    DL_FOREACH_SAFE (e->polls, other, tmp)
+        if (!other->in_flight && uuid_equal(&other->worker_id, &p->worker_id) && !strcmp(other->poll_id, p->poll_id))
+            poll_answer(e, other, NULL, 0, NULL);
+    if (e->n_polls >= e->cfg.polls_max) {
+        struct err err = {0};
+        err_set(&err, ERR_BUSY, 0, "%zu workers wait already; add a server", e->n_polls);
+        p->done(p, NULL, 0, &err);
+        return;
+    }
+    if (e->draining) {
+        p->done(p, NULL, 0, NULL);
+        return;
+    }
+    DL_APPEND(e->polls, p);
+    e->n_polls++;
+    e->work_arrived = true;
+}
+
+void engine_poll_drop(struct engine *e, struct lease_poll *p)
+{
+    struct lease_poll *other;
+    struct err err = {0};
+
+    DL_FOREACH (e->polls, other)
+        if (other == p)
+            break;
+    if (!other || p->in_flight)
+        return; /* answered, or about to be */
+    err_set(&err, ERR_CANCELLED, 0, "the client went away");
+    poll_answer(e, p, NULL, 0, &err);
+}
+
+usec dispatch_timeouts(struct engine *e, usec boot_us)
+{
+    struct lease_poll *p, *tmp;
+    usec next_us = USEC_NEVER;
+
+    DL_FOREACH_SAFE (e->polls, p, tmp) {
+        if (p->in_flight)
+            continue;
+        if (p->asked && p->until_boot_us <= boot_us)
+            poll_answer(e, p, NULL, 0, NULL);
+        else
+            next_us = MIN(next_us, p->until_boot_us);
+    }
+    return next_us;
+}
+
+void dispatch_end(struct engine *e, enum err_code why)
+{
+    struct lease_poll *p, *tmp;
+    struct err err = {0};
+
+    if (why != ERR_OK)
+        err_set(&err, why, 0, "the server is stopping");
+    DL_FOREACH_SAFE (e->polls, p, tmp)
+        if (!p->in_flight || why != ERR_OK)
+            poll_answer(e, p, NULL, 0, why == ERR_OK ? NULL : &err);
+}
+
+void dispatch_release(struct engine *e)
+{
+    struct lane_entry *entry, *tmp;
+
+    HASH_ITER (hh, e->lanes, entry, tmp) {
+        HASH_DELETE(hh, e->lanes, entry);
+        lane_entry_free(entry);
+    }
+}

@@ -1,0 +1,101 @@
+#include "engine/internal.h"
+#include "base/auto.h"
+
+#define OPS_DEFAULT 8192
+#define POLLS_DEFAULT 10000
+
+usec engine_boot(const struct engine *e)
+{
+    return e->cfg.clock.boot_us(e->cfg.clock.self);
+}
+
+usec engine_store_now(const struct engine *e)
+{
+    return e->cfg.store_driver->now(e->cfg.store);
+}
+
+int engine_new(const struct engine_config *config, struct engine **ret, struct err *err)
+{
+    struct engine *e = calloc(1, sizeof *e);
+
+    if (!e)
+        return err_set(err, ERR_NO_MEMORY, 0, "engine");
+    e->cfg = *config;
+    e->ops_last = &e->ops;
+    if (!e->cfg.ops_max)
+        e->cfg.ops_max = OPS_DEFAULT;
+    if (!e->cfg.polls_max)
+        e->cfg.polls_max = POLLS_DEFAULT;
+    int rc = dispatch_load(e, err);
+    if (rc != ERR_OK) {
+        engine_free(e);
+        return err_wrap(err, rc, "load the lanes of ready jobs");
+    }
+    sweep_init(e);
+    e->last_boot_us = e->asked_wake_us = engine_boot(e);
+    e->last_store_us = engine_store_now(e);
+    *ret = e;
+    return ERR_OK;
+}
+
+void engine_free(struct engine *e)
+{
+    if (!e)
+        return;
+    while (e->ops) {
+        struct op *op = e->ops;
+        e->ops = op->next;
+        err_set(&op->err, ERR_UNAVAILABLE, 0, "the server is stopping; repeat the call");
+        op->done(op);
+    }
+    dispatch_end(e, ERR_UNAVAILABLE);
+    watch_fire_all(e);
+    for (size_t i = 0; i < SWEEP_COUNT; i++)
+        arena_free(e->sweepers[i].op.arena);
+    dispatch_release(e);
+    free(e);
+}
+
+void engine_offer(struct engine *e, struct op *op)
+{
+    if (e->n_ops >= e->cfg.ops_max) {
+        err_set(&op->err, ERR_BUSY, 0, "%zu writes wait already; repeat the call a little later", e->n_ops);
+        op->done(op);
+        return;
+    }
+    err_clear(&op->err);
+    op->n_changes = 0;
+    op->next = NULL;
+    *e->ops_last = op;
+    e->ops_last = &op->next;
+    e->n_ops++;
+}
+
+void engine_drain(struct engine *e)
+{
+    e->draining = true;
+    dispatch_end(e, ERR_OK);
+    watch_fire_all(e);
+}
+
+bool engine_idle(const struct engine *e)
+{
+    return !e->ops && !e->batches_in_flight;
+}
+
+usec engine_step(struct engine *e)
+{
+    usec boot_us = engine_boot(e);
+
+    sweep_run(e);
+    dispatch_claims(e);
+    commit_batches(e);
+    usec wake_us = MIN(dispatch_timeouts(e, boot_us), watch_timeouts(e, boot_us));
+    wake_us = MIN(wake_us, sweep_next_boot(e));
+    if (e->ops || (e->work_arrived && e->polls && !e->draining))
+        wake_us = boot_us;
+    e->last_boot_us = boot_us;
+    e->last_store_us = engine_store_now(e);
+    e->asked_wake_us = wake_us;
+    return wake_us;
+}

@@ -1,0 +1,72 @@
+#pragma once
+/* What the engine's files share: the committer's queue, the dispatcher's lanes and polls, the sweepers, the watches. */
+#include "engine/engine.h"
+#include <uthash.h>
+#include <utlist.h>
+
+struct lane_entry {
+    struct lane lane;  /* strings owned */
+    uint64_t reserved; /* asked for by claims on their way */
+    bool from_start;   /* the next claim must not trust the store's low-water mark: the last one came back short */
+    UT_hash_handle hh;
+};
+
+struct watch_bucket {
+    struct uuid job_id;
+    struct watch *watches;
+    UT_hash_handle hh;
+};
+
+enum sweep_id { SWEEP_LEASES, SWEEP_DUE, SWEEP_BLOBS, SWEEP_DEDUP, SWEEP_COUNT };
+
+struct sweeper {
+    enum op_kind kind;
+    usec period_us; /* at the latest after a pass that found nothing to wait for; USEC_NEVER: only when something is due */
+    usec next_at;   /* the store's time */
+    bool busy;
+    struct op op;
+    struct engine *engine;
+};
+
+struct engine {
+    struct engine_config cfg;
+    /* committer */
+    struct op *ops, **ops_last; /* waiting, oldest first */
+    size_t n_ops;
+    unsigned batches_in_flight;
+    /* dispatcher */
+    struct lane_entry *lanes;
+    struct lease_poll *polls; /* oldest first */
+    size_t n_polls;
+    bool work_arrived; /* lanes or polls changed since the last look */
+    bool draining;
+    /* sweepers */
+    struct sweeper sweepers[SWEEP_COUNT];
+    struct op grace;
+    bool grace_due, grace_busy; /* to be written; on its way. Until then no lease expires */
+    usec last_boot_us, last_store_us; /* at the last step; what the next one should agree with */
+    usec asked_wake_us;               /* when the last step wanted to be called again, on the boot clock */
+    /* watches */
+    struct watch_bucket *watches;
+};
+
+usec engine_boot(const struct engine *e);
+usec engine_store_now(const struct engine *e);
+
+void commit_batches(struct engine *e);
+
+int dispatch_load(struct engine *e, struct err *err);
+void dispatch_lane_change(struct engine *e, const struct lane_change *change);
+void dispatch_claims(struct engine *e);
+usec dispatch_timeouts(struct engine *e, usec boot_us); /* @return the next one, on the boot clock */
+void dispatch_end(struct engine *e, enum err_code why);
+void dispatch_release(struct engine *e);
+
+void sweep_init(struct engine *e);
+void sweep_note_decided(struct engine *e, const struct op *op); /* a decided op may bring the next pass forward */
+void sweep_run(struct engine *e);
+usec sweep_next_boot(const struct engine *e);
+
+void watch_note_decided(struct engine *e, const struct op *op);
+usec watch_timeouts(struct engine *e, usec boot_us);
+void watch_fire_all(struct engine *e);

@@ -1,0 +1,157 @@
+#include "engine/loop.h"
+#include "base/auto.h"
+#include <pthread.h>
+#include <utlist.h>
+
+struct letter {
+    void (*fn)(struct engine *e, void *arg);
+    void *arg;
+    struct letter *next;
+};
+
+struct loop {
+    struct engine *engine;
+    pthread_t thread;
+    pthread_mutex_t lock;
+    pthread_cond_t arrived; /* on CLOCK_MONOTONIC */
+    struct letter *first, **last; /* appended in constant time */
+    bool stop;
+};
+
+static void inbox_wait(struct loop *l, usec sleep_us)
+{
+    struct timespec until;
+
+    if (sleep_us <= 0 || l->first || l->stop)
+        return;
+    if (sleep_us > 3600 * USEC_PER_SEC)
+        sleep_us = 3600 * USEC_PER_SEC;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    int64_t ns = until.tv_nsec + (sleep_us % USEC_PER_SEC) * 1000;
+    until.tv_sec += sleep_us / USEC_PER_SEC + ns / 1000000000;
+    until.tv_nsec = ns % 1000000000;
+    pthread_cond_timedwait(&l->arrived, &l->lock, &until);
+}
+
+static void *loop_main(void *arg)
+{
+    struct loop *l = arg;
+    struct clock clock = clock_real();
+    usec wake_us = 0;
+
+    for (;;) {
+        pthread_mutex_lock(&l->lock);
+        inbox_wait(l, wake_us == USEC_NEVER ? USEC_NEVER : wake_us - clock.boot_us(clock.self));
+        struct letter *letters = l->first;
+        bool stop = l->stop;
+        l->first = NULL;
+        l->last = &l->first;
+        pthread_mutex_unlock(&l->lock);
+        while (letters) {
+            struct letter *letter = letters;
+            letters = letter->next;
+            letter->fn(l->engine, letter->arg);
+            free(letter);
+        }
+        wake_us = engine_step(l->engine);
+        if (stop && engine_idle(l->engine)) {
+            pthread_mutex_lock(&l->lock);
+            bool more = l->first;
+            pthread_mutex_unlock(&l->lock);
+            if (!more)
+                return NULL;
+        }
+    }
+}
+
+int loop_start(struct engine *engine, struct loop **ret, struct err *err)
+{
+    struct loop *l = calloc(1, sizeof *l);
+    pthread_condattr_t attr;
+
+    if (!l)
+        return err_set(err, ERR_NO_MEMORY, 0, "engine loop");
+    l->engine = engine;
+    l->last = &l->first;
+    pthread_mutex_init(&l->lock, NULL);
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(&l->arrived, &attr);
+    pthread_condattr_destroy(&attr);
+    int rc = pthread_create(&l->thread, NULL, loop_main, l);
+    if (rc) {
+        pthread_cond_destroy(&l->arrived);
+        pthread_mutex_destroy(&l->lock);
+        free(l);
+        return err_set(err, ERR_UNAVAILABLE, rc, "start the engine's thread");
+    }
+    *ret = l;
+    return ERR_OK;
+}
+
+void loop_post(struct loop *l, void (*fn)(struct engine *e, void *arg), void *arg)
+{
+    struct letter *letter = malloc(sizeof *letter);
+
+    if (!letter)
+        abort(); /* a small allocation failed: losing the letter would leave a client waiting for ever */
+    *letter = (struct letter){.fn = fn, .arg = arg};
+    pthread_mutex_lock(&l->lock);
+    *l->last = letter;
+    l->last = &letter->next;
+    pthread_cond_signal(&l->arrived);
+    pthread_mutex_unlock(&l->lock);
+}
+
+static void offer_letter(struct engine *e, void *op)
+{
+    engine_offer(e, op);
+}
+
+void loop_offer(struct loop *l, struct op *op)
+{
+    loop_post(l, offer_letter, op);
+}
+
+struct drain {
+    pthread_mutex_t lock;
+    pthread_cond_t done;
+    bool drained;
+};
+
+static void drain_letter(struct engine *e, void *arg)
+{
+    struct drain *d = arg;
+
+    engine_drain(e);
+    pthread_mutex_lock(&d->lock);
+    d->drained = true;
+    pthread_cond_signal(&d->done);
+    pthread_mutex_unlock(&d->lock);
+}
+
+void loop_drain(struct loop *l)
+{
+    struct drain d = {.lock = PTHREAD_MUTEX_INITIALIZER, .done = PTHREAD_COND_INITIALIZER};
+
+    loop_post(l, drain_letter, &d);
+    pthread_mutex_lock(&d.lock);
+    while (!d.drained)
+        pthread_cond_wait(&d.done, &d.lock);
+    pthread_mutex_unlock(&d.lock);
+}
+
+void loop_free(struct loop *l)
+{
+    if (!l)
+        return;
+    pthread_mutex_lock(&l->lock);
+    l->stop = true;
+    pthread_cond_signal(&l->arrived);
+    pthread_mutex_unlock(&l->lock);
+    pthread_join(l->thread, NULL);
+    engine_free(l->engine);
+    pthread_cond_destroy(&l->arrived);
+    pthread_mutex_destroy(&l->lock);
+    free(l);
+}

@@ -1,0 +1,152 @@
+/* Sweepers: expired leases, due jobs, unreferenced blobs, old dedup keys. Each pass is an op of at most OP_CHANGES_MAX rows; the store
+ * keeps the lease that lets one server do it.
+ *
+ * Grace (DESIGN, law 5): when this server was not there to see renewals (start, pause, outage) or its idea of time and the store's
+ * part, grace is written one full lease ahead before anything expires. */
+#include "engine/internal.h"
+#include "base/auto.h"
+
+#define SWEEP_ARENA_BYTES (1u << 20)
+#define SWEEP_RETRY_US (250 * USEC_PER_MSEC) /* after a pass that failed, or that named a time already past */
+#define SWEEP_HOUSE_US (60 * USEC_PER_SEC)
+#define CLOCKS_PART_US USEC_PER_SEC
+
+static void sweep_by(struct sweeper *s, usec at)
+{
+    s->next_at = MIN(s->next_at, at);
+}
+
+void sweep_init(struct engine *e)
+{
+    static const enum op_kind kinds[SWEEP_COUNT] = {OP_SWEEP_LEASES, OP_SWEEP_DUE, OP_SWEEP_BLOBS, OP_SWEEP_DEDUP};
+    static const usec periods[SWEEP_COUNT] = {USEC_NEVER, USEC_NEVER, SWEEP_HOUSE_US, SWEEP_HOUSE_US};
+
+    for (size_t i = 0; i < SWEEP_COUNT; i++) {
+        e->sweepers[i].kind = kinds[i];
+        e->sweepers[i].period_us = periods[i];
+        e->sweepers[i].next_at = engine_store_now(e);
+        e->sweepers[i].engine = e;
+    }
+    /* A start is an outage to those who hold leases. */
+    e->grace_due = true;
+}
+
+void sweep_note_decided(struct engine *e, const struct op *op)
+{
+    switch (op->kind) {
+    case OP_CLAIM:
+        if (op->u.claim.n_claimed)
+            sweep_by(&e->sweepers[SWEEP_LEASES], engine_store_now(e) + e->cfg.policy.confirm_us);
+        break;
+    case OP_HEARTBEAT: /* may have revived a lapsed one, or shortened nothing: its end is never earlier than we look */
+        sweep_by(&e->sweepers[SWEEP_LEASES], op->u.heartbeat.lease_until);
+        break;
+    case OP_SUBMIT:
+        sweep_by(&e->sweepers[SWEEP_DUE], op->u.submit.job.run_at);
+        if (op->u.submit.job.start_deadline_at)
+            sweep_by(&e->sweepers[SWEEP_DUE], op->u.submit.job.start_deadline_at);
+        break;
+    case OP_FAIL:
+        if (op->u.fail.status == JOB_PENDING)
+            sweep_by(&e->sweepers[SWEEP_DUE], op->u.fail.run_at);
+        break;
+    default:
+        break;
+    }
+}
+
+static void remove_swept_bytes(struct engine *e, const struct op_sweep *sweep)
+{
+    /* The rows are gone; bytes that cannot be removed now are nobody's, and the folder's own sweep finds them. */
+    for (size_t i = 0; e->cfg.blob_driver && i < sweep->n_removed; i++)
+        e->cfg.blob_driver->remove(e->cfg.blobs, &sweep->removed[i], NULL);
+}
+
+static void sweep_done(struct op *op)
+{
+    struct sweeper *s = op->owner;
+    struct engine *e = s->engine;
+    usec now = engine_store_now(e);
+
+    s->busy = false;
+    if (op->err.code != ERR_OK) {
+        sweep_by(s, now + SWEEP_RETRY_US);
+        return;
+    }
+    remove_swept_bytes(e, &op->u.sweep);
+    if (op->u.sweep.touched && (s->kind == OP_SWEEP_LEASES || s->kind == OP_SWEEP_DUE))
+        watch_fire_all(e); /* which jobs is not said: those who wait look again */
+    if (op->u.sweep.more && op->u.sweep.touched)
+        sweep_by(s, now);
+    if (op->u.sweep.next_at != USEC_NEVER && op->u.sweep.next_at > 0)
+        sweep_by(s, MAX(op->u.sweep.next_at, now + (op->u.sweep.next_at <= now ? SWEEP_RETRY_US : 0)));
+    if (s->period_us != USEC_NEVER)
+        sweep_by(s, now + s->period_us);
+}
+
+static void sweep_offer(struct engine *e, struct sweeper *s)
+{
+    struct arena *arena = s->op.arena;
+
+    s->op = (struct op){.kind = s->kind, .project = "default", .owner = s, .done = sweep_done};
+    arena_free(arena);
+    s->op.arena = arena_new(SWEEP_ARENA_BYTES);
+    if (!s->op.arena) {
+        s->next_at = engine_store_now(e) + SWEEP_RETRY_US;
+        return;
+    }
+    s->op.u.sweep.limit = OP_CHANGES_MAX;
+    s->busy = true;
+    s->next_at = USEC_NEVER;
+    engine_offer(e, &s->op);
+}
+
+static void grace_done(struct op *op)
+{
+    struct engine *e = op->owner;
+
+    e->grace_busy = false;
+    e->grace_due = op->err.code != ERR_OK; /* not written: the next step asks again, and nothing expires before */
+}
+
+/* @return whether leases may be swept in this step. */
+static bool grace_checked(struct engine *e)
+{
+    usec boot_us = engine_boot(e), store_us = engine_store_now(e);
+    usec part_us = (store_us - e->last_store_us) - (boot_us - e->last_boot_us);
+    bool late = e->asked_wake_us != USEC_NEVER && boot_us - e->asked_wake_us > e->cfg.policy.lease_us / 2;
+
+    if (e->grace_busy)
+        return false;
+    if (!e->grace_due && !late && part_us <= CLOCKS_PART_US && part_us >= -CLOCKS_PART_US)
+        return true;
+    e->grace_due = true;
+    e->grace = (struct op){.kind = OP_GRACE, .project = "default", .owner = e, .done = grace_done};
+    e->grace.u.grace.until = store_us + e->cfg.policy.lease_us;
+    e->grace_busy = true;
+    engine_offer(e, &e->grace);
+    return false;
+}
+
+void sweep_run(struct engine *e)
+{
+    usec now = engine_store_now(e);
+    bool leases_allowed = grace_checked(e);
+
+    for (size_t i = 0; i < SWEEP_COUNT; i++) {
+        struct sweeper *s = &e->sweepers[i];
+        if (s->busy || s->next_at > now || (i == SWEEP_LEASES && !leases_allowed))
+            continue;
+        sweep_offer(e, s);
+    }
+}
+
+usec sweep_next_boot(const struct engine *e)
+{
+    usec now = engine_store_now(e), next = USEC_NEVER;
+
+    for (size_t i = 0; i < SWEEP_COUNT; i++)
+        if (!e->sweepers[i].busy)
+            next = MIN(next, e->sweepers[i].next_at);
+    return next == USEC_NEVER ? USEC_NEVER : engine_boot(e) + MAX(next - now, 0);
+}
