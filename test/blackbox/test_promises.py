@@ -1,0 +1,168 @@
+"""What the promises of the project say, broken down to something that can be seen from outside."""
+import concurrent.futures
+import signal
+import uuid
+
+import pytest
+from conftest import COMPLETE, Api, isolations, problem, processes_of_job, until
+
+SHORT = {"lease": "4s", "heartbeat": "1s", "confirm": "4s", "backoff_base": "100ms"}
+
+
+def test_P02_killed_worker_is_claimable_again(make_server, make_worker):
+    server = make_server(SHORT)
+    api = Api(server.url)
+    worker = make_worker(server.url, {"long": "echo started; exec sleep 600"})
+    job = api.submit("long")
+    running = api.wait(job["job_id"], lambda j: j["status"] == "running" and api.log(j["job_id"]).text)
+    assert running["attempt"] == 1 and running["lease_until"] and running["owner_id"]
+
+    worker.kill_host()
+    # Two lease lengths: this poll ends empty when the promise does not hold.
+    (claim,) = api.lease("long", wait="8s")
+
+    assert (claim["job_id"], claim["attempt"]) == (job["job_id"], 2)
+    after = api.job(job["job_id"])
+    assert (after["status"], after["losses"], after["retries"]) == ("running", 1, 0)
+    lost = [a for a in api.attempts(job["job_id"]) if a["attempt"] == 1]
+    assert [a["outcome"] for a in lost] == ["lost"] and lost[0]["ended_at"]
+
+
+def test_P02_running_never_without_a_lease(make_server, make_worker):
+    server = make_server(SHORT)
+    api = Api(server.url)
+    make_worker(server.url, {"quick": "exit 0"}, slots=2)
+    ids = [api.submit("quick")["job_id"] for _ in range(10)]
+    for job_id in ids:
+        api.wait(job_id, lambda j: (j["status"] != "running" or (j["lease_until"] and j["owner_id"]))
+                 and j["status"] == "success")
+
+
+def test_P03_stale_token_is_refused_and_changes_nothing(make_server):
+    server = make_server({"lease": "1s", "heartbeat": "250ms", "confirm": "1s", "backoff_base": "50ms"})
+    api = Api(server.url)
+    job_id = api.submit("played")["job_id"]
+    (first,) = api.lease("played")
+    assert api.act(first, "heartbeat", {}).status_code == 200
+    # The first worker says nothing more; another gets the job once the lease has lapsed.
+    (second,) = api.lease("played")
+    assert (second["job_id"], second["attempt"]) == (job_id, 2)
+    assert second["token"] != first["token"]
+
+    def everything():
+        return (api.job(job_id) | {"lease_until": None, "version": None}, api.attempts(job_id), api.outputs(job_id),
+                api.log(job_id, attempt=1).text, api.log(job_id, attempt=2).text)
+
+    def stale_writes():
+        octets = {"Content-Type": "application/octet-stream"}
+        problem(api.act(first, "heartbeat", {}), 409, "stale_token")
+        problem(api.act(first, "progress", {"percent": 99, "message": "stale"}), 409, "stale_token")
+        problem(api.act(first, "log?offset=0", data=b"stale\n", headers=octets), 409, "stale_token")
+        problem(api.act(first, "outputs/result", method="PUT", data=b"stale", headers=octets), 409, "stale_token")
+        problem(api.act(first, "complete", {"outputs": [], **COMPLETE}), 409, "stale_token")
+        problem(api.act(first, "fail", {"outcome": "error", "permanent": True, "error_log": "stale"}), 409, "stale_token")
+        forged = {**first, "attempt": 2, "token": "2." + "0" * 32}
+        problem(api.act(forged, "complete", {"outputs": [], **COMPLETE}), 409, "stale_token")
+
+    assert api.act(second, "heartbeat", {}).status_code == 200
+    before = everything()
+    stale_writes()
+    assert everything() == before
+
+    assert api.act(second, "heartbeat", {}).status_code == 200
+    assert api.act(second, "outputs/result", method="PUT", data=b"good",
+                   headers={"Content-Type": "application/octet-stream"}).status_code == 201
+    assert api.act(second, "complete", {"outputs": ["result"], **COMPLETE}).json()["status"] == "success"
+    before = everything()
+    stale_writes()
+    assert everything() == before
+    (output,) = api.outputs(job_id)
+    assert api.get(output["url"]).content == b"good"
+
+
+def test_P03_stopped_worker_does_not_overwrite_the_second_attempt(make_server, make_worker, tmp_path):
+    server = make_server({"lease": "2s", "heartbeat": "500ms", "confirm": "2s", "backoff_base": "50ms"})
+    api = Api(server.url)
+    script = f'echo "$HAUL_ATTEMPT" > out/result; while [ ! -e {tmp_path}/go ]; do sleep 0.05; done'
+    first = make_worker(server.url, {"slow": script}, name="first")
+    job_id = api.submit("slow")["job_id"]
+    api.wait(job_id, lambda j: j["status"] == "running")
+    until(lambda: processes_of_job(job_id))
+    first.signal_family(signal.SIGSTOP)
+
+    make_worker(server.url, {"slow": script}, name="second")
+    api.wait(job_id, lambda j: j["status"] == "running" and j["attempt"] == 2)
+    first.signal_family(signal.SIGCONT)
+    (tmp_path / "go").touch()
+    job = api.wait_status(job_id, "success")
+    assert api.get(job["result_url"]).text == "2\n"
+    assert [a["outcome"] for a in sorted(api.attempts(job_id), key=lambda a: a["attempt"])] == ["lost", "success"]
+
+
+@pytest.mark.parametrize("agent_too", [False, True], ids=["server", "server_and_agent"])
+def test_P10_completion_survives_server_outage(server, make_worker, tmp_path, agent_too):
+    api = Api(server.url)
+    handler = (f"echo ran >> {tmp_path}/runs; while [ ! -e {tmp_path}/go ]; do sleep 0.05; done; "
+               "echo finished > out/result; echo the end")
+    worker = make_worker(server.url, {"precious": handler})
+    job_id = api.submit("precious")["job_id"]
+    api.wait_status(job_id, "running")
+    until(lambda: (tmp_path / "runs").exists())
+
+    server.kill()
+    (tmp_path / "go").touch()
+    journal = worker.state / "attempts" / f"{job_id}-1" / "completion.json"
+    until(journal.exists)
+    if agent_too:  # the whole worker goes down as well: only the journal is left
+        worker.kill_host()
+        worker.launch()
+    server.restart()
+
+    job = api.wait_status(job_id, "success")
+    assert job["attempt"] == 1
+    assert api.get(job["result_url"]).text == "finished\n"
+    assert (tmp_path / "runs").read_text() == "ran\n"
+    until(lambda: not journal.parent.exists())  # scratch is removed once the completion was answered
+
+
+DOUBLE_FORK = "(setsid sh -c '(setsid sleep 1000 &) ; sleep 1000 &' &) ; (sleep 1000 &) ; "
+
+
+@pytest.mark.parametrize("isolation", isolations())
+@pytest.mark.parametrize("ending", ["exit 0", "exit 3", "kill -KILL $$"], ids=["success", "failure", "signal"])
+def test_P11_double_forking_handler_leaves_nothing(server, make_worker, isolation, ending):
+    api = Api(server.url)
+    make_worker(server.url, {"forking": {"command": ["/bin/sh", "-c", DOUBLE_FORK + "sleep 0.2; " + ending],
+                                         "isolation": isolation}})
+    job_id = api.submit("forking", max_attempts=1)["job_id"]
+    job = api.wait(job_id)
+    assert job["status"] == ("success" if ending == "exit 0" else "failed"), job
+    assert processes_of_job(job_id) == []
+
+
+@pytest.mark.parametrize("isolation", isolations())
+def test_P11_cancel_ends_the_whole_tree(make_server, make_worker, isolation):
+    server = make_server({"heartbeat": "500ms", "lease": "5s"})
+    api = Api(server.url)
+    make_worker(server.url, {"forking": {"command": ["/bin/sh", "-c", DOUBLE_FORK + "echo up; sleep 1000"],
+                                         "isolation": isolation}})
+    job_id = api.submit("forking")["job_id"]
+    api.wait(job_id, lambda j: j["status"] == "running" and api.log(job_id).text)
+    until(lambda: len(processes_of_job(job_id)) >= 4)
+    assert api.post(f"/v1/jobs/{job_id}/cancel").status_code in (200, 202)
+    job = api.wait_status(job_id, "cancelled")
+    assert job["cancel_requested_at"] and job["finished_at"]
+    assert processes_of_job(job_id) == []
+
+
+def test_P26_thousand_parallel_submissions_one_job(server):
+    api = Api(server.url)
+    body = {"task_type": "unique", "payload": {"n": 1}, "dedup_key": f"only-{uuid.uuid4()}"}
+    with concurrent.futures.ThreadPoolExecutor(100) as pool:
+        answers = list(pool.map(lambda _: api.post("/v1/jobs", body), range(1000)))
+    assert {a.status_code for a in answers} == {200, 201}
+    assert sum(a.status_code == 201 for a in answers) == 1
+    assert len({a.json()["job_id"] for a in answers}) == 1
+    assert len(api.get("/v1/jobs", params={"task_type": "unique"}).json()["jobs"]) == 1
+    problem(api.post("/v1/jobs", {**body, "payload": {"n": 2}}), 409, "conflict")
+    assert api.post("/v1/jobs", body).json()["job_id"] == answers[0].json()["job_id"]
