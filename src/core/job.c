@@ -13,7 +13,7 @@ enum event { EV_CLAIM, EV_HEARTBEAT, EV_COMPLETE, EV_FAIL, EV_CANCEL, EV_RETRY, 
 static const unsigned moves[EV_COUNT][JOB_STATUS_COUNT] = {
     [EV_CLAIM] = {[JOB_PENDING] = TO(RUNNING)},
     [EV_HEARTBEAT] = {[JOB_RUNNING] = TO(RUNNING), [JOB_PENDING] = TO(RUNNING)},
-    [EV_COMPLETE] = {[JOB_RUNNING] = TO(SUCCESS) | TO(CANCELLED), [JOB_PENDING] = TO(SUCCESS)},
+    [EV_COMPLETE] = {[JOB_RUNNING] = TO(SUCCESS) | TO(CANCELLED), [JOB_PENDING] = TO(SUCCESS) | TO(CANCELLED)},
     [EV_FAIL] = {[JOB_RUNNING] = TO(PENDING) | TO(FAILED) | TO(CANCELLED)},
     [EV_CANCEL] = {[JOB_RUNNING] = TO(RUNNING), [JOB_PENDING] = TO(CANCELLED), [JOB_CANCELLED] = TO(CANCELLED)},
     [EV_RETRY] = {[JOB_FAILED] = TO(PENDING), [JOB_CANCELLED] = TO(PENDING)},
@@ -22,8 +22,9 @@ static const unsigned moves[EV_COUNT][JOB_STATUS_COUNT] = {
 };
 
 static const char *const event_names[EV_COUNT] = {
-    [EV_CLAIM] = "claimed",     [EV_HEARTBEAT] = "kept alive", [EV_COMPLETE] = "completed", [EV_FAIL] = "failed",
-    [EV_CANCEL] = "cancelled",  [EV_RETRY] = "retried",        [EV_EXPIRE] = "expired",     [EV_DEADLINE] = "called overdue",
+    [EV_CLAIM] = "claimed",  [EV_HEARTBEAT] = "kept alive",    [EV_COMPLETE] = "completed",
+    [EV_FAIL] = "failed",    [EV_CANCEL] = "cancelled",        [EV_RETRY] = "retried",
+    [EV_EXPIRE] = "expired", [EV_DEADLINE] = "called overdue",
 };
 
 static const char *const status_names[JOB_STATUS_COUNT] = {
@@ -93,8 +94,8 @@ bool job_ready(const struct job *job, usec now)
 
 static int illegal(const struct job *job, enum event ev, const char *why, struct err *err)
 {
-    return err_set(err, ERR_ILLEGAL_STATE, 0, "a job that is %s cannot be %s%s", job_status_name(job->status), event_names[ev],
-                   why);
+    return err_set(err, ERR_ILLEGAL_STATE, 0, "a job that is %s cannot be %s%s", job_status_name(job->status),
+                   event_names[ev], why);
 }
 
 static int allowed(const struct job *job, enum event ev, struct err *err)
@@ -136,13 +137,14 @@ static int holds(const struct job *job, const struct token *token, struct err *e
     if (token_equal(&job->token, token))
         return ERR_OK;
     if (token->attempt != job->attempt)
-        return err_set(err, ERR_STALE_TOKEN, 0, "the token is of attempt %" PRIu32 ", the latest is %" PRIu32, token->attempt,
-                       job->attempt);
-    return err_set(err, ERR_STALE_TOKEN, 0, "the token does not hold attempt %" PRIu32 ": it was decided, or is another's",
-                   job->attempt);
+        return err_set(err, ERR_STALE_TOKEN, 0, "the token is of attempt %" PRIu32 ", the latest is %" PRIu32,
+                       token->attempt, job->attempt);
+    return err_set(err, ERR_STALE_TOKEN, 0,
+                   "the token does not hold attempt %" PRIu32 ": it was decided, or is another's", job->attempt);
 }
 
-int job_claim(struct job *job, const struct policy *p, struct uuid owner, const struct token *token, usec now, struct err *err)
+int job_claim(struct job *job, const struct policy *p, struct uuid owner, const struct token *token, usec now,
+              struct err *err)
 {
     int rc = allowed(job, EV_CLAIM, err);
 
@@ -187,7 +189,8 @@ int job_heartbeat(struct job *job, const struct policy *p, const struct token *t
     if (rc != ERR_OK)
         return rc;
 
-    if (job->status == JOB_PENDING) { /* its lease had lapsed, nobody claimed since: the attempt goes on, so has no outcome */
+    if (job->status ==
+        JOB_PENDING) { /* its lease had lapsed, nobody claimed since: the attempt goes on, so has no outcome */
         enter(job, EV_HEARTBEAT, JOB_RUNNING);
         job->last_outcome = OUTCOME_NONE;
     }
@@ -329,7 +332,8 @@ int job_retry(struct job *job, usec now, struct err *err)
     return ERR_OK;
 }
 
-int job_expire(struct job *job, const struct policy *p, bool charge, usec now, enum outcome *ret_outcome, struct err *err)
+int job_expire(struct job *job, const struct policy *p, bool charge, usec now, enum outcome *ret_outcome,
+               struct err *err)
 {
     int rc = allowed(job, EV_EXPIRE, err);
 

@@ -1,0 +1,335 @@
+/* Why each step of a commit is there (each was seen to matter in power cuts): without the sync of the file the name may
+ * come back with a hole behind it; without the sync of the directory the name may not come back at all. A sync that failed
+ * is never tried again: the kernel may have dropped the pages and would call the second try a success. The upload is given
+ * up instead, and its sender sends it again into a new file. */
+#include "blob/folder/folder.h"
+#include "base/auto.h"
+#include "base/clock.h"
+#include "base/fault.h"
+#include "base/fs.h"
+#include "base/sha256.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+
+#define FAN_OUT 256
+
+struct blobs {
+    int dir_fd;
+};
+
+struct blob_upload {
+    struct blobs *blobs; /* borrowed */
+    int fd;
+    struct sha256 *hash;
+    int64_t size, started; /* bytes written; bytes whose write-back was begun */
+    char tmp[4 + UUID_STR_MAX];
+    char path[3 + UUID_STR_MAX];
+    char id[UUID_STR_MAX];
+    struct err failed; /* the first write that failed; sticks */
+};
+
+/** Write-back begins every so often, so that the sync at the end of a large upload is short. */
+#define WRITE_BACK_BYTES (8 * 1024 * 1024)
+
+static void blob_path(const struct uuid *id, char ret_id[UUID_STR_MAX], char ret_path[3 + UUID_STR_MAX])
+{
+    uuid_format(id, ret_id);
+    snprintf(ret_path, 3 + UUID_STR_MAX, "%02x/%s", id->b[15], ret_id);
+}
+
+/** Empties tmp/ and makes the directories. All 256 now, under one sync of DIR: a commit then has one directory to sync, and
+ * cannot meet one that another thread made but has not synced yet. */
+static int prepare(const char *dir, int dir_fd, struct err *err)
+{
+    char path[PATH_MAX];
+    int rc = fs_join(path, sizeof(path), dir, "tmp", err);
+
+    if (rc == ERR_OK)
+        rc = fs_remove_tree(path, err);
+    if (rc != ERR_OK)
+        return rc;
+    if (mkdirat(dir_fd, "tmp", 0700) < 0)
+        return err_set(err, ERR_IO, errno, "make '%s'", path);
+    for (unsigned i = 0; i < FAN_OUT; i++) {
+        char name[3];
+
+        snprintf(name, sizeof(name), "%02x", i);
+        if (mkdirat(dir_fd, name, 0700) < 0 && errno != EEXIST)
+            return err_set(err, ERR_IO, errno, "make '%s/%s'", dir, name);
+    }
+    if (fsync(dir_fd) < 0)
+        return err_set(err, ERR_IO, errno, "sync '%s'", dir);
+
+    /* DIR's own name too. Its parent may be somebody else's and unreadable; then it was not us who made DIR. */
+    AUTO_FD int parent = openat(dir_fd, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+    if (parent >= 0 ? fsync(parent) < 0 : errno != EACCES)
+        return err_set(err, ERR_IO, errno, "sync the folder above '%s'", dir);
+    return ERR_OK;
+}
+
+/** The folder's own id, made on the first open. */
+static int identify(const char *dir, char ret_id[UUID_STR_MAX], struct err *err)
+{
+    char path[PATH_MAX];
+    struct buf text;
+    struct uuid id;
+    int rc = fs_join(path, sizeof(path), dir, "folder-id", err);
+
+    if (rc != ERR_OK)
+        return rc;
+    buf_init(&text, 64);
+    rc = fs_read(path, &text, err);
+    if (rc == ERR_NOT_FOUND) {
+        err_clear(err);
+        id = uuid_v7(clock_real().wall_us(clock_real().self), rng_real());
+        uuid_format(&id, ret_id);
+        buf_reset(&text);
+        buf_printf(&text, "%s\n", ret_id);
+        rc = fs_write_durable(path, text.data, text.len, 0600, err);
+    } else if (rc == ERR_OK || rc == ERR_TOO_LARGE) {
+        bool good = rc == ERR_OK && text.len == UUID_STR_MAX && text.data[UUID_STR_MAX - 1] == '\n';
+
+        if (good) {
+            text.data[UUID_STR_MAX - 1] = '\0';
+            good = uuid_parse(text.data, &id);
+        }
+        if (good) {
+            uuid_format(&id, ret_id);
+            rc = ERR_OK;
+        } else {
+            rc = err_set(err, ERR_CORRUPT, 0, "'%s' does not hold an id: restore it, or move the folder away", path);
+        }
+    }
+    buf_release(&text);
+    return rc;
+}
+
+static int folder_open(const char *dir, struct blobs **ret, char ret_id[UUID_STR_MAX], struct err *err)
+{
+    int rc = fs_mkdirs(dir, 0700, err);
+
+    if (rc != ERR_OK)
+        return err_wrap(err, rc, "blob folder");
+
+    AUTO_FD int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+    if (fd < 0)
+        return err_set(err, ERR_IO, errno, "open blob folder '%s'", dir);
+    /* Emptying tmp/ under another process's hands would cut its uploads. */
+    if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+        if (errno == EWOULDBLOCK)
+            return err_set(err, ERR_LOCKED, 0, "blob folder '%s' is in use by another process", dir);
+        return err_set(err, ERR_IO, errno, "lock blob folder '%s'", dir);
+    }
+    rc = identify(dir, ret_id, err);
+    if (rc == ERR_OK)
+        rc = prepare(dir, fd, err);
+    if (rc != ERR_OK)
+        return err_wrap(err, rc, "blob folder");
+
+    struct blobs *b = calloc(1, sizeof(*b));
+
+    if (!b)
+        return err_set(err, ERR_NO_MEMORY, 0, "blob folder");
+    b->dir_fd = TAKE_FD(fd);
+    *ret = b;
+    return ERR_OK;
+}
+
+static void folder_close(struct blobs *b)
+{
+    if (!b)
+        return;
+    close(b->dir_fd);
+    free(b);
+}
+
+/** @param unlink_tmp  false when the file is under its final name */
+static void upload_free(struct blob_upload *u, bool unlink_tmp)
+{
+    if (unlink_tmp)
+        unlinkat(u->blobs->dir_fd, u->tmp, 0); /* a failure leaves it to the next open */
+    if (u->fd >= 0)
+        close(u->fd);
+    sha256_free(u->hash);
+    free(u);
+}
+
+static int folder_begin(struct blobs *b, const struct uuid *id, struct blob_upload **ret, struct err *err)
+{
+    struct blob_upload *u = calloc(1, sizeof(*u));
+
+    if (!u)
+        return err_set(err, ERR_NO_MEMORY, 0, "begin a blob");
+    u->blobs = b;
+    u->fd = -1;
+    u->hash = sha256_new();
+    if (!u->hash) {
+        upload_free(u, false);
+        return err_set(err, ERR_NO_MEMORY, 0, "begin a blob");
+    }
+    blob_path(id, u->id, u->path);
+    snprintf(u->tmp, sizeof(u->tmp), "tmp/%s", u->id);
+
+    /* Mode 0400 does not bind the descriptor that creates the file; everybody after it finds it read-only. */
+    if (FAULT("folder.create"))
+        errno = EIO;
+    else
+        u->fd = openat(b->dir_fd, u->tmp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0400);
+    if (u->fd < 0) {
+        int rc = errno == EEXIST ? err_set(err, ERR_CONFLICT, 0, "blob %s is being uploaded already", u->id)
+                                 : err_set(err, ERR_IO, errno, "create blob %s", u->id);
+
+        upload_free(u, false);
+        return rc;
+    }
+    *ret = u;
+    return ERR_OK;
+}
+
+static int folder_write(struct blob_upload *u, const void *p, size_t n, struct err *err)
+{
+    if (u->failed.code == ERR_OK) {
+        if (FAULT("folder.write"))
+            err_set(&u->failed, ERR_IO, ENOSPC, "write blob %s", u->id);
+        else if (fs_write_all(u->fd, p, n, &u->failed) != ERR_OK)
+            err_wrap(&u->failed, (int)u->failed.code, "blob %s", u->id);
+    }
+    if (u->failed.code != ERR_OK) {
+        if (err)
+            *err = u->failed;
+        return (int)u->failed.code;
+    }
+    sha256_add(u->hash, p, n);
+    u->size += (int64_t)n;
+    if (u->size - u->started >= WRITE_BACK_BYTES) { /* a hint: what goes wrong here the sync will tell */
+        sync_file_range(u->fd, u->started, u->size - u->started, SYNC_FILE_RANGE_WRITE);
+        u->started = u->size;
+    }
+    return ERR_OK;
+}
+
+/** Renames without replacing: an id names the same bytes for ever. */
+static int publish(const struct blob_upload *u)
+{
+    int dir = u->blobs->dir_fd;
+
+    if (FAULT("folder.rename")) {
+        errno = EIO;
+        return -1;
+    }
+    if (renameat2(dir, u->tmp, dir, u->path, RENAME_NOREPLACE) == 0)
+        return 0;
+    if (errno != EINVAL && errno != ENOSYS)
+        return -1;
+    /* Some file systems (NFS) lack NOREPLACE; a second name is refused there just as well. */
+    if (linkat(dir, u->tmp, dir, u->path, 0) < 0)
+        return -1;
+    unlinkat(dir, u->tmp, 0);
+    return 0;
+}
+
+static int sync_fan(const struct blob_upload *u)
+{
+    char name[3] = {u->path[0], u->path[1], '\0'};
+    AUTO_FD int fd = openat(u->blobs->dir_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+    if (fd < 0)
+        return -1;
+    if (FAULT("folder.sync_dir")) {
+        errno = EIO;
+        return -1;
+    }
+    return fsync(fd);
+}
+
+static int folder_commit(struct blob_upload *u, int64_t *ret_size, uint8_t ret_sha256[32], struct err *err)
+{
+    int rc = ERR_OK;
+    bool in_tmp = true;
+
+    if (u->failed.code != ERR_OK) {
+        rc = (int)u->failed.code;
+        if (err)
+            *err = u->failed;
+    } else if (FAULT("folder.sync") ? (errno = EIO, true) : fsync(u->fd) < 0) {
+        rc = err_set(err, ERR_IO, errno, "sync blob %s", u->id);
+    } else if (publish(u) < 0) {
+        rc = errno == EEXIST ? err_set(err, ERR_CONFLICT, 0, "blob %s exists already", u->id)
+                             : err_set(err, ERR_IO, errno, "name blob %s", u->id);
+    } else {
+        in_tmp = false;
+        if (sync_fan(u) < 0) { /* would it survive? not known: so it must not be seen */
+            rc = err_set(err, ERR_IO, errno, "sync the folder of blob %s", u->id);
+            unlinkat(u->blobs->dir_fd, u->path, 0);
+        }
+    }
+    if (rc == ERR_OK) {
+        *ret_size = u->size;
+        sha256_end(u->hash, ret_sha256);
+    }
+    upload_free(u, in_tmp);
+    return rc;
+}
+
+static void folder_abort(struct blob_upload *u)
+{
+    if (u)
+        upload_free(u, true);
+}
+
+static int folder_open_read(struct blobs *b, const struct uuid *id, int *ret_fd, int64_t *ret_size, struct err *err)
+{
+    char name[UUID_STR_MAX], path[3 + UUID_STR_MAX];
+    struct stat st;
+
+    blob_path(id, name, path);
+    if (FAULT("folder.read"))
+        return err_set(err, ERR_IO, EIO, "open blob %s", name);
+
+    AUTO_FD int fd = openat(b->dir_fd, path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+
+    if (fd < 0 && errno == ENOENT)
+        return err_set(err, ERR_NOT_FOUND, 0, "no blob %s", name);
+    if (fd < 0 || fstat(fd, &st) < 0)
+        return err_set(err, ERR_IO, errno, "open blob %s", name);
+    if (!S_ISREG(st.st_mode))
+        return err_set(err, ERR_CORRUPT, 0, "blob %s is not a file", name);
+    *ret_size = st.st_size;
+    *ret_fd = TAKE_FD(fd);
+    return ERR_OK;
+}
+
+/** Not synced: the row is gone already, and a power cut that brings the bytes back costs room, no truth. */
+static int folder_remove(struct blobs *b, const struct uuid *id, struct err *err)
+{
+    char name[UUID_STR_MAX], path[3 + UUID_STR_MAX];
+
+    blob_path(id, name, path);
+    if (FAULT("folder.remove"))
+        return err_set(err, ERR_IO, EIO, "remove blob %s", name);
+    if (unlinkat(b->dir_fd, path, 0) < 0 && errno != ENOENT)
+        return err_set(err, ERR_IO, errno, "remove blob %s", name);
+    return ERR_OK;
+}
+
+const struct blob_driver *blob_folder(void)
+{
+    static const struct blob_driver driver = {
+        .name = "folder",
+        .open = folder_open,
+        .close = folder_close,
+        .begin = folder_begin,
+        .write = folder_write,
+        .commit = folder_commit,
+        .abort = folder_abort,
+        .open_read = folder_open_read,
+        .remove = folder_remove,
+    };
+
+    return &driver;
+}
