@@ -1,0 +1,456 @@
+/* Calls that carry JSON or text, and what all calls share: the request, its answer, the error in it. */
+#include "base/auto.h"
+#include "base/err.h"
+#include "base/json.h"
+#include "base/rng.h"
+#include "base/text.h"
+#include "client/internal.h"
+#include <ctype.h>
+#include <errno.h>
+#include <pthread.h>
+#include <stdarg.h>
+#include <strings.h>
+
+static pthread_once_t curl_once = PTHREAD_ONCE_INIT;
+
+static void curl_start(void)
+{
+    curl_global_init(CURL_GLOBAL_DEFAULT);
+}
+
+void error_clear(struct haul_error *err)
+{
+    if (err)
+        *err = (struct haul_error){0};
+}
+
+int error_set(struct haul_error *err, enum haul_rc rc, const char *code, const char *fmt, ...)
+{
+    if (!err)
+        return (int)rc;
+    error_clear(err);
+    err->rc = rc;
+    snprintf(err->code, sizeof(err->code), "%s", code);
+    err->repeatable = rc == HAUL_NETWORK;
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(err->message, sizeof(err->message), fmt, ap);
+    va_end(ap);
+    err->message[utf8_cut(err->message, strlen(err->message))] = '\0';
+    return (int)rc;
+}
+
+static bool status_passing(int status)
+{
+    return status == 429 || status == 502 || status == 503 || status == 504;
+}
+
+static const char *member_text(const json_t *doc, const char *key)
+{
+    const char *s = json_string_value(json_object_get(doc, key));
+    return s ? s : "";
+}
+
+void error_from_answer(struct haul_error *err, int status, const char *body, size_t n, int retry_after_s)
+{
+    if (!err)
+        return;
+    error_clear(err);
+    err->rc = HAUL_REFUSED;
+    err->status = status;
+    err->retry_after_s = retry_after_s;
+    err->repeatable = status_passing(status);
+    json_t *doc = NULL;
+    struct err ignored = {0};
+    if (n > 0 && json_parse(body, n, &doc, &ignored) == ERR_OK && json_is_object(doc)) {
+        const char *code = member_text(doc, "code"), *detail = member_text(doc, "detail"), *title = member_text(doc, "title");
+        const char *field = member_text(doc, "field");
+        snprintf(err->code, sizeof(err->code), "%s", code);
+        snprintf(err->field, sizeof(err->field), "%s", field);
+        const char *text = *detail ? detail : title;
+        size_t len = strlen(text);
+        if (len >= sizeof(err->message))
+            len = utf8_cut(text, sizeof(err->message) - 1);
+        memcpy(err->message, text, len);
+        err->message[len] = '\0';
+        /* A code this client knows says it better than the status does. */
+        if (*code && err_from_name(code) != ERR_INTERNAL)
+            err->repeatable = err_repeatable(err_from_name(code));
+    }
+    json_decref(doc);
+    if (!err->code[0])
+        snprintf(err->code, sizeof(err->code), "http_%d", status);
+    if (!err->message[0])
+        snprintf(err->message, sizeof(err->message), "the server answered with HTTP status %d and no explanation", status);
+}
+
+bool error_passing(const struct haul_error *err)
+{
+    return err->rc == HAUL_NETWORK || (err->rc == HAUL_REFUSED && err->repeatable);
+}
+
+void backoff_sleep(unsigned n, int retry_after_s)
+{
+    int64_t ms = 200;
+    for (unsigned i = 1; i < n && ms < 5000; i++)
+        ms *= 2;
+    ms = MIN(ms, 5000);
+    /* Half of it is random, so that clients cut off together do not come back together. */
+    ms = ms / 2 + (int64_t)(rng_u64(rng_real()) % (uint64_t)(ms / 2 + 1));
+    ms = MAX(ms, (int64_t)MIN(retry_after_s, 30) * 1000);
+    struct timespec ts = {.tv_sec = ms / 1000, .tv_nsec = (ms % 1000) * 1000000};
+    while (nanosleep(&ts, &ts) < 0 && errno == EINTR)
+        ;
+}
+
+static bool host_is_loopback(const char *host)
+{
+    return strncmp(host, "127.", 4) == 0 || strcmp(host, "localhost") == 0 || strcmp(host, "[::1]") == 0 || strcmp(host, "::1") == 0;
+}
+
+/* Takes the URL apart to refuse what would be silently ignored: a query, a user, an unknown scheme. */
+static bool url_check(const char *url, bool *ret_loopback, struct haul_error *err)
+{
+    *ret_loopback = false;
+    if (strncasecmp(url, "http://", 7) != 0 && strncasecmp(url, "https://", 8) != 0) {
+        error_set(err, HAUL_LOCAL, "invalid", "'%.200s' is not a server's URL: it looks like http://127.0.0.1:8420", url);
+        return false;
+    }
+    CURLU *u = curl_url();
+    if (!u) {
+        error_set(err, HAUL_LOCAL, "no_memory", "out of memory");
+        return false;
+    }
+    char *host = NULL, *query = NULL, *user = NULL, *fragment = NULL;
+    bool ok = curl_url_set(u, CURLUPART_URL, url, 0) == CURLUE_OK && curl_url_get(u, CURLUPART_HOST, &host, 0) == CURLUE_OK;
+    if (ok) {
+        curl_url_get(u, CURLUPART_QUERY, &query, 0);
+        curl_url_get(u, CURLUPART_USER, &user, 0);
+        curl_url_get(u, CURLUPART_FRAGMENT, &fragment, 0);
+        *ret_loopback = host_is_loopback(host);
+    }
+    if (!ok || query || user || fragment) {
+        ok = false;
+        error_set(err, HAUL_LOCAL, "invalid", "'%.200s' is not a server's URL: it looks like http://127.0.0.1:8420", url);
+    }
+    curl_free(host);
+    curl_free(query);
+    curl_free(user);
+    curl_free(fragment);
+    curl_url_cleanup(u);
+    return ok;
+}
+
+struct haul_client *haul_client_new(const char *url, const char *user_agent, struct haul_error *err)
+{
+    pthread_once(&curl_once, curl_start);
+    error_clear(err);
+    bool loopback;
+    if (!url_check(url, &loopback, err))
+        return NULL;
+    struct haul_client *c = calloc(1, sizeof(*c));
+    if (c) {
+        c->easy = curl_easy_init();
+        c->url = strdup(url);
+        c->user_agent = strdup(user_agent ? user_agent : "libhaul/" HAUL_VERSION);
+        c->loopback = loopback;
+        c->timeout_ms = CALL_TIMEOUT_MS;
+    }
+    if (!c || !c->easy || !c->url || !c->user_agent) {
+        haul_client_free(c);
+        error_set(err, HAUL_LOCAL, "no_memory", "out of memory");
+        return NULL;
+    }
+    for (size_t n = strlen(c->url); n > 0 && c->url[n - 1] == '/'; n--)
+        c->url[n - 1] = '\0';
+    return c;
+}
+
+void haul_client_free(struct haul_client *c)
+{
+    if (!c)
+        return;
+    if (c->easy)
+        curl_easy_cleanup(c->easy);
+    free(c->url);
+    free(c->user_agent);
+    free(c);
+}
+
+void haul_client_timeout(struct haul_client *c, int64_t timeout_ms)
+{
+    c->timeout_ms = timeout_ms > 0 ? timeout_ms : CALL_TIMEOUT_MS;
+}
+
+/* ---- one exchange ---- */
+
+static size_t on_header(char *line, size_t size, size_t n, void *arg)
+{
+    struct exchange *x = arg;
+    size_t len = size * n;
+    char text[256];
+    size_t m = MIN(len, sizeof(text) - 1);
+    memcpy(text, line, m);
+    while (m > 0 && isspace((unsigned char)text[m - 1]))
+        m--;
+    text[m] = '\0';
+    if (strncmp(text, "HTTP/", 5) == 0) { /* a new answer begins (after 100 Continue too) */
+        x->etag[0] = '\0';
+        x->range_from = x->range_total = x->length = -1;
+        x->retry_after_s = 0;
+        return len;
+    }
+    char *value = strchr(text, ':');
+    if (!value)
+        return len;
+    *value++ = '\0';
+    while (*value == ' ' || *value == '\t')
+        value++;
+    if (strcasecmp(text, "ETag") == 0) {
+        size_t k = strlen(value);
+        if (k >= 2 && value[0] == '"' && value[k - 1] == '"')
+            snprintf(x->etag, sizeof(x->etag), "%.*s", (int)(k - 2), value + 1);
+    } else if (strcasecmp(text, "Content-Range") == 0) {
+        long long from, to, total;
+        if (sscanf(value, "bytes %lld-%lld/%lld", &from, &to, &total) == 3) {
+            x->range_from = from;
+            x->range_total = total;
+        }
+    } else if (strcasecmp(text, "Content-Length") == 0) {
+        x->length = strtoll(value, NULL, 10);
+    } else if (strcasecmp(text, "Retry-After") == 0) {
+        long s = strtol(value, NULL, 10);
+        x->retry_after_s = s > 0 && s < 86400 ? (int)s : 0;
+    }
+    return len;
+}
+
+static size_t on_body(char *p, size_t size, size_t n, void *arg)
+{
+    struct exchange *x = arg;
+    size_t len = size * n;
+    curl_easy_getinfo(x->client->easy, CURLINFO_RESPONSE_CODE, &x->status);
+    if (x->sink && x->status >= 200 && x->status < 300) {
+        if (x->sink(x->sink_arg, x, p, len) != 0) {
+            x->sink_stopped = true;
+            return len == 0 ? 1 : 0;
+        }
+        return len;
+    }
+    buf_add(&x->body, p, len);
+    if (x->body.failed) {
+        x->too_large = true;
+        return len == 0 ? 1 : 0;
+    }
+    return len;
+}
+
+void exchange_header(struct exchange *x, const char *name, const char *value)
+{
+    if (!value)
+        return;
+    char line[1200];
+    /* "Expect:" with nothing after the colon is how curl is told to leave a header out. */
+    int n = snprintf(line, sizeof(line), "%s:%s%s", name, *value ? " " : "", value);
+    struct curl_slist *more = n > 0 && (size_t)n < sizeof(line) ? curl_slist_append(x->headers, line) : NULL;
+    if (!more)
+        x->no_memory = true;
+    else
+        x->headers = more;
+}
+
+bool exchange_begin(struct exchange *x, struct haul_client *c, const char *method, const char *path, struct haul_error *err)
+{
+    error_clear(err);
+    *x = (struct exchange){.client = c, .range_from = -1, .range_total = -1, .length = -1};
+    buf_init(&x->body, ANSWER_MAX);
+    AUTO_FREE char *url = NULL;
+    if (path[0] != '/') {
+        error_set(err, HAUL_LOCAL, "invalid", "'%.100s' is not a path", path);
+        return false;
+    }
+    if (asprintf(&url, "%s%s", c->url, path) < 0) {
+        url = NULL; /* undefined after a failure */
+        error_set(err, HAUL_LOCAL, "no_memory", "out of memory");
+        return false;
+    }
+    CURL *e = c->easy;
+    c->curl_text[0] = '\0';
+    curl_easy_reset(e); /* options only: connections stay */
+    curl_easy_setopt(e, CURLOPT_ERRORBUFFER, c->curl_text);
+    curl_easy_setopt(e, CURLOPT_URL, url);
+    curl_easy_setopt(e, CURLOPT_PROTOCOLS_STR, "http,https");
+    curl_easy_setopt(e, CURLOPT_FOLLOWLOCATION, 0L);
+    curl_easy_setopt(e, CURLOPT_NOSIGNAL, 1L);
+    curl_easy_setopt(e, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1); /* uploads over HTTP/2 stall before curl 8.2 */
+    curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS, (long)CONNECT_TIMEOUT_MS);
+    curl_easy_setopt(e, CURLOPT_TCP_KEEPALIVE, 1L);
+    curl_easy_setopt(e, CURLOPT_TCP_KEEPIDLE, 30L);
+    curl_easy_setopt(e, CURLOPT_TCP_KEEPINTVL, 10L);
+    curl_easy_setopt(e, CURLOPT_USERAGENT, c->user_agent);
+    curl_easy_setopt(e, CURLOPT_HEADERFUNCTION, on_header);
+    curl_easy_setopt(e, CURLOPT_HEADERDATA, x);
+    curl_easy_setopt(e, CURLOPT_WRITEFUNCTION, on_body);
+    curl_easy_setopt(e, CURLOPT_WRITEDATA, x);
+    if (c->loopback) /* http_proxy in the environment must not carry away what never leaves this machine */
+        curl_easy_setopt(e, CURLOPT_PROXY, "");
+    if (strcmp(method, "GET") != 0)
+        curl_easy_setopt(e, CURLOPT_CUSTOMREQUEST, method);
+    exchange_header(x, "Expect", ""); /* no wait for 100 Continue */
+    return true;
+}
+
+int exchange_run(struct exchange *x, struct haul_error *err)
+{
+    struct haul_client *c = x->client;
+    if (x->no_memory)
+        return error_set(err, HAUL_LOCAL, "no_memory", "out of memory, or a header that is too long");
+    curl_easy_setopt(c->easy, CURLOPT_HTTPHEADER, x->headers);
+    CURLcode rc = curl_easy_perform(c->easy);
+    curl_easy_getinfo(c->easy, CURLINFO_RESPONSE_CODE, &x->status);
+    const char *text = c->curl_text[0] ? c->curl_text : curl_easy_strerror(rc);
+    if (x->too_large)
+        return error_set(err, HAUL_LOCAL, "too_large", "the server's answer is larger than %u MiB", ANSWER_MAX >> 20);
+    switch (rc) {
+    case CURLE_OK:
+        break;
+    case CURLE_WRITE_ERROR:
+    case CURLE_ABORTED_BY_CALLBACK:
+        return error_set(err, HAUL_ABORTED, "cancelled", "stopped on request");
+    case CURLE_OUT_OF_MEMORY:
+        return error_set(err, HAUL_LOCAL, "no_memory", "out of memory");
+    case CURLE_URL_MALFORMAT:
+    case CURLE_UNSUPPORTED_PROTOCOL:
+    case CURLE_READ_ERROR:
+        return error_set(err, HAUL_LOCAL, "io", "%s", text);
+    case CURLE_OPERATION_TIMEDOUT:
+        return error_set(err, HAUL_NETWORK, "timeout", "%s does not answer: %s", c->url, text);
+    default:
+        /* A refusal whose connection broke while we were still sending is a refusal. */
+        if (x->status >= 400)
+            break;
+        return error_set(err, HAUL_NETWORK, "network", "cannot talk to %s: %s", c->url, text);
+    }
+    if (x->status >= 200 && x->status < 300)
+        return HAUL_OK;
+    error_from_answer(err, (int)x->status, buf_str(&x->body), x->body.len, x->retry_after_s);
+    return HAUL_REFUSED;
+}
+
+void exchange_end(struct exchange *x)
+{
+    /* The handle outlives the list and the exchange: it must not point at them. */
+    curl_easy_setopt(x->client->easy, CURLOPT_HTTPHEADER, NULL);
+    curl_slist_free_all(x->headers);
+    x->headers = NULL;
+    buf_release(&x->body);
+}
+
+/* ---- calls ---- */
+
+static int call(struct haul_client *c, const char *method, const char *path, const char *body, const char *token, const char *key,
+                int64_t extra_wait_ms, char **ret_json, struct haul_error *err)
+{
+    if (ret_json)
+        *ret_json = NULL;
+    struct exchange x;
+    if (!exchange_begin(&x, c, method, path, err))
+        return HAUL_LOCAL;
+    curl_easy_setopt(c->easy, CURLOPT_TIMEOUT_MS, (long)(c->timeout_ms + extra_wait_ms));
+    if (body || strcmp(method, "POST") == 0 || strcmp(method, "PUT") == 0) {
+        curl_easy_setopt(c->easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)(body ? strlen(body) : 0));
+        curl_easy_setopt(c->easy, CURLOPT_POSTFIELDS, body ? body : "");
+        exchange_header(&x, "Content-Type", "application/json");
+    }
+    exchange_header(&x, "Accept", "application/json");
+    exchange_header(&x, "Haul-Token", token);
+    exchange_header(&x, "Idempotency-Key", key);
+    int rc = exchange_run(&x, err);
+    if (rc == HAUL_OK && ret_json) {
+        *ret_json = x.body.len > 0 ? buf_take(&x.body) : strdup("");
+        if (!*ret_json)
+            rc = error_set(err, HAUL_LOCAL, "no_memory", "out of memory");
+    }
+    exchange_end(&x);
+    return rc;
+}
+
+int haul_call(struct haul_client *c, const char *method, const char *path, const char *body, const char *token, int64_t extra_wait_ms,
+              char **ret_json, struct haul_error *err)
+{
+    struct haul_error own;
+    return call(c, method, path, body, token, NULL, extra_wait_ms, ret_json, err ? err : &own);
+}
+
+int haul_call_repeated(struct haul_client *c, const char *method, const char *path, const char *body, const char *token,
+                       const char *idempotency_key, unsigned tries, char **ret_json, struct haul_error *err)
+{
+    struct haul_error own;
+    if (!err)
+        err = &own;
+    for (unsigned n = 1;; n++) {
+        int rc = call(c, method, path, body, token, idempotency_key, 0, ret_json, err);
+        if (rc == HAUL_OK || n >= tries || !error_passing(err))
+            return rc;
+        backoff_sleep(n, err->retry_after_s);
+    }
+}
+
+struct text_sink {
+    int (*sink)(void *arg, const char *p, size_t n);
+    void *arg;
+};
+
+static int text_sink_take(void *arg, struct exchange *x, const char *p, size_t n)
+{
+    struct text_sink *s = arg;
+    return s->sink(s->arg, p, n);
+}
+
+int haul_stream(struct haul_client *c, const char *path, int (*sink)(void *arg, const char *p, size_t n), void *arg, struct haul_error *err)
+{
+    struct haul_error own;
+    struct exchange x;
+    if (!err)
+        err = &own;
+    if (!exchange_begin(&x, c, "GET", path, err))
+        return HAUL_LOCAL;
+    struct text_sink s = {.sink = sink, .arg = arg};
+    x.sink = text_sink_take;
+    x.sink_arg = &s;
+    int rc = exchange_run(&x, err); /* no time limit: a job may say nothing for hours; a dead peer is found by keep-alive */
+    exchange_end(&x);
+    return rc;
+}
+
+int haul_log_append(struct haul_client *c, const char *job_id, unsigned attempt, const char *token, int64_t offset, const void *p,
+                    size_t n, int64_t *ret_next, struct haul_error *err)
+{
+    struct haul_error own;
+    struct exchange x;
+    char path[160];
+    if (!err)
+        err = &own;
+    snprintf(path, sizeof(path), "/v1/jobs/%s/attempts/%u/log?offset=%lld", job_id, attempt, (long long)offset);
+    if (!exchange_begin(&x, c, "POST", path, err))
+        return HAUL_LOCAL;
+    curl_easy_setopt(c->easy, CURLOPT_TIMEOUT_MS, (long)c->timeout_ms);
+    curl_easy_setopt(c->easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)n);
+    curl_easy_setopt(c->easy, CURLOPT_POSTFIELDS, n > 0 ? (const char *)p : "");
+    exchange_header(&x, "Content-Type", "application/octet-stream");
+    exchange_header(&x, "Haul-Token", token);
+    int rc = exchange_run(&x, err);
+    if (rc == HAUL_OK) {
+        json_t *doc = NULL;
+        const json_t *next = NULL;
+        if (json_parse(buf_str(&x.body), x.body.len, &doc, NULL) == ERR_OK)
+            next = json_object_get(doc, "next_offset");
+        if (!json_is_integer(next))
+            rc = error_set(err, HAUL_REFUSED, "corrupt", "the server's answer has no next_offset: is %s a haul server?", c->url);
+        else if (ret_next)
+            *ret_next = (int64_t)json_integer_value(next);
+        json_decref(doc);
+    }
+    exchange_end(&x);
+    return rc;
+}

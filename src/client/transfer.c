@@ -1,0 +1,308 @@
+/* Bytes up and down: hashed on the way, checked at the end, downloads resumed. */
+#include "base/auto.h"
+#include "base/fs.h"
+#include "base/json.h"
+#include "base/sha256.h"
+#include "base/uuid.h"
+#include "client/internal.h"
+#include <errno.h>
+#include <strings.h>
+
+#define RESUMES_MAX 5
+
+/* ---- up ---- */
+
+struct upload {
+    int fd;
+    int64_t size; /* -1: until the end of a pipe */
+    int64_t done;
+    struct sha256 *hash;
+    haul_progress progress;
+    void *arg;
+    int sys;         /* errno of a read that failed */
+    bool shrank, stopped, no_memory;
+};
+
+static size_t upload_read(char *p, size_t size, size_t n, void *arg)
+{
+    struct upload *u = arg;
+    size_t want = size * n;
+    if (u->size >= 0 && (int64_t)want > u->size - u->done)
+        want = (size_t)(u->size - u->done);
+    if (want == 0)
+        return 0;
+    ssize_t got;
+    do
+        got = u->size >= 0 ? pread(u->fd, p, want, u->done) : read(u->fd, p, want);
+    while (got < 0 && errno == EINTR);
+    if (got < 0) {
+        u->sys = errno;
+        return CURL_READFUNC_ABORT;
+    }
+    if (got == 0 && u->size >= 0) { /* fewer bytes than promised: the answer must never look like success */
+        u->shrank = true;
+        return CURL_READFUNC_ABORT;
+    }
+    sha256_add(u->hash, p, (size_t)got);
+    u->done += got;
+    return (size_t)got;
+}
+
+/* curl goes back to the start when a kept connection turns out to be dead. */
+static int upload_seek(void *arg, curl_off_t offset, int origin)
+{
+    struct upload *u = arg;
+    if (origin != SEEK_SET || offset != 0 || (u->size < 0 && u->done > 0))
+        return CURL_SEEKFUNC_CANTSEEK;
+    struct sha256 *fresh = sha256_new();
+    if (!fresh) {
+        u->no_memory = true;
+        return CURL_SEEKFUNC_FAIL;
+    }
+    sha256_free(u->hash);
+    u->hash = fresh;
+    u->done = 0;
+    return CURL_SEEKFUNC_OK;
+}
+
+static int upload_progress(void *arg, curl_off_t dl_total, curl_off_t dl_now, curl_off_t ul_total, curl_off_t ul_now)
+{
+    struct upload *u = arg;
+    if (u->progress && u->progress(u->arg, (int64_t)ul_now, u->size) != 0) {
+        u->stopped = true;
+        return 1;
+    }
+    return 0;
+}
+
+static int upload_check(struct exchange *x, struct upload *u, char *ret_ref, char *ret_sha256, struct haul_error *err)
+{
+    uint8_t digest[32];
+    char hex[SHA256_HEX_MAX];
+    sha256_end(u->hash, digest);
+    hex_format(digest, sizeof(digest), hex);
+    json_t *doc = NULL;
+    int rc = HAUL_OK;
+    if (json_parse(buf_str(&x->body), x->body.len, &doc, NULL) != ERR_OK)
+        doc = NULL;
+    const char *ref = json_string_value(json_object_get(doc, "ref"));
+    const char *sha = json_string_value(json_object_get(doc, "sha256"));
+    const json_t *size = json_object_get(doc, "size");
+    if (!ref || !sha || !json_is_integer(size) || strlen(ref) >= 64)
+        rc = error_set(err, HAUL_REFUSED, "corrupt", "the server's answer to an upload has no ref, size and sha256: is %s a haul server?",
+                       x->client->url);
+    else if (strcmp(sha, hex) != 0 || (int64_t)json_integer_value(size) != u->done)
+        rc = error_set(err, HAUL_REFUSED, "corrupt", "the server stored %lld bytes with SHA-256 %.64s, but %lld bytes with %s were sent",
+                       (long long)json_integer_value(size), sha, (long long)u->done, hex);
+    else {
+        if (ret_ref)
+            snprintf(ret_ref, 64, "%s", ref);
+        if (ret_sha256)
+            snprintf(ret_sha256, SHA256_HEX_MAX, "%s", hex);
+    }
+    json_decref(doc);
+    return rc;
+}
+
+static void transfer_options(CURL *e)
+{
+    curl_easy_setopt(e, CURLOPT_LOW_SPEED_LIMIT, 1L);
+    curl_easy_setopt(e, CURLOPT_LOW_SPEED_TIME, (long)SILENCE_S);
+    curl_easy_setopt(e, CURLOPT_BUFFERSIZE, 256L * 1024);
+    curl_easy_setopt(e, CURLOPT_UPLOAD_BUFFERSIZE, 256L * 1024);
+    curl_easy_setopt(e, CURLOPT_NOPROGRESS, 0L);
+}
+
+int haul_upload(struct haul_client *c, const char *path, const char *token, int fd, int64_t size, haul_progress progress, void *arg,
+                char *ret_ref, char *ret_sha256, struct haul_error *err)
+{
+    struct haul_error own;
+    struct exchange x;
+    if (!err)
+        err = &own;
+    struct upload u = {.fd = fd, .size = size, .progress = progress, .arg = arg, .hash = sha256_new()};
+    if (!u.hash)
+        return error_set(err, HAUL_LOCAL, "no_memory", "out of memory");
+    if (!exchange_begin(&x, c, path ? "PUT" : "POST", path ? path : "/v1/blobs", err)) {
+        sha256_free(u.hash);
+        return HAUL_LOCAL;
+    }
+    CURL *e = c->easy;
+    transfer_options(e);
+    curl_easy_setopt(e, CURLOPT_UPLOAD, 1L);
+    curl_easy_setopt(e, CURLOPT_INFILESIZE_LARGE, (curl_off_t)size);
+    curl_easy_setopt(e, CURLOPT_READFUNCTION, upload_read);
+    curl_easy_setopt(e, CURLOPT_READDATA, &u);
+    curl_easy_setopt(e, CURLOPT_SEEKFUNCTION, upload_seek);
+    curl_easy_setopt(e, CURLOPT_SEEKDATA, &u);
+    curl_easy_setopt(e, CURLOPT_XFERINFOFUNCTION, upload_progress);
+    curl_easy_setopt(e, CURLOPT_XFERINFODATA, &u);
+    exchange_header(&x, "Content-Type", "application/octet-stream");
+    exchange_header(&x, "Haul-Token", token);
+    int rc = exchange_run(&x, err);
+    if (rc == HAUL_OK)
+        rc = upload_check(&x, &u, ret_ref, ret_sha256, err);
+    else if (u.shrank)
+        rc = error_set(err, HAUL_LOCAL, "io", "the file became shorter while it was sent: %lld of %lld bytes were there",
+                       (long long)u.done, (long long)size);
+    else if (u.sys)
+        rc = error_set(err, HAUL_LOCAL, "io", "reading the file to send: %s", strerror(u.sys));
+    else if (u.no_memory)
+        rc = error_set(err, HAUL_LOCAL, "no_memory", "out of memory");
+    exchange_end(&x);
+    sha256_free(u.hash);
+    return rc;
+}
+
+/* ---- down ---- */
+
+struct download {
+    int fd;
+    int64_t done;  /* bytes written and hashed, over all tries */
+    int64_t total; /* -1 until an answer told */
+    int64_t skip;  /* bytes of this answer that we have already */
+    bool begun;    /* this answer's headers were looked at */
+    char etag[80];
+    struct sha256 *hash;
+    haul_progress progress;
+    void *arg;
+    const char *bad; /* why this answer cannot be used */
+    struct err io;
+};
+
+/* The first bytes of an answer: does it go on from where we are? */
+static bool download_begin(struct download *d, struct exchange *x)
+{
+    d->begun = true;
+    if (d->etag[0] && x->etag[0] && strcmp(d->etag, x->etag) != 0) {
+        d->bad = "the contents changed between two parts of the download";
+        return false;
+    }
+    if (x->etag[0])
+        snprintf(d->etag, sizeof(d->etag), "%s", x->etag);
+    if (x->status == 206) {
+        if (x->range_from != d->done) {
+            d->bad = "the server answered with another range than was asked for";
+            return false;
+        }
+        d->skip = 0;
+        d->total = x->range_total;
+    } else { /* all of it, again: what is here already is passed over, so that a pipe can be resumed too */
+        d->skip = d->done;
+        d->total = x->length;
+    }
+    return true;
+}
+
+static int download_take(void *arg, struct exchange *x, const char *p, size_t n)
+{
+    struct download *d = arg;
+    if (!d->begun && !download_begin(d, x))
+        return 1;
+    if (d->skip > 0) {
+        size_t drop = (int64_t)n < d->skip ? n : (size_t)d->skip;
+        d->skip -= (int64_t)drop;
+        p += drop;
+        n -= drop;
+    }
+    if (n == 0)
+        return 0;
+    if (fs_write_all(d->fd, p, n, &d->io) != ERR_OK)
+        return 1;
+    sha256_add(d->hash, p, n);
+    d->done += (int64_t)n;
+    return 0;
+}
+
+static int download_progress(void *arg, curl_off_t dl_total, curl_off_t dl_now, curl_off_t ul_total, curl_off_t ul_now)
+{
+    struct download *d = arg;
+    return d->progress && d->progress(d->arg, d->done, d->total) != 0;
+}
+
+static int download_once(struct haul_client *c, const char *path, struct download *d, struct haul_error *err)
+{
+    struct exchange x;
+    if (!exchange_begin(&x, c, "GET", path, err))
+        return HAUL_LOCAL;
+    d->begun = false;
+    x.sink = download_take;
+    x.sink_arg = d;
+    transfer_options(c->easy);
+    curl_easy_setopt(c->easy, CURLOPT_XFERINFOFUNCTION, download_progress);
+    curl_easy_setopt(c->easy, CURLOPT_XFERINFODATA, d);
+    if (d->done > 0) {
+        char text[100];
+        snprintf(text, sizeof(text), "bytes=%lld-", (long long)d->done);
+        exchange_header(&x, "Range", text);
+        if (d->etag[0]) {
+            snprintf(text, sizeof(text), "\"%s\"", d->etag);
+            exchange_header(&x, "If-Range", text);
+        }
+    }
+    int rc = exchange_run(&x, err);
+    if (rc == HAUL_OK && !d->begun && !download_begin(d, &x)) /* an empty answer never came to the sink */
+        rc = HAUL_ABORTED;
+    if (d->io.code != ERR_OK)
+        rc = error_set(err, HAUL_LOCAL, err_name(d->io.code), "writing what was downloaded: %s", d->io.msg);
+    else if (d->bad)
+        rc = error_set(err, HAUL_REFUSED, "corrupt", "%s", d->bad);
+    exchange_end(&x);
+    return rc;
+}
+
+static int download_check(struct download *d, bool must_hash, struct haul_error *err)
+{
+    uint8_t digest[32], unused[32];
+    char hex[SHA256_HEX_MAX];
+    if (d->total >= 0 && d->done != d->total)
+        return error_set(err, HAUL_NETWORK, "network", "%lld of %lld bytes came", (long long)d->done, (long long)d->total);
+    if (hex_parse(d->etag, unused, 32) != 0 || strlen(d->etag) != 64)
+        return must_hash ? error_set(err, HAUL_REFUSED, "corrupt", "the server gave no SHA-256 to check the download against") : HAUL_OK;
+    sha256_end(d->hash, digest);
+    hex_format(digest, sizeof(digest), hex);
+    if (strcasecmp(hex, d->etag) != 0)
+        return error_set(err, HAUL_REFUSED, "corrupt", "what was downloaded has SHA-256 %s, but the server says %.64s", hex, d->etag);
+    return HAUL_OK;
+}
+
+static bool blob_path(const char *ref_or_path, char *ret, size_t size)
+{
+    struct uuid id;
+    if (ref_or_path[0] == '/')
+        return snprintf(ret, size, "%s", ref_or_path) < (int)size;
+    if (strncmp(ref_or_path, "blob:", 5) != 0 || !uuid_parse(ref_or_path + 5, &id))
+        return false;
+    snprintf(ret, size, "/v1/blobs/%s", ref_or_path + 5);
+    return true;
+}
+
+int haul_download(struct haul_client *c, const char *ref_or_path, int fd, haul_progress progress, void *arg, int64_t *ret_size,
+                  struct haul_error *err)
+{
+    struct haul_error own;
+    char path[1024];
+    if (!err)
+        err = &own;
+    if (!blob_path(ref_or_path, path, sizeof(path)))
+        return error_set(err, HAUL_LOCAL, "invalid", "'%.100s' is not a blob: it looks like blob:0198c0de-0000-7000-8000-000000000000",
+                         ref_or_path);
+    struct download d = {.fd = fd, .total = -1, .progress = progress, .arg = arg, .hash = sha256_new()};
+    if (!d.hash)
+        return error_set(err, HAUL_LOCAL, "no_memory", "out of memory");
+    int rc;
+    for (unsigned n = 1;; n++) {
+        rc = download_once(c, path, &d, err);
+        if (rc != HAUL_OK && d.total >= 0 && d.done == d.total && rc == HAUL_NETWORK)
+            rc = HAUL_OK; /* cut after the last byte */
+        if (rc == HAUL_OK || n > RESUMES_MAX || !error_passing(err))
+            break;
+        backoff_sleep(n, err->retry_after_s);
+    }
+    if (rc == HAUL_OK)
+        rc = download_check(&d, strncmp(path, "/v1/blobs/", 10) == 0, err);
+    if (rc == HAUL_OK && ret_size)
+        *ret_size = d.done;
+    sha256_free(d.hash);
+    return rc;
+}
