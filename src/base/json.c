@@ -1,0 +1,519 @@
+#include "base/json.h"
+
+#include "base/text.h"
+#include "base/timefmt.h"
+
+#include <assert.h>
+#include <inttypes.h>
+
+/* ---- parsing ---- */
+
+/* Jansson recurses to 2048 levels; ours is refused before it starts. Strings are skipped by quotes and backslashes
+ * alone: what else is wrong with them is jansson's to say. */
+static int check_depth(const char *text, size_t n, struct err *err)
+{
+    unsigned depth = 0, line = 1;
+    size_t line_start = 0;
+    bool in_string = false;
+    for (size_t i = 0; i < n; i++) {
+        char c = text[i];
+        if (c == '\n') {
+            line++;
+            line_start = i + 1;
+        } else if (in_string) {
+            if (c == '\\')
+                i++;
+            else if (c == '"')
+                in_string = false;
+        } else if (c == '"') {
+            in_string = true;
+        } else if (c == '{' || c == '[') {
+            if (++depth > JSON_DEPTH_MAX)
+                return err_set(err, ERR_MALFORMED, 0, "JSON, line %u, column %zu: nested deeper than %d", line,
+                               i - line_start + 1, JSON_DEPTH_MAX);
+        } else if ((c == '}' || c == ']') && depth > 0) {
+            depth--;
+        }
+    }
+    return ERR_OK;
+}
+
+int json_parse(const char *text, size_t n, json_t **ret, struct err *err)
+{
+    json_error_t e;
+    int rc = check_depth(text, n, err);
+    if (rc != ERR_OK)
+        return rc;
+    json_t *value = json_loadb(n ? text : "", n, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &e);
+    if (!value && json_error_code(&e) == json_error_out_of_memory)
+        return err_set(err, ERR_NO_MEMORY, 0, "parse JSON");
+    if (!value)
+        return err_set(err, ERR_MALFORMED, 0, "JSON, line %d, column %d: %s", e.line, e.column, e.text);
+    *ret = value;
+    return ERR_OK;
+}
+
+/* ---- raw members: the text is known to be valid, so these only find where things end ---- */
+
+static size_t skip_space(const char *s, size_t n, size_t i)
+{
+    while (i < n && (s[i] == ' ' || s[i] == '\t' || s[i] == '\n' || s[i] == '\r'))
+        i++;
+    return i;
+}
+
+static size_t skip_string(const char *s, size_t n, size_t i)
+{
+    for (i++; i < n && s[i] != '"'; i++)
+        if (s[i] == '\\')
+            i++;
+    return i < n ? i + 1 : n;
+}
+
+static size_t skip_value(const char *s, size_t n, size_t i)
+{
+    unsigned depth = 0;
+    while (i < n) {
+        char c = s[i];
+        if (c == '"') {
+            i = skip_string(s, n, i);
+            if (depth == 0)
+                return i;
+            continue;
+        }
+        if (c == '{' || c == '[')
+            depth++;
+        else if (depth == 0 && (c == ',' || c == '}' || c == ']' || c == ' ' || c == '\t' || c == '\n' || c == '\r'))
+            return i;
+        else if ((c == '}' || c == ']') && --depth == 0)
+            return i + 1;
+        i++;
+    }
+    return n;
+}
+
+/* Is the quoted string s (n bytes, with its quotes) the key? Escapes count: "\u0061" is "a". */
+static bool key_is(const char *s, size_t n, const char *key)
+{
+    if (!memchr(s, '\\', n))
+        return strlen(key) == n - 2 && memcmp(s + 1, key, n - 2) == 0;
+    json_t *decoded = json_loadb(s, n, JSON_DECODE_ANY, NULL);
+    bool same = decoded && json_is_string(decoded) && strcmp(json_string_value(decoded), key) == 0;
+    json_decref(decoded);
+    return same;
+}
+
+bool json_raw_member(const char *text, size_t n, const char *key, const char **ret_text, size_t *ret_n)
+{
+    size_t i = skip_space(text, n, 0);
+    if (i >= n || text[i] != '{')
+        return false;
+    for (i = skip_space(text, n, i + 1); i < n && text[i] == '"'; i = skip_space(text, n, i + 1)) {
+        size_t name = i, name_end = skip_string(text, n, i);
+        i = skip_space(text, n, name_end);
+        if (i >= n || text[i] != ':' || name_end - name < 2)
+            return false;
+        size_t value = skip_space(text, n, i + 1), value_end = skip_value(text, n, value);
+        if (key_is(text + name, name_end - name, key)) {
+            *ret_text = text + value;
+            *ret_n = value_end - value;
+            return true;
+        }
+        i = skip_space(text, n, value_end);
+        if (i >= n || text[i] != ',')
+            return false;
+    }
+    return false;
+}
+
+/* ---- reading members ---- */
+
+struct field {
+    char s[ERR_FIELD_MAX];
+};
+
+static struct field field_of(const struct json_reader *r, const char *key)
+{
+    struct field f;
+    int n = snprintf(f.s, sizeof(f.s), "%s%s", r->where, key);
+    if (n < 0 || (size_t)n >= sizeof(f.s))
+        f.s[utf8_cut(f.s, sizeof(f.s) - 1)] = '\0';
+    return f;
+}
+
+#define FAIL(r, key, ...) ((void)((r)->code = err_field((r)->err, field_of((r), (key)).s, __VA_ARGS__)))
+
+void json_reader_init(struct json_reader *r, json_t *value, const char *where, struct err *err)
+{
+    *r = (struct json_reader){.object = value, .err = err};
+    snprintf(r->where, sizeof(r->where), "%s", where);
+    r->where[utf8_cut(r->where, strlen(r->where))] = '\0';
+    if (json_is_object(value))
+        return;
+    struct field f = field_of(r, "");
+    size_t n = strlen(f.s);
+    if (n > 0 && f.s[n - 1] == '.')
+        f.s[n - 1] = '\0';
+    r->object = NULL;
+    r->code = err_field(err, f.s, "must be an object");
+}
+
+static json_t *look_up(struct json_reader *r, const char *key)
+{
+    if (r->code != ERR_OK)
+        return NULL;
+    assert(r->n_seen < sizeof(r->seen) / sizeof(r->seen[0]));
+    r->seen[r->n_seen++] = key;
+    return json_object_get(r->object, key);
+}
+
+static json_t *look_up_value(struct json_reader *r, const char *key)
+{
+    json_t *v = look_up(r, key);
+    return json_is_null(v) ? NULL : v;
+}
+
+static bool has_control(const char *s, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if ((unsigned char)s[i] < 0x20 || s[i] == 0x7f)
+            return true;
+    return false;
+}
+
+const char *json_get_string(struct json_reader *r, const char *key, bool required, size_t min, size_t max)
+{
+    json_t *v = look_up_value(r, key);
+    if (r->code != ERR_OK)
+        return NULL;
+    if (!v) {
+        if (required)
+            FAIL(r, key, "required");
+        return NULL;
+    }
+    if (!json_is_string(v)) {
+        FAIL(r, key, "must be a string");
+        return NULL;
+    }
+    const char *s = json_string_value(v);
+    size_t n = json_string_length(v);
+    if (n < min || n > max)
+        FAIL(r, key, "must be %zu to %zu bytes, got %zu", min, max, n);
+    else if (!utf8_valid(s, n) || memchr(s, '\0', n))
+        FAIL(r, key, "must be UTF-8 text");
+    else if (max <= 1024 && has_control(s, n))
+        FAIL(r, key, "must not contain control characters");
+    return r->code == ERR_OK ? s : NULL;
+}
+
+int64_t json_get_int(struct json_reader *r, const char *key, int64_t absent, int64_t min, int64_t max)
+{
+    json_t *v = look_up_value(r, key);
+    if (!v)
+        return absent;
+    int64_t i = json_integer_value(v);
+    if (!json_is_integer(v))
+        FAIL(r, key, "must be an integer");
+    else if (i < min || i > max)
+        FAIL(r, key, "must be %" PRId64 " to %" PRId64 ", got %" PRId64, min, max, i);
+    else
+        return i;
+    return absent;
+}
+
+double json_get_real(struct json_reader *r, const char *key, double absent, double min, double max)
+{
+    json_t *v = look_up_value(r, key);
+    if (!v)
+        return absent;
+    double d = json_number_value(v);
+    if (!json_is_number(v))
+        FAIL(r, key, "must be a number");
+    else if (!(d >= min && d <= max))
+        FAIL(r, key, "must be %g to %g, got %g", min, max, d);
+    else
+        return d;
+    return absent;
+}
+
+bool json_get_bool(struct json_reader *r, const char *key, bool absent)
+{
+    json_t *v = look_up_value(r, key);
+    if (!v)
+        return absent;
+    if (json_is_boolean(v))
+        return json_is_true(v);
+    FAIL(r, key, "must be true or false");
+    return absent;
+}
+
+static bool seconds_to_us(const json_t *v, usec *ret)
+{
+    if (json_is_integer(v))
+        return !__builtin_mul_overflow((int64_t)json_integer_value(v), USEC_PER_SEC, ret);
+    double us = json_real_value(v) * 1e6;
+    if (!(us > -9.2e18 && us < 9.2e18))
+        return false;
+    *ret = (usec)(us < 0 ? us - 0.5 : us + 0.5);
+    return true;
+}
+
+usec json_get_duration(struct json_reader *r, const char *key, usec absent, usec min_us, usec max_us)
+{
+    json_t *v = look_up_value(r, key);
+    usec d = 0;
+    if (!v)
+        return absent;
+    if (json_is_string(v))
+        r->code = duration_parse(json_string_value(v), field_of(r, key).s, &d, r->err);
+    else if (!json_is_number(v))
+        FAIL(r, key, "must be a duration (\"1h30m\") or a number of seconds");
+    else if (!seconds_to_us(v, &d))
+        FAIL(r, key, "out of range");
+    if (r->code != ERR_OK)
+        return absent;
+    if (d >= min_us && d <= max_us)
+        return d;
+    char lo[48], hi[48], got[48];
+    duration_format(min_us, lo);
+    duration_format(max_us, hi);
+    duration_format(d, got);
+    FAIL(r, key, "must be %s to %s, got %s", lo, hi, got);
+    return absent;
+}
+
+usec json_get_time(struct json_reader *r, const char *key, usec absent)
+{
+    json_t *v = look_up_value(r, key);
+    usec t;
+    if (!v)
+        return absent;
+    if (json_is_string(v) && rfc3339_parse(json_string_value(v), &t))
+        return t;
+    FAIL(r, key, "must be an RFC 3339 time (\"2026-11-25T04:50:55Z\")");
+    return absent;
+}
+
+json_t *json_get_value(struct json_reader *r, const char *key, bool required, json_type type)
+{
+    json_t *v = look_up(r, key);
+    if (r->code != ERR_OK)
+        return NULL;
+    if (json_is_null(v) && type != JSON_NULL)
+        v = NULL;
+    if (!v) {
+        if (required)
+            FAIL(r, key, "required");
+        return NULL;
+    }
+    bool fits = json_typeof(v) == type || (json_is_boolean(v) && (type == JSON_TRUE || type == JSON_FALSE));
+    if (fits)
+        return v;
+    static const char *const names[] = {[JSON_OBJECT] = "an object", [JSON_ARRAY] = "an array",
+                                        [JSON_STRING] = "a string",  [JSON_INTEGER] = "an integer",
+                                        [JSON_REAL] = "a real number", [JSON_TRUE] = "true or false",
+                                        [JSON_FALSE] = "true or false", [JSON_NULL] = "null"};
+    FAIL(r, key, "must be %s", names[type]);
+    return NULL;
+}
+
+json_t *json_get_any(struct json_reader *r, const char *key)
+{
+    return look_up(r, key);
+}
+
+static bool was_seen(const struct json_reader *r, const char *key)
+{
+    for (size_t i = 0; i < r->n_seen; i++)
+        if (strcmp(r->seen[i], key) == 0)
+            return true;
+    return false;
+}
+
+int json_reader_end(struct json_reader *r)
+{
+    const char *key;
+    json_t *value;
+    if (r->code != ERR_OK)
+        return r->code;
+    json_object_foreach(r->object, key, value)
+    {
+        if (was_seen(r, key))
+            continue;
+        struct buf known;
+        buf_init(&known, 4096);
+        for (size_t i = 0; i < r->n_seen; i++)
+            buf_printf(&known, "%s%s", i ? ", " : "", r->seen[i]);
+        FAIL(r, key, "unknown member; known: %s", buf_str(&known));
+        buf_release(&known);
+        break;
+    }
+    return r->code;
+}
+
+/* ---- writing ---- */
+
+void jw_init(struct json_writer *w, struct buf *buf)
+{
+    *w = (struct json_writer){.buf = buf};
+}
+
+static void quote(struct buf *buf, const char *s, size_t n)
+{
+    buf_addc(buf, '"');
+    for (size_t i = 0; i < n;) {
+        unsigned char c = (unsigned char)s[i];
+        size_t plain = i;
+        while (plain < n && (unsigned char)s[plain] >= 0x20 && (unsigned char)s[plain] < 0x7f && s[plain] != '"' &&
+               s[plain] != '\\')
+            plain++;
+        if (plain > i) {
+            buf_add(buf, s + i, plain - i);
+            i = plain;
+            continue;
+        }
+        size_t len = c < 0x80 ? 1 : c < 0xe0 ? 2 : c < 0xf0 ? 3 : 4;
+        if (c == '"' || c == '\\')
+            buf_printf(buf, "\\%c", c);
+        else if (c == '\n')
+            buf_adds(buf, "\\n");
+        else if (c == '\t')
+            buf_adds(buf, "\\t");
+        else if (c == '\r')
+            buf_adds(buf, "\\r");
+        else if (c < 0x20 || c == 0x7f)
+            buf_printf(buf, "\\u%04x", c);
+        else if (len <= n - i && utf8_valid(s + i, len))
+            buf_add(buf, s + i, len);
+        else {
+            buf_adds(buf, "\xef\xbf\xbd");
+            len = 1;
+        }
+        i += len;
+    }
+    buf_addc(buf, '"');
+}
+
+/* Comma and key before a value. */
+static void begin(struct json_writer *w, const char *key)
+{
+    if (w->need_comma)
+        buf_addc(w->buf, ',');
+    if (key) {
+        quote(w->buf, key, strlen(key));
+        buf_addc(w->buf, ':');
+    }
+    w->need_comma = true;
+}
+
+void jw_object(struct json_writer *w, const char *key)
+{
+    begin(w, key);
+    buf_addc(w->buf, '{');
+    w->need_comma = false;
+}
+
+void jw_object_end(struct json_writer *w)
+{
+    buf_addc(w->buf, '}');
+    w->need_comma = true;
+}
+
+void jw_array(struct json_writer *w, const char *key)
+{
+    begin(w, key);
+    buf_addc(w->buf, '[');
+    w->need_comma = false;
+}
+
+void jw_array_end(struct json_writer *w)
+{
+    buf_addc(w->buf, ']');
+    w->need_comma = true;
+}
+
+void jw_stringn(struct json_writer *w, const char *key, const char *s, size_t n)
+{
+    if (!s) {
+        jw_null(w, key);
+        return;
+    }
+    begin(w, key);
+    quote(w->buf, s, n);
+}
+
+void jw_string(struct json_writer *w, const char *key, const char *s)
+{
+    jw_stringn(w, key, s, s ? strlen(s) : 0);
+}
+
+void jw_int(struct json_writer *w, const char *key, int64_t v)
+{
+    begin(w, key);
+    buf_printf(w->buf, "%" PRId64, v);
+}
+
+void jw_real(struct json_writer *w, const char *key, double v)
+{
+    char text[40];
+    if (!__builtin_isfinite(v)) {
+        jw_null(w, key);
+        return;
+    }
+    snprintf(text, sizeof(text), "%.15g", v);
+    double back = strtod(text, NULL);
+    if (memcmp(&back, &v, sizeof(v)) != 0)
+        snprintf(text, sizeof(text), "%.17g", v);
+    for (char *c = text; *c; c++)
+        if (*c == ',') /* a locale's decimal comma */
+            *c = '.';
+    begin(w, key);
+    buf_adds(w->buf, text);
+}
+
+void jw_bool(struct json_writer *w, const char *key, bool v)
+{
+    begin(w, key);
+    buf_adds(w->buf, v ? "true" : "false");
+}
+
+void jw_null(struct json_writer *w, const char *key)
+{
+    begin(w, key);
+    buf_adds(w->buf, "null");
+}
+
+void jw_time(struct json_writer *w, const char *key, usec t_us)
+{
+    char text[RFC3339_MAX];
+    if (t_us == 0 || t_us == USEC_NEVER) {
+        jw_null(w, key);
+        return;
+    }
+    rfc3339_format(t_us, text);
+    jw_string(w, key, text);
+}
+
+void jw_duration_s(struct json_writer *w, const char *key, usec d_us)
+{
+    uint64_t us = d_us < 0 ? -(uint64_t)d_us : (uint64_t)d_us;
+    char text[48];
+    int n = snprintf(text, sizeof(text), "%s%" PRIu64 ".%06u", d_us < 0 ? "-" : "", us / 1000000u,
+                     (unsigned)(us % 1000000u));
+    while (n > 1 && text[n - 1] == '0')
+        n--;
+    if (n > 1 && text[n - 1] == '.')
+        n--;
+    begin(w, key);
+    buf_add(w->buf, text, (size_t)n);
+}
+
+void jw_raw(struct json_writer *w, const char *key, const char *json, size_t n)
+{
+    if (!json || n == 0) {
+        jw_null(w, key);
+        return;
+    }
+    begin(w, key);
+    buf_add(w->buf, json, n);
+}
