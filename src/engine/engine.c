@@ -45,6 +45,8 @@ void engine_free(struct engine *e)
     while (e->ops) {
         struct op *op = e->ops;
         e->ops = op->next;
+        if (!e->ops)
+            e->ops_last = &e->ops;
         err_set(&op->err, ERR_UNAVAILABLE, 0, "the server is stopping; repeat the call");
         op->done(op);
     }
