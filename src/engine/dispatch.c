@@ -102,8 +102,11 @@ static void lanes_settle(struct engine *e, const struct op *op)
         entry->reserved -= MIN(entry->reserved, claim->take[i].count);
         for (size_t k = 0; k < claim->n_claimed; k++) {
             const struct job *job = &claim->claimed[k].job;
-            given += job->priority == entry->lane.priority && !strcmp(job->queue, entry->lane.queue) &&
-                     !strcmp(job->task_type, entry->lane.task_type);
+            if (job->priority != entry->lane.priority || strcmp(job->queue, entry->lane.queue) ||
+                strcmp(job->task_type, entry->lane.task_type))
+                continue;
+            given++;
+            entry->lane.oldest_at = MAX(entry->lane.oldest_at, job->run_at); /* the head is no older than what left before it */
         }
         if (op->err.code != ERR_OK || given >= claim->take[i].count) {
             entry->from_start = false;
