@@ -1,0 +1,30 @@
+#pragma once
+/* Within the room: how things look on the wire. Pure, besides reply_job. */
+#include "api/request.h"
+
+/** What a job's answer needs beyond its row. */
+struct job_view {
+    bool brief;                 /* in a list: no payload, no waiting_reason */
+    const char *result_url;     /* or NULL */
+    const char *waiting_reason; /* or NULL */
+};
+void render_job(struct json_writer *w, const char *key, const struct job *job, const struct job_view *view);
+/** NULL without outputs. */
+const char *render_result_url(struct arena *arena, const struct job *job, const struct output *outputs, size_t n);
+/** Why a pending job does not run. `can_run`: a live worker knows its task type. */
+const char *render_waiting_reason(struct arena *arena, const struct job *job, bool can_run, usec now);
+/** Inputs as a JSON array of {name, ref}. */
+void render_inputs(struct json_writer *w, const char *key, const struct job *job);
+void render_attempt(struct json_writer *w, const struct attempt *a);
+void render_output(struct json_writer *w, const struct output *o);
+void render_worker(struct json_writer *w, const struct worker_row *row, usec now, usec gone_after_us);
+void render_uuid(struct json_writer *w, const char *key, const struct uuid *u); /* nil: null */
+void render_ref(struct json_writer *w, const char *key, const struct uuid *blob_id); /* "blob:..." */
+void render_sha256(struct json_writer *w, const char *key, const uint8_t sha256[32]);
+/** Is `task_type` a key of the JSON object `handlers`? */
+bool handlers_have(const char *handlers, const char *task_type);
+
+/** Reads what the answer needs (pool thread) and answers with the job. */
+void reply_job_read(struct api *api, struct http_request *req, int status, const struct job *job);
+/** From any thread: the same, going to the reads pool when something must be read. `job` lives in the request's arena. */
+void reply_job(struct api *api, struct http_request *req, int status, const struct job *job);

@@ -1,0 +1,64 @@
+#pragma once
+/* Within the room: what every handler needs to read a request and to answer it. */
+#include "api/api.h"
+#include "base/json.h"
+
+#define API_PROJECT "default" /* until keys name one */
+#define API_ANSWER_MAX (8u * 1024 * 1024)
+#define API_LIST_MAX (128u * 1024 * 1024) /* 1000 jobs at their largest */
+#define API_WAIT_MAX_US (INT64_C(60) * USEC_PER_SEC)
+#define API_DURATION_MAX_US (INT64_C(3650) * 24 * 3600 * USEC_PER_SEC)
+
+/** First line of every handler: NULL when it was answered already (the server stops). Pairs with one reply_*. */
+struct api *api_enter(struct http_request *req);
+
+/* Each answers the request; it must not be touched afterwards. */
+void reply_err(struct http_request *req, const struct err *err);
+/** Takes the bytes of `body`; an incomplete body is a 500. */
+void reply_json(struct http_request *req, int status, struct buf *body);
+void reply_empty(struct http_request *req, int status);
+void reply_text(struct http_request *req, int status, const char *content_type, const void *p, size_t n);
+void reply_file(struct http_request *req, int fd, int64_t size, const char *content_type, const char *etag, const char *filename);
+void reply_stream(struct http_request *req, int status, const char *content_type, struct http_stream stream);
+
+/** Refuses query parameters that are not in `known` (NULL-terminated). */
+int req_query_only(struct http_request *req, const char *const *known, struct err *err);
+int req_query_none(struct http_request *req, struct err *err);
+int query_int(const char *text, const char *field, int64_t min, int64_t max, int64_t *ret, struct err *err);
+int req_query_int(struct http_request *req, const char *key, int64_t absent, int64_t min, int64_t max, int64_t *ret, struct err *err);
+int req_query_duration(struct http_request *req, const char *key, usec absent, usec max_us, usec *ret, struct err *err);
+/** {job_id} of the path; what is no id is an unknown job. */
+int req_job_id(struct http_request *req, struct uuid *ret, struct err *err);
+/** {job_id}, {n} and Haul-Token, which must agree. */
+int req_token(struct http_request *req, struct uuid *ret_job_id, struct token *ret, struct err *err);
+int token_of(const char *header, const char *path_attempt, struct token *ret, struct err *err);
+/** The body as JSON; absent: *ret = NULL and ERR_OK unless `required`. Caller: json_decref. */
+int req_json(struct http_request *req, bool required, json_t **ret, struct err *err);
+/** The body must be absent or {}. */
+int req_no_json(struct http_request *req, struct err *err);
+/** Array of strings below `key`, copied to the arena. */
+int read_strings(struct json_reader *r, const char *key, size_t max_n, bool (*valid)(const char *s), const char *what,
+                 struct arena *arena, const char *const **ret, size_t *ret_n);
+bool plain_name_valid(const char *s);
+/** Object of string to string below `key` as JSON text with sorted keys; NULL when absent. */
+int read_string_map(struct json_reader *r, const char *key, size_t max_n, size_t key_max, size_t value_max, bool names,
+                    struct arena *arena, const char **ret);
+int no_memory(struct err *err);
+
+/** A request that became an op. Lives in the request's arena. */
+struct call {
+    struct api *api;
+    struct http_request *req;
+    struct op op;
+    void (*answer)(struct call *c); /* called on the engine's thread when the op went well; must reply */
+    void (*refused)(struct call *c); /* instead of reply_err, when set */
+    void *data;                     /* the handler's */
+};
+/** NULL: answered already. */
+struct call *call_new(struct api *api, struct http_request *req, enum op_kind kind, void (*answer)(struct call *c));
+void call_offer(struct call *c);
+/** Fills an op of `kind` for use in `c`. */
+void call_reuse(struct call *c, enum op_kind kind, void (*answer)(struct call *c));
+
+/** Runs `fn(arg)` on the pool, or answers 503. */
+void req_run(struct http_request *req, struct pool *pool, void (*fn)(void *arg), void *arg);

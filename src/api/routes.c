@@ -1,0 +1,40 @@
+/* Every route of the API on one page. */
+#include "api/routes.h"
+#include "api/api.h"
+#include "base/auto.h"
+
+#define JSON_MAX (1024u * 1024)
+#define JOB "/v1/jobs/{job_id}"
+#define ATTEMPT JOB "/attempts/{n}"
+
+const struct http_route api_routes[] = {
+    {.method = "POST", .path = "/v1/jobs", .flags = HTTP_JSON_BODY, .body_max = JSON_MAX, .handle = jobs_submit},
+    {.method = "GET", .path = "/v1/jobs", .handle = jobs_list},
+    {.method = "GET", .path = JOB, .handle = jobs_get},
+    {.method = "DELETE", .path = JOB, .handle = job_discard},
+    {.method = "POST", .path = JOB "/cancel", .flags = HTTP_JSON_BODY, .body_max = JSON_MAX, .handle = job_cancel_post},
+    {.method = "POST", .path = JOB "/retry", .flags = HTTP_JSON_BODY, .body_max = JSON_MAX, .handle = job_retry_post},
+    {.method = "GET", .path = JOB "/attempts", .handle = attempts_get},
+    {.method = "GET", .path = JOB "/outputs", .handle = outputs_get},
+    {.method = "GET", .path = JOB "/log", .handle = log_get},
+
+    {.method = "POST", .path = "/v1/blobs", .flags = HTTP_BYTES_BODY | HTTP_STREAM_BODY, .handle = blob_post, .begin = blob_begin,
+     .on_body = blob_body},
+    {.method = "GET", .path = "/v1/blobs/{blob_id}", .handle = blob_get},
+    {.method = "HEAD", .path = "/v1/blobs/{blob_id}", .handle = blob_get},
+
+    {.method = "POST", .path = "/v1/lease", .flags = HTTP_JSON_BODY, .body_max = JSON_MAX, .handle = lease_post},
+    {.method = "POST", .path = ATTEMPT "/heartbeat", .flags = HTTP_JSON_BODY, .body_max = JSON_MAX, .handle = worker_heartbeat},
+    {.method = "POST", .path = ATTEMPT "/progress", .flags = HTTP_JSON_BODY, .body_max = JSON_MAX, .handle = worker_progress},
+    {.method = "POST", .path = ATTEMPT "/log", .flags = HTTP_BYTES_BODY, .body_max = JOB_LOG_CHUNK_MAX, .handle = worker_log},
+    {.method = "PUT", .path = ATTEMPT "/outputs/{name}", .flags = HTTP_BYTES_BODY | HTTP_STREAM_BODY, .handle = output_put,
+     .begin = output_begin, .on_body = blob_body},
+    {.method = "POST", .path = ATTEMPT "/complete", .flags = HTTP_JSON_BODY, .body_max = JSON_MAX, .handle = worker_complete},
+    {.method = "POST", .path = ATTEMPT "/fail", .flags = HTTP_JSON_BODY, .body_max = JSON_MAX, .handle = worker_fail},
+
+    {.method = "GET", .path = "/v1/workers", .handle = workers_get},
+    {.method = "GET", .path = "/v1/stats", .handle = stats_get},
+    {.method = "GET", .path = "/healthz", .handle = health_get},
+    {.method = "GET", .path = "/readyz", .handle = ready_get},
+};
+const size_t api_n_routes = ARRAY_LEN(api_routes);

@@ -1,0 +1,23 @@
+#pragma once
+/* Within the room: bytes on their way into a blob; for POST /v1/blobs and PUT .../outputs/{name}. */
+#include "api/request.h"
+
+struct upload {
+    struct api *api;
+    struct http_request *req;
+    struct blob_upload *blob; /* NULL once committed or aborted */
+    struct uuid blob_id;
+    int64_t size;
+    uint8_t sha256[32];
+    bool check;               /* `expected` was sent along */
+    uint8_t expected[32];
+    void (*stored)(struct call *c); /* engine's thread: the row is there; c->data is the upload */
+    struct uuid job_id;       /* of an output */
+    struct token token;
+};
+
+/** Mints the blob, remembers it with the request (the bytes vanish with it). Refuses a bad Haul-Sha256. */
+int upload_begin(struct http_request *req, struct upload **ret, struct err *err);
+/** After the last byte: makes it durable, checks the hash, adds the row, then calls `stored`. Answers on failure. */
+void upload_finish(struct upload *u, void (*stored)(struct call *c));
+void upload_render(struct json_writer *w, const struct upload *u);
