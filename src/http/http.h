@@ -77,7 +77,7 @@ void http_reply_err(struct http_request *req, const struct err *err);
 /** Bytes of a file from the bytes pool; honours Range (single; 206, 416), If-None-Match with the etag, HEAD. Takes the fd. */
 void http_reply_file(struct http_request *req, int fd, int64_t size, const char *content_type, const char *etag, const char *filename);
 
-/** A stream made as it goes. `read` runs on the bytes pool: >0 bytes; 0 = nothing yet, ask again after http_stream_wake or
+/** A stream made as it goes. `read` runs on the bytes pool: >0 bytes; 0 = nothing yet, ask again after
  * `retry_ms`; -1 end; -2 error (connection is cut). */
 struct http_stream {
     int64_t (*read)(void *arg, void *buf, size_t max);

@@ -1,0 +1,158 @@
+#pragma once
+/* What the files of this room share. Lock order: server.list -> request.mutex -> server.leaf. */
+#include "http/http.h"
+#include <microhttpd.h>
+#include <pthread.h>
+#include <stdatomic.h>
+
+#define HTTP_ARENA_MAX ((size_t)4 << 20)
+#define HTTP_HEADERS_MAX ((size_t)16 << 10)
+#define HTTP_PARAMS_MAX 8
+#define HTTP_SEGMENTS_MAX 16
+#define HTTP_PAIRS_MAX 256             /* headers; query keys */
+#define HTTP_PENDING_MAX ((size_t)256 << 10) /* of a streamed body, before its connection is held back */
+#define HTTP_OUT_MAX ((size_t)128 << 10)     /* of a file or stream, read ahead */
+#define HTTP_SECOND INT64_C(1000000)
+
+struct http_pair {
+    const char *name, *value;
+};
+
+struct http_pairs {
+    struct http_pair *items;
+    size_t n, cap;
+};
+
+/* One TCP connection: what the deadline thread needs to cut a slow sender. */
+struct http_connection {
+    int fd;
+    _Atomic int64_t deadline_us; /* monotonic; INT64_MAX none */
+    struct http_connection *prev, *next;
+};
+
+struct http_reply {
+    bool ready;  /* the handler has answered */
+    int status;
+    struct http_pairs headers;
+    char *body; /* malloc'ed, or NULL */
+    size_t body_n;
+    bool is_stream;
+    uint64_t stream_size; /* MHD_SIZE_UNKNOWN: chunked */
+    struct http_stream stream;
+};
+
+struct http_request {
+    struct http_server *server;
+    struct http_request *prev, *next; /* server.list */
+    _Atomic unsigned refs;            /* MHD, the handler until it replied, a task, a timer */
+    struct arena *arena;
+
+    /* Set in the first call of MHD, constant from then on. */
+    struct MHD_Connection *connection;
+    struct http_connection *socket;
+    const char *uri; /* raw, as sent */
+    const char *method, *path, *id;
+    const struct http_route *route;
+    struct http_pairs header, query, param;
+    bool head, has_body, expects_continue;
+    int64_t content_length; /* -1: chunked or none */
+
+    /* Of MHD's thread alone. */
+    bool opened, handled, lingering, queued;
+    struct buf body;
+    uint64_t since_deadline; /* bytes of a streamed body since its deadline was moved */
+
+    pthread_mutex_t mutex; /* everything below */
+    bool suspended;
+    bool finished;     /* MHD is done with it; the connection is not ours any more */
+    bool owes_reply;   /* a handler holds a reference until it replies */
+    bool task_running; /* a task on the bytes pool, or waiting in the timer to become one */
+    void (*task)(struct http_request *req);
+    struct http_reply reply;
+    /* streamed body: `pending` is filled by MHD's thread, `writing` belongs to the task */
+    struct buf pending, writing;
+    bool begun;
+    bool failed;
+    struct err failure;
+    /* file or stream: filled by the task while task_running, emptied by MHD's thread otherwise */
+    char *out;
+    size_t out_n, out_off;
+    bool out_end, out_error;
+
+    void *data;
+    void (*free_data)(void *data);
+
+    /* server.leaf */
+    struct http_request *timer_next;
+    int64_t timer_due_us;
+};
+
+struct http_server {
+    struct MHD_Daemon *daemon;
+    const struct http_route *routes;
+    size_t n_routes;
+    void *app;
+    struct pool *pool;
+    char *host;
+    char **hosts;
+    size_t n_hosts;
+    uint16_t port;
+    int listen_fd;
+    _Atomic unsigned refs; /* owner, requests */
+    _Atomic bool stopping, quiesced;
+
+    pthread_mutex_t list;
+    struct http_request *requests;
+    struct http_connection *connections;
+
+    pthread_mutex_t leaf;
+    pthread_cond_t timer_cond, idle_cond; /* idle: a task ended, an answer was sent */
+    struct http_request *timers;
+    size_t n_tasks, n_replying;
+    bool timer_stop;
+    pthread_t timer_thread;
+};
+
+/* server.c */
+int64_t http_now_us(void);
+void http_deadline(struct http_connection *c, int64_t in_us); /* INT64_MAX: none */
+void http_server_unref(struct http_server *s);
+/* Runs req->task on the bytes pool; while that is full, a little later. task_running must be true. */
+void http_dispatch(struct http_request *req);
+void http_dispatch_later(struct http_request *req, int64_t in_us);
+void http_count_replying(struct http_server *s, int by);
+
+/* request.c */
+void *http_request_new(void *cls, const char *uri, struct MHD_Connection *connection);
+enum MHD_Result http_request_access(void *cls, struct MHD_Connection *connection, const char *url, const char *method,
+                                    const char *version, const char *upload, size_t *upload_size, void **req_cls);
+void http_request_completed(void *cls, struct MHD_Connection *connection, void **req_cls,
+                            enum MHD_RequestTerminationCode why);
+void http_request_ref(struct http_request *req);
+void http_request_unref(struct http_request *req);
+void http_suspend(struct http_request *req); /* mutex held; on MHD's thread */
+void http_resume(struct http_request *req);  /* mutex held; does nothing unless suspended */
+bool http_pairs_add(struct http_request *req, struct http_pairs *pairs, const char *name, const char *value);
+const char *http_pairs_get(const struct http_pairs *pairs, const char *name, bool ignore_case);
+
+/* check.c: refusals before routing. *ret_framing: where the body ends is in doubt, nothing more may be read. */
+int http_check_framing(struct http_request *req, const char *version, bool *ret_framing, struct err *err);
+int http_check_origin(struct http_request *req, struct err *err);
+int http_check_body(struct http_request *req, struct err *err);
+
+/* route.c */
+int http_parse_uri(struct http_request *req, struct err *err);
+int http_find_route(struct http_request *req, struct err *err);
+
+/* respond.c */
+/* The answer of the room itself, without a handler. */
+void http_refuse(struct http_request *req, const struct err *err);
+void http_reply_commit(struct http_request *req, struct http_reply *reply);
+enum MHD_Result http_queue(struct http_request *req);
+/* Answers by hand in the middle of a body and then reads on, dropping, until the client stops or 5 s are over. */
+void http_linger(struct http_request *req);
+void http_mint_id(struct http_request *req, const char *offered);
+
+/* stream.c */
+ssize_t http_stream_read(void *cls, uint64_t pos, char *buf, size_t max);
+void http_body_task(struct http_request *req);

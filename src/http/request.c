@@ -1,0 +1,415 @@
+/* A request from its first byte to its last: the calls of libmicrohttpd.
+ *
+ * MHD calls http_request_access once with the header, then for each piece of body, then at the end; after a resume it repeats the
+ * last call. A handler, a task or a timer that finishes while MHD's thread is still on its way to suspend would resume a
+ * connection that is not suspended yet, which libmicrohttpd does not allow: so both happen under the request's mutex. */
+#include "base/auto.h"
+#include "http/internal.h"
+#include <errno.h>
+#include <strings.h>
+#include <sys/socket.h>
+
+#define BODY_S 30         /* a body that is collected in memory */
+#define HEADERS_S 10
+#define IDLE_S 85
+#define STREAM_WINDOW_S 60 /* 64 KiB a minute is the least a streamed body may bring */
+#define STREAM_WINDOW_BYTES ((uint64_t)64 << 10)
+
+bool http_pairs_add(struct http_request *req, struct http_pairs *pairs, const char *name, const char *value)
+{
+    if (pairs->n == pairs->cap) {
+        size_t cap = pairs->cap ? pairs->cap * 2 : 16;
+        struct http_pair *items = arena_array(req->arena, cap, sizeof *items);
+        if (!items)
+            return false;
+        for (size_t i = 0; i < pairs->n; i++)
+            items[i] = pairs->items[i];
+        pairs->items = items;
+        pairs->cap = cap;
+    }
+    pairs->items[pairs->n++] = (struct http_pair){name, value};
+    return name && value;
+}
+
+const char *http_pairs_get(const struct http_pairs *pairs, const char *name, bool ignore_case)
+{
+    for (size_t i = 0; i < pairs->n; i++)
+        if ((ignore_case ? strcasecmp : strcmp)(pairs->items[i].name, name) == 0)
+            return pairs->items[i].value;
+    return NULL;
+}
+
+void http_request_ref(struct http_request *req)
+{
+    atomic_fetch_add(&req->refs, 1);
+}
+
+void http_request_unref(struct http_request *req)
+{
+    if (atomic_fetch_sub(&req->refs, 1) != 1)
+        return;
+    if (req->free_data)
+        req->free_data(req->data);
+    if (req->reply.is_stream && req->reply.stream.free)
+        req->reply.stream.free(req->reply.stream.arg);
+    free(req->reply.body);
+    free(req->out);
+    buf_release(&req->body);
+    buf_release(&req->pending);
+    buf_release(&req->writing);
+    pthread_mutex_destroy(&req->mutex);
+    arena_free(req->arena);
+    http_server_unref(req->server);
+    free(req);
+}
+
+void http_suspend(struct http_request *req)
+{
+    MHD_suspend_connection(req->connection);
+    req->suspended = true;
+}
+
+void http_resume(struct http_request *req)
+{
+    if (!req->suspended)
+        return;
+    req->suspended = false;
+    MHD_resume_connection(req->connection);
+}
+
+/* Called with the raw request line, before libmicrohttpd decodes anything ("%2F" must not become a slash). */
+void *http_request_new(void *cls, const char *uri, struct MHD_Connection *connection)
+{
+    struct http_server *s = cls;
+    struct http_request *req = calloc(1, sizeof *req);
+    struct arena *arena = arena_new(HTTP_ARENA_MAX);
+    if (!req || !arena) {
+        free(req);
+        arena_free(arena);
+        return NULL;
+    }
+    req->arena = arena;
+    req->uri = arena_strdup(arena, uri);
+    req->server = s;
+    req->content_length = -1;
+    atomic_fetch_add(&s->refs, 1);
+    atomic_store(&req->refs, 1);
+    pthread_mutex_init(&req->mutex, NULL);
+    buf_init(&req->body, SIZE_MAX / 2);
+    buf_init(&req->pending, 2 * HTTP_PENDING_MAX);
+    buf_init(&req->writing, 2 * HTTP_PENDING_MAX);
+    const union MHD_ConnectionInfo *info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+    req->socket = info ? info->socket_context : NULL;
+    req->connection = connection;
+    http_deadline(req->socket, HEADERS_S * HTTP_SECOND);
+
+    pthread_mutex_lock(&s->list);
+    req->next = s->requests;
+    if (req->next)
+        req->next->prev = req;
+    s->requests = req;
+    pthread_mutex_unlock(&s->list);
+    return req;
+}
+
+void http_request_completed(void *cls, struct MHD_Connection *connection, void **req_cls,
+                            enum MHD_RequestTerminationCode why)
+{
+    struct http_server *s = cls;
+    struct http_request *req = *req_cls;
+    *req_cls = NULL;
+    if (!req)
+        return;
+    http_deadline(req->socket, IDLE_S * HTTP_SECOND);
+    pthread_mutex_lock(&s->list);
+    if (req->prev)
+        req->prev->next = req->next;
+    else
+        s->requests = req->next;
+    if (req->next)
+        req->next->prev = req->prev;
+    pthread_mutex_unlock(&s->list);
+    pthread_mutex_lock(&req->mutex);
+    req->finished = true;
+    if (req->reply.ready)
+        http_count_replying(s, -1);
+    pthread_mutex_unlock(&req->mutex);
+    http_request_unref(req);
+}
+
+/* The header */
+
+static enum MHD_Result copy_header(void *cls, enum MHD_ValueKind kind, const char *name, const char *value)
+{
+    struct http_request *req = cls;
+    http_pairs_add(req, &req->header, arena_strdup(req->arena, name), arena_strdup(req->arena, value ? value : ""));
+    return req->header.n < HTTP_PAIRS_MAX ? MHD_YES : MHD_NO;
+}
+
+/* Everything that can be known from the header. */
+static int judge_header(struct http_request *req, const char *version, bool *ret_framing, struct err *err)
+{
+    int rc = http_check_framing(req, version, ret_framing, err);
+    if (rc == ERR_OK)
+        rc = http_check_origin(req, err);
+    if (rc == ERR_OK)
+        rc = http_parse_uri(req, err);
+    if (rc == ERR_OK)
+        rc = http_find_route(req, err);
+    if (rc == ERR_OK)
+        rc = http_check_body(req, err);
+    return rc;
+}
+
+static enum MHD_Result answer_early(struct http_request *req, const struct err *err, bool framing)
+{
+    http_refuse(req, err);
+    /* A client that is sending its body would lose our answer to the reset that a plain close sends. */
+    if (req->has_body && !req->expects_continue && !framing) {
+        http_linger(req);
+        return MHD_YES;
+    }
+    return http_queue(req);
+}
+
+static enum MHD_Result open_request(struct http_request *req, const char *method, const char *version)
+{
+    struct err err = {0};
+    bool framing = false;
+    req->opened = true;
+    req->head = strcmp(method, "HEAD") == 0;
+    req->method = req->head ? "GET" : arena_strdup(req->arena, method);
+    MHD_get_connection_values(req->connection, MHD_HEADER_KIND, copy_header, req);
+    http_mint_id(req, http_pairs_get(&req->header, "X-Request-Id", true));
+    if (!req->uri || !req->method || !req->id || !req->socket)
+        return MHD_NO;
+    if (judge_header(req, version, &framing, &err) != ERR_OK)
+        return answer_early(req, &err, framing);
+    if (req->route->flags & HTTP_STREAM_BODY) {
+        http_deadline(req->socket, STREAM_WINDOW_S * HTTP_SECOND);
+        req->task = http_body_task;
+    } else {
+        http_deadline(req->socket, req->has_body ? BODY_S * HTTP_SECOND : INT64_MAX);
+    }
+    return MHD_YES;
+}
+
+/* The body */
+
+static void refuse_body(struct http_request *req, const struct err *err)
+{
+    http_refuse(req, err);
+    http_linger(req);
+}
+
+static void collect(struct http_request *req, const char *p, size_t n)
+{
+    struct err err = {0};
+    if (n > req->route->body_max - req->body.len)
+        err_set(&err, ERR_TOO_LARGE, 0, "the body is over the limit of %zu bytes", req->route->body_max);
+    else
+        buf_add(&req->body, p, n);
+    if (err.code == ERR_OK && req->body.failed)
+        err_set(&err, ERR_NO_MEMORY, 0, "no memory for the body");
+    if (err.code != ERR_OK)
+        refuse_body(req, &err);
+}
+
+/* @return MHD_NO when the connection is to be cut; *upload_size stays when the piece has to wait */
+static enum MHD_Result pass_on(struct http_request *req, const char *p, size_t *upload_size)
+{
+    req->since_deadline += *upload_size;
+    if (req->since_deadline >= STREAM_WINDOW_BYTES || atomic_load(&req->socket->deadline_us) == INT64_MAX) {
+        req->since_deadline = 0;
+        http_deadline(req->socket, STREAM_WINDOW_S * HTTP_SECOND);
+    }
+    pthread_mutex_lock(&req->mutex);
+    if (req->failed) {
+        pthread_mutex_unlock(&req->mutex);
+        *upload_size = 0;
+        refuse_body(req, &req->failure);
+        return MHD_YES;
+    }
+    if (atomic_load(&req->server->stopping)) {
+        pthread_mutex_unlock(&req->mutex);
+        return MHD_NO;
+    }
+    bool start = false;
+    if (req->pending.len >= HTTP_PENDING_MAX) {
+        /* Back-pressure: our disk is slower than the client; no deadline while it waits for us. */
+        http_deadline(req->socket, INT64_MAX);
+        http_suspend(req);
+    } else {
+        buf_add(&req->pending, p, *upload_size);
+        *upload_size = 0;
+        start = !req->task_running;
+        req->task_running = true;
+    }
+    bool no_memory = req->pending.failed;
+    pthread_mutex_unlock(&req->mutex);
+    if (start)
+        http_dispatch(req);
+    return no_memory ? MHD_NO : MHD_YES;
+}
+
+/* The end */
+
+/* @return true when the streamed body is with its owner, or its failure is the answer */
+static bool body_settled(struct http_request *req, bool *ret_start)
+{
+    if (!(req->route->flags & HTTP_STREAM_BODY) || req->failed)
+        return true;
+    if (req->task_running)
+        return false;
+    if (req->begun && req->pending.len == 0)
+        return true;
+    *ret_start = req->task_running = true;
+    return false;
+}
+
+static enum MHD_Result wait_or_cut(struct http_request *req, bool start)
+{
+    bool cut = atomic_load(&req->server->stopping);
+    if (!cut)
+        http_suspend(req);
+    else if (start)
+        req->task_running = false;
+    pthread_mutex_unlock(&req->mutex);
+    if (start && !cut)
+        http_dispatch(req);
+    return cut ? MHD_NO : MHD_YES;
+}
+
+static enum MHD_Result end_request(struct http_request *req)
+{
+    bool start = false;
+    http_deadline(req->socket, INT64_MAX);
+    pthread_mutex_lock(&req->mutex);
+    if (!req->handled) {
+        if (!body_settled(req, &start))
+            return wait_or_cut(req, start);
+        req->handled = true;
+        bool failed = req->failed;
+        req->owes_reply = !failed;
+        pthread_mutex_unlock(&req->mutex);
+        if (failed) {
+            http_refuse(req, &req->failure);
+        } else {
+            http_request_ref(req);
+            req->route->handle(req);
+        }
+        pthread_mutex_lock(&req->mutex);
+    }
+    if (!req->reply.ready)
+        return wait_or_cut(req, false);
+    pthread_mutex_unlock(&req->mutex);
+    return http_queue(req);
+}
+
+enum MHD_Result http_request_access(void *cls, struct MHD_Connection *connection, const char *url, const char *method,
+                                    const char *version, const char *upload, size_t *upload_size, void **req_cls)
+{
+    struct http_request *req = *req_cls;
+    if (!req)
+        return MHD_NO;
+    if (!req->opened)
+        return open_request(req, method, version);
+    if (*upload_size) {
+        if (req->lingering || req->queued) {
+            *upload_size = 0;
+        } else if (req->route->flags & HTTP_STREAM_BODY) {
+            return pass_on(req, upload, upload_size);
+        } else {
+            collect(req, upload, *upload_size);
+            *upload_size = 0;
+        }
+        return MHD_YES;
+    }
+    return req->lingering ? MHD_NO : end_request(req);
+}
+
+/* What handlers ask */
+
+void *http_app(struct http_request *req)
+{
+    return req->server->app;
+}
+
+struct arena *http_arena(struct http_request *req)
+{
+    return req->arena;
+}
+
+const char *http_method(struct http_request *req)
+{
+    return req->method;
+}
+
+const char *http_path(struct http_request *req)
+{
+    return req->path;
+}
+
+const char *http_param(struct http_request *req, const char *name)
+{
+    return http_pairs_get(&req->param, name, false);
+}
+
+const char *http_query(struct http_request *req, const char *name)
+{
+    return http_pairs_get(&req->query, name, false);
+}
+
+const char *http_query_unknown(struct http_request *req, const char *const *known)
+{
+    for (size_t i = 0; i < req->query.n; i++) {
+        const char *const *k = known;
+        while (k && *k && strcmp(*k, req->query.items[i].name) != 0)
+            k++;
+        if (!k || !*k)
+            return req->query.items[i].name;
+    }
+    return NULL;
+}
+
+const char *http_header(struct http_request *req, const char *name)
+{
+    return http_pairs_get(&req->header, name, true);
+}
+
+const char *http_id(struct http_request *req)
+{
+    return req->id;
+}
+
+const char *http_body(struct http_request *req, size_t *ret_n)
+{
+    *ret_n = req->body.len;
+    return buf_str(&req->body);
+}
+
+void http_set_data(struct http_request *req, void *data, void (*free_data)(void *data))
+{
+    if (req->free_data && req->data != data)
+        req->free_data(req->data);
+    req->data = data;
+    req->free_data = free_data;
+}
+
+void *http_data(struct http_request *req)
+{
+    return req->data;
+}
+
+bool http_alive(struct http_request *req)
+{
+    pthread_mutex_lock(&req->mutex);
+    bool alive = !req->finished; /* until then the descriptor is this connection's */
+    if (alive) {
+        char c;
+        ssize_t n = recv(req->socket->fd, &c, 1, MSG_PEEK | MSG_DONTWAIT);
+        alive = n > 0 || (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR));
+    }
+    pthread_mutex_unlock(&req->mutex);
+    return alive;
+}
