@@ -1,0 +1,345 @@
+/* What every driver of blobs promises (blob/blob.h). One row a driver. */
+#include "check.h"
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+static const struct blob_driver *(*const drivers[])(void) = {blob_folder};
+
+struct room {
+    const struct blob_driver *d;
+    struct blobs *b;
+    char dir[PATH_MAX], folder_id[UUID_STR_MAX];
+};
+
+static const struct blob_driver *driver; /* the row under test */
+
+static int set_up(void **state)
+{
+    struct room *r = calloc(1, sizeof(*r));
+
+    assert_non_null(r);
+    r->d = driver;
+    make_dir(r->dir);
+    OK(r->d->open(r->dir, &r->b, r->folder_id, &err));
+    *state = r;
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    struct room *r = *state;
+
+    r->d->close(r->b);
+    drop_dir(r->dir);
+    free(r);
+    return 0;
+}
+
+static void reopen(struct room *r)
+{
+    char id[UUID_STR_MAX];
+
+    r->d->close(r->b);
+    OK(r->d->open(r->dir, &r->b, id, &err));
+    assert_string_equal(id, r->folder_id); /* the same folder says the same */
+}
+
+static void put(struct room *r, const struct uuid *id, const char *p, size_t n, size_t chunk)
+{
+    struct blob_upload *u;
+    int64_t size = -1;
+    uint8_t hash[32], want[32];
+
+    OK(r->d->begin(r->b, id, &u, &err));
+    for (size_t at = 0; at < n; at += chunk)
+        OK(r->d->write(u, p + at, MIN(chunk, n - at), &err));
+    OK(r->d->commit(u, &size, hash, &err));
+    assert_int_equal(size, n);
+    sha256_once(p, n, want);
+    assert_memory_equal(hash, want, 32);
+}
+
+static void expect_bytes(struct room *r, const struct uuid *id, const char *p, size_t n)
+{
+    AUTO_FD int fd = -1;
+    int64_t size = -1;
+
+    OK(r->d->open_read(r->b, id, &fd, &size, &err));
+    assert_int_equal(size, n);
+
+    AUTO_FREE char *got = malloc(n + 1);
+
+    assert_non_null(got);
+    size_t have = 0;
+    for (ssize_t k; (k = read(fd, got + have, n + 1 - have)) > 0;)
+        have += (size_t)k;
+    assert_int_equal(have, n);
+    assert_memory_equal(got, p, n);
+    if (n > 10) { /* seekable: ranges */
+        assert_int_equal(pread(fd, got, 4, (off_t)n - 7), 4);
+        assert_memory_equal(got, p + n - 7, 4);
+    }
+}
+
+static void expect_absent(struct room *r, const struct uuid *id)
+{
+    int fd = -1;
+    int64_t size;
+    struct err err = {0};
+
+    assert_int_equal(r->d->open_read(r->b, id, &fd, &size, &err), ERR_NOT_FOUND);
+    assert_int_equal(err.code, ERR_NOT_FOUND);
+    assert_int_equal(fd, -1);
+}
+
+static void test_bytes_come_back(void **state)
+{
+    struct room *r = *state;
+    static const size_t sizes[] = {0, 1, 4095, 65536, 65537, 1000003};
+
+    for (size_t i = 0; i < ARRAY_LEN(sizes); i++) {
+        AUTO_FREE char *p = some_bytes(sizes[i], i);
+        struct uuid id = new_id();
+
+        put(r, &id, p, sizes[i], 5000);
+        expect_bytes(r, &id, p, sizes[i]);
+        reopen(r);
+        expect_bytes(r, &id, p, sizes[i]);
+    }
+}
+
+static void test_hash_of_many_mebibytes(void **state)
+{
+    struct room *r = *state;
+    const size_t n = 37 * 1024 * 1024 + 11;
+    AUTO_FREE char *p = some_bytes(n, 99);
+    struct uuid id = new_id();
+
+    put(r, &id, p, n, 65536 + 13);
+    expect_bytes(r, &id, p, n);
+}
+
+static void test_visible_only_when_whole(void **state)
+{
+    struct room *r = *state;
+    AUTO_FREE char *p = some_bytes(100000, 1);
+    struct uuid id = new_id();
+    struct blob_upload *u;
+    int64_t size;
+    uint8_t hash[32];
+
+    expect_absent(r, &id);
+    OK(r->d->begin(r->b, &id, &u, &err));
+    expect_absent(r, &id);
+    for (int i = 0; i < 10; i++) {
+        OK(r->d->write(u, p + i * 10000, 10000, &err));
+        expect_absent(r, &id);
+    }
+    OK(r->d->commit(u, &size, hash, &err));
+    expect_bytes(r, &id, p, 100000);
+}
+
+static void test_abort_leaves_nothing(void **state)
+{
+    struct room *r = *state;
+    AUTO_FREE char *p = some_bytes(100000, 2);
+    struct uuid id = new_id();
+    struct blob_upload *u;
+
+    OK(r->d->begin(r->b, &id, &u, &err));
+    OK(r->d->write(u, p, 100000, &err));
+    r->d->abort(u);
+    r->d->abort(NULL);
+    expect_absent(r, &id);
+    put(r, &id, p, 77, 77); /* the id is free again */
+    expect_bytes(r, &id, p, 77);
+}
+
+static void test_an_id_names_the_same_bytes_for_ever(void **state)
+{
+    struct room *r = *state;
+    struct uuid id = new_id();
+    struct blob_upload *u;
+    int64_t size;
+    uint8_t hash[32];
+    struct err e = {0};
+
+    put(r, &id, "first", 5, 5);
+    OK(r->d->begin(r->b, &id, &u, &err));
+    OK(r->d->write(u, "other", 5, &err));
+    assert_int_equal(r->d->commit(u, &size, hash, &e), ERR_CONFLICT);
+    expect_bytes(r, &id, "first", 5);
+}
+
+static void test_remove(void **state)
+{
+    struct room *r = *state;
+    struct uuid id = new_id(), other = new_id();
+    AUTO_FD int fd = -1;
+    int64_t size;
+    char got[5];
+
+    put(r, &id, "bytes", 5, 5);
+    put(r, &other, "stays", 5, 5);
+    OK(r->d->open_read(r->b, &id, &fd, &size, &err));
+    OK(r->d->remove(r->b, &id, &err));
+    expect_absent(r, &id);
+    assert_int_equal(read(fd, got, 5), 5); /* who was reading reads on */
+    assert_memory_equal(got, "bytes", 5);
+    OK(r->d->remove(r->b, &id, &err)); /* absent is fine */
+    expect_bytes(r, &other, "stays", 5);
+}
+
+static void test_uploads_side_by_side(void **state)
+{
+    struct room *r = *state;
+    AUTO_FREE char *p = some_bytes(64 * 1000, 5);
+    struct blob_upload *u[64];
+    struct uuid ids[64];
+    int64_t size;
+    uint8_t hash[32], want[32];
+
+    for (size_t i = 0; i < 64; i++) {
+        ids[i] = new_id();
+        OK(r->d->begin(r->b, &ids[i], &u[i], &err));
+    }
+    for (size_t part = 0; part < 10; part++)
+        for (size_t i = 0; i < 64; i++)
+            OK(r->d->write(u[i], p + i * 1000 + part * 100, 100, &err));
+    for (size_t i = 0; i < 64; i++) {
+        OK(r->d->commit(u[i], &size, hash, &err));
+        sha256_once(p + i * 1000, 1000, want);
+        assert_memory_equal(hash, want, 32);
+    }
+    for (size_t i = 0; i < 64; i++)
+        expect_bytes(r, &ids[i], p + i * 1000, 1000);
+}
+
+/** A process that uploads and is killed in the midst of it, after `parts` parts. */
+static void cut_upload(const struct room *r, const struct uuid *id, int parts)
+{
+    pid_t pid = fork();
+
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        struct blobs *b;
+        struct blob_upload *u;
+        char fid[UUID_STR_MAX];
+        struct err err;
+        AUTO_FREE char *p = calloc(1, 1 << 20);
+
+        if (!p || r->d->open(r->dir, &b, fid, &err) != ERR_OK || r->d->begin(b, id, &u, &err) != ERR_OK)
+            _exit(1);
+        for (int i = 0; i < parts; i++)
+            if (r->d->write(u, p, 1 << 20, &err) != ERR_OK)
+                _exit(2);
+        raise(SIGKILL);
+        _exit(3);
+    }
+
+    int status;
+
+    while (waitpid(pid, &status, 0) < 0)
+        assert_int_equal(errno, EINTR);
+    assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+}
+
+static void test_cut_upload_leaves_nothing(void **state)
+{
+    struct room *r = *state;
+    struct uuid whole = new_id();
+
+    put(r, &whole, "whole", 5, 5);
+    for (int parts = 0; parts < 4; parts++) {
+        struct uuid id = new_id();
+
+        r->d->close(r->b);
+        cut_upload(r, &id, parts);
+        OK(r->d->open(r->dir, &r->b, r->folder_id, &err));
+        expect_absent(r, &id);
+        put(r, &id, "again", 5, 5); /* sent again under the same id */
+        expect_bytes(r, &id, "again", 5);
+    }
+    expect_bytes(r, &whole, "whole", 5);
+}
+
+struct crowd {
+    struct room *r;
+    uint64_t seed;
+    atomic_int *wrong;
+};
+
+/** Uploads, reads back, removes: with many at once. No cmocka in here: it is not thread-safe. */
+static void *crowd_run(void *arg)
+{
+    struct crowd *c = arg;
+    struct room *r = c->r;
+    struct rng_seeded s = {.state = c->seed};
+    struct rng rng = rng_seeded_view(&s);
+
+    for (int i = 0; i < 20; i++) {
+        uint8_t bytes[3000], got[3000], hash[32], want[32];
+        size_t n = rng_u64(rng) % sizeof(bytes);
+        struct uuid id = uuid_v7(1, rng);
+        struct blob_upload *u;
+        struct err err;
+        int64_t size = -1;
+        int fd = -1;
+
+        rng.fill(rng.self, bytes, n);
+        sha256_once(bytes, n, want);
+        bool good = r->d->begin(r->b, &id, &u, &err) == ERR_OK && r->d->write(u, bytes, n, &err) == ERR_OK &&
+                    r->d->commit(u, &size, hash, &err) == ERR_OK && memcmp(hash, want, 32) == 0 && size == (int64_t)n &&
+                    r->d->open_read(r->b, &id, &fd, &size, &err) == ERR_OK && size == (int64_t)n &&
+                    read(fd, got, sizeof(got)) == (ssize_t)n && memcmp(got, bytes, n) == 0 &&
+                    r->d->remove(r->b, &id, &err) == ERR_OK;
+        if (fd >= 0)
+            close(fd);
+        if (!good)
+            atomic_fetch_add(c->wrong, 1);
+    }
+    return NULL;
+}
+
+static void test_any_thread_may_use_it(void **state)
+{
+    pthread_t threads[8];
+    struct crowd crowd[8];
+    atomic_int wrong = 0;
+
+    for (size_t i = 0; i < ARRAY_LEN(threads); i++) {
+        crowd[i] = (struct crowd){.r = *state, .seed = 1000 + i, .wrong = &wrong};
+        assert_int_equal(pthread_create(&threads[i], NULL, crowd_run, &crowd[i]), 0);
+    }
+    for (size_t i = 0; i < ARRAY_LEN(threads); i++)
+        pthread_join(threads[i], NULL);
+    assert_int_equal(wrong, 0);
+}
+
+#define CASE(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        CASE(test_bytes_come_back),
+        CASE(test_hash_of_many_mebibytes),
+        CASE(test_visible_only_when_whole),
+        CASE(test_abort_leaves_nothing),
+        CASE(test_an_id_names_the_same_bytes_for_ever),
+        CASE(test_remove),
+        CASE(test_uploads_side_by_side),
+        CASE(test_cut_upload_leaves_nothing),
+        CASE(test_any_thread_may_use_it),
+    };
+    int failed = 0;
+
+    for (size_t i = 0; i < ARRAY_LEN(drivers); i++) {
+        driver = drivers[i]();
+        failed += cmocka_run_group_tests_name(driver->name, tests, NULL, NULL);
+    }
+    return failed;
+}

@@ -1,0 +1,110 @@
+/* Each step of an upload made to fail: nothing is seen, nothing is left, and the next upload goes well.
+ * Faults are read from the environment once a process, so each is tried in a child. */
+#include "check.h"
+#include <dirent.h>
+#include <errno.h>
+#include <sys/wait.h>
+
+static bool empty(const char *dir, const char *name)
+{
+    char path[PATH_MAX];
+    struct err err;
+
+    if (fs_join(path, sizeof(path), dir, name, &err) != ERR_OK)
+        return false;
+
+    DIR *at = opendir(path);
+    bool none = at != NULL;
+
+    for (struct dirent *e; at && (e = readdir(at));)
+        none &= e->d_name[0] == '.';
+    if (at)
+        closedir(at);
+    return none;
+}
+
+static int upload(const struct blob_driver *d, struct blobs *b, const struct uuid *id)
+{
+    struct blob_upload *u;
+    struct err err = {0};
+    int64_t size;
+    uint8_t hash[32];
+    int rc = d->begin(b, id, &u, &err);
+
+    if (rc != ERR_OK)
+        return rc;
+    rc = d->write(u, "half", 4, &err);
+    if (rc != ERR_OK && d->write(u, "more", 4, &err) != rc) /* a failed write sticks */
+        return ERR_INTERNAL;
+    int end = d->commit(u, &size, hash, &err);
+
+    return rc != ERR_OK && end != rc ? ERR_INTERNAL : end;
+}
+
+/** In the child. @return 0, or the number of what went wrong. */
+static int attempt(const char *dir, enum err_code want)
+{
+    const struct blob_driver *d = blob_folder();
+    struct blobs *b;
+    char fid[UUID_STR_MAX], fan[3];
+    struct err err = {0};
+    struct uuid id = new_id();
+    int64_t size;
+    int fd;
+
+    snprintf(fan, sizeof(fan), "%02x", id.b[15]);
+    if (d->open(dir, &b, fid, &err) != ERR_OK)
+        return 1;
+    if (upload(d, b, &id) != (int)want)
+        return 2;
+    if (d->open_read(b, &id, &fd, &size, &err) != ERR_NOT_FOUND)
+        return 3;
+    if (!empty(dir, "tmp") || !empty(dir, fan))
+        return 4;
+    if (upload(d, b, &id) != ERR_OK || d->open_read(b, &id, &fd, &size, &err) != ERR_OK || size != 4)
+        return 5;
+    close(fd);
+    d->close(b);
+    return 0;
+}
+
+static void test_every_step(void **state)
+{
+    static const struct {
+        const char *at;
+        enum err_code want;
+    } rows[] = {
+        {"folder.create:1", ERR_IO}, {"folder.write:1", ERR_NO_SPACE}, {"folder.sync:1", ERR_IO},
+        {"folder.rename:1", ERR_IO}, {"folder.sync_dir:1", ERR_IO},
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        char dir[PATH_MAX];
+
+        make_dir(dir);
+
+        pid_t pid = fork();
+
+        assert_true(pid >= 0);
+        if (pid == 0) {
+            setenv("HAUL_FAULTS_AT", rows[i].at, 1);
+            _exit(attempt(dir, rows[i].want));
+        }
+
+        int status;
+
+        while (waitpid(pid, &status, 0) < 0)
+            assert_int_equal(errno, EINTR);
+        drop_dir(dir);
+        if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
+            fail_msg("%s: step %d (status %x)", rows[i].at, WIFEXITED(status) ? WEXITSTATUS(status) : -1,
+                     (unsigned)status);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_every_step)};
+
+    return cmocka_run_group_tests_name("blob faults", tests, NULL, NULL);
+}

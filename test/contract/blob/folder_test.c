@@ -1,0 +1,206 @@
+/* What is the folder's own: its layout, its id, its lock, what an open cleans up. */
+#include "check.h"
+#include <dirent.h>
+#include <sys/stat.h>
+
+static const struct blob_driver *d;
+
+struct room {
+    char dir[PATH_MAX];
+    struct blobs *b;
+    char id[UUID_STR_MAX];
+};
+
+static int set_up(void **state)
+{
+    struct room *r = calloc(1, sizeof(*r));
+
+    assert_non_null(r);
+    make_dir(r->dir);
+    OK(d->open(r->dir, &r->b, r->id, &err));
+    *state = r;
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    struct room *r = *state;
+
+    d->close(r->b);
+    drop_dir(r->dir);
+    free(r);
+    return 0;
+}
+
+static void path_in(const struct room *r, const char *name, char ret[PATH_MAX])
+{
+    OK(fs_join(ret, PATH_MAX, r->dir, name, &err));
+}
+
+static unsigned entries(const struct room *r, const char *name)
+{
+    char path[PATH_MAX];
+    unsigned n = 0;
+
+    path_in(r, name, path);
+    DIR *dir = opendir(path);
+    assert_non_null(dir);
+    for (struct dirent *e; (e = readdir(dir));)
+        n += e->d_name[0] != '.';
+    closedir(dir);
+    return n;
+}
+
+static void put(struct room *r, const struct uuid *id, const char *text)
+{
+    struct blob_upload *u;
+    int64_t size;
+    uint8_t hash[32];
+
+    OK(d->begin(r->b, id, &u, &err));
+    OK(d->write(u, text, strlen(text), &err));
+    OK(d->commit(u, &size, hash, &err));
+}
+
+static void test_layout(void **state)
+{
+    struct room *r = *state;
+    struct uuid id;
+    char path[PATH_MAX];
+    struct stat st;
+
+    assert_true(uuid_parse("0193b3f0-1234-7abc-8def-0123456789Af", &id));
+    put(r, &id, "bytes");
+    path_in(r, "af/0193b3f0-1234-7abc-8def-0123456789af", path);
+    assert_int_equal(stat(path, &st), 0);
+    assert_int_equal(st.st_size, 5);
+    assert_int_equal(st.st_mode & 0222, 0); /* nobody writes into a blob */
+    assert_int_equal(entries(r, "tmp"), 0);
+    path_in(r, "folder-id", path);
+    assert_int_equal(stat(path, &st), 0);
+}
+
+static void test_open_makes_the_folder_and_keeps_its_id(void **state)
+{
+    struct room *r = *state;
+    char path[PATH_MAX], id[UUID_STR_MAX], again[UUID_STR_MAX];
+    struct blobs *b;
+    struct uuid u;
+
+    path_in(r, "deep/er", path);
+    OK(d->open(path, &b, id, &err));
+    d->close(b);
+    assert_true(uuid_parse(id, &u));
+    assert_string_not_equal(id, r->id);
+    OK(d->open(path, &b, again, &err));
+    d->close(b);
+    assert_string_equal(id, again);
+}
+
+static void test_a_damaged_id_is_refused(void **state)
+{
+    struct room *r = *state;
+    static const char *const bad[] = {
+        "", "\n", "not an id\n", "0193b3f0-1234-7abc-8def-0123456789a\n",
+        "0193b3f0-1234-7abc-8def-0123456789af more of it, and more than any id would ever have\n"};
+    char path[PATH_MAX], id[UUID_STR_MAX];
+    struct blobs *b = NULL;
+
+    d->close(r->b);
+    r->b = NULL;
+    path_in(r, "folder-id", path);
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+        struct err e = {0};
+
+        OK(fs_write_durable(path, bad[i], strlen(bad[i]), 0600, &err));
+        assert_int_equal(d->open(r->dir, &b, id, &e), ERR_CORRUPT);
+        assert_non_null(strstr(e.msg, "folder-id"));
+        assert_null(b);
+    }
+}
+
+static void test_one_process_at_a_time(void **state)
+{
+    struct room *r = *state;
+    struct blobs *b;
+    char id[UUID_STR_MAX];
+    struct err e = {0};
+
+    assert_int_equal(d->open(r->dir, &b, id, &e), ERR_LOCKED);
+    d->close(r->b);
+    OK(d->open(r->dir, &r->b, id, &err));
+}
+
+static void test_open_empties_tmp(void **state)
+{
+    struct room *r = *state;
+    struct uuid kept = new_id(), cut = new_id();
+    struct blob_upload *u;
+    char path[PATH_MAX], id[UUID_STR_MAX];
+    AUTO_FD int fd = -1;
+    int64_t size;
+
+    put(r, &kept, "kept");
+    OK(d->begin(r->b, &cut, &u, &err));
+    OK(d->write(u, "half", 4, &err));
+    d->abort(u);
+    path_in(r, "tmp/left-by-a-crash", path);
+    OK(fs_write_durable(path, "half", 4, 0400, &err));
+    path_in(r, "tmp/even/a/tree", path);
+    OK(fs_mkdirs(path, 0700, &err));
+    assert_int_equal(entries(r, "tmp"), 2);
+    d->close(r->b);
+    OK(d->open(r->dir, &r->b, id, &err));
+    assert_int_equal(entries(r, "tmp"), 0);
+    OK(d->open_read(r->b, &kept, &fd, &size, &err));
+}
+
+static void test_one_upload_an_id(void **state)
+{
+    struct room *r = *state;
+    struct uuid id = new_id();
+    struct blob_upload *u, *v = NULL;
+    struct err e = {0};
+
+    OK(d->begin(r->b, &id, &u, &err));
+    assert_int_equal(d->begin(r->b, &id, &v, &e), ERR_CONFLICT);
+    assert_null(v);
+    d->abort(u);
+}
+
+static void test_what_is_no_file_is_no_blob(void **state)
+{
+    struct room *r = *state;
+    struct uuid id;
+    char path[PATH_MAX];
+    int fd = -1;
+    int64_t size;
+    struct err e = {0};
+
+    assert_true(uuid_parse("0193b3f0-1234-7abc-8def-0123456789af", &id));
+    path_in(r, "af/0193b3f0-1234-7abc-8def-0123456789af", path);
+    assert_int_equal(symlink("/etc/passwd", path), 0);
+    assert_int_not_equal(d->open_read(r->b, &id, &fd, &size, &e), ERR_OK);
+    assert_int_equal(unlink(path), 0);
+    OK(fs_mkdirs(path, 0700, &err));
+    assert_int_equal(d->open_read(r->b, &id, &fd, &size, &e), ERR_CORRUPT);
+    assert_int_equal(fd, -1);
+}
+
+#define CASE(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        CASE(test_layout),
+        CASE(test_open_makes_the_folder_and_keeps_its_id),
+        CASE(test_a_damaged_id_is_refused),
+        CASE(test_one_process_at_a_time),
+        CASE(test_open_empties_tmp),
+        CASE(test_one_upload_an_id),
+        CASE(test_what_is_no_file_is_no_blob),
+    };
+
+    d = blob_folder();
+    return cmocka_run_group_tests_name("blob folder", tests, NULL, NULL);
+}
