@@ -4,4 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+/* clang with _FORTIFY_SOURCE has these as macros, and to poison a macro is an error. */
+#undef sprintf
+#undef vsprintf
 #pragma GCC poison strcpy strcat sprintf vsprintf gets atoi atol atoll strtok rand srand
