@@ -21,7 +21,6 @@ const struct http_route api_routes[] = {
     {.method = "POST", .path = "/v1/blobs", .flags = HTTP_BYTES_BODY | HTTP_STREAM_BODY, .handle = blob_post, .begin = blob_begin,
      .on_body = blob_body},
     {.method = "GET", .path = "/v1/blobs/{blob_id}", .handle = blob_get},
-    {.method = "HEAD", .path = "/v1/blobs/{blob_id}", .handle = blob_get},
 
     {.method = "POST", .path = "/v1/lease", .flags = HTTP_JSON_BODY, .body_max = JSON_MAX, .handle = lease_post},
     {.method = "POST", .path = ATTEMPT "/heartbeat", .flags = HTTP_JSON_BODY, .body_max = JSON_MAX, .handle = worker_heartbeat},

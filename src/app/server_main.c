@@ -1,0 +1,229 @@
+/* `haul server`: opens what the server needs, serves until it is told to stop, closes in the order that loses nothing. */
+#include "app/server_main.h"
+#include "api/api.h"
+#include "app/drivers.h"
+#include "app/server_options.h"
+#include "base/auto.h"
+#include "base/fs.h"
+#include "base/log.h"
+#include <errno.h>
+#include <limits.h>
+#include <signal.h>
+#include <sys/signalfd.h>
+
+#define READ_THREADS 4
+#define READ_QUEUE 1024
+#define BYTES_THREADS 4
+#define BYTES_QUEUE 4096
+#define META_FOLDER "blob_folder_id"
+#define STOP_LIMIT_US (INT64_C(20) * USEC_PER_SEC)
+
+struct server {
+    struct server_options options;
+    int lock_fd;
+    struct store *store;
+    struct blobs *blobs;
+    struct engine *engine; /* until the loop owns it */
+    struct loop *loop;
+    struct http_server *http;
+    struct api api;
+    bool api_up;
+};
+
+static int take_lock(struct server *s, struct err *err)
+{
+    char path[PATH_MAX];
+    int rc = fs_mkdirs(s->options.data, 0700, err);
+    if (!rc)
+        rc = fs_join(path, sizeof(path), s->options.data, "lock", err);
+    if (!rc)
+        rc = fs_lock(path, &s->lock_fd, err);
+    if (rc == ERR_LOCKED)
+        return err_set(err, ERR_LOCKED, 0, "another server uses the data folder '%.180s'", s->options.data);
+    return rc ? err_wrap(err, rc, "data folder") : ERR_OK;
+}
+
+/* Two servers with folders of their own, or a database beside the wrong folder, would answer 404 for what was promised. */
+static int check_folder(struct server *s, const char *folder_id, struct err *err)
+{
+    const struct store_driver *d = app_store_driver();
+    const char *known = NULL;
+    struct arena *arena = arena_new(65536);
+    int rc = arena ? d->meta_get(s->store, META_FOLDER, arena, &known, err) : err_set(err, ERR_NO_MEMORY, 0, "start");
+    if (!rc && !known)
+        rc = d->meta_set(s->store, META_FOLDER, folder_id, err);
+    else if (!rc && strcmp(known, folder_id) != 0)
+        rc = err_set(err, ERR_CONFLICT, 0, "the blob folder is %s, but the database belongs to %s", folder_id, known);
+    arena_free(arena);
+    return rc;
+}
+
+static int open_data(struct server *s, const struct policy *policy, struct err *err)
+{
+    char path[PATH_MAX], folder_id[UUID_STR_MAX];
+    struct store_config config = {.dir = s->options.data, .clock = clock_real(), .rng = rng_real(), .policy = *policy};
+    int rc = app_store_driver()->open(&config, &s->store, err);
+    if (rc)
+        return err_wrap(err, rc, "open the store in '%.100s'", s->options.data);
+    rc = fs_join(path, sizeof(path), s->options.data, "blobs", err);
+    if (!rc)
+        rc = app_blob_driver()->open(path, &s->blobs, folder_id, err);
+    if (rc)
+        return err_wrap(err, rc, "open the blob folder");
+    return check_folder(s, folder_id, err);
+}
+
+static int start_engine(struct server *s, const struct policy *policy, struct err *err)
+{
+    struct engine_config config = {.store_driver = app_store_driver(), .store = s->store, .blob_driver = app_blob_driver(),
+                                   .blobs = s->blobs, .clock = clock_real(), .rng = rng_real(), .policy = *policy,
+                                   .ops_max = 8192, .polls_max = 10000};
+    int rc = engine_new(&config, &s->engine, err);
+    if (!rc)
+        rc = loop_start(s->engine, &s->loop, err);
+    if (!rc)
+        s->engine = NULL;
+    return rc;
+}
+
+static int start_api(struct server *s, const struct policy *policy, struct err *err)
+{
+    s->api = (struct api){.loop = s->loop, .store_driver = app_store_driver(), .store = s->store, .blob_driver = app_blob_driver(),
+                          .blobs = s->blobs, .clock = clock_real(), .rng = rng_real(), .policy = *policy};
+    api_init(&s->api);
+    s->api_up = true;
+    int rc = pool_new("reads", READ_THREADS, READ_QUEUE, &s->api.reads, err);
+    return rc ? rc : pool_new("bytes", BYTES_THREADS, BYTES_QUEUE, &s->api.bytes, err);
+}
+
+static int start_http(struct server *s, const char *host, uint16_t port, struct err *err)
+{
+    const struct string_list *hosts = &s->options.hosts;
+    struct http_config config = {.host = host, .port = port, .routes = api_routes, .n_routes = api_n_routes, .app = &s->api,
+                                 .bytes_pool = s->api.bytes, .n_hosts = hosts->n};
+    const char **names = calloc(hosts->n + 1, sizeof(*names));
+    if (!names)
+        return err_set(err, ERR_NO_MEMORY, 0, "start");
+    for (size_t i = 0; i < hosts->n; i++)
+        names[i] = hosts->items[i];
+    config.hosts = names;
+    int rc = http_start(&config, &s->http, err);
+    free(names);
+    return rc;
+}
+
+static int start(struct server *s, struct err *err)
+{
+    char host[64];
+    uint16_t port = 0;
+    struct policy policy = server_options_policy(&s->options);
+    int rc = listen_parse(s->options.listen, host, &port, err);
+    if (!rc && !host_is_loopback(host) && !s->options.insecure)
+        rc = err_field(err, "listen", "'%s' is beyond loopback and there are no keys yet: add --insecure to open it to everyone", host);
+    if (!rc)
+        rc = take_lock(s, err);
+    if (!rc)
+        rc = open_data(s, &policy, err);
+    if (!rc)
+        rc = start_engine(s, &policy, err);
+    if (!rc)
+        rc = start_api(s, &policy, err);
+    if (!rc)
+        rc = start_http(s, host, port, err);
+    if (rc)
+        return rc;
+    printf(strchr(host, ':') ? "haul server listening on http://[%s]:%u\n" : "haul server listening on http://%s:%u\n", host,
+           http_port(s->http));
+    fflush(stdout);
+    return ERR_OK;
+}
+
+/* New work first, then what waits, then what runs; the store last, when nobody can write any more. */
+static void stop(struct server *s)
+{
+    if (s->api_up)
+        api_drain(&s->api);
+    if (s->loop)
+        loop_drain(s->loop);
+    if (s->http)
+        http_quiesce(s->http);
+    if (s->api_up && !api_quiesce(&s->api, STOP_LIMIT_US))
+        log_event(LOG_WARN, "some requests were not answered in time", NULL);
+    http_stop(s->http);
+    if (s->api_up) {
+        pool_free(s->api.reads);
+        pool_free(s->api.bytes);
+    }
+    loop_free(s->loop);
+    engine_free(s->engine);
+    if (s->api_up)
+        api_release(&s->api);
+    if (s->blobs)
+        app_blob_driver()->close(s->blobs);
+    if (s->store)
+        app_store_driver()->close(s->store);
+    if (s->lock_fd >= 0)
+        close(s->lock_fd);
+    server_options_release(&s->options);
+}
+
+static int block_signals(int *ret_fd, struct err *err)
+{
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    signal(SIGPIPE, SIG_IGN);
+    if (sigprocmask(SIG_BLOCK, &set, NULL) < 0) /* before any thread: they inherit it */
+        return err_set(err, ERR_IO, errno, "block signals");
+    *ret_fd = signalfd(-1, &set, SFD_CLOEXEC);
+    return *ret_fd < 0 ? err_set(err, ERR_IO, errno, "wait for signals") : ERR_OK;
+}
+
+static int wait_signal(int fd, struct err *err)
+{
+    struct signalfd_siginfo info;
+    for (;;) {
+        ssize_t n = read(fd, &info, sizeof(info));
+        if (n == (ssize_t)sizeof(info))
+            break;
+        if (n < 0 && errno != EINTR)
+            return err_set(err, ERR_IO, errno, "wait for signals");
+    }
+    log_event(LOG_INFO, "stopping", "signal", info.ssi_signo == SIGTERM ? "SIGTERM" : "SIGINT", NULL);
+    return ERR_OK;
+}
+
+static int fail(const struct err *err)
+{
+    if (err->field[0])
+        fprintf(stderr, "haul server: %s: %s\n", err->field, err->msg);
+    else
+        fprintf(stderr, "haul server: %s\n", err->msg);
+    return err_exit(err->code);
+}
+
+int server_main(int argc, char **argv)
+{
+    struct server *s = calloc(1, sizeof(*s));
+    AUTO_FD int signals = -1;
+    struct err err;
+    bool help = false;
+    err_clear(&err);
+    if (!s) {
+        err_set(&err, ERR_NO_MEMORY, 0, "start");
+        return fail(&err);
+    }
+    s->lock_fd = -1;
+    log_setup("server", LOG_INFO);
+    int rc = server_options_read(argc, argv, &s->options, &help, &err);
+    if (!rc && !help)
+        rc = block_signals(&signals, &err);
+    if (!rc && !help)
+        rc = start(s, &err);
+    if (!rc && !help)
+        rc = wait_signal(signals, &err);
+    stop(s);
+    free(s);
+    return rc ? fail(&err) : 0;
+}

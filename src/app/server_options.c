@@ -1,0 +1,250 @@
+/* Options of `haul server`: one table gives the parser and --help. */
+#include "app/server_options.h"
+#include "base/auto.h"
+#include "base/fs.h"
+#include <arpa/inet.h>
+#include <errno.h>
+#include <limits.h>
+
+#define AT(member) offsetof(struct server_options, member)
+#define DAY_US (INT64_C(24) * 3600 * USEC_PER_SEC)
+#define YEARS_US (3650 * DAY_US)
+
+static const struct option_row rows[] = {
+    {"listen", OPTION_STRING, AT(listen), 1, 128, "127.0.0.1:8420", "address and port; port 0 takes a free one"},
+    {"data", OPTION_STRING, AT(data), 1, 4000, NULL, "folder of database and blobs"},
+    {"insecure", OPTION_BOOL, AT(insecure), 0, 0, "false", "listen beyond loopback: who reaches the port may do everything"},
+    {"hosts", OPTION_STRING_LIST, AT(hosts), 0, 0, NULL, "more names by which clients may call this server (Host header)"},
+    {"lease", OPTION_DURATION, AT(lease), 100000, DAY_US, NULL, "how long a claim holds without a heartbeat"},
+    {"heartbeat", OPTION_DURATION, AT(heartbeat), 10000, DAY_US, NULL, "how often a worker renews"},
+    {"confirm", OPTION_DURATION, AT(confirm), 10000, DAY_US, NULL, "a claim without any heartbeat in this time returns"},
+    {"poll", OPTION_DURATION, AT(poll), 10000, 60 * USEC_PER_SEC, NULL, "longest wait of a worker's poll"},
+    {"max_attempts", OPTION_INT, AT(max_attempts), 1, 100, NULL, "the first and the retries, unless the job says otherwise"},
+    {"max_interruptions", OPTION_INT, AT(max_interruptions), 0, 1000000, NULL, "how often a draining worker may hand a job back"},
+    {"max_losses", OPTION_INT, AT(max_losses), 0, 1000000, NULL, "how often a job may be lost with its worker"},
+    {"backoff_base", OPTION_DURATION, AT(backoff_base), 0, DAY_US, NULL, "before the first retry: random up to this"},
+    {"backoff_cap", OPTION_DURATION, AT(backoff_cap), 0, YEARS_US, NULL, "and doubled with each retry, at most this"},
+    {"retention", OPTION_DURATION, AT(retention), USEC_PER_SEC, YEARS_US, NULL, "how long finished jobs and their blobs are kept"},
+    {"dedup_window", OPTION_DURATION, AT(dedup_window), USEC_PER_SEC, YEARS_US, NULL, "how long a dedup_key is remembered"},
+};
+
+static int defaults(struct server_options *o, struct err *err)
+{
+    int rc = options_defaults(rows, ARRAY_LEN(rows), o, err);
+    struct policy p = policy_default();
+    o->lease = p.lease_us;
+    o->heartbeat = p.heartbeat_us;
+    o->confirm = p.confirm_us;
+    o->poll = p.poll_us;
+    o->backoff_base = p.backoff_base_us;
+    o->backoff_cap = p.backoff_cap_us;
+    o->retention = p.retention_us;
+    o->dedup_window = p.dedup_us;
+    o->max_attempts = p.max_attempts;
+    o->max_interruptions = p.max_interruptions;
+    o->max_losses = p.max_losses;
+    return rc;
+}
+
+struct policy server_options_policy(const struct server_options *o)
+{
+    struct policy p = policy_default();
+    p.lease_us = o->lease;
+    p.heartbeat_us = o->heartbeat;
+    p.confirm_us = o->confirm;
+    p.poll_us = o->poll;
+    p.backoff_base_us = o->backoff_base;
+    p.backoff_cap_us = o->backoff_cap;
+    p.retention_us = o->retention;
+    p.dedup_us = o->dedup_window;
+    p.max_attempts = (uint32_t)o->max_attempts;
+    p.max_interruptions = (uint32_t)o->max_interruptions;
+    p.max_losses = (uint32_t)o->max_losses;
+    return p;
+}
+
+void server_options_release(struct server_options *o)
+{
+    options_release(rows, ARRAY_LEN(rows), o);
+}
+
+static void print_help(void)
+{
+    puts("Usage: haul server [--config FILE] [--OPTION VALUE]...\n\nRuns the server. Options (keys of `server:` in the file, too):\n");
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+        printf("  --%-18s %s%s%s%s\n", rows[i].name, rows[i].help, rows[i].fallback ? " [" : "", rows[i].fallback ? rows[i].fallback : "",
+               rows[i].fallback ? "]" : "");
+}
+
+/* --name VALUE, --name=VALUE, --bool; '-' reads as '_'. */
+static int take_flag(int argc, char **argv, int *i, char name[64], const char **ret_value, struct err *err)
+{
+    const char *arg = argv[*i];
+    if (strncmp(arg, "--", 2) != 0 || !arg[2])
+        return err_set(err, ERR_USAGE, 0, "server takes options only, got '%.64s'; see haul server --help", arg);
+    size_t n = strcspn(arg + 2, "=");
+    if (n >= 64)
+        return err_set(err, ERR_USAGE, 0, "unknown option '%.80s'; see haul server --help", arg);
+    for (size_t k = 0; k < n; k++)
+        name[k] = arg[2 + k] == '-' ? '_' : arg[2 + k];
+    name[n] = 0;
+    bool known = strcmp(name, "config") == 0 || strcmp(name, "help") == 0, flag = strcmp(name, "help") == 0;
+    for (size_t k = 0; k < ARRAY_LEN(rows); k++)
+        if (strcmp(rows[k].name, name) == 0) {
+            known = true;
+            flag = rows[k].type == OPTION_BOOL;
+        }
+    if (!known)
+        return err_set(err, ERR_USAGE, 0, "unknown option '%.80s'; see haul server --help", arg);
+    if (arg[2 + n] == '=') {
+        *ret_value = arg + 3 + n;
+        return ERR_OK;
+    }
+    if (flag) {
+        *ret_value = "true";
+        return ERR_OK;
+    }
+    if (*i + 1 >= argc)
+        return err_set(err, ERR_USAGE, 0, "option '%.80s' needs a value", arg);
+    *ret_value = argv[++*i];
+    return ERR_OK;
+}
+
+static int bind_file(const char *path, bool required, struct server_options *o, bool *ret_found, struct err *err)
+{
+    static const char *const sections[] = {"server", "worker", "client"};
+    struct config *c = NULL;
+    *ret_found = false;
+    int rc = config_load(path, &c, err);
+    if (rc == ERR_NOT_FOUND && !required) {
+        err_clear(err);
+        return ERR_OK;
+    }
+    if (rc)
+        return rc;
+    *ret_found = true;
+    for (size_t i = 0; i < c->root->n_items && !rc; i++) {
+        const struct config_node *node = c->root->items[i];
+        bool known = false;
+        for (size_t k = 0; k < ARRAY_LEN(sections); k++)
+            known = known || strcmp(node->key, sections[k]) == 0;
+        if (!known)
+            rc = err_set(err, ERR_INVALID, 0, "%s:%u: unknown section '%.64s'; there are server, worker, client", path, node->line, node->key);
+    }
+    if (!rc)
+        rc = options_bind(rows, ARRAY_LEN(rows), o, c, config_find(c->root, "server"), err);
+    config_free(c);
+    return rc;
+}
+
+static int read_file(const char *flag, struct server_options *o, struct err *err)
+{
+    char path[PATH_MAX];
+    bool found = false;
+    const char *named = flag ? flag : getenv("HAUL_CONFIG");
+    if (named && *named)
+        return bind_file(named, true, o, &found, err);
+    const char *xdg = getenv("XDG_CONFIG_HOME"), *home = getenv("HOME");
+    int rc = ERR_OK;
+    path[0] = 0;
+    if (xdg && *xdg)
+        rc = fs_join(path, sizeof(path), xdg, "haul/haul.yaml", err);
+    else if (home && *home)
+        rc = fs_join(path, sizeof(path), home, ".config/haul/haul.yaml", err);
+    if (!rc && path[0])
+        rc = bind_file(path, false, o, &found, err);
+    return rc || found ? rc : bind_file("/etc/haul/haul.yaml", false, o, &found, err);
+}
+
+static int default_data(char **ret, struct err *err)
+{
+    char path[PATH_MAX];
+    const char *xdg = getenv("XDG_DATA_HOME"), *home = getenv("HOME");
+    int rc;
+    if (xdg && *xdg)
+        rc = fs_join(path, sizeof(path), xdg, "haul", err);
+    else if (geteuid() == 0 || !home || !*home)
+        rc = fs_join(path, sizeof(path), "/var/lib", "haul", err);
+    else
+        rc = fs_join(path, sizeof(path), home, ".local/share/haul", err);
+    if (rc)
+        return rc;
+    *ret = strdup(path);
+    return *ret ? ERR_OK : err_set(err, ERR_NO_MEMORY, 0, "data folder");
+}
+
+static int check(const struct server_options *o, struct err *err)
+{
+    if (o->heartbeat >= o->lease)
+        return err_field(err, "heartbeat", "must be shorter than lease");
+    if (o->backoff_base > o->backoff_cap)
+        return err_field(err, "backoff_base", "must be at most backoff_cap");
+    return ERR_OK;
+}
+
+int server_options_read(int argc, char **argv, struct server_options *ret, bool *ret_help, struct err *err)
+{
+    char name[64];
+    const char *value = NULL, *file = NULL;
+    *ret_help = false;
+    int rc = defaults(ret, err);
+    for (int i = 1; i < argc && !rc; i++) { /* first the file's name: flags win over it, wherever it stands */
+        rc = take_flag(argc, argv, &i, name, &value, err);
+        if (!rc && strcmp(name, "config") == 0)
+            file = value;
+        *ret_help = *ret_help || (!rc && strcmp(name, "help") == 0);
+    }
+    if (!rc && *ret_help) {
+        print_help();
+        return ERR_OK;
+    }
+    if (!rc)
+        rc = read_file(file, ret, err);
+    for (int i = 1; i < argc && !rc; i++) {
+        rc = take_flag(argc, argv, &i, name, &value, err);
+        if (!rc && strcmp(name, "config") != 0)
+            rc = options_set(rows, ARRAY_LEN(rows), ret, name, value, "command line", err);
+    }
+    if (!rc && !ret->data)
+        rc = default_data(&ret->data, err);
+    return rc ? rc : check(ret, err);
+}
+
+int listen_parse(const char *text, char ret_host[64], uint16_t *ret_port, struct err *err)
+{
+    const char *colon = strrchr(text, ':');
+    char *end = NULL;
+    if (!colon || colon == text)
+        return err_field(err, "listen", "must be ADDRESS:PORT, got '%.64s'", text);
+    errno = 0;
+    long port = strtol(colon + 1, &end, 10);
+    if (colon[1] < '0' || colon[1] > '9' || *end || errno || port > 65535)
+        return err_field(err, "listen", "'%.32s' is not a port", colon + 1);
+    size_t n = (size_t)(colon - text);
+    bool bracket = text[0] == '[' && text[n - 1] == ']';
+    if (bracket) {
+        text++;
+        n -= 2;
+    }
+    if (n == 0 || n >= 64)
+        return err_field(err, "listen", "must be ADDRESS:PORT, got '%.64s'", text);
+    memcpy(ret_host, text, n);
+    ret_host[n] = 0;
+    if (strcmp(ret_host, "localhost") == 0)
+        snprintf(ret_host, 64, "127.0.0.1");
+    struct in_addr v4;
+    struct in6_addr v6;
+    if (inet_pton(bracket ? AF_INET6 : AF_INET, ret_host, bracket ? (void *)&v6 : (void *)&v4) != 1)
+        return err_field(err, "listen", "'%.64s' is not a numeric address%s", ret_host, strchr(ret_host, ':') ? " (write [::1]:8420)" : "");
+    *ret_port = (uint16_t)port;
+    return ERR_OK;
+}
+
+bool host_is_loopback(const char *host)
+{
+    struct in_addr v4;
+    struct in6_addr v6;
+    if (inet_pton(AF_INET, host, &v4) == 1)
+        return (ntohl(v4.s_addr) >> 24) == 127;
+    return inet_pton(AF_INET6, host, &v6) == 1 && IN6_IS_ADDR_LOOPBACK(&v6);
+}

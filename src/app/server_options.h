@@ -1,0 +1,21 @@
+#pragma once
+/* What `haul server` can be told, by flag or in section `server:` of the configuration file. */
+#include "base/config.h"
+#include "core/job.h"
+
+struct server_options {
+    char *listen, *data;
+    bool insecure;
+    struct string_list hosts;
+    usec lease, heartbeat, confirm, poll, backoff_base, backoff_cap, retention, dedup_window;
+    int64_t max_attempts, max_interruptions, max_losses;
+};
+
+/** Flags over file over defaults. *ret_help: only --help was wanted, and printed. Owned: server_options_release. */
+int server_options_read(int argc, char **argv, struct server_options *ret, bool *ret_help, struct err *err);
+void server_options_release(struct server_options *o);
+struct policy server_options_policy(const struct server_options *o);
+
+/** "127.0.0.1:8420", "[::1]:8420" -> host and port. */
+int listen_parse(const char *text, char ret_host[64], uint16_t *ret_port, struct err *err);
+bool host_is_loopback(const char *host);
