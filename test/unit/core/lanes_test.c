@@ -80,6 +80,13 @@ static void test_equals_take_turns(void **state)
     assert_int_equal(take[2], 1);
     assert_int_equal(take[1], 3); /* the older head has the odd one */
     assert_int_equal(take[0], 2);
+
+    struct lane turned[] = {lanes[1], lanes[2], lanes[0]}; /* where a lane stands in the list means nothing */
+
+    lanes_choose(turned, 3, &want, NOW, take);
+    assert_int_equal(take[0], 3);
+    assert_int_equal(take[1], 1);
+    assert_int_equal(take[2], 2);
 }
 
 static void test_nothing_to_do(void **state)

@@ -136,6 +136,7 @@ static void test_claim_only_what_is_due(void **state)
     job = fresh_job();
     job.waiting_on = 1;
     assert_int_equal(job_claim(&job, &policy, worker, &token, NOW, &err), ERR_ILLEGAL_STATE);
+    assert_non_null(strstr(err.msg, "waits for other jobs")); /* the message says why, not only that */
 
     job = fresh_job();
     job.start_deadline_at = NOW;
