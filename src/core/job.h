@@ -133,7 +133,7 @@ int job_fail(struct job *job, const struct policy *p, const struct token *token,
 int job_cancel(struct job *job, usec now, struct err *err);
 /** failed or cancelled -> pending; budgets start again. */
 int job_retry(struct job *job, usec now, struct err *err);
-/** Lease over (lease_until <= now): unconfirmed -> pending free of charge; cancel requested -> cancelled; else losses + 1 and
+/** Lease over (lease_until <= now): cancel requested -> cancelled; unconfirmed -> pending free of charge; else losses + 1 and
  * pending or failed. @param charge  false: this loss counts for no budget. ret_outcome: what the attempt ended as. */
 int job_expire(struct job *job, const struct policy *p, bool charge, usec now, enum outcome *ret_outcome, struct err *err);
 /** Start deadline passed while pending -> failed, outcome EXPIRED. */
