@@ -1,0 +1,159 @@
+/* haul jobs show: one job, its attempts and outputs. */
+#include "base/auto.h"
+#include "base/json.h"
+#include "base/timefmt.h"
+#include "cli/command.h"
+#include "cli/table.h"
+
+static void line_colour(const char *name, const char *value, enum colour c)
+{
+    if (!*value)
+        return;
+    AUTO_FREE char *safe = text_safe(value);
+    fprintf(stdout, "%s%-16s%s%s%s%s\n", colour_begin(stdout, COLOUR_DIM), name, colour_end(stdout, COLOUR_DIM), colour_begin(stdout, c),
+            safe ? safe : "", colour_end(stdout, c));
+}
+
+static void line(const char *name, const char *value)
+{
+    line_colour(name, value, COLOUR_NONE);
+}
+
+static void line_time(const char *name, const json_t *job, const char *key)
+{
+    char text[128], ago[32];
+    const char *at = jtext(job, key);
+    ago_format(at, now_wall(), ago);
+    snprintf(text, sizeof(text), "%.64s%s%s%s", at, *ago ? " (" : "", ago, *ago ? ")" : "");
+    line(name, text);
+}
+
+static void line_json(const char *name, const json_t *v)
+{
+    AUTO_FREE char *text = v ? json_dumps(v, JSON_COMPACT | JSON_ENCODE_ANY) : NULL;
+    line(name, text ? text : "");
+}
+
+static void show_job(const json_t *job)
+{
+    char text[400];
+    const char *status = jtext(job, "status");
+    const json_t *progress = json_object_get(job, "progress"), *labels = json_object_get(job, "labels"), *in;
+    size_t i;
+    line("job", jtext(job, "job_id"));
+    line("task type", jtext(job, "task_type"));
+    line("queue", jtext(job, "queue"));
+    line_colour("status", status, status_colour(status));
+    line("waiting because", jtext(job, "waiting_reason"));
+    if (strcmp(status, jtext(job, "outcome")) != 0)
+        line("outcome", jtext(job, "outcome"));
+    if (json_is_object(progress)) {
+        const char *m = jtext(progress, "message");
+        snprintf(text, sizeof(text), "%.4g%%%s%.300s", jreal(progress, "percent"), *m ? "  " : "", m);
+        line("progress", text);
+    }
+    snprintf(text, sizeof(text), "%lld of at most %lld (retries %lld, interruptions %lld, losses %lld)", (long long)jint(job, "attempt"),
+             (long long)jint(job, "max_attempts"), (long long)jint(job, "retries"), (long long)jint(job, "interruptions"),
+             (long long)jint(job, "losses"));
+    line("attempt", text);
+    snprintf(text, sizeof(text), "%lld", (long long)jint(job, "priority"));
+    line("priority", text);
+    if (json_is_number(json_object_get(job, "timeout_s"))) {
+        char limit[32];
+        left_format((usec)(jreal(job, "timeout_s") * 1e6), limit);
+        line("timeout", limit);
+    }
+    line("dedup key", jtext(job, "dedup_key"));
+    if (json_object_size(labels) > 0)
+        line_json("labels", labels);
+    line_json("payload", json_object_get(job, "payload"));
+    line("payload ref", jtext(job, "payload_ref"));
+    json_array_foreach (json_object_get(job, "inputs"), i, in) {
+        snprintf(text, sizeof(text), "%.255s  %.64s", jtext(in, "name"), jtext(in, "ref"));
+        line("input", text);
+    }
+    line_time("created", job, "created_at");
+    if (strcmp(status, "pending") == 0)
+        line_time("runs at", job, "run_at");
+    line_time("started", job, "started_at");
+    line_time("finished", job, "finished_at");
+    line_time("cancel asked", job, "cancel_requested_at");
+    line("result", jtext(job, "result_url"));
+}
+
+static void show_log(const json_t *job)
+{
+    const char *log = jtext(job, "error_log");
+    if (!*log)
+        return;
+    printf("\n%serror log%s\n", colour_begin(stdout, COLOUR_DIM), colour_end(stdout, COLOUR_DIM));
+    struct safe_stream s;
+    safe_stream_init(&s, stdout);
+    safe_stream_write(&s, log, strlen(log));
+    safe_stream_end(&s);
+    if (log[strlen(log) - 1] != '\n')
+        fputc('\n', stdout);
+}
+
+static void show_attempts(const json_t *attempts)
+{
+    size_t i;
+    json_t *a;
+    if (json_array_size(attempts) == 0)
+        return;
+    struct table *t = table_new(">ATTEMPT|*WORKER|STARTED|>TOOK|OUTCOME|>CPU|>MEMORY|*ERROR");
+    json_array_foreach (attempts, i, a) {
+        char text[32], took[32] = "-";
+        usec from, to;
+        table_cellf(t, "%lld", (long long)jint(a, "attempt"));
+        table_cell(t, *jtext(a, "worker_name") ? jtext(a, "worker_name") : jtext(a, "worker_id"));
+        ago_format(jtext(a, "started_at"), now_wall(), text);
+        table_cell(t, text);
+        if (rfc3339_parse(jtext(a, "started_at"), &from) && rfc3339_parse(jtext(a, "ended_at"), &to))
+            left_format(to - from, took);
+        table_cell(t, took);
+        const char *outcome = jtext(a, "outcome");
+        table_cell_colour(t, *outcome ? outcome : "running",
+                          !*outcome ? COLOUR_BLUE : strcmp(outcome, "success") == 0 ? COLOUR_GREEN : COLOUR_RED);
+        table_cellf(t, "%.1fs", jreal(a, "cpu_s"));
+        bytes_format(jint(a, "peak_memory_bytes"), text);
+        table_cell(t, text);
+        const char *error = jtext(a, "error");
+        char first[200];
+        snprintf(first, sizeof(first), "%.*s", (int)MIN(strcspn(error, "\n"), sizeof(first) - 1), error);
+        table_cell(t, first);
+    }
+    fputc('\n', stdout);
+    table_print(t, stdout, 0);
+    table_free(t);
+}
+
+static int run(struct cli *cli, const void *args, int argc, char **argv)
+{
+    char path[128];
+    AUTO_FREE char *text = NULL;
+    json_t *job = NULL, *attempts = NULL;
+    if (!cli_job_id(&command_jobs_show, argv[0]))
+        return EXIT_USAGE;
+    snprintf(path, sizeof(path), "/v1/jobs/%s", argv[0]);
+    int status = cli_call(cli, "GET", path, &text, &job, argv[0]);
+    if (status == EXIT_OK && cli->json) {
+        print_json_text(text); /* as the server wrote it: the payload's numbers stay as they were submitted */
+    } else if (status == EXIT_OK) {
+        snprintf(path, sizeof(path), "/v1/jobs/%s/attempts", argv[0]);
+        status = cli_call(cli, "GET", path, NULL, &attempts, argv[0]);
+        if (status == EXIT_OK) {
+            show_job(job);
+            show_attempts(json_object_get(attempts, "attempts"));
+            show_log(job);
+        }
+    }
+    json_decref(job);
+    json_decref(attempts);
+    return status;
+}
+
+const struct command command_jobs_show = {
+    .name = "jobs", .sub = "show", .args = "ID", .summary = "Show a job, its attempts and why it failed.",
+    .min_args = 1, .max_args = 1, .run = run,
+};

@@ -1,0 +1,55 @@
+/* haul workers */
+#include "base/auto.h"
+#include "base/buf.h"
+#include "cli/command.h"
+#include "cli/table.h"
+
+static void row(struct table *t, const json_t *w)
+{
+    struct buf b;
+    const char *state = jtext(w, "state"), *key;
+    json_t *version;
+    char seen[32];
+    buf_init(&b, 64 << 10);
+    json_object_foreach (json_object_get(w, "handlers"), key, version) {
+        const char *v = json_string_value(version);
+        buf_printf(&b, "%s%s%s%s", b.len ? " " : "", key, v && *v ? "@" : "", v ? v : "");
+    }
+    table_cell(t, jtext(w, "name"));
+    table_cell(t, jtext(w, "host"));
+    table_cell_colour(t, state, status_colour(state));
+    table_cellf(t, "%lld/%lld", (long long)jint(w, "slots_busy"), (long long)jint(w, "slots_total"));
+    table_cell(t, jtext(w, "isolation"));
+    ago_format(jtext(w, "last_seen"), now_wall(), seen);
+    table_cell(t, seen);
+    table_cell(t, buf_str(&b));
+    buf_release(&b);
+}
+
+static int run(struct cli *cli, const void *args, int argc, char **argv)
+{
+    AUTO_FREE char *text = NULL;
+    json_t *doc = NULL, *w;
+    size_t i;
+    int status = cli_call(cli, "GET", "/v1/workers", &text, &doc, "workers");
+    if (status != EXIT_OK)
+        return status;
+    const json_t *workers = json_object_get(doc, "workers");
+    if (cli->json) {
+        print_json_text(text);
+    } else if (json_array_size(workers) == 0) {
+        fprintf(stderr, "no workers; 'haul worker' starts one\n");
+    } else {
+        struct table *t = table_new("*NAME|*HOST|STATE|>BUSY|ISOLATION|SEEN|*HANDLERS");
+        json_array_foreach (workers, i, w)
+            row(t, w);
+        table_print(t, stdout, 0);
+        table_free(t);
+    }
+    json_decref(doc);
+    return EXIT_OK;
+}
+
+const struct command command_workers = {
+    .name = "workers", .args = "", .summary = "List the workers that the server knows.", .run = run,
+};
