@@ -1,0 +1,166 @@
+/* A batch: one transaction, a savepoint an op. */
+#include "store/sqlite/internal.h"
+#include "base/fault.h"
+
+static int (*const kinds[OP_KIND_COUNT])(struct tx *t) = {
+    [OP_SUBMIT] = op_submit,         [OP_CLAIM] = op_claim,       [OP_HEARTBEAT] = op_heartbeat,
+    [OP_PROGRESS] = op_progress,     [OP_LOG] = op_log,           [OP_OUTPUT] = op_output,
+    [OP_COMPLETE] = op_complete,     [OP_FAIL] = op_fail,         [OP_CANCEL] = op_cancel,
+    [OP_RETRY] = op_retry,           [OP_DISCARD] = op_discard,   [OP_BLOB_ADD] = op_blob_add,
+    [OP_SWEEP_LEASES] = op_sweep_leases, [OP_SWEEP_DUE] = op_sweep_due, [OP_SWEEP_BLOBS] = op_sweep_blobs,
+    [OP_SWEEP_DEDUP] = op_sweep_dedup,   [OP_GRACE] = op_grace,
+};
+
+void marks_forget(struct store *s)
+{
+    memset(s->marks, 0, s->n_marks * sizeof(*s->marks));
+}
+
+static bool in_transaction(struct store *s)
+{
+    return sqlite3_get_autocommit(s->w.db) == 0;
+}
+
+/** Runs one op inside its savepoint. Sets op->err; @return false when the whole transaction is gone. */
+static bool apply_one(struct store *s, struct op *op, usec now)
+{
+    struct tx t = {.s = s, .c = &s->w, .op = op, .now = now, .err = &op->err};
+    int rc;
+
+    err_clear(&op->err);
+    op->n_changes = 0;
+    if (!op->project)
+        op->project = "default";
+    if ((unsigned)op->kind >= OP_KIND_COUNT || (!op->arena && op->kind != OP_GRACE)) {
+        err_set(&op->err, ERR_INTERNAL, 0, "an op of kind %d without what it needs", (int)op->kind);
+        return true;
+    }
+    t.scratch = arena_new(TX_SCRATCH_MAX);
+    if (!t.scratch) {
+        err_set(&op->err, ERR_NO_MEMORY, 0, "scratch");
+        return true;
+    }
+    rc = q_run(&s->w, NULL, &op->err, "SAVEPOINT op", "");
+    if (rc == ERR_OK)
+        rc = FAULT("sqlite.op") ? err_set(&op->err, ERR_INTERNAL, 0, "fault point") : kinds[op->kind](&t);
+    if (rc == ERR_OK)
+        rc = changes_finish(&t);
+    if (rc != ERR_OK) {
+        op->err.code = (enum err_code)rc;
+        op->n_changes = 0;
+        if (in_transaction(s)) {
+            q_run(&s->w, NULL, NULL, "ROLLBACK TO op", "");
+            marks_forget(s); /* what was taken stands there again */
+        }
+    }
+    if (in_transaction(s))
+        q_run(&s->w, NULL, NULL, "RELEASE op", "");
+    arena_free(t.scratch);
+    return in_transaction(s);
+}
+
+static void all_fail(struct op **ops, size_t n, const struct err *err)
+{
+    for (size_t i = 0; i < n; i++) {
+        ops[i]->err = *err;
+        ops[i]->n_changes = 0;
+    }
+}
+
+static void commit_failed(struct store *s, int rc, struct err *err)
+{
+    conn_err(&s->w, rc, err);
+    /* In WAL mode the sync comes after the commit's last frame was written. If it fails the frames may or may not be found after
+     * a crash, and trying again would report a sync that never happened. A failed write leaves no whole commit behind. */
+    bool unknown = (rc & 0xff) == SQLITE_IOERR && rc != SQLITE_IOERR_WRITE && rc != SQLITE_IOERR_READ && rc != SQLITE_IOERR_NOMEM;
+
+    if (in_transaction(s))
+        sqlite3_exec(s->w.db, "ROLLBACK", NULL, NULL, NULL);
+    if (unknown) {
+        s->broken = true;
+        err_set(err, ERR_UNKNOWN_OUTCOME, 0, "the commit's sync failed (sqlite %d); restart the server", rc);
+    } else {
+        err_wrap(err, (int)err->code, "commit");
+    }
+}
+
+/** Passive, and often, so that none is long. When readers that overlap keep it from resetting the log, they wait once. */
+static void checkpoint(struct store *s)
+{
+    if (s->wal_pages < s->wal_done)
+        s->wal_done = 0; /* it began anew */
+    bool gated = (int64_t)s->wal_pages * s->page_size > WAL_GATE_BYTES;
+
+    if ((int64_t)(s->wal_pages - s->wal_done) * s->page_size < CHECKPOINT_BYTES)
+        return;
+    pthread_mutex_lock(&s->mu);
+    if (gated) {
+        s->gate = true;
+        while (s->n_busy > 0) /* bounded: they have deadlines */
+            pthread_cond_wait(&s->cond, &s->mu);
+    }
+    pthread_mutex_unlock(&s->mu);
+    /* Its failure loses nothing: the log stays, and the next commit tries again. */
+    sqlite3_wal_checkpoint_v2(s->w.db, "main", SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
+    if (gated) {
+        pthread_mutex_lock(&s->mu);
+        s->gate = false;
+        pthread_cond_broadcast(&s->cond);
+        pthread_mutex_unlock(&s->mu);
+    }
+    s->wal_done = s->wal_pages;
+}
+
+static int batch_begin(struct store *s, usec now, struct err *err)
+{
+    char text[32];
+
+    if (s->broken)
+        return err_set(err, ERR_UNAVAILABLE, 0, "a sync of the database failed; restart the server");
+    int rc = q_run(&s->w, NULL, err, "BEGIN IMMEDIATE", "");
+    if (rc != ERR_OK)
+        return rc;
+    snprintf(text, sizeof(text), "%lld", (long long)now);
+    rc = meta_put(&s->w, "time_us", text, err);
+    if (rc != ERR_OK && in_transaction(s))
+        sqlite3_exec(s->w.db, "ROLLBACK", NULL, NULL, NULL);
+    return rc;
+}
+
+void sqlite_apply(struct store *s, struct op **ops, size_t n, void (*decided)(void *arg), void *arg)
+{
+    struct err err = {0};
+    usec now = store_now(s);
+    bool alive = batch_begin(s, now, &err) == ERR_OK;
+
+    if (!alive)
+        all_fail(ops, n, &err);
+    for (size_t i = 0; alive && i < n; i++)
+        if (!apply_one(s, ops[i], now)) { /* SQLite threw the transaction away: nobody's op was done */
+            err = ops[i]->err;
+            alive = false;
+            all_fail(ops, n, &err);
+        }
+    if (alive) {
+        AUTO_QUERY sqlite3_stmt *st = NULL;
+        int rc = q_open(&s->w, &st, &err, "COMMIT", "");
+        if (rc == ERR_OK) {
+            int sql = FAULT("sqlite.commit") ? SQLITE_FULL : FAULT("sqlite.sync") ? SQLITE_IOERR_FSYNC : sqlite3_step(st);
+            if (sql != SQLITE_DONE) {
+                q_close(st);
+                commit_failed(s, sql, &err);
+                rc = (int)err.code;
+            }
+        } else {
+            sqlite3_exec(s->w.db, "ROLLBACK", NULL, NULL, NULL);
+        }
+        if (rc != ERR_OK)
+            all_fail(ops, n, &err);
+        alive = rc == ERR_OK;
+    }
+    if (!alive)
+        marks_forget(s);
+    else
+        checkpoint(s);
+    decided(arg);
+}

@@ -1,0 +1,178 @@
+/* A worker's poll: what this poll id was given before, else the heads of the lanes it may take from. */
+#include "store/sqlite/internal.h"
+#include "base/json.h"
+
+static int worker_seen(struct tx *t, const struct op_claim *op)
+{
+    return q_run(t->c, NULL, t->err,
+                 "INSERT INTO workers (worker_id, name, host, version, isolation, handlers, slots_total, slots_busy, first_seen,"
+                 " last_seen) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?9) ON CONFLICT DO UPDATE SET"
+                 " name = coalesce(excluded.name, name), host = coalesce(excluded.host, host),"
+                 " version = coalesce(excluded.version, version), isolation = coalesce(excluded.isolation, isolation),"
+                 " handlers = coalesce(excluded.handlers, handlers), slots_total = excluded.slots_total,"
+                 " slots_busy = excluded.slots_busy, last_seen = excluded.last_seen",
+                 "utttttiii", &op->worker_id, op->worker_name, op->worker_host, op->worker_version, op->isolation, op->handlers,
+                 (int64_t)op->slots_total, (int64_t)op->slots_busy, t->now);
+}
+
+static int given_before(struct tx *t, struct op_claim *op, size_t max)
+{
+    AUTO_QUERY sqlite3_stmt *st = NULL;
+    bool more;
+    int rc = q_open(t->c, &st, t->err,
+                    "SELECT a.job_id FROM attempts a JOIN jobs j ON j.job_id = a.job_id WHERE a.worker_id = ?1 AND a.poll_id = ?2"
+                    " AND a.ended_at = 0 AND j.project = ?3 AND j.status = 1 AND j.attempt = a.attempt ORDER BY a.started_at, a.job_id",
+                    "utt", &op->worker_id, op->poll_id, t->op->project);
+
+    while (rc == ERR_OK && (rc = q_step(t->c, st, &more, t->err)) == ERR_OK && more && op->n_claimed < max) {
+        struct uuid id = col_uuid(st, 0);
+        struct row row;
+
+        rc = row_load(t->c, t->op->project, &id, LOAD_FULL, t->op->arena, &row, t->err);
+        if (rc == ERR_OK)
+            op->claimed[op->n_claimed++].job = row.job;
+    }
+    return rc;
+}
+
+/** Moves the mark of a lane: everything at or below was taken. */
+static int mark_set(struct tx *t, int64_t lane_id, int64_t seq)
+{
+    struct store *s = t->s;
+    size_t i = (size_t)lane_id;
+
+    if (i >= s->n_marks) {
+        size_t n = MAX((size_t)64, i * 2);
+        int64_t *grown = realloc(s->marks, n * sizeof(*grown));
+        if (!grown)
+            return ERR_OK; /* only a hint */
+        memset(grown + s->n_marks, 0, (n - s->n_marks) * sizeof(*grown));
+        s->marks = grown;
+        s->n_marks = n;
+    }
+    s->marks[i] = MAX(s->marks[i], seq);
+    return ERR_OK;
+}
+
+static int attempt_insert(struct tx *t, const struct op_claim *op, const struct job *job, const char *handler_version)
+{
+    return q_run(t->c, NULL, t->err,
+                 "INSERT INTO attempts (job_id, attempt, project, token, poll_id, worker_id, worker_name, handler_version, started_at,"
+                 " ended_at, outcome, exit_code, signal, cpu_us, peak_memory_bytes, bytes_in, bytes_out, log_bytes, decided,"
+                 " answer_status, answer_run_at)"
+                 " VALUES (?1, ?2, ?3, ?4, ?5, ?6, coalesce(?7, (SELECT name FROM workers WHERE worker_id = ?6)), ?8, ?9, 0, 0, 0, 0,"
+                 " 0, 0, 0, 0, 0, 0, 0, 0)",
+                 "uitbtutti", &job->job_id, (int64_t)job->attempt, job->project, (const void *)job->token.secret,
+                 sizeof(job->token.secret), op->poll_id, &op->worker_id, op->worker_name, handler_version, t->now);
+}
+
+struct taking {
+    json_t *handlers; /* or NULL */
+    size_t max, used; /* claims that fit, tokens used */
+};
+
+static int take_one(struct tx *t, struct op_claim *op, struct taking *k, struct row *row)
+{
+    struct job *job = &row->job;
+    int rc = job_claim(job, &t->s->policy, op->worker_id, &op->tokens[k->used], t->now, t->err);
+
+    if (rc == ERR_ILLEGAL_STATE) { /* overdue: its start deadline passed while it stood there */
+        err_clear(t->err);
+        rc = job_miss_deadline(job, t->now, t->err);
+        return rc == ERR_OK ? row_save(t, row) : rc;
+    }
+    if (rc != ERR_OK)
+        return rc;
+    k->used++;
+    rc = outputs_release(t, &job->job_id); /* what a lapsed attempt had staged */
+    if (rc == ERR_OK)
+        rc = row_save(t, row);
+    if (rc == ERR_OK)
+        rc = attempt_insert(t, op, job, k->handlers ? json_string_value(json_object_get(k->handlers, job->task_type)) : NULL);
+    if (rc == ERR_OK)
+        op->claimed[op->n_claimed++].job = *job;
+    return rc;
+}
+
+/** The next head of a lane above `above`. */
+static int head(struct tx *t, int64_t lane_id, int64_t above, struct uuid *ret, int64_t *ret_seq)
+{
+    AUTO_QUERY sqlite3_stmt *st = NULL;
+    bool found;
+    int rc = q_open(t->c, &st, t->err,
+                    "SELECT job_id, ready_seq FROM jobs WHERE lane_id = ?1 AND ready_seq > ?2 AND project = ?3 ORDER BY ready_seq LIMIT 1",
+                    "iit", lane_id, above, t->op->project);
+
+    *ret_seq = 0;
+    if (rc == ERR_OK)
+        rc = q_step(t->c, st, &found, t->err);
+    if (rc == ERR_OK && found) {
+        *ret = col_uuid(st, 0);
+        *ret_seq = sqlite3_column_int64(st, 1);
+    }
+    return rc;
+}
+
+static int take_lane(struct tx *t, struct op_claim *op, struct taking *k, int64_t lane_id, unsigned count, bool from_start)
+{
+    int64_t above = !from_start && lane_id > 0 && (size_t)lane_id < t->s->n_marks ? t->s->marks[lane_id] : 0;
+    size_t until = MIN(op->n_claimed + count, k->max);
+    int rc = ERR_OK;
+
+    if (lane_id <= 0 || !changes_room(t, lane_id))
+        return ERR_OK;
+    while (rc == ERR_OK && op->n_claimed < until && k->used < op->n_tokens) {
+        struct uuid id;
+        struct row row;
+        int64_t seq;
+
+        rc = head(t, lane_id, above, &id, &seq);
+        if (rc != ERR_OK || seq == 0)
+            break;
+        rc = row_load(t->c, t->op->project, &id, LOAD_FULL, t->op->arena, &row, t->err);
+        if (rc == ERR_OK)
+            rc = take_one(t, op, k, &row);
+        above = seq;
+        if (rc == ERR_OK)
+            rc = mark_set(t, lane_id, seq);
+    }
+    return rc;
+}
+
+static int claims_keep(struct tx *t, struct op_claim *op, int rc)
+{
+    const struct claimed *found = op->claimed;
+
+    op->claimed = NULL;
+    if (rc == ERR_OK && op->n_claimed > 0 && !(op->claimed = arena_memdup(t->op->arena, found, op->n_claimed * sizeof(*found))))
+        rc = err_set(t->err, ERR_NO_MEMORY, 0, "claims");
+    if (rc != ERR_OK)
+        op->n_claimed = 0;
+    return rc;
+}
+
+int op_claim(struct tx *t)
+{
+    struct op_claim *op = &t->op->u.claim;
+    struct claimed found[ARRAY_LEN(op->tokens)];
+    struct taking k = {.max = ARRAY_LEN(found)};
+    int rc;
+
+    op->n_claimed = 0;
+    if (!op->poll_id || !*op->poll_id || strlen(op->poll_id) > 64)
+        return err_field(t->err, "poll_id", "must be 1 to 64 bytes");
+    op->claimed = found; /* a poll may ask often and get nothing: its arena only holds what was given */
+    rc = worker_seen(t, op);
+    if (rc == ERR_OK)
+        rc = given_before(t, op, k.max);
+    if (rc != ERR_OK || op->n_claimed > 0)
+        return claims_keep(t, op, rc);
+    if (op->handlers && json_parse(op->handlers, strlen(op->handlers), &k.handlers, t->err) != ERR_OK) {
+        err_clear(t->err);
+        return err_field(t->err, "handlers", "must be a JSON object");
+    }
+    for (size_t i = 0; rc == ERR_OK && i < op->n_take && i < ARRAY_LEN(op->take); i++)
+        rc = take_lane(t, op, &k, op->take[i].lane_id, op->take[i].count, op->take[i].from_start);
+    json_decref(k.handlers);
+    return claims_keep(t, op, rc);
+}

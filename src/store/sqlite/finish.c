@@ -1,0 +1,157 @@
+/* How attempts and jobs end, and what a person may do to a job. */
+#include "store/sqlite/internal.h"
+#include "base/text.h"
+
+struct answer {
+    bool found;
+    enum job_status status;
+    usec run_at;
+};
+
+/** What a token that was decided before was answered. */
+static int answer_find(struct tx *t, const struct uuid *job_id, const struct token *token, struct answer *ret)
+{
+    AUTO_QUERY sqlite3_stmt *st = NULL;
+    struct token stored = {.attempt = token->attempt};
+    bool found;
+    int rc = q_open(t->c, &st, t->err,
+                    "SELECT token, answer_status, answer_run_at FROM attempts"
+                    " WHERE job_id = ?1 AND attempt = ?2 AND project = ?3 AND decided <> 0",
+                    "uit", job_id, (int64_t)token->attempt, t->op->project);
+
+    *ret = (struct answer){0};
+    if (rc == ERR_OK)
+        rc = q_step(t->c, st, &found, t->err);
+    if (rc != ERR_OK || !found || sqlite3_column_bytes(st, 0) != (int)sizeof(stored.secret))
+        return rc;
+    memcpy(stored.secret, sqlite3_column_blob(st, 0), sizeof(stored.secret));
+    if (token_equal(&stored, token))
+        *ret = (struct answer){true, (enum job_status)sqlite3_column_int(st, 1), sqlite3_column_int64(st, 2)};
+    return ERR_OK;
+}
+
+static int attempt_decide(struct tx *t, const struct job *job, const struct usage *u, const char *error)
+{
+    return q_run(t->c, NULL, t->err,
+                 "UPDATE attempts SET ended_at = ?3, outcome = ?4, exit_code = ?5, signal = ?6, cpu_us = ?7, peak_memory_bytes = ?8,"
+                 " bytes_in = ?9, bytes_out = ?10, error = ?11, decided = 1, answer_status = ?12, answer_run_at = ?13"
+                 " WHERE job_id = ?1 AND attempt = ?2",
+                 "uiiiiiiiiixii", &job->job_id, (int64_t)job->attempt, t->now, (int64_t)job->last_outcome, (int64_t)u->exit_code,
+                 (int64_t)u->signal, u->cpu_us, u->peak_memory_bytes, u->bytes_in, u->bytes_out, error, (int64_t)job->status,
+                 job->run_at);
+}
+
+int attempt_end(struct tx *t, const struct uuid *job_id, uint32_t attempt, enum outcome outcome, const char *error)
+{
+    return q_run(t->c, NULL, t->err,
+                 "UPDATE attempts SET ended_at = ?3, outcome = ?4, error = ?5 WHERE job_id = ?1 AND attempt = ?2 AND decided = 0",
+                 "uiiix", job_id, (int64_t)attempt, t->now, (int64_t)outcome, error);
+}
+
+int op_complete(struct tx *t)
+{
+    struct op_complete *op = &t->op->u.complete;
+    struct answer answer;
+    struct row row;
+    int rc = answer_find(t, &op->job_id, &op->token, &answer);
+
+    if (rc == ERR_OK && answer.found) {
+        op->status = answer.status;
+        return ERR_OK;
+    }
+    if (rc == ERR_OK)
+        rc = row_load(t->c, t->op->project, &op->job_id, LOAD_LEAN, t->scratch, &row, t->err);
+    if (rc == ERR_OK)
+        rc = job_complete(&row.job, &op->token, t->now, t->err);
+    /* Named outputs must be there even when a cancel makes them unwanted: one rule, whatever came first. */
+    if (rc == ERR_OK)
+        rc = outputs_publish(t, &op->job_id, row.job.attempt, op->outputs, op->n_outputs);
+    if (rc == ERR_OK && row.job.status != JOB_SUCCESS)
+        rc = q_run(t->c, NULL, t->err, "UPDATE outputs SET published = 0 WHERE job_id = ?1", "u", &op->job_id);
+    if (rc == ERR_OK)
+        rc = outputs_release(t, &op->job_id);
+    if (rc == ERR_OK)
+        rc = row_save(t, &row);
+    if (rc == ERR_OK)
+        rc = attempt_decide(t, &row.job, &op->usage, NULL);
+    op->status = rc == ERR_OK ? row.job.status : JOB_PENDING;
+    return rc;
+}
+
+int op_fail(struct tx *t)
+{
+    struct op_fail *op = &t->op->u.fail;
+    struct answer answer;
+    struct row row;
+    int rc = answer_find(t, &op->job_id, &op->token, &answer);
+
+    if (rc == ERR_OK && answer.found) {
+        op->status = answer.status;
+        op->run_at = answer.run_at;
+        return ERR_OK;
+    }
+    if (rc == ERR_OK)
+        rc = row_load(t->c, t->op->project, &op->job_id, LOAD_LEAN, t->scratch, &row, t->err);
+    if (rc == ERR_OK)
+        rc = job_fail(&row.job, &t->s->policy, &op->token, &op->failure, t->now, t->err);
+    if (rc == ERR_OK)
+        rc = outputs_release(t, &op->job_id);
+    if (rc == ERR_OK)
+        rc = row_save(t, &row);
+    if (rc == ERR_OK)
+        rc = attempt_decide(t, &row.job, &op->usage, op->failure.error_log);
+    if (rc == ERR_OK) {
+        op->status = row.job.status;
+        op->run_at = row.job.run_at;
+    }
+    return rc;
+}
+
+int op_cancel(struct tx *t)
+{
+    struct op_job *op = &t->op->u.job;
+    struct row row;
+    int rc = row_load(t->c, t->op->project, &op->job_id, LOAD_FULL, t->op->arena, &row, t->err);
+    int64_t version = rc == ERR_OK ? row.job.version : 0;
+
+    if (rc == ERR_OK)
+        rc = job_cancel(&row.job, t->now, t->err);
+    if (rc == ERR_OK && row.job.version != version) {
+        if (job_finished(row.job.status))
+            rc = outputs_release(t, &op->job_id);
+        if (rc == ERR_OK)
+            rc = row_save(t, &row);
+    }
+    if (rc == ERR_OK)
+        op->job = row.job;
+    return rc;
+}
+
+int op_retry(struct tx *t)
+{
+    struct op_job *op = &t->op->u.job;
+    struct row row;
+    int rc = row_load(t->c, t->op->project, &op->job_id, LOAD_FULL, t->op->arena, &row, t->err);
+
+    if (rc == ERR_OK)
+        rc = job_retry(&row.job, t->now, t->err);
+    if (rc == ERR_OK)
+        rc = row_save(t, &row);
+    if (rc == ERR_OK)
+        op->job = row.job;
+    return rc;
+}
+
+int op_discard(struct tx *t)
+{
+    struct op_job *op = &t->op->u.job;
+    struct row row;
+    int rc = row_load(t->c, t->op->project, &op->job_id, LOAD_FULL, t->op->arena, &row, t->err);
+
+    if (rc != ERR_OK)
+        return rc;
+    if (row.job.status == JOB_PENDING || row.job.status == JOB_RUNNING)
+        return err_set(t->err, ERR_ILLEGAL_STATE, 0, "a job that is %s cannot be discarded: cancel it first", job_status_name(row.job.status));
+    op->job = row.job;
+    return row_remove(t, &row);
+}

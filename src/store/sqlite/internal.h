@@ -1,0 +1,167 @@
+#pragma once
+/* What the driver's files share. Layers: conn (statements) <- rows, blobs <- one file per kind of op <- apply; read beside them. */
+#include "base/auto.h"
+#include "store/store.h"
+#include <pthread.h>
+#include <sqlite3.h>
+
+#define READERS 4
+#define READ_DEADLINE_US (250 * USEC_PER_MSEC)
+#define CHECKPOINT_BYTES (4 * 1024 * 1024)
+#define WAL_GATE_BYTES (64 * 1024 * 1024)
+#define STATEMENTS_MAX 128
+
+/* --- conn.c: a connection and its statements --- */
+
+struct conn {
+    sqlite3 *db;
+    struct clock clock;
+    usec deadline; /* boot clock; 0 none */
+    struct { const char *sql; sqlite3_stmt *st; } cache[STATEMENTS_MAX]; /* by the literal's address */
+};
+
+int conn_open(struct conn *c, const char *path, bool writer, struct clock clock, struct err *err);
+void conn_close(struct conn *c);
+int conn_exec(struct conn *c, const char *sql, struct err *err);
+/** What SQLite said, as our error. */
+int conn_err(struct conn *c, int rc, struct err *err);
+
+/* A query: `sql` must be a literal or otherwise live as long as the connection. `types` tells the parameters:
+ * i int64_t, d double, t text or NULL, x text or NULL kept as bytes, b pointer and size_t (NULL pointer: NULL), u struct uuid pointer (nil: NULL). */
+int q_open(struct conn *c, sqlite3_stmt **ret, struct err *err, const char *sql, const char *types, ...);
+/** Next row, if any. */
+int q_step(struct conn *c, sqlite3_stmt *st, bool *ret_row, struct err *err);
+void q_close(sqlite3_stmt *st); /* NULL accepted */
+/** Without rows. ret_changed may be NULL. */
+int q_run(struct conn *c, int64_t *ret_changed, struct err *err, const char *sql, const char *types, ...);
+/** One integer: the first column of the first row, `absent` when there is none or it is NULL. */
+int q_int(struct conn *c, int64_t absent, int64_t *ret, struct err *err, const char *sql, const char *types, ...);
+
+#define AUTO_QUERY __attribute__((cleanup(auto_query)))
+static inline void auto_query(sqlite3_stmt **st)
+{
+    q_close(*st);
+}
+char *col_text(sqlite3_stmt *st, int i, struct arena *arena); /* text or bytes; NULL stays NULL */
+struct uuid col_uuid(sqlite3_stmt *st, int i);                /* NULL: nil */
+void col_hash(sqlite3_stmt *st, int i, uint8_t ret[32]);
+
+/* --- the store --- */
+
+struct store {
+    struct conn w; /* the one connection that writes and checkpoints; the applying thread's */
+    char path[4096];
+    struct clock clock;
+    struct policy policy;
+    usec offset;        /* store time = boot clock + offset */
+    usec grace_until;   /* as committed */
+    int64_t ready_next; /* next ready_seq */
+    int64_t *marks;     /* by lane_id: heads at or below were taken */
+    size_t n_marks;
+    int wal_pages, wal_done, page_size; /* log as it is, and as it was at the last checkpoint */
+    bool broken;        /* a sync failed: nothing is applied any more */
+
+    pthread_mutex_t mu; /* guards what follows */
+    pthread_cond_t cond;
+    struct conn readers[READERS];
+    bool busy[READERS];
+    unsigned n_busy;
+    bool gate; /* new reads wait */
+};
+
+usec store_now(struct store *s);
+
+/** One op at work. */
+struct tx {
+    struct store *s;
+    struct conn *c;
+    struct op *op;
+    struct arena *scratch; /* gone after the op */
+    usec now;
+    struct err *err; /* &op->err */
+};
+#define TX_SCRATCH_MAX (64u * 1024 * 1024)
+
+/* --- rows.c: jobs --- */
+
+struct row {
+    struct job job; /* strings in the arena it was loaded into */
+    int64_t lane_id, ready_seq; /* 0: cannot be claimed */
+    enum job_status was;
+};
+
+enum load { LOAD_LEAN, LOAD_FULL }; /* LEAN: payload "{}" and no inputs */
+
+/** By id, in jobs or history; project NULL: any. ERR_NOT_FOUND. */
+int row_load(struct conn *c, const char *project, const struct uuid *id, enum load what, struct arena *arena, struct row *ret,
+             struct err *err);
+/** A SELECT's columns in order; what row_read understands. */
+#define ROW_COLUMNS(payload)                                                                                                     \
+    "job_id, project, queue, task_type, priority, lane_id, " payload ", payload_ref, labels, dedup_key, max_attempts, timeout_us, " \
+    "created_at, start_deadline_at, status, run_at, waiting_on, attempt, retries, interruptions, losses, token, token_attempt, "  \
+    "owner_id, lease_until, confirmed, cancel_requested_at, started_at, finished_at, last_outcome, error_log, progress, "        \
+    "progress_message, progress_at, version, ready_seq"
+int row_read(sqlite3_stmt *st, struct arena *arena, struct row *ret, struct err *err);
+int row_inputs(struct conn *c, struct arena *arena, struct job *job, struct err *err);
+/** New job: row, lane, inputs, counters, changes. */
+int row_insert(struct tx *t, struct row *row);
+/** After core changed row->job: row (moved between jobs and history as its status asks), readiness, counters, changes. */
+int row_save(struct tx *t, struct row *row);
+/** Takes a job away with its attempts, outputs, log, key and references. */
+int row_remove(struct tx *t, struct row *row);
+/** Can this op report a change of one more lane? */
+bool changes_room(const struct tx *t, int64_t lane_id);
+/** Fills in the head's age. At the end of the op. */
+int changes_finish(struct tx *t);
+
+/* --- blobs.c: references and outputs --- */
+
+/** ERR_INVALID naming `field` when `ref` is not a blob of the op's project. ret_sha256 may be NULL. */
+int blob_check_ref(struct tx *t, const char *ref, const char *field, struct uuid *ret_id, uint8_t ret_sha256[32]);
+int blob_ref(struct tx *t, const struct uuid *id, int by);
+int op_blob_add(struct tx *t);
+int op_output(struct tx *t);
+/** What no success published. */
+int outputs_release(struct tx *t, const struct uuid *job_id);
+/** Marks the named ones; ERR_INVALID names a missing one. The rest of the attempt's is released by outputs_release. */
+int outputs_publish(struct tx *t, const struct uuid *job_id, uint32_t attempt, const char *const *names, size_t n);
+
+/* --- ops --- */
+
+int op_submit(struct tx *t);     /* submit.c */
+int op_claim(struct tx *t);      /* claim.c */
+int op_heartbeat(struct tx *t);  /* running.c */
+int op_progress(struct tx *t);
+int op_log(struct tx *t);
+/** The job for a write by token: latest, undecided, running or lapsed. */
+int running_load(struct tx *t, const struct uuid *job_id, const struct token *token, struct row *ret);
+int op_complete(struct tx *t);   /* finish.c */
+int op_fail(struct tx *t);
+int op_cancel(struct tx *t);
+int op_retry(struct tx *t);
+int op_discard(struct tx *t);
+/** The attempt's row ends without a report of the worker. */
+int attempt_end(struct tx *t, const struct uuid *job_id, uint32_t attempt, enum outcome outcome, const char *error);
+int op_sweep_leases(struct tx *t); /* sweep.c */
+int op_sweep_due(struct tx *t);
+int op_sweep_blobs(struct tx *t);
+int op_sweep_dedup(struct tx *t);
+int op_grace(struct tx *t);
+
+/* --- apply.c, open.c, read.c --- */
+void sqlite_apply(struct store *s, struct op **ops, size_t n, void (*decided)(void *arg), void *arg);
+void marks_forget(struct store *s);
+int meta_put(struct conn *c, const char *key, const char *value, struct err *err);
+int meta_int(struct conn *c, const char *key, int64_t *ret, struct err *err); /* 0 when absent */
+
+int read_job_get(struct store *s, const char *project, const struct uuid *id, struct arena *arena, struct job *ret, struct err *err);
+int read_job_list(struct store *s, const struct job_filter *f, struct arena *arena, struct job_page *ret, struct err *err);
+int read_attempts(struct store *s, const struct uuid *job_id, struct arena *arena, struct attempt **ret, size_t *ret_n, struct err *err);
+int read_outputs(struct store *s, const struct uuid *job_id, struct arena *arena, struct output **ret, size_t *ret_n, struct err *err);
+int read_log(struct store *s, const struct uuid *job_id, uint32_t attempt, int64_t offset, void *buf, size_t max, size_t *ret_n,
+             int64_t *ret_total, bool *ret_ended, struct err *err);
+int read_blob_get(struct store *s, const char *project, const struct uuid *id, struct arena *arena, struct blob_row *ret, struct err *err);
+int read_workers(struct store *s, struct arena *arena, struct worker_row **ret, size_t *ret_n, struct err *err);
+int read_stats(struct store *s, struct arena *arena, struct stat_row **ret, size_t *ret_n, struct err *err);
+int read_lanes(struct store *s, struct arena *arena, struct lane **ret, size_t *ret_n, struct err *err);
+int read_meta(struct store *s, const char *key, struct arena *arena, const char **ret, struct err *err);

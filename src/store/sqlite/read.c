@@ -1,0 +1,458 @@
+/* Reads: on a bounded set of read-only connections, each in one snapshot and under a deadline. */
+#include "store/sqlite/internal.h"
+#include "base/buf.h"
+#include <inttypes.h>
+
+#define START_DEADLINE_US (60 * USEC_PER_SEC) /* counting lanes, once, before anybody waits */
+
+struct reading {
+    struct store *s;
+    struct conn *c;
+};
+
+static int reader_take(struct store *s, size_t *ret, struct err *err)
+{
+    struct timespec until;
+    int rc = 0;
+
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_nsec += (long)(READ_DEADLINE_US * 1000);
+    until.tv_sec += until.tv_nsec / 1000000000;
+    until.tv_nsec %= 1000000000;
+    pthread_mutex_lock(&s->mu);
+    while (rc == 0 && (s->gate || s->n_busy == READERS))
+        rc = pthread_cond_timedwait(&s->cond, &s->mu, &until);
+    if (s->gate || s->n_busy == READERS) {
+        pthread_mutex_unlock(&s->mu);
+        return err_set(err, ERR_BUSY, 0, "too many reads at once");
+    }
+    size_t i = 0;
+    while (s->busy[i])
+        i++;
+    s->busy[i] = true;
+    s->n_busy++;
+    pthread_mutex_unlock(&s->mu);
+    *ret = i;
+    return ERR_OK;
+}
+
+static void reader_give(struct store *s, const struct conn *c)
+{
+    pthread_mutex_lock(&s->mu);
+    s->busy[c - s->readers] = false;
+    s->n_busy--;
+    pthread_cond_broadcast(&s->cond); /* readers and the checkpoint wait on it */
+    pthread_mutex_unlock(&s->mu);
+}
+
+static int read_begin(struct store *s, usec deadline_us, struct reading *ret, struct err *err)
+{
+    size_t i;
+    int rc = reader_take(s, &i, err);
+
+    if (rc != ERR_OK)
+        return rc;
+    struct conn *c = &s->readers[i];
+    c->deadline = s->clock.boot_us(s->clock.self) + deadline_us;
+    rc = q_run(c, NULL, err, "BEGIN", "");
+    if (rc != ERR_OK) {
+        reader_give(s, c);
+        return rc;
+    }
+    *ret = (struct reading){s, c};
+    return ERR_OK;
+}
+
+static void read_end(struct reading *r)
+{
+    if (!r->c)
+        return;
+    r->c->deadline = 0;
+    if (sqlite3_get_autocommit(r->c->db) == 0)
+        q_run(r->c, NULL, NULL, "ROLLBACK", "");
+    reader_give(r->s, r->c);
+}
+
+/* Declared before any statement of its, so that it ends after them. */
+#define AUTO_READING __attribute__((cleanup(read_end)))
+
+/** An array in an arena that grows by doubling; what it outgrew stays until the arena goes. */
+static void *grow(struct arena *arena, void *items, size_t n, size_t size)
+{
+    if (n != 0 && (n & (n - 1)) != 0)
+        return items;
+    void *bigger = arena_array(arena, n ? n * 2 : 1, size);
+    if (bigger && n)
+        memcpy(bigger, items, n * size);
+    return bigger;
+}
+
+static int no_memory(struct err *err)
+{
+    return err_set(err, ERR_NO_MEMORY, 0, "answer");
+}
+
+int read_job_get(struct store *s, const char *project, const struct uuid *id, struct arena *arena, struct job *ret, struct err *err)
+{
+    AUTO_READING struct reading r = {0};
+    struct row row;
+    int rc = read_begin(s, READ_DEADLINE_US, &r, err);
+
+    if (rc == ERR_OK)
+        rc = row_load(r.c, project, id, LOAD_FULL, arena, &row, err);
+    if (rc == ERR_OK)
+        *ret = row.job;
+    return rc;
+}
+
+/* --- lists --- */
+
+/** One table's part of a page, written so that each filter uses the index that ends in job_id. */
+static void list_part(struct buf *sql, const struct job_filter *f, const char *table)
+{
+    buf_printf(sql, "SELECT * FROM (SELECT " ROW_COLUMNS("x'7b7d'") " FROM %s WHERE project = ?1", table);
+    if (!uuid_is_nil(&f->before))
+        buf_adds(sql, " AND job_id < ?2");
+    if (f->status >= 0)
+        buf_adds(sql, " AND status = ?3");
+    if (f->task_type)
+        buf_adds(sql, " AND task_type = ?4");
+    if (f->queue)
+        buf_adds(sql, " AND queue = ?5");
+    buf_adds(sql, " ORDER BY job_id DESC LIMIT ?6)");
+}
+
+static int list_prepare(struct conn *c, const struct job_filter *f, unsigned limit, sqlite3_stmt **ret, struct err *err)
+{
+    struct buf sql;
+    bool jobs = f->status < 0 || !job_finished((enum job_status)f->status);
+    bool history = f->status < 0 || job_finished((enum job_status)f->status);
+
+    buf_init(&sql, 16384);
+    if (jobs)
+        list_part(&sql, f, "jobs");
+    if (jobs && history)
+        buf_adds(&sql, " UNION ALL ");
+    if (history)
+        list_part(&sql, f, "history");
+    buf_adds(&sql, " ORDER BY job_id DESC LIMIT ?6");
+    int rc = sql.failed ? SQLITE_NOMEM : sqlite3_prepare_v2(c->db, buf_str(&sql), -1, ret, NULL);
+    buf_release(&sql);
+    if (rc == SQLITE_OK)
+        rc = sqlite3_bind_text(*ret, 1, f->project, -1, SQLITE_STATIC);
+    if (rc == SQLITE_OK && !uuid_is_nil(&f->before))
+        rc = sqlite3_bind_blob(*ret, 2, f->before.b, 16, SQLITE_STATIC);
+    if (rc == SQLITE_OK && f->status >= 0)
+        rc = sqlite3_bind_int(*ret, 3, f->status);
+    if (rc == SQLITE_OK && f->task_type)
+        rc = sqlite3_bind_text(*ret, 4, f->task_type, -1, SQLITE_STATIC);
+    if (rc == SQLITE_OK && f->queue)
+        rc = sqlite3_bind_text(*ret, 5, f->queue, -1, SQLITE_STATIC);
+    if (rc == SQLITE_OK)
+        rc = sqlite3_bind_int64(*ret, 6, (int64_t)limit + 1);
+    return rc == SQLITE_OK ? ERR_OK : conn_err(c, rc, err);
+}
+
+static void auto_finalize(sqlite3_stmt **st)
+{
+    sqlite3_finalize(*st);
+}
+
+int read_job_list(struct store *s, const struct job_filter *f, struct arena *arena, struct job_page *ret, struct err *err)
+{
+    AUTO_READING struct reading r = {0};
+    __attribute__((cleanup(auto_finalize))) sqlite3_stmt *st = NULL;
+    unsigned limit = f->limit == 0 ? 50 : MIN(f->limit, 1000u);
+    bool more = false;
+    int rc = read_begin(s, READ_DEADLINE_US, &r, err);
+
+    *ret = (struct job_page){0};
+    if (rc == ERR_OK)
+        rc = list_prepare(r.c, f, limit, &st, err);
+    while (rc == ERR_OK && (rc = q_step(r.c, st, &more, err)) == ERR_OK && more) {
+        struct row row;
+
+        if (ret->n == limit) {
+            ret->more = true;
+            break;
+        }
+        if (!(ret->jobs = grow(arena, ret->jobs, ret->n, sizeof(*ret->jobs))))
+            return no_memory(err);
+        rc = row_read(st, arena, &row, err);
+        if (rc == ERR_OK)
+            ret->jobs[ret->n++] = row.job;
+    }
+    for (size_t i = 0; rc == ERR_OK && i < ret->n; i++)
+        rc = row_inputs(r.c, arena, &ret->jobs[i], err);
+    return rc;
+}
+
+/* --- about one job --- */
+
+int read_attempts(struct store *s, const struct uuid *job_id, struct arena *arena, struct attempt **ret, size_t *ret_n, struct err *err)
+{
+    AUTO_READING struct reading r = {0};
+    AUTO_QUERY sqlite3_stmt *st = NULL;
+    bool more;
+    int rc = read_begin(s, READ_DEADLINE_US, &r, err);
+
+    *ret = NULL;
+    *ret_n = 0;
+    if (rc == ERR_OK)
+        rc = q_open(r.c, &st, err,
+                    "SELECT attempt, worker_id, worker_name, handler_version, started_at, ended_at, outcome, exit_code, signal, cpu_us,"
+                    " peak_memory_bytes, bytes_in, bytes_out, log_bytes, error FROM attempts WHERE job_id = ?1 ORDER BY attempt",
+                    "u", job_id);
+    while (rc == ERR_OK && (rc = q_step(r.c, st, &more, err)) == ERR_OK && more) {
+        if (!(*ret = grow(arena, *ret, *ret_n, sizeof(**ret))))
+            return no_memory(err);
+        (*ret)[(*ret_n)++] = (struct attempt){
+            .job_id = *job_id,
+            .attempt = (uint32_t)sqlite3_column_int64(st, 0),
+            .worker_id = col_uuid(st, 1),
+            .worker_name = col_text(st, 2, arena),
+            .handler_version = col_text(st, 3, arena),
+            .started_at = sqlite3_column_int64(st, 4),
+            .ended_at = sqlite3_column_int64(st, 5),
+            .outcome = (enum outcome)sqlite3_column_int(st, 6),
+            .usage = {.exit_code = sqlite3_column_int(st, 7),
+                      .signal = sqlite3_column_int(st, 8),
+                      .cpu_us = sqlite3_column_int64(st, 9),
+                      .peak_memory_bytes = sqlite3_column_int64(st, 10),
+                      .bytes_in = sqlite3_column_int64(st, 11),
+                      .bytes_out = sqlite3_column_int64(st, 12)},
+            .log_bytes = sqlite3_column_int64(st, 13),
+            .error = col_text(st, 14, arena),
+        };
+    }
+    return rc;
+}
+
+int read_outputs(struct store *s, const struct uuid *job_id, struct arena *arena, struct output **ret, size_t *ret_n, struct err *err)
+{
+    AUTO_READING struct reading r = {0};
+    AUTO_QUERY sqlite3_stmt *st = NULL;
+    bool more;
+    int rc = read_begin(s, READ_DEADLINE_US, &r, err);
+
+    *ret = NULL;
+    *ret_n = 0;
+    if (rc == ERR_OK)
+        rc = q_open(r.c, &st, err, "SELECT name, blob_id, size, sha256 FROM outputs WHERE job_id = ?1 AND published = 1 ORDER BY name", "u",
+                    job_id);
+    while (rc == ERR_OK && (rc = q_step(r.c, st, &more, err)) == ERR_OK && more) {
+        if (!(*ret = grow(arena, *ret, *ret_n, sizeof(**ret))))
+            return no_memory(err);
+        struct output *o = &(*ret)[*ret_n];
+        *o = (struct output){.name = col_text(st, 0, arena), .blob_id = col_uuid(st, 1), .size = sqlite3_column_int64(st, 2)};
+        col_hash(st, 3, o->sha256);
+        if (!o->name)
+            return no_memory(err);
+        ++*ret_n;
+    }
+    return rc;
+}
+
+static int log_chunks(struct conn *c, const struct uuid *job_id, uint32_t attempt, int64_t offset, char *buf, size_t max, size_t *ret_n,
+                      struct err *err)
+{
+    AUTO_QUERY sqlite3_stmt *st = NULL;
+    bool more;
+    /* The chunk that holds `offset` begins less than a chunk's size before it. */
+    int rc = q_open(c, &st, err,
+                    "SELECT at, bytes FROM log_chunks WHERE job_id = ?1 AND attempt = ?2 AND at > ?3 AND at < ?4 ORDER BY at", "uiii", job_id,
+                    (int64_t)attempt, offset - JOB_LOG_CHUNK_MAX, offset + (int64_t)max);
+
+    while (rc == ERR_OK && *ret_n < max && (rc = q_step(c, st, &more, err)) == ERR_OK && more) {
+        int64_t at = sqlite3_column_int64(st, 0), want = offset + (int64_t)*ret_n;
+        int64_t n = sqlite3_column_bytes(st, 1);
+        const char *bytes = sqlite3_column_blob(st, 1);
+
+        if (at + n <= want)
+            continue;
+        if (at > want)
+            return err_set(err, ERR_CORRUPT, 0, "the log has a gap at %" PRId64, want);
+        size_t take = MIN((size_t)(at + n - want), max - *ret_n);
+        memcpy(buf + *ret_n, bytes + (want - at), take);
+        *ret_n += take;
+    }
+    return rc;
+}
+
+int read_log(struct store *s, const struct uuid *job_id, uint32_t attempt, int64_t offset, void *buf, size_t max, size_t *ret_n,
+             int64_t *ret_total, bool *ret_ended, struct err *err)
+{
+    AUTO_READING struct reading r = {0};
+    AUTO_QUERY sqlite3_stmt *st = NULL;
+    bool found = false;
+    int rc = read_begin(s, READ_DEADLINE_US, &r, err);
+
+    *ret_n = 0;
+    if (rc == ERR_OK)
+        rc = q_open(r.c, &st, err, "SELECT log_bytes, ended_at FROM attempts WHERE job_id = ?1 AND attempt = ?2", "ui", job_id,
+                    (int64_t)attempt);
+    if (rc == ERR_OK)
+        rc = q_step(r.c, st, &found, err);
+    if (rc == ERR_OK && !found)
+        rc = err_set(err, ERR_NOT_FOUND, 0, "there is no attempt %" PRIu32, attempt);
+    if (rc != ERR_OK)
+        return rc;
+    *ret_total = sqlite3_column_int64(st, 0);
+    *ret_ended = sqlite3_column_int64(st, 1) != 0;
+    if (offset < 0 || offset >= *ret_total || max == 0)
+        return ERR_OK;
+    return log_chunks(r.c, job_id, attempt, offset, buf, MIN(max, (size_t)(*ret_total - offset)), ret_n, err);
+}
+
+/* --- the rest --- */
+
+int read_blob_get(struct store *s, const char *project, const struct uuid *id, struct arena *arena, struct blob_row *ret, struct err *err)
+{
+    AUTO_READING struct reading r = {0};
+    AUTO_QUERY sqlite3_stmt *st = NULL;
+    bool found = false;
+    int rc = read_begin(s, READ_DEADLINE_US, &r, err);
+
+    if (rc == ERR_OK)
+        rc = q_open(r.c, &st, err,
+                    "SELECT size, sha256, refs, created_at, expires_at, project FROM blobs WHERE blob_id = ?1 AND project = ?2", "ut", id, project);
+    if (rc == ERR_OK)
+        rc = q_step(r.c, st, &found, err);
+    if (rc == ERR_OK && !found)
+        rc = err_set(err, ERR_NOT_FOUND, 0, "there is no such blob");
+    if (rc != ERR_OK)
+        return rc;
+    *ret = (struct blob_row){.blob_id = *id,
+                             .project = col_text(st, 5, arena),
+                             .size = sqlite3_column_int64(st, 0),
+                             .refs = sqlite3_column_int64(st, 2),
+                             .created_at = sqlite3_column_int64(st, 3),
+                             .expires_at = sqlite3_column_int64(st, 4)};
+    col_hash(st, 1, ret->sha256);
+    return ret->project ? ERR_OK : no_memory(err);
+}
+
+int read_workers(struct store *s, struct arena *arena, struct worker_row **ret, size_t *ret_n, struct err *err)
+{
+    AUTO_READING struct reading r = {0};
+    AUTO_QUERY sqlite3_stmt *st = NULL;
+    bool more;
+    int rc = read_begin(s, READ_DEADLINE_US, &r, err);
+
+    *ret = NULL;
+    *ret_n = 0;
+    if (rc == ERR_OK)
+        rc = q_open(r.c, &st, err,
+                    "SELECT worker_id, name, host, version, isolation, handlers, slots_total, slots_busy, first_seen, last_seen FROM workers"
+                    " ORDER BY last_seen DESC LIMIT 10000",
+                    "");
+    while (rc == ERR_OK && (rc = q_step(r.c, st, &more, err)) == ERR_OK && more) {
+        if (!(*ret = grow(arena, *ret, *ret_n, sizeof(**ret))))
+            return no_memory(err);
+        (*ret)[(*ret_n)++] = (struct worker_row){
+            .worker_id = col_uuid(st, 0),
+            .name = col_text(st, 1, arena),
+            .host = col_text(st, 2, arena),
+            .version = col_text(st, 3, arena),
+            .isolation = col_text(st, 4, arena),
+            .handlers = col_text(st, 5, arena),
+            .slots_total = (unsigned)sqlite3_column_int64(st, 6),
+            .slots_busy = (unsigned)sqlite3_column_int64(st, 7),
+            .first_seen = sqlite3_column_int64(st, 8),
+            .last_seen = sqlite3_column_int64(st, 9),
+        };
+    }
+    return rc;
+}
+
+static bool same(const struct stat_row *row, const char *project, const char *queue, const char *task_type)
+{
+    return strcmp(row->project, project) == 0 && strcmp(row->queue, queue) == 0 && strcmp(row->task_type, task_type) == 0;
+}
+
+int read_stats(struct store *s, struct arena *arena, struct stat_row **ret, size_t *ret_n, struct err *err)
+{
+    AUTO_READING struct reading r = {0};
+    AUTO_QUERY sqlite3_stmt *st = NULL;
+    bool more;
+    int rc = read_begin(s, READ_DEADLINE_US, &r, err);
+
+    *ret = NULL;
+    *ret_n = 0;
+    if (rc == ERR_OK)
+        rc = q_open(r.c, &st, err,
+                    "SELECT project, queue, task_type, status, sum(n) AS total FROM counters GROUP BY project, queue, task_type, status"
+                    " HAVING total <> 0 ORDER BY project, queue, task_type",
+                    "");
+    while (rc == ERR_OK && (rc = q_step(r.c, st, &more, err)) == ERR_OK && more) {
+        const char *project = (const char *)sqlite3_column_text(st, 0), *queue = (const char *)sqlite3_column_text(st, 1),
+                   *type = (const char *)sqlite3_column_text(st, 2);
+        int status = sqlite3_column_int(st, 3);
+
+        if (!project || !queue || !type)
+            return no_memory(err);
+        if (*ret_n == 0 || !same(&(*ret)[*ret_n - 1], project, queue, type)) {
+            if (!(*ret = grow(arena, *ret, *ret_n, sizeof(**ret))))
+                return no_memory(err);
+            struct stat_row *row = &(*ret)[*ret_n];
+            *row = (struct stat_row){arena_strdup(arena, project), arena_strdup(arena, queue), arena_strdup(arena, type), {0}};
+            if (!row->project || !row->queue || !row->task_type)
+                return no_memory(err);
+            ++*ret_n;
+        }
+        if (status >= 0 && status < JOB_STATUS_COUNT)
+            (*ret)[*ret_n - 1].by_status[status] = sqlite3_column_int64(st, 4);
+    }
+    return rc;
+}
+
+int read_lanes(struct store *s, struct arena *arena, struct lane **ret, size_t *ret_n, struct err *err)
+{
+    AUTO_READING struct reading r = {0};
+    AUTO_QUERY sqlite3_stmt *st = NULL;
+    bool more;
+    int rc = read_begin(s, START_DEADLINE_US, &r, err);
+
+    *ret = NULL;
+    *ret_n = 0;
+    if (rc == ERR_OK)
+        rc = q_open(r.c, &st, err,
+                    "SELECT l.lane_id, l.project, l.queue, l.task_type, l.priority, k.n,"
+                    " (SELECT run_at FROM jobs j WHERE j.lane_id = l.lane_id AND j.ready_seq = k.first)"
+                    " FROM (SELECT lane_id, count(*) AS n, min(ready_seq) AS first FROM jobs WHERE ready_seq IS NOT NULL GROUP BY lane_id) k"
+                    " JOIN lanes l ON l.lane_id = k.lane_id ORDER BY l.lane_id",
+                    "");
+    while (rc == ERR_OK && (rc = q_step(r.c, st, &more, err)) == ERR_OK && more) {
+        if (!(*ret = grow(arena, *ret, *ret_n, sizeof(**ret))))
+            return no_memory(err);
+        struct lane *lane = &(*ret)[*ret_n];
+        *lane = (struct lane){.lane_id = sqlite3_column_int64(st, 0),
+                              .project = col_text(st, 1, arena),
+                              .queue = col_text(st, 2, arena),
+                              .task_type = col_text(st, 3, arena),
+                              .priority = sqlite3_column_int(st, 4),
+                              .ready = (uint64_t)sqlite3_column_int64(st, 5),
+                              .oldest_at = sqlite3_column_int64(st, 6)};
+        if (!lane->project || !lane->queue || !lane->task_type)
+            return no_memory(err);
+        ++*ret_n;
+    }
+    return rc;
+}
+
+int read_meta(struct store *s, const char *key, struct arena *arena, const char **ret, struct err *err)
+{
+    AUTO_READING struct reading r = {0};
+    AUTO_QUERY sqlite3_stmt *st = NULL;
+    bool found = false;
+    int rc = read_begin(s, READ_DEADLINE_US, &r, err);
+
+    *ret = NULL;
+    if (rc == ERR_OK)
+        rc = q_open(r.c, &st, err, "SELECT value FROM meta WHERE key = ?1", "t", key);
+    if (rc == ERR_OK)
+        rc = q_step(r.c, st, &found, err);
+    if (rc == ERR_OK && found && !(*ret = col_text(st, 0, arena)))
+        rc = no_memory(err);
+    return rc;
+}

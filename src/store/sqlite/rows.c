@@ -1,0 +1,334 @@
+/* A job's row: loaded, changed by core, saved. Readiness, counters and lane changes follow from the difference, in one place. */
+#include "store/sqlite/internal.h"
+#include <inttypes.h>
+
+#define SERVER_ID INT64_C(1) /* one server holds the file */
+
+int row_read(sqlite3_stmt *st, struct arena *arena, struct row *ret, struct err *err)
+{
+    struct job *j = &ret->job;
+    int i = 0;
+
+    *ret = (struct row){0};
+    j->job_id = col_uuid(st, i++);
+    j->project = col_text(st, i++, arena);
+    j->queue = col_text(st, i++, arena);
+    j->task_type = col_text(st, i++, arena);
+    j->priority = sqlite3_column_int(st, i++);
+    ret->lane_id = sqlite3_column_int64(st, i++);
+    j->payload = col_text(st, i++, arena);
+    bool has_ref = sqlite3_column_type(st, i) != SQLITE_NULL;
+    j->payload_ref = col_text(st, i++, arena);
+    j->labels = col_text(st, i++, arena);
+    bool has_key = sqlite3_column_type(st, i) != SQLITE_NULL;
+    j->dedup_key = col_text(st, i++, arena);
+    j->max_attempts = (uint32_t)sqlite3_column_int64(st, i++);
+    j->timeout_us = sqlite3_column_int64(st, i++);
+    j->created_at = sqlite3_column_int64(st, i++);
+    j->start_deadline_at = sqlite3_column_int64(st, i++);
+    j->status = (enum job_status)sqlite3_column_int(st, i++);
+    j->run_at = sqlite3_column_int64(st, i++);
+    j->waiting_on = (uint32_t)sqlite3_column_int64(st, i++);
+    j->attempt = (uint32_t)sqlite3_column_int64(st, i++);
+    j->retries = (uint32_t)sqlite3_column_int64(st, i++);
+    j->interruptions = (uint32_t)sqlite3_column_int64(st, i++);
+    j->losses = (uint32_t)sqlite3_column_int64(st, i++);
+    if (sqlite3_column_bytes(st, i) == (int)sizeof(j->token.secret))
+        memcpy(j->token.secret, sqlite3_column_blob(st, i), sizeof(j->token.secret));
+    i++;
+    j->token.attempt = (uint32_t)sqlite3_column_int64(st, i++);
+    j->owner_id = col_uuid(st, i++);
+    j->lease_until = sqlite3_column_int64(st, i++);
+    j->confirmed = sqlite3_column_int(st, i++) != 0;
+    j->cancel_requested_at = sqlite3_column_int64(st, i++);
+    j->started_at = sqlite3_column_int64(st, i++);
+    j->finished_at = sqlite3_column_int64(st, i++);
+    j->last_outcome = (enum outcome)sqlite3_column_int(st, i++);
+    bool has_log = sqlite3_column_type(st, i) != SQLITE_NULL;
+    j->error_log = col_text(st, i++, arena);
+    j->progress = sqlite3_column_double(st, i++);
+    bool has_message = sqlite3_column_type(st, i) != SQLITE_NULL;
+    j->progress_message = col_text(st, i++, arena);
+    j->progress_at = sqlite3_column_int64(st, i++);
+    j->version = sqlite3_column_int64(st, i++);
+    ret->ready_seq = sqlite3_column_int64(st, i++);
+    ret->was = j->status;
+
+    if (!j->project || !j->queue || !j->task_type || !j->payload || !j->labels || (has_ref && !j->payload_ref) ||
+        (has_key && !j->dedup_key) || (has_log && !j->error_log) || (has_message && !j->progress_message))
+        return err_set(err, ERR_NO_MEMORY, 0, "job");
+    if ((unsigned)j->status >= JOB_STATUS_COUNT)
+        return err_set(err, ERR_CORRUPT, 0, "job with status %d", (int)j->status);
+    return ERR_OK;
+}
+
+int row_inputs(struct conn *c, struct arena *arena, struct job *job, struct err *err)
+{
+    AUTO_QUERY sqlite3_stmt *st = NULL;
+    struct job_input inputs[JOB_INPUTS_MAX + 1];
+    size_t n = 0;
+    bool more;
+    int rc = q_open(c, &st, err, "SELECT name, ref FROM inputs WHERE job_id = ?1 ORDER BY i", "u", &job->job_id);
+
+    job->inputs = NULL;
+    job->n_inputs = 0;
+    while (rc == ERR_OK && (rc = q_step(c, st, &more, err)) == ERR_OK && more && n < ARRAY_LEN(inputs)) {
+        inputs[n] = (struct job_input){.name = col_text(st, 0, arena), .ref = col_text(st, 1, arena)};
+        if (!inputs[n].name || !inputs[n].ref)
+            return err_set(err, ERR_NO_MEMORY, 0, "inputs");
+        n++;
+    }
+    if (rc != ERR_OK || n == 0)
+        return rc;
+    job->inputs = arena_memdup(arena, inputs, n * sizeof(inputs[0]));
+    if (!job->inputs)
+        return err_set(err, ERR_NO_MEMORY, 0, "inputs");
+    job->n_inputs = n;
+    return ERR_OK;
+}
+
+static const char jobs_lean[] = "SELECT " ROW_COLUMNS("x'7b7d'") " FROM jobs WHERE job_id = ?1 AND project = coalesce(?2, project)";
+static const char jobs_full[] = "SELECT " ROW_COLUMNS("payload") " FROM jobs WHERE job_id = ?1 AND project = coalesce(?2, project)";
+static const char history_lean[] = "SELECT " ROW_COLUMNS("x'7b7d'") " FROM history WHERE job_id = ?1 AND project = coalesce(?2, project)";
+static const char history_full[] = "SELECT " ROW_COLUMNS("payload") " FROM history WHERE job_id = ?1 AND project = coalesce(?2, project)";
+
+int row_load(struct conn *c, const char *project, const struct uuid *id, enum load what, struct arena *arena, struct row *ret,
+             struct err *err)
+{
+    const char *const sql[] = {what == LOAD_FULL ? jobs_full : jobs_lean, what == LOAD_FULL ? history_full : history_lean};
+
+    for (size_t i = 0; i < ARRAY_LEN(sql); i++) {
+        AUTO_QUERY sqlite3_stmt *st = NULL;
+        bool found = false;
+        int rc = q_open(c, &st, err, sql[i], "ut", id, project);
+
+        if (rc == ERR_OK)
+            rc = q_step(c, st, &found, err);
+        if (rc == ERR_OK && found)
+            rc = row_read(st, arena, ret, err);
+        if (rc == ERR_OK && found && what == LOAD_FULL)
+            rc = row_inputs(c, arena, &ret->job, err);
+        if (rc != ERR_OK || found)
+            return rc;
+    }
+    char text[UUID_STR_MAX];
+
+    uuid_format(id, text);
+    return err_set(err, ERR_NOT_FOUND, 0, "there is no job %s", text);
+}
+
+/* --- lane changes --- */
+
+bool changes_room(const struct tx *t, int64_t lane_id)
+{
+    for (size_t i = 0; i < t->op->n_changes; i++)
+        if (t->op->changes[i].lane.lane_id == lane_id)
+            return true;
+    return t->op->n_changes < ARRAY_LEN(t->op->changes);
+}
+
+static int change_add(struct tx *t, const struct row *row, int delta)
+{
+    struct op *op = t->op;
+    size_t i = 0;
+
+    while (i < op->n_changes && op->changes[i].lane.lane_id != row->lane_id)
+        i++;
+    if (i == ARRAY_LEN(op->changes))
+        return err_set(t->err, ERR_INTERNAL, 0, "an op changed more than %zu lanes", i);
+    if (i == op->n_changes) {
+        struct lane lane = {.lane_id = row->lane_id,
+                            .project = arena_strdup(op->arena, row->job.project),
+                            .queue = arena_strdup(op->arena, row->job.queue),
+                            .task_type = arena_strdup(op->arena, row->job.task_type),
+                            .priority = row->job.priority};
+        if (!lane.project || !lane.queue || !lane.task_type)
+            return err_set(t->err, ERR_NO_MEMORY, 0, "lane");
+        op->changes[op->n_changes++] = (struct lane_change){.lane = lane};
+    }
+    op->changes[i].delta += delta;
+    return ERR_OK;
+}
+
+int changes_finish(struct tx *t)
+{
+    size_t kept = 0;
+
+    for (size_t i = 0; i < t->op->n_changes; i++) {
+        struct lane_change *ch = &t->op->changes[i];
+        int64_t lane_id = ch->lane.lane_id;
+        int64_t mark = (size_t)lane_id < t->s->n_marks ? t->s->marks[lane_id] : 0;
+
+        if (ch->delta == 0)
+            continue;
+        int rc = q_int(t->c, 0, &ch->lane.oldest_at, t->err,
+                       "SELECT run_at FROM jobs WHERE lane_id = ?1 AND ready_seq > ?2 ORDER BY ready_seq LIMIT 1", "ii", lane_id, mark);
+        if (rc != ERR_OK)
+            return rc;
+        ch->lane.ready = ch->delta > 0 ? (uint64_t)ch->delta : 0;
+        t->op->changes[kept++] = *ch;
+    }
+    t->op->n_changes = kept;
+    return ERR_OK;
+}
+
+/* --- counters --- */
+
+static int count(struct tx *t, const struct job *job, enum job_status status, int64_t by)
+{
+    return q_run(t->c, NULL, t->err,
+                 "INSERT INTO counters (server_id, project, queue, task_type, status, n) VALUES (?1, ?2, ?3, ?4, ?5, ?6)"
+                 " ON CONFLICT DO UPDATE SET n = n + excluded.n",
+                 "itttii", SERVER_ID, job->project, job->queue, job->task_type, (int64_t)status, by);
+}
+
+/* --- saving --- */
+
+static int lane_of(struct tx *t, const struct job *job, int64_t *ret)
+{
+    int rc = q_int(t->c, 0, ret, t->err,
+                   "SELECT lane_id FROM lanes WHERE project = ?1 AND queue = ?2 AND task_type = ?3 AND priority = ?4", "ttti",
+                   job->project, job->queue, job->task_type, (int64_t)job->priority);
+
+    if (rc != ERR_OK || *ret != 0)
+        return rc;
+    rc = q_run(t->c, NULL, t->err, "INSERT INTO lanes (project, queue, task_type, priority) VALUES (?1, ?2, ?3, ?4)", "ttti",
+               job->project, job->queue, job->task_type, (int64_t)job->priority);
+    *ret = sqlite3_last_insert_rowid(t->c->db);
+    return rc;
+}
+
+/** Sets ready_seq from what the job has become. */
+static int readiness(struct tx *t, struct row *row)
+{
+    bool ready = job_ready(&row->job, t->now);
+
+    if (ready == (row->ready_seq != 0))
+        return ERR_OK;
+    row->ready_seq = ready ? t->s->ready_next++ : 0;
+    return change_add(t, row, ready ? 1 : -1);
+}
+
+/** What changes in a job's life; the columns of row_update below. */
+static int row_update(struct tx *t, const struct row *row, const char *sql)
+{
+    const struct job *j = &row->job;
+    static const uint8_t no_secret[sizeof(j->token.secret)];
+    const void *secret = memcmp(j->token.secret, no_secret, sizeof(no_secret)) ? j->token.secret : NULL;
+    AUTO_QUERY sqlite3_stmt *st = NULL;
+    bool more;
+    int rc = q_open(t->c, &st, t->err, sql, "uiiiiiiiibiuiiiiiixdtii", &j->job_id, (int64_t)j->status, j->run_at,
+                    (int64_t)j->waiting_on, (int64_t)j->attempt, (int64_t)j->retries, (int64_t)j->interruptions, (int64_t)j->losses,
+                    j->start_deadline_at, secret, sizeof(j->token.secret), (int64_t)j->token.attempt, &j->owner_id, j->lease_until,
+                    (int64_t)j->confirmed, j->cancel_requested_at, j->started_at, j->finished_at, (int64_t)j->last_outcome,
+                    j->error_log, j->progress, j->progress_message, j->progress_at, j->version);
+
+    if (rc == ERR_OK && row->ready_seq && sqlite3_bind_int64(st, 24, row->ready_seq) != SQLITE_OK)
+        rc = err_set(t->err, ERR_INTERNAL, 0, "bind ready_seq");
+    return rc == ERR_OK ? q_step(t->c, st, &more, t->err) : rc;
+}
+
+#define LIFE_SQL                                                                                                                  \
+    " SET status = ?2, run_at = ?3, waiting_on = ?4, attempt = ?5, retries = ?6, interruptions = ?7, losses = ?8,"                \
+    " start_deadline_at = ?9, token = ?10, token_attempt = ?11, owner_id = ?12, lease_until = ?13, confirmed = ?14,"              \
+    " cancel_requested_at = ?15, started_at = ?16, finished_at = ?17, last_outcome = ?18, error_log = ?19, progress = ?20,"       \
+    " progress_message = ?21, progress_at = ?22, version = ?23, ready_seq = ?24 WHERE job_id = ?1"
+
+static const char update_jobs[] = "UPDATE jobs" LIFE_SQL;
+static const char update_history[] = "UPDATE history" LIFE_SQL;
+
+int row_insert(struct tx *t, struct row *row)
+{
+    struct job *j = &row->job;
+    int rc = lane_of(t, j, &row->lane_id);
+
+    row->ready_seq = 0;
+    row->was = j->status;
+    if (rc == ERR_OK)
+        rc = q_run(t->c, NULL, t->err,
+                   "INSERT INTO jobs (job_id, project, queue, task_type, priority, lane_id, payload, payload_ref, labels, dedup_key,"
+                   " max_attempts, timeout_us, created_at, start_deadline_at, status, run_at, waiting_on, attempt, retries,"
+                   " interruptions, losses, token_attempt, lease_until, confirmed, cancel_requested_at, started_at, finished_at,"
+                   " last_outcome, progress, progress_at, version)"
+                   " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,"
+                   " 0, -1, 0, 1)",
+                   "utttiixtxtiiiiiii", &j->job_id, j->project, j->queue, j->task_type, (int64_t)j->priority, row->lane_id, j->payload,
+                   j->payload_ref, j->labels, j->dedup_key, (int64_t)j->max_attempts, j->timeout_us, j->created_at,
+                   j->start_deadline_at, (int64_t)j->status, j->run_at, (int64_t)j->waiting_on);
+    for (size_t i = 0; rc == ERR_OK && i < j->n_inputs; i++)
+        rc = q_run(t->c, NULL, t->err, "INSERT INTO inputs (job_id, i, name, ref) VALUES (?1, ?2, ?3, ?4)", "uitt", &j->job_id,
+                   (int64_t)i, j->inputs[i].name, j->inputs[i].ref);
+    if (rc == ERR_OK)
+        rc = readiness(t, row);
+    if (rc == ERR_OK && row->ready_seq)
+        rc = q_run(t->c, NULL, t->err, "UPDATE jobs SET ready_seq = ?2 WHERE job_id = ?1", "ui", &j->job_id, row->ready_seq);
+    if (rc == ERR_OK)
+        rc = count(t, j, j->status, 1);
+    return rc;
+}
+
+static int row_move(struct tx *t, const struct uuid *id, const char *copy, const char *remove)
+{
+    int rc = q_run(t->c, NULL, t->err, copy, "u", id);
+
+    return rc == ERR_OK ? q_run(t->c, NULL, t->err, remove, "u", id) : rc;
+}
+
+int row_save(struct tx *t, struct row *row)
+{
+    bool was_history = job_finished(row->was), to_history = job_finished(row->job.status);
+    int rc = readiness(t, row);
+
+    if (rc == ERR_OK && !was_history && to_history)
+        rc = row_move(t, &row->job.job_id, "INSERT INTO history SELECT * FROM jobs WHERE job_id = ?1",
+                      "DELETE FROM jobs WHERE job_id = ?1");
+    else if (rc == ERR_OK && was_history && !to_history)
+        rc = row_move(t, &row->job.job_id, "INSERT INTO jobs SELECT * FROM history WHERE job_id = ?1",
+                      "DELETE FROM history WHERE job_id = ?1");
+    if (rc == ERR_OK)
+        rc = row_update(t, row, to_history ? update_history : update_jobs);
+    if (rc == ERR_OK && row->was != row->job.status) {
+        rc = count(t, &row->job, row->was, -1);
+        if (rc == ERR_OK)
+            rc = count(t, &row->job, row->job.status, 1);
+    }
+    row->was = row->job.status;
+    return rc;
+}
+
+/** Every reference the job holds is given back. */
+static int refs_drop(struct tx *t, const struct job *job)
+{
+    struct job inputs = {.job_id = job->job_id};
+    struct uuid id;
+    int rc = row_inputs(t->c, t->scratch, &inputs, t->err);
+
+    if (rc == ERR_OK && job->payload_ref && uuid_parse(job->payload_ref + strlen("blob:"), &id))
+        rc = blob_ref(t, &id, -1);
+    for (size_t i = 0; rc == ERR_OK && i < inputs.n_inputs; i++)
+        if (uuid_parse(inputs.inputs[i].ref + strlen("blob:"), &id))
+            rc = blob_ref(t, &id, -1);
+    return rc;
+}
+
+int row_remove(struct tx *t, struct row *row)
+{
+    static const char *const deletes[] = {
+        "DELETE FROM jobs WHERE job_id = ?1",     "DELETE FROM history WHERE job_id = ?1",    "DELETE FROM inputs WHERE job_id = ?1",
+        "DELETE FROM attempts WHERE job_id = ?1", "DELETE FROM log_chunks WHERE job_id = ?1", "DELETE FROM dedup WHERE job_id = ?1",
+    };
+    const struct uuid *id = &row->job.job_id;
+    int rc = refs_drop(t, &row->job);
+
+    if (rc == ERR_OK)
+        rc = q_run(t->c, NULL, t->err, "UPDATE outputs SET published = 0 WHERE job_id = ?1", "u", id);
+    if (rc == ERR_OK)
+        rc = outputs_release(t, id);
+    for (size_t i = 0; rc == ERR_OK && i < ARRAY_LEN(deletes); i++)
+        rc = q_run(t->c, NULL, t->err, deletes[i], "u", id);
+    if (rc == ERR_OK && row->ready_seq)
+        rc = change_add(t, row, -1);
+    if (rc == ERR_OK)
+        rc = count(t, &row->job, row->was, -1);
+    return rc;
+}

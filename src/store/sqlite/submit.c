@@ -1,0 +1,187 @@
+/* Submission: once a key, with every reference taken in the same transaction. */
+#include "store/sqlite/internal.h"
+#include "base/sha256.h"
+
+/* What was asked, whatever it was called when uploaded: two uploads of the same bytes are the same request. */
+
+static void hash_bytes(struct sha256 *h, const void *p, size_t n)
+{
+    uint64_t len = n;
+
+    sha256_add(h, &len, sizeof(len)); /* lengths first: no two requests run together */
+    sha256_add(h, p, n);
+}
+
+static void hash_text(struct sha256 *h, const char *s)
+{
+    hash_bytes(h, s ? s : "", s ? strlen(s) : 0);
+}
+
+static void hash_int(struct sha256 *h, int64_t v)
+{
+    hash_bytes(h, &v, sizeof(v));
+}
+
+/** Checks every reference on the way. */
+static int content_hash(struct tx *t, const struct job *j, uint8_t ret[32])
+{
+    struct sha256 *h = sha256_new();
+    struct uuid id;
+    uint8_t sha[32];
+    int rc = ERR_OK;
+
+    if (!h)
+        return err_set(t->err, ERR_NO_MEMORY, 0, "hash");
+    hash_text(h, j->task_type);
+    hash_text(h, j->queue);
+    hash_text(h, j->payload);
+    hash_text(h, j->labels);
+    hash_int(h, j->priority);
+    hash_int(h, j->max_attempts);
+    hash_int(h, j->timeout_us);
+    hash_int(h, j->payload_ref != NULL);
+    if (j->payload_ref) {
+        rc = blob_check_ref(t, j->payload_ref, "payload_ref", &id, sha);
+        hash_bytes(h, sha, rc == ERR_OK ? sizeof(sha) : 0);
+    }
+    for (size_t i = 0; rc == ERR_OK && i < j->n_inputs; i++) {
+        char field[ERR_FIELD_MAX];
+
+        snprintf(field, sizeof(field), "inputs[%zu].ref", i);
+        rc = blob_check_ref(t, j->inputs[i].ref, field, &id, sha);
+        hash_text(h, j->inputs[i].name);
+        hash_bytes(h, sha, rc == ERR_OK ? sizeof(sha) : 0);
+    }
+    sha256_end(h, ret);
+    sha256_free(h);
+    return rc;
+}
+
+static int refs_take(struct tx *t, const struct job *j)
+{
+    struct uuid id;
+    int rc = ERR_OK;
+
+    if (j->payload_ref && uuid_parse(j->payload_ref + strlen("blob:"), &id))
+        rc = blob_ref(t, &id, 1);
+    for (size_t i = 0; rc == ERR_OK && i < j->n_inputs; i++)
+        if (uuid_parse(j->inputs[i].ref + strlen("blob:"), &id))
+            rc = blob_ref(t, &id, 1);
+    return rc;
+}
+
+struct known {
+    bool found;
+    struct uuid job_id;
+    uint8_t request_hash[32], content_hash[32];
+};
+
+static int key_find(struct tx *t, const char *key, struct known *ret)
+{
+    AUTO_QUERY sqlite3_stmt *st = NULL;
+    int rc = q_open(t->c, &st, t->err, "SELECT job_id, request_hash, content_hash FROM dedup WHERE project = ?1 AND key = ?2 AND expires_at > ?3",
+                    "tti", t->op->project, key, t->now);
+
+    *ret = (struct known){0};
+    if (rc == ERR_OK)
+        rc = q_step(t->c, st, &ret->found, t->err);
+    if (rc == ERR_OK && ret->found) {
+        ret->job_id = col_uuid(st, 0);
+        col_hash(st, 1, ret->request_hash);
+        col_hash(st, 2, ret->content_hash);
+    }
+    return rc;
+}
+
+/** The key is known: the first job, or a conflict. */
+static int submit_again(struct tx *t, const struct known *known)
+{
+    struct op_submit *op = &t->op->u.submit;
+    struct row row;
+
+    if (memcmp(known->request_hash, op->request_hash, 32) != 0) {
+        uint8_t content[32];
+        int rc = content_hash(t, &op->job, content);
+
+        if (rc != ERR_OK && rc != ERR_INVALID)
+            return rc;
+        if (rc == ERR_INVALID || memcmp(known->content_hash, content, 32) != 0) {
+            char text[UUID_STR_MAX];
+            uuid_format(&known->job_id, text);
+            err_clear(t->err);
+            return err_set(t->err, ERR_CONFLICT, 0, "the key belongs to another request: job %s", text);
+        }
+    }
+    int rc = row_load(t->c, t->op->project, &known->job_id, LOAD_FULL, t->op->arena, &row, t->err);
+    if (rc == ERR_OK) {
+        op->job = row.job;
+        op->duplicate = true;
+    }
+    return rc;
+}
+
+static usec after(usec now, usec by)
+{
+    return by > USEC_NEVER - now ? USEC_NEVER : now + by;
+}
+
+/** As this job begins; what the caller set of its life is not looked at. */
+static struct job fresh(const struct tx *t, const struct op_submit *op)
+{
+    const struct job *in = &op->job;
+
+    return (struct job){
+        .job_id = in->job_id,
+        .project = t->op->project,
+        .queue = in->queue ? in->queue : in->task_type,
+        .task_type = in->task_type,
+        .priority = in->priority,
+        .payload = in->payload ? in->payload : "{}",
+        .payload_ref = in->payload_ref,
+        .inputs = in->inputs,
+        .n_inputs = in->n_inputs,
+        .labels = in->labels ? in->labels : "{}",
+        .dedup_key = in->dedup_key,
+        .max_attempts = in->max_attempts ? in->max_attempts : t->s->policy.max_attempts,
+        .timeout_us = in->timeout_us,
+        .created_at = t->now,
+        .start_deadline_at = op->start_within_us > 0 ? after(t->now, op->start_within_us) : in->start_deadline_at,
+        .status = JOB_PENDING,
+        .run_at = in->run_at ? MAX(in->run_at, t->now) : after(t->now, op->delay_us),
+        .waiting_on = in->waiting_on,
+        .progress = -1,
+        .version = 1,
+    };
+}
+
+int op_submit(struct tx *t)
+{
+    struct op_submit *op = &t->op->u.submit;
+    struct row row = {0};
+    struct known known = {0};
+    uint8_t content[32];
+    int rc = ERR_OK;
+
+    op->duplicate = false;
+    op->job = fresh(t, op);
+    if (op->job.n_inputs > JOB_INPUTS_MAX + 1) /* + 1: the payload's own */
+        return err_field(t->err, "inputs", "more than %d", JOB_INPUTS_MAX);
+    if (op->job.dedup_key)
+        rc = key_find(t, op->job.dedup_key, &known);
+    if (rc != ERR_OK || known.found)
+        return rc == ERR_OK ? submit_again(t, &known) : rc;
+
+    rc = content_hash(t, &op->job, content);
+    if (rc == ERR_OK)
+        rc = refs_take(t, &op->job);
+    row.job = op->job;
+    if (rc == ERR_OK)
+        rc = row_insert(t, &row);
+    if (rc == ERR_OK && op->job.dedup_key)
+        rc = q_run(t->c, NULL, t->err,
+                   "INSERT OR REPLACE INTO dedup (project, key, job_id, request_hash, content_hash, expires_at)"
+                   " VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                   "ttubbi", t->op->project, op->job.dedup_key, &op->job.job_id, (const void *)op->request_hash, (size_t)32,
+                   (const void *)content, (size_t)32, after(t->now, op->dedup_us > 0 ? op->dedup_us : t->s->policy.dedup_us));
+    return rc;
+}

@@ -1,0 +1,208 @@
+/* What time alone changes, in every project. Each pass touches at most `limit` rows, and says when to come again. */
+#include "store/sqlite/internal.h"
+
+static int64_t begin(struct op_sweep *op)
+{
+    op->touched = op->n_removed = 0;
+    op->removed = NULL;
+    op->more = false;
+    op->next_at = USEC_NEVER;
+    return op->limit == 0 || op->limit > OP_CHANGES_MAX ? OP_CHANGES_MAX : (int64_t)op->limit;
+}
+
+/** Ids first, rows later: no statement stands open over its own table while it changes. */
+static int ids(struct tx *t, struct uuid ret[OP_CHANGES_MAX], size_t *ret_n, const char *sql, int64_t limit)
+{
+    AUTO_QUERY sqlite3_stmt *st = NULL;
+    bool more;
+    int rc = q_open(t->c, &st, t->err, sql, "ii", t->now, limit);
+
+    *ret_n = 0;
+    while (rc == ERR_OK && (rc = q_step(t->c, st, &more, t->err)) == ERR_OK && more && *ret_n < OP_CHANGES_MAX)
+        ret[(*ret_n)++] = col_uuid(st, 0);
+    return rc;
+}
+
+static int load(struct tx *t, const struct uuid *id, struct row *row)
+{
+    return row_load(t->c, NULL, id, LOAD_LEAN, t->scratch, row, t->err);
+}
+
+static int expire_one(struct tx *t, const struct uuid *id, bool charge)
+{
+    struct row row;
+    enum outcome outcome;
+    int rc = load(t, id, &row);
+
+    if (rc == ERR_OK)
+        rc = job_expire(&row.job, &t->s->policy, charge, t->now, &outcome, t->err);
+    if (rc == ERR_OK)
+        rc = attempt_end(t, id, row.job.attempt, outcome, row.job.status == JOB_FAILED ? row.job.error_log : NULL);
+    if (rc == ERR_OK && row.job.status != JOB_PENDING) /* nobody can complete it any more */
+        rc = outputs_release(t, id);
+    return rc == ERR_OK ? row_save(t, &row) : rc;
+}
+
+int op_sweep_leases(struct tx *t)
+{
+    struct op_sweep *op = &t->op->u.sweep;
+    struct uuid id[OP_CHANGES_MAX];
+    size_t n;
+    int64_t losers, limit = begin(op);
+    int rc;
+
+    if (t->now < t->s->grace_until) {
+        op->next_at = t->s->grace_until;
+        return ERR_OK;
+    }
+    /* Several workers gone at once: the fault is the network's or ours, and healthy jobs must not pay. */
+    rc = q_int(t->c, 0, &losers, t->err,
+               "SELECT count(DISTINCT owner_id) FROM jobs WHERE status = 1 AND lease_until <= ?1 AND confirmed = 1", "i", t->now);
+    if (rc == ERR_OK)
+        rc = ids(t, id, &n, "SELECT job_id FROM jobs WHERE status = 1 AND lease_until <= ?1 ORDER BY lease_until LIMIT ?2",
+                 limit);
+    for (size_t i = 0; rc == ERR_OK && i < n; i++) {
+        rc = expire_one(t, &id[i], losers <= 1);
+        op->touched += rc == ERR_OK;
+    }
+    if (rc == ERR_OK)
+        rc = q_int(t->c, USEC_NEVER, &op->next_at, t->err, "SELECT min(lease_until) FROM jobs WHERE status = 1", "");
+    op->more = op->next_at <= t->now;
+    return rc;
+}
+
+static int miss_one(struct tx *t, const struct uuid *id)
+{
+    struct row row;
+    int rc = load(t, id, &row);
+
+    if (rc == ERR_OK)
+        rc = job_miss_deadline(&row.job, t->now, t->err);
+    if (rc == ERR_OK)
+        rc = outputs_release(t, id);
+    return rc == ERR_OK ? row_save(t, &row) : rc;
+}
+
+static int ready_one(struct tx *t, const struct uuid *id)
+{
+    struct row row;
+    int rc = load(t, id, &row);
+
+    return rc == ERR_OK ? row_save(t, &row) : rc; /* saving sees that it is due */
+}
+
+int op_sweep_due(struct tx *t)
+{
+    struct op_sweep *op = &t->op->u.sweep;
+    struct uuid id[OP_CHANGES_MAX];
+    int64_t limit = begin(op), deadline;
+    size_t n;
+    int rc = ids(t, id, &n,
+                 "SELECT job_id FROM jobs WHERE status = 0 AND start_deadline_at > 0 AND start_deadline_at <= ?1"
+                 " ORDER BY start_deadline_at LIMIT ?2",
+                 limit);
+
+    for (size_t i = 0; rc == ERR_OK && i < n; i++)
+        rc = miss_one(t, &id[i]);
+    op->touched = n;
+    if (rc == ERR_OK)
+        rc = ids(t, id, &n,
+                 "SELECT job_id FROM jobs WHERE status = 0 AND ready_seq IS NULL AND waiting_on = 0 AND run_at <= ?1"
+                 " ORDER BY run_at LIMIT ?2",
+                 limit - (int64_t)op->touched);
+    for (size_t i = 0; rc == ERR_OK && i < n; i++)
+        rc = ready_one(t, &id[i]);
+    op->touched += n;
+    if (rc == ERR_OK)
+        rc = q_int(t->c, USEC_NEVER, &op->next_at, t->err,
+                   "SELECT min(run_at) FROM jobs WHERE status = 0 AND ready_seq IS NULL AND waiting_on = 0", "");
+    if (rc == ERR_OK)
+        rc = q_int(t->c, USEC_NEVER, &deadline, t->err, "SELECT min(start_deadline_at) FROM jobs WHERE status = 0 AND start_deadline_at > 0", "");
+    if (rc == ERR_OK)
+        op->next_at = MIN(op->next_at, deadline);
+    op->more = op->next_at <= t->now;
+    return rc;
+}
+
+int op_sweep_blobs(struct tx *t)
+{
+    struct op_sweep *op = &t->op->u.sweep;
+    struct uuid id[OP_CHANGES_MAX];
+    int64_t limit = begin(op);
+    size_t n;
+    int rc = ids(t, id, &n, "SELECT blob_id FROM blobs WHERE refs = 0 AND expires_at <= ?1 ORDER BY expires_at LIMIT ?2",
+                 limit);
+
+    for (size_t i = 0; rc == ERR_OK && i < n; i++)
+        rc = q_run(t->c, NULL, t->err, "DELETE FROM blobs WHERE blob_id = ?1 AND refs = 0", "u", &id[i]);
+    if (rc == ERR_OK && n > 0 && !(op->removed = arena_memdup(t->op->arena, id, n * sizeof(id[0]))))
+        rc = err_set(t->err, ERR_NO_MEMORY, 0, "blobs");
+    if (rc == ERR_OK)
+        rc = q_int(t->c, USEC_NEVER, &op->next_at, t->err, "SELECT min(expires_at) FROM blobs WHERE refs = 0", "");
+    op->touched = n;
+    op->n_removed = rc == ERR_OK ? n : 0;
+    op->more = op->next_at <= t->now;
+    return rc;
+}
+
+/** Finished jobs whose retention is over. Dead letters stay until somebody decides. */
+static int history_sweep(struct tx *t, int64_t limit, size_t *ret_n, usec *ret_next)
+{
+    struct uuid id[OP_CHANGES_MAX];
+    usec keep = t->s->policy.retention_us, now = t->now;
+    int rc;
+
+    *ret_n = 0;
+    *ret_next = USEC_NEVER;
+    if (keep <= 0)
+        return ERR_OK;
+    t->now = now - keep;
+    rc = ids(t, id, ret_n, "SELECT job_id FROM history WHERE finished_at <= ?1 ORDER BY finished_at LIMIT ?2", limit);
+    t->now = now;
+    for (size_t i = 0; rc == ERR_OK && i < *ret_n; i++) {
+        struct row row;
+        rc = load(t, &id[i], &row);
+        if (rc == ERR_OK)
+            rc = row_remove(t, &row);
+    }
+    if (rc == ERR_OK)
+        rc = q_int(t->c, USEC_NEVER, ret_next, t->err, "SELECT min(finished_at) FROM history", "");
+    if (rc == ERR_OK && *ret_next != USEC_NEVER)
+        *ret_next += keep;
+    return rc;
+}
+
+int op_sweep_dedup(struct tx *t)
+{
+    struct op_sweep *op = &t->op->u.sweep;
+    int64_t limit = begin(op), keys;
+    size_t jobs;
+    usec next;
+    int rc = q_run(t->c, &keys, t->err,
+                   "DELETE FROM dedup WHERE (project, key) IN (SELECT project, key FROM dedup WHERE expires_at <= ?1"
+                   " ORDER BY expires_at LIMIT ?2)",
+                   "ii", t->now, limit);
+
+    if (rc == ERR_OK)
+        rc = history_sweep(t, limit - keys, &jobs, &next);
+    if (rc == ERR_OK)
+        rc = q_int(t->c, USEC_NEVER, &op->next_at, t->err, "SELECT min(expires_at) FROM dedup", "");
+    if (rc != ERR_OK)
+        return rc;
+    op->next_at = MIN(op->next_at, next);
+    op->touched = (size_t)keys + jobs;
+    op->more = op->next_at <= t->now;
+    return ERR_OK;
+}
+
+int op_grace(struct tx *t)
+{
+    char text[32];
+    usec until = MAX(t->op->u.grace.until, t->s->grace_until);
+
+    snprintf(text, sizeof(text), "%lld", (long long)until);
+    int rc = meta_put(t->c, "grace_until", text, t->err);
+    if (rc == ERR_OK)
+        t->s->grace_until = until; /* should the batch roll back, a lease only lives longer than it had to */
+    return rc;
+}
