@@ -1,0 +1,36 @@
+#include "unit.h"
+#include "api/log_range.h"
+
+static void check(const char *header, int64_t total, enum range_kind kind, int64_t from, int64_t end)
+{
+    int64_t got_from = -1, got_end = -1;
+    assert_int_equal(range_parse(header, total, &got_from, &got_end), kind);
+    if (kind != RANGE_BAD) {
+        assert_int_equal(got_from, from);
+        assert_int_equal(got_end, end);
+    }
+}
+
+static void test_ranges(void **state)
+{
+    check(NULL, 10, RANGE_ALL, 0, 10);
+    check("bytes=0-3", 10, RANGE_PART, 0, 4);
+    check("bytes=3-", 10, RANGE_PART, 3, 10);
+    check("bytes=3-99", 10, RANGE_PART, 3, 10);
+    check("bytes=-4", 10, RANGE_PART, 6, 10);
+    check("bytes=-40", 10, RANGE_PART, 0, 10);
+    check("bytes=10-", 10, RANGE_BAD, 0, 0);
+    check("bytes=-0", 10, RANGE_BAD, 0, 0);
+    check("bytes=0-", 0, RANGE_BAD, 0, 0);
+    check("bytes=5-3", 10, RANGE_ALL, 0, 10);
+    check("bytes=0-1,3-4", 10, RANGE_ALL, 0, 10);
+    check("lines=0-1", 10, RANGE_ALL, 0, 10);
+    check("bytes=99999999999999999999-", 10, RANGE_BAD, 0, 0);
+    check("bytes=0-99999999999999999999", 10, RANGE_PART, 0, 10);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_ranges)};
+    return cmocka_run_group_tests_name("api range", tests, NULL, NULL);
+}
