@@ -91,6 +91,8 @@ static void cell_print(const struct table *t, size_t column, const struct cell *
     bool cut = columns > width;
     if (cut) {
         n = text_fit(c->text, width - 1);
+        while (n > 0 && c->text[n - 1] == ' ')
+            n--;
         AUTO_FREE char *kept = strndup(c->text, n);
         columns = (kept ? text_columns(kept) : 0) + 1;
     }

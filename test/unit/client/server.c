@@ -1,0 +1,106 @@
+#include "server.h"
+#include <arpa/inet.h>
+#include <assert.h>
+#include <netinet/in.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define REQUEST_MAX (1 << 20)
+
+struct scripted {
+    int fd;
+    char url[64];
+    pthread_t thread;
+    bool joined;
+    struct step steps[STEPS_MAX];
+    size_t n;
+    char *requests[STEPS_MAX];
+};
+
+static size_t body_length(const char *head)
+{
+    const char *p = strcasestr(head, "\r\nContent-Length:");
+    return p ? strtoul(p + 17, NULL, 10) : 0;
+}
+
+static char *request_read(int fd)
+{
+    char *text = calloc(1, REQUEST_MAX);
+    size_t n = 0;
+    assert(text);
+    for (;;) {
+        ssize_t got = recv(fd, text + n, REQUEST_MAX - 1 - n, 0);
+        if (got <= 0)
+            break;
+        n += (size_t)got;
+        const char *end = strstr(text, "\r\n\r\n");
+        if (end && n >= (size_t)(end - text) + 4 + body_length(text))
+            break;
+    }
+    return text;
+}
+
+static void *serve(void *arg)
+{
+    struct scripted *s = arg;
+    for (size_t i = 0; i < s->n; i++) {
+        int c = accept(s->fd, NULL, NULL);
+        if (c < 0)
+            break;
+        s->requests[i] = request_read(c);
+        const char *p = s->steps[i].answer;
+        size_t n = !p ? 0 : s->steps[i].n ? s->steps[i].n : strlen(p);
+        for (ssize_t put; n > 0 && (put = send(c, p, n, MSG_NOSIGNAL)) > 0; p += put)
+            n -= (size_t)put;
+        close(c);
+    }
+    return NULL;
+}
+
+struct scripted *scripted_start(const struct step *steps, size_t n)
+{
+    struct scripted *s = calloc(1, sizeof(*s));
+    struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t len = sizeof(a);
+    assert(s && n <= STEPS_MAX);
+    memcpy(s->steps, steps, n * sizeof(*steps));
+    s->n = n;
+    s->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int rc = s->fd < 0 || bind(s->fd, (struct sockaddr *)&a, sizeof(a)) || listen(s->fd, 16) ||
+             getsockname(s->fd, (struct sockaddr *)&a, &len) || pthread_create(&s->thread, NULL, serve, s);
+    assert(rc == 0);
+    (void)rc;
+    snprintf(s->url, sizeof(s->url), "http://127.0.0.1:%u", (unsigned)ntohs(a.sin_port));
+    return s;
+}
+
+const char *scripted_url(const struct scripted *s)
+{
+    return s->url;
+}
+
+void scripted_join(struct scripted *s)
+{
+    if (!s->joined)
+        pthread_join(s->thread, NULL);
+    s->joined = true;
+}
+
+const char *scripted_request(const struct scripted *s, size_t i)
+{
+    return s->requests[i] ? s->requests[i] : "";
+}
+
+void scripted_free(struct scripted *s)
+{
+    shutdown(s->fd, SHUT_RDWR); /* a thread still in accept() wakes up */
+    scripted_join(s);
+    close(s->fd);
+    for (size_t i = 0; i < s->n; i++)
+        free(s->requests[i]);
+    free(s);
+}

@@ -1,0 +1,331 @@
+/* libhaul against scripted answers: errors understood, calls repeated, bytes checked and resumed. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "base/auto.h"
+#include "client/haul.h"
+#include "server.h"
+#include <fcntl.h>
+#include <sys/mman.h>
+
+#define OK_JSON "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 11\r\nConnection: close\r\n\r\n{\"ok\":true}"
+/* sha256 of "hello world" */
+#define HELLO_SHA "b94d27b9934d3e08a52e52d7da7dabfac484efe37a5380ee9088f7ace2efcde9"
+
+static struct haul_client *client(const struct scripted *s)
+{
+    struct haul_error err;
+    struct haul_client *c = haul_client_new(scripted_url(s), "test", &err);
+    assert_non_null(c);
+    return c;
+}
+
+static int memory_file(const char *text)
+{
+    int fd = memfd_create("test", MFD_CLOEXEC);
+    assert_true(fd >= 0);
+    if (text)
+        assert_int_equal(write(fd, text, strlen(text)), (ssize_t)strlen(text));
+    return fd;
+}
+
+static void assert_holds(int fd, const char *text)
+{
+    char got[256] = "";
+    ssize_t n = pread(fd, got, sizeof(got) - 1, 0);
+    assert_true(n >= 0);
+    assert_string_equal(got, text);
+}
+
+static void test_urls_that_are_none_are_refused(void **state)
+{
+    static const char *const bad[] = {"", "127.0.0.1:8420", "ftp://x", "http://", "http://u:p@h", "http://h/?q=1", "http://h#f", "file:///etc"};
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+        struct haul_error err;
+        assert_null(haul_client_new(bad[i], NULL, &err));
+        assert_int_equal(err.rc, HAUL_LOCAL);
+        assert_non_null(strstr(err.message, "http://127.0.0.1:8420"));
+    }
+}
+
+static void test_call_sends_and_returns_json(void **state)
+{
+    struct step steps[] = {{OK_JSON, 0}};
+    struct scripted *s = scripted_start(steps, 1);
+    struct haul_client *c = client(s);
+    struct haul_error err;
+    AUTO_FREE char *text = NULL;
+    assert_int_equal(haul_call(c, "POST", "/v1/x?y=1", "{\"a\":1}", "1.token", 0, &text, &err), HAUL_OK);
+    assert_string_equal(text, "{\"ok\":true}");
+    scripted_join(s);
+    const char *r = scripted_request(s, 0);
+    assert_int_equal(strncmp(r, "POST /v1/x?y=1 HTTP/1.1\r\n", 25), 0);
+    assert_non_null(strstr(r, "\r\nContent-Type: application/json\r\n"));
+    assert_non_null(strstr(r, "\r\nHaul-Token: 1.token\r\n"));
+    assert_non_null(strstr(r, "\r\n\r\n{\"a\":1}"));
+    assert_null(strstr(r, "Expect"));
+    assert_null(strstr(r, "Idempotency-Key"));
+    haul_client_free(c);
+    scripted_free(s);
+}
+
+static void test_problem_is_read(void **state)
+{
+    struct step steps[] = {{"HTTP/1.1 409 Conflict\r\nContent-Type: application/problem+json\r\nConnection: close\r\n\r\n"
+                            "{\"type\":\"urn:haul:problem:stale_token\",\"title\":\"t\",\"status\":409,\"detail\":\"the lease is over\","
+                            "\"code\":\"stale_token\",\"field\":\"token\"}",
+                            0}};
+    struct scripted *s = scripted_start(steps, 1);
+    struct haul_client *c = client(s);
+    struct haul_error err;
+    assert_int_equal(haul_call_repeated(c, "POST", "/v1/x", "{}", NULL, "k", 5, NULL, &err), HAUL_REFUSED);
+    assert_int_equal(err.status, 409);
+    assert_string_equal(err.code, "stale_token");
+    assert_string_equal(err.field, "token");
+    assert_string_equal(err.message, "the lease is over");
+    assert_false(err.repeatable);
+    haul_client_free(c);
+    scripted_free(s);
+}
+
+static void test_answer_without_a_problem_still_says_something(void **state)
+{
+    struct step steps[] = {{"HTTP/1.1 404 Not Found\r\nContent-Type: text/html\r\nConnection: close\r\n\r\n<html>", 0}};
+    struct scripted *s = scripted_start(steps, 1);
+    struct haul_client *c = client(s);
+    struct haul_error err;
+    assert_int_equal(haul_call(c, "GET", "/x", NULL, NULL, 0, NULL, &err), HAUL_REFUSED);
+    assert_int_equal(err.status, 404);
+    assert_string_equal(err.code, "http_404");
+    assert_non_null(strstr(err.message, "404"));
+    haul_client_free(c);
+    scripted_free(s);
+}
+
+static void test_redirect_is_not_followed(void **state)
+{
+    struct step steps[] = {{"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", 0}};
+    struct scripted *s = scripted_start(steps, 1);
+    struct haul_client *c = client(s);
+    struct haul_error err;
+    assert_int_equal(haul_call(c, "GET", "/x", NULL, NULL, 0, NULL, &err), HAUL_REFUSED);
+    assert_int_equal(err.status, 302);
+    haul_client_free(c);
+    scripted_free(s);
+}
+
+static void test_busy_and_unknown_are_repeated_with_the_same_key(void **state)
+{
+    struct step steps[] = {
+        {"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\n\r\n{\"code\":\"busy\",\"detail\":\"later\"}", 0},
+        {NULL, 0},
+        {OK_JSON, 0},
+    };
+    struct scripted *s = scripted_start(steps, 3);
+    struct haul_client *c = client(s);
+    struct haul_error err;
+    AUTO_FREE char *text = NULL;
+    assert_int_equal(haul_call_repeated(c, "POST", "/v1/jobs", "{}", NULL, "key-1", 5, &text, &err), HAUL_OK);
+    scripted_join(s);
+    for (size_t i = 0; i < 3; i++)
+        assert_non_null(strstr(scripted_request(s, i), "\r\nIdempotency-Key: key-1\r\n"));
+    haul_client_free(c);
+    scripted_free(s);
+}
+
+static void test_tries_are_bounded(void **state)
+{
+    struct step busy = {"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\n\r\n", 0};
+    struct step steps[] = {busy, busy};
+    struct scripted *s = scripted_start(steps, 2);
+    struct haul_client *c = client(s);
+    struct haul_error err;
+    assert_int_equal(haul_call_repeated(c, "GET", "/x", NULL, NULL, NULL, 2, NULL, &err), HAUL_REFUSED);
+    assert_int_equal(err.status, 503);
+    assert_true(err.repeatable);
+    haul_client_free(c);
+    scripted_free(s);
+}
+
+static void test_nobody_there(void **state)
+{
+    struct haul_error err;
+    struct haul_client *c = haul_client_new("http://127.0.0.1:1/", NULL, &err);
+    assert_int_equal(haul_call(c, "GET", "/x", NULL, NULL, 0, NULL, &err), HAUL_NETWORK);
+    assert_true(err.repeatable);
+    assert_int_equal(err.status, 0);
+    assert_non_null(strstr(err.message, "127.0.0.1:1"));
+    haul_client_free(c);
+}
+
+static void test_upload_is_checked(void **state)
+{
+    struct step steps[] = {
+        {"HTTP/1.1 201 Created\r\nConnection: close\r\n\r\n{\"ref\":\"blob:0198c0de-0000-7000-8000-000000000000\",\"size\":11,\"sha256\":\"" HELLO_SHA
+         "\"}",
+         0},
+        {"HTTP/1.1 201 Created\r\nConnection: close\r\n\r\n{\"ref\":\"blob:0198c0de-0000-7000-8000-000000000000\",\"size\":10,\"sha256\":\"" HELLO_SHA
+         "\"}",
+         0},
+    };
+    struct scripted *s = scripted_start(steps, 2);
+    struct haul_client *c = client(s);
+    struct haul_error err;
+    char ref[64], sha[65];
+    AUTO_FD int fd = memory_file("hello world");
+    assert_int_equal(haul_upload(c, NULL, NULL, fd, 11, NULL, NULL, ref, sha, &err), HAUL_OK);
+    assert_string_equal(ref, "blob:0198c0de-0000-7000-8000-000000000000");
+    assert_string_equal(sha, HELLO_SHA);
+    assert_int_equal(haul_upload(c, "/v1/jobs/a/attempts/1/outputs/o", "1.t", fd, 11, NULL, NULL, ref, sha, &err), HAUL_REFUSED);
+    assert_string_equal(err.code, "corrupt");
+    scripted_join(s);
+    assert_int_equal(strncmp(scripted_request(s, 0), "POST /v1/blobs ", 15), 0);
+    assert_non_null(strstr(scripted_request(s, 0), "\r\n\r\nhello world"));
+    assert_int_equal(strncmp(scripted_request(s, 1), "PUT /v1/jobs/a/attempts/1/outputs/o ", 36), 0);
+    haul_client_free(c);
+    scripted_free(s);
+}
+
+static void test_file_that_shrinks_is_an_error(void **state)
+{
+    struct step steps[] = {{NULL, 0}};
+    struct scripted *s = scripted_start(steps, 1);
+    struct haul_client *c = client(s);
+    struct haul_error err;
+    AUTO_FD int fd = memory_file("hello");
+    assert_int_equal(haul_upload(c, NULL, NULL, fd, 11, NULL, NULL, NULL, NULL, &err), HAUL_LOCAL);
+    assert_non_null(strstr(err.message, "shorter"));
+    haul_client_free(c);
+    scripted_free(s);
+}
+
+#define BLOB "blob:0198c0de-0000-7000-8000-000000000000"
+#define TAG "ETag: \"" HELLO_SHA "\"\r\nConnection: close\r\n"
+
+static void test_download_resumes_after_a_cut(void **state)
+{
+    struct step steps[] = {
+        {"HTTP/1.1 200 OK\r\nContent-Length: 11\r\n" TAG "\r\nhello", 0},
+        {"HTTP/1.1 206 Partial Content\r\nContent-Length: 6\r\nContent-Range: bytes 5-10/11\r\n" TAG "\r\n wo", 0},
+        /* a server that ignores ranges sends all of it: what is there already is passed over */
+        {"HTTP/1.1 200 OK\r\nContent-Length: 11\r\n" TAG "\r\nhello world", 0},
+    };
+    struct scripted *s = scripted_start(steps, 3);
+    struct haul_client *c = client(s);
+    struct haul_error err;
+    int64_t size = 0;
+    AUTO_FD int fd = memory_file(NULL);
+    int rc = haul_download(c, BLOB, fd, NULL, NULL, &size, &err);
+    assert_string_equal(err.message, "");
+    assert_int_equal(rc, HAUL_OK);
+    assert_int_equal(size, 11);
+    assert_holds(fd, "hello world");
+    scripted_join(s);
+    assert_int_equal(strncmp(scripted_request(s, 0), "GET /v1/blobs/0198c0de-0000-7000-8000-000000000000 ", 51), 0);
+    assert_non_null(strstr(scripted_request(s, 1), "\r\nRange: bytes=5-\r\n"));
+    assert_non_null(strstr(scripted_request(s, 1), "\r\nIf-Range: \"" HELLO_SHA "\"\r\n"));
+    assert_non_null(strstr(scripted_request(s, 2), "\r\nRange: bytes=8-\r\n"));
+    haul_client_free(c);
+    scripted_free(s);
+}
+
+static void test_download_with_a_wrong_hash_fails(void **state)
+{
+    struct step steps[] = {{"HTTP/1.1 200 OK\r\nContent-Length: 11\r\n" TAG "\r\nhello w0rld", 0},
+                           {"HTTP/1.1 200 OK\r\nContent-Length: 11\r\nConnection: close\r\n\r\nhello world", 0}};
+    struct scripted *s = scripted_start(steps, 2);
+    struct haul_client *c = client(s);
+    struct haul_error err;
+    AUTO_FD int fd = memory_file(NULL);
+    assert_int_equal(haul_download(c, BLOB, fd, NULL, NULL, NULL, &err), HAUL_REFUSED);
+    assert_string_equal(err.code, "corrupt");
+    assert_non_null(strstr(err.message, HELLO_SHA));
+    assert_int_equal(haul_download(c, BLOB, fd, NULL, NULL, NULL, &err), HAUL_REFUSED); /* no ETag: nothing to check against */
+    assert_string_equal(err.code, "corrupt");
+    haul_client_free(c);
+    scripted_free(s);
+}
+
+static void test_download_of_other_contents_is_not_joined(void **state)
+{
+    struct step steps[] = {
+        {"HTTP/1.1 200 OK\r\nContent-Length: 11\r\n" TAG "\r\nhello", 0},
+        {"HTTP/1.1 200 OK\r\nContent-Length: 11\r\nETag: \"0000\"\r\nConnection: close\r\n\r\nhello_world", 0},
+    };
+    struct scripted *s = scripted_start(steps, 2);
+    struct haul_client *c = client(s);
+    struct haul_error err;
+    AUTO_FD int fd = memory_file(NULL);
+    assert_int_equal(haul_download(c, BLOB, fd, NULL, NULL, NULL, &err), HAUL_REFUSED);
+    assert_string_equal(err.code, "corrupt");
+    assert_holds(fd, "hello");
+    haul_client_free(c);
+    scripted_free(s);
+}
+
+static int stop(void *arg, int64_t done, int64_t total)
+{
+    return 1;
+}
+
+static void test_progress_can_stop_and_local_trouble_is_local(void **state)
+{
+    struct step steps[] = {{"HTTP/1.1 200 OK\r\nContent-Length: 11\r\n" TAG "\r\nhello world", 0}};
+    struct scripted *s = scripted_start(steps, 1);
+    struct haul_client *c = client(s);
+    struct haul_error err;
+    AUTO_FD int full = open("/dev/full", O_WRONLY | O_CLOEXEC);
+    assert_int_equal(haul_download(c, BLOB, full, NULL, NULL, NULL, &err), HAUL_LOCAL);
+    assert_string_equal(err.code, "no_space");
+    assert_int_equal(haul_download(c, "blob:nonsense", full, NULL, NULL, NULL, &err), HAUL_LOCAL);
+    haul_client_free(c);
+    scripted_free(s);
+    s = scripted_start(steps, 1);
+    c = client(s);
+    AUTO_FD int fd = memory_file(NULL);
+    assert_int_equal(haul_download(c, BLOB, fd, stop, NULL, NULL, &err), HAUL_ABORTED);
+    haul_client_free(c);
+    scripted_free(s);
+}
+
+static void test_log_append(void **state)
+{
+    struct step steps[] = {{"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n{\"next_offset\":107}", 0}};
+    struct scripted *s = scripted_start(steps, 1);
+    struct haul_client *c = client(s);
+    struct haul_error err;
+    int64_t next = 0;
+    assert_int_equal(haul_log_append(c, "j", 2, "2.t", 100, "a\0b\nc\xff!", 7, &next, &err), HAUL_OK);
+    assert_int_equal(next, 107);
+    scripted_join(s);
+    assert_int_equal(strncmp(scripted_request(s, 0), "POST /v1/jobs/j/attempts/2/log?offset=100 ", 42), 0);
+    assert_non_null(strstr(scripted_request(s, 0), "\r\nContent-Length: 7\r\n"));
+    haul_client_free(c);
+    scripted_free(s);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_urls_that_are_none_are_refused),
+        cmocka_unit_test(test_call_sends_and_returns_json),
+        cmocka_unit_test(test_problem_is_read),
+        cmocka_unit_test(test_answer_without_a_problem_still_says_something),
+        cmocka_unit_test(test_redirect_is_not_followed),
+        cmocka_unit_test(test_busy_and_unknown_are_repeated_with_the_same_key),
+        cmocka_unit_test(test_tries_are_bounded),
+        cmocka_unit_test(test_nobody_there),
+        cmocka_unit_test(test_upload_is_checked),
+        cmocka_unit_test(test_file_that_shrinks_is_an_error),
+        cmocka_unit_test(test_download_resumes_after_a_cut),
+        cmocka_unit_test(test_download_with_a_wrong_hash_fails),
+        cmocka_unit_test(test_download_of_other_contents_is_not_joined),
+        cmocka_unit_test(test_progress_can_stop_and_local_trouble_is_local),
+        cmocka_unit_test(test_log_append),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
