@@ -143,7 +143,6 @@ static void task(void *arg)
         return;
     }
     uint32_t attempt = l->attempt ? (uint32_t)l->attempt : job.attempt;
-    http_set_header(l->req, "X-Content-Type-Options", "nosniff");
     if (l->follow) {
         stream(l, 200, attempt, 0, -1);
         return;

@@ -196,10 +196,7 @@ static int wait_signal(int fd, struct err *err)
 
 static int fail(const struct err *err)
 {
-    if (err->field[0])
-        fprintf(stderr, "haul server: %s: %s\n", err->field, err->msg);
-    else
-        fprintf(stderr, "haul server: %s\n", err->msg);
+    fprintf(stderr, "haul server: %s\n", err->msg);
     return err_exit(err->code);
 }
 

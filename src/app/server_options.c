@@ -2,6 +2,7 @@
 #include "app/server_options.h"
 #include "base/auto.h"
 #include "base/fs.h"
+#include "base/timefmt.h"
 #include <arpa/inet.h>
 #include <errno.h>
 #include <limits.h>
@@ -68,12 +69,30 @@ void server_options_release(struct server_options *o)
     options_release(rows, ARRAY_LEN(rows), o);
 }
 
-static void print_help(void)
+static void print_default(const struct option_row *row, const struct server_options *o)
 {
-    puts("Usage: haul server [--config FILE] [--OPTION VALUE]...\n\nRuns the server. Options (keys of `server:` in the file, too):\n");
-    for (size_t i = 0; i < ARRAY_LEN(rows); i++)
-        printf("  --%-18s %s%s%s%s\n", rows[i].name, rows[i].help, rows[i].fallback ? " [" : "", rows[i].fallback ? rows[i].fallback : "",
-               rows[i].fallback ? "]" : "");
+    const char *at = (const char *)o + row->offset;
+    char text[48];
+    if (row->type == OPTION_DURATION) {
+        duration_format(*(const usec *)(const void *)at, text);
+        printf(" [%s]", text);
+    } else if (row->type == OPTION_INT) {
+        printf(" [%lld]", (long long)*(const int64_t *)(const void *)at);
+    } else if (row->fallback) {
+        printf(" [%s]", row->fallback);
+    }
+}
+
+/* `o` holds the defaults still. */
+static void print_help(const struct server_options *o)
+{
+    puts("Usage: haul server [--config FILE] [--OPTION VALUE]...\n\n"
+         "Runs the server. Options, which are keys of `server:` in the configuration file, too:\n");
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        printf("  --%-18s %s", rows[i].name, rows[i].help);
+        print_default(&rows[i], o);
+        putchar('\n');
+    }
 }
 
 /* --name VALUE, --name=VALUE, --bool; '-' reads as '_'. */
@@ -195,7 +214,7 @@ int server_options_read(int argc, char **argv, struct server_options *ret, bool 
         *ret_help = *ret_help || (!rc && strcmp(name, "help") == 0);
     }
     if (!rc && *ret_help) {
-        print_help();
+        print_help(ret);
         return ERR_OK;
     }
     if (!rc)
