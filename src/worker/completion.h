@@ -1,0 +1,23 @@
+#pragma once
+/* How an attempt ended: written to disk before anyone is told, told until someone answers. */
+#include "worker/attempt.h"
+#include "worker/logs.h"
+#include "worker/transfer.h"
+
+struct ending {
+    const char *outcome;     /* "success", "error", "timeout", "signal", "interrupted", "cancelled" */
+    bool permanent;
+    const char *error_log;   /* not for success */
+    struct string_list outputs;
+    int exit_code, signal;   /* -1: none */
+    usec cpu_us;
+    int64_t peak_bytes, bytes_in, log_total;
+};
+/** completion.json, durable. */
+int completion_journal(const struct attempt *a, const struct ending *e, struct err *err);
+/** Sends the rest of the log, the outputs, and the ending that completion.json holds; repeats each until answered. ERR_OK also when the
+ * server no longer wants it (the token is stale): then nothing is left to do. @param log  sealed; NULL: log.kept is opened */
+int completion_deliver(const struct attempt *a, struct logs *log, int64_t log_sent, struct err *err);
+bool completion_exists(const char *dir);
+/** cause, then the last 4 KiB of the log. Owned by the caller. */
+char *error_log_make(const char *cause, struct logs *log);

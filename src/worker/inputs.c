@@ -1,0 +1,107 @@
+#include "worker/transfer.h"
+#include "base/auto.h"
+#include "base/fs.h"
+#include "base/log.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <sys/statvfs.h>
+
+void failure_set(struct failure *f, const char *outcome, bool permanent, const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(f->message, sizeof f->message, fmt, ap);
+    va_end(ap);
+    f->outcome = outcome;
+    f->permanent = permanent;
+}
+
+static bool unwanted(struct lease *l)
+{
+    bool cancel;
+    return lease_look(l, &cancel) != LEASE_HELD || cancel;
+}
+
+static int watch(void *arg, int64_t done, int64_t total)
+{
+    return unwanted(arg);
+}
+
+static int scratch_make(const struct attempt *a, struct err *err)
+{
+    static const char *const dirs[] = {"in", "out", "checkpoint"};
+    char path[PATH_MAX];
+    for (size_t i = 0; i < ARRAY_LEN(dirs); i++) {
+        int rc = fs_join(path, sizeof path, a->scratch, dirs[i], err);
+        if (!rc)
+            rc = fs_mkdirs(path, 0700, err);
+        if (rc)
+            return rc;
+    }
+    const int rc = fs_join(path, sizeof path, a->scratch, "payload.json", err);
+    return rc ? rc : fs_write_durable(path, a->payload, a->payload_n, 0600, err);
+}
+
+static bool space_lacks(const struct attempt *a, struct failure *f)
+{
+    uint64_t need = 0;
+    for (size_t i = 0; i < a->n_inputs; i++)
+        need += a->inputs[i].size > 0 ? (uint64_t)a->inputs[i].size : 0;
+    struct statvfs v;
+    if (statvfs(a->scratch, &v) || need <= (uint64_t)v.f_bavail * v.f_frsize)
+        return false;
+    failure_set(f, "error", false, "the inputs need %llu bytes, and the worker's disk has %llu: free space below its --state folder",
+                (unsigned long long)need, (unsigned long long)v.f_bavail * v.f_frsize);
+    return true;
+}
+
+static int input_fetch(const struct attempt *a, const struct input *in, struct haul_client *c, struct lease *l, int64_t *ret_size,
+                       struct failure *f, struct err *err)
+{
+    char dir[PATH_MAX], path[PATH_MAX];
+    int rc = fs_join(dir, sizeof dir, a->scratch, "in", err);
+    if (!rc)
+        rc = fs_join(path, sizeof path, dir, in->name, err);
+    if (rc)
+        return rc;
+    AUTO_FD int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd < 0)
+        return err_set(err, ERR_IO, errno, "create '%s'", path);
+    for (unsigned round = 0;; round++) {
+        if (unwanted(l))
+            return err_set(err, ERR_CANCELLED, 0, "no longer wanted");
+        struct haul_error he;
+        if (ftruncate(fd, 0) || lseek(fd, 0, SEEK_SET))
+            return err_set(err, ERR_IO, errno, "truncate '%s'", path);
+        rc = haul_download(c, in->ref, fd, watch, l, ret_size, &he);
+        if (rc == HAUL_OK && in->size >= 0 && *ret_size != in->size)
+            return failure_set(f, "error", false, "input '%s' came with %lld bytes instead of %lld", in->name, (long long)*ret_size, (long long)in->size), ERR_INVALID;
+        if (rc == HAUL_OK)
+            return ERR_OK;
+        if (rc == HAUL_LOCAL || (rc == HAUL_REFUSED && !he.repeatable))
+            return failure_set(f, "error", he.status == 404, "input '%s' (%s) cannot be fetched: %s", in->name, in->ref, he.message), ERR_INVALID;
+        log_event(LOG_WARN, "input not fetched yet", "job_id", a->job_id, "input", in->name, "why", he.message, NULL);
+        backoff_wait(round, 15 * USEC_PER_SEC, -1);
+    }
+}
+
+int inputs_fetch(const struct attempt *a, struct lease *l, int64_t *ret_bytes, struct failure *f, struct err *err)
+{
+    int rc = scratch_make(a, err);
+    if (rc)
+        return rc;
+    if (space_lacks(a, f))
+        return err_set(err, ERR_NO_SPACE, 0, "%.200s", f->message);
+    struct haul_client *c = attempt_client(a, err);
+    if (!c)
+        return err->code;
+    *ret_bytes = 0;
+    for (size_t i = 0; i < a->n_inputs && !rc; i++) {
+        int64_t size = 0;
+        rc = input_fetch(a, &a->inputs[i], c, l, &size, f, err);
+        *ret_bytes += size;
+    }
+    haul_client_free(c);
+    return rc;
+}

@@ -1,0 +1,145 @@
+#include "worker/logs.h"
+#include "base/auto.h"
+#include "base/fs.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <pthread.h>
+
+#define CUT_ROOM 4096 /* the marker and the server's own bound */
+
+struct logs {
+    int fd;          /* log.kept: the head, then a ring for the tail */
+    pthread_mutex_t lock;
+    int64_t total;
+    bool sealed;
+    char cut[128];
+    int64_t cut_n, tail_from; /* tail_from: offset in what was written; sealed with a cut only */
+};
+
+int logs_open(const char *dir, int64_t total, struct logs **ret, struct err *err)
+{
+    char path[PATH_MAX];
+    int rc = fs_join(path, sizeof path, dir, "log.kept", err);
+    if (rc)
+        return rc;
+    struct logs *l = calloc(1, sizeof *l);
+    if (!l)
+        return err_set(err, ERR_NO_MEMORY, 0, "log");
+    l->fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (l->fd < 0) {
+        free(l);
+        return err_set(err, ERR_IO, errno, "open '%s'", path);
+    }
+    l->total = total;
+    pthread_mutex_init(&l->lock, NULL);
+    *ret = l;
+    return ERR_OK;
+}
+
+void logs_free(struct logs *l)
+{
+    if (!l)
+        return;
+    close(l->fd);
+    pthread_mutex_destroy(&l->lock);
+    free(l);
+}
+
+/* Where byte `at` of what was written lies, and how many follow it there. */
+static int64_t place(int64_t at, int64_t *ret_room)
+{
+    if (at < LOG_HEAD_MAX) {
+        *ret_room = LOG_HEAD_MAX - at;
+        return at;
+    }
+    const int64_t in_ring = (at - LOG_HEAD_MAX) % LOG_TAIL_MAX;
+    *ret_room = LOG_TAIL_MAX - in_ring;
+    return LOG_HEAD_MAX + in_ring;
+}
+
+void logs_add(struct logs *l, const void *p, size_t n)
+{
+    pthread_mutex_lock(&l->lock);
+    const char *from = p;
+    while (n) {
+        int64_t room;
+        const int64_t at = place(l->total, &room);
+        const size_t now = MIN(n, (size_t)room);
+        (void)!pwrite(l->fd, from, now, at); /* a full disk costs log lines, not the job */
+        l->total += (int64_t)now;
+        from += now;
+        n -= now;
+    }
+    pthread_mutex_unlock(&l->lock);
+}
+
+int64_t logs_total(struct logs *l)
+{
+    pthread_mutex_lock(&l->lock);
+    const int64_t t = l->total;
+    pthread_mutex_unlock(&l->lock);
+    return t;
+}
+
+void logs_seal(struct logs *l)
+{
+    pthread_mutex_lock(&l->lock);
+    l->sealed = true;
+    if (l->total > LOG_HEAD_MAX + LOG_TAIL_MAX - CUT_ROOM) {
+        l->tail_from = l->total - (LOG_TAIL_MAX - CUT_ROOM);
+        l->cut_n = snprintf(l->cut, sizeof l->cut, "\n[... haul left out %lld bytes here ...]\n", (long long)(l->tail_from - LOG_HEAD_MAX));
+    }
+    pthread_mutex_unlock(&l->lock);
+}
+
+/* From what was written, at most one piece. */
+static size_t raw_read(struct logs *l, int64_t at, int64_t end, char *p, size_t n)
+{
+    if (at >= end)
+        return 0;
+    int64_t room;
+    const int64_t where = place(at, &room);
+    const size_t want = MIN(n, (size_t)MIN(room, end - at));
+    const ssize_t got = pread(l->fd, p, want, where);
+    if (got == (ssize_t)want)
+        return want;
+    memset(p + MAX(got, 0), '?', want - (size_t)MAX(got, 0)); /* never reached the disk */
+    return want;
+}
+
+static size_t kept_read(struct logs *l, int64_t offset, char *p, size_t n)
+{
+    if (!l->sealed)
+        return raw_read(l, offset, MIN(l->total, LOG_HEAD_MAX), p, n);
+    if (!l->cut_n)
+        return raw_read(l, offset, l->total, p, n);
+    if (offset < LOG_HEAD_MAX)
+        return raw_read(l, offset, LOG_HEAD_MAX, p, n);
+    offset -= LOG_HEAD_MAX;
+    if (offset < l->cut_n) {
+        const size_t m = MIN(n, (size_t)(l->cut_n - offset));
+        memcpy(p, l->cut + offset, m);
+        return m;
+    }
+    return raw_read(l, l->tail_from + offset - l->cut_n, l->total, p, n);
+}
+
+size_t logs_read(struct logs *l, int64_t offset, char *p, size_t n)
+{
+    pthread_mutex_lock(&l->lock);
+    const size_t got = kept_read(l, offset, p, n);
+    pthread_mutex_unlock(&l->lock);
+    return got;
+}
+
+size_t logs_last(struct logs *l, char *p, size_t n)
+{
+    pthread_mutex_lock(&l->lock);
+    size_t got = 0;
+    int64_t at = l->total > (int64_t)n ? l->total - (int64_t)n : 0;
+    for (size_t m; at < l->total && (m = raw_read(l, at, l->total, p + got, n - got)); at += (int64_t)m)
+        got += m;
+    pthread_mutex_unlock(&l->lock);
+    return got;
+}

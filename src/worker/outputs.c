@@ -1,0 +1,104 @@
+/* A handler is not trusted: out/ may hold links to the host's files, pipes that block, devices. */
+#include "worker/transfer.h"
+#include "base/auto.h"
+#include "base/fs.h"
+#include "base/text.h"
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/openat2.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+
+#define OUTPUTS_MAX 1000
+
+static int beneath(int dir, const char *name, int flags)
+{
+    const unsigned more = flags & O_PATH ? O_CLOEXEC : O_CLOEXEC | O_NONBLOCK | O_NOCTTY; /* openat2 refuses these with O_PATH */
+    const struct open_how how = {.flags = (unsigned)flags | more,
+                                 .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_XDEV};
+    return (int)syscall(SYS_openat2, dir, name, &how, sizeof how);
+}
+
+/* out/ itself may have been replaced by a link. */
+static int out_open(const char *scratch, int *ret_fd, struct err *err)
+{
+    AUTO_FD int dir = open(scratch, O_PATH | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+    if (dir < 0)
+        return err_set(err, ERR_IO, errno, "open '%s'", scratch);
+    *ret_fd = beneath(dir, "out", O_RDONLY | O_DIRECTORY);
+    return *ret_fd < 0 ? err_set(err, ERR_INVALID, errno, "out/ is no longer the folder it was") : ERR_OK;
+}
+
+int output_open(const char *scratch, const char *name, int *ret_fd, int64_t *ret_size, struct err *err)
+{
+    AUTO_FD int out = -1;
+    const int rc = out_open(scratch, &out, err);
+    if (rc)
+        return rc;
+    AUTO_FD int path = beneath(out, name, O_PATH | O_NOFOLLOW); /* looks before it opens: opening a device may do things */
+    struct stat st;
+    if (path < 0 || fstat(path, &st))
+        return err_set(err, ERR_INVALID, errno, "out/%s cannot be taken", name);
+    if (!S_ISREG(st.st_mode))
+        return err_set(err, ERR_INVALID, 0, "out/%.100s is %s: only regular files directly in out/ are taken", name,
+                       S_ISDIR(st.st_mode) ? "a folder" : S_ISLNK(st.st_mode) ? "a symbolic link" : S_ISFIFO(st.st_mode) ? "a pipe" : "no file");
+    AUTO_FD int fd = beneath(out, name, O_RDONLY);
+    if (fd < 0 || fstat(fd, &st) || !S_ISREG(st.st_mode))
+        return err_set(err, ERR_INVALID, errno, "out/%s cannot be read", name);
+    *ret_size = st.st_size;
+    *ret_fd = TAKE_FD(fd);
+    return ERR_OK;
+}
+
+void string_list_free(struct string_list *l)
+{
+    for (size_t i = 0; i < l->n; i++)
+        free(l->items[i]);
+    free(l->items);
+    *l = (struct string_list){NULL, 0};
+}
+
+static int name_order(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+static int entry_take(const char *scratch, const char *name, struct string_list *l, struct failure *f, struct err *err)
+{
+    AUTO_FD int fd = -1;
+    int64_t size;
+    if (!filename_valid(name))
+        return failure_set(f, "error", false, "an output's name must be UTF-8 without control characters"), ERR_INVALID;
+    if (l->n == OUTPUTS_MAX)
+        return failure_set(f, "error", false, "more than %d files in out/: pack them into one", OUTPUTS_MAX), ERR_INVALID;
+    const int rc = output_open(scratch, name, &fd, &size, err);
+    if (rc)
+        return failure_set(f, "error", false, "%s", err->msg), rc;
+    return (l->items[l->n] = strdup(name)) ? (l->n++, ERR_OK) : err_set(err, ERR_NO_MEMORY, 0, "outputs");
+}
+
+int outputs_list(const char *scratch, struct string_list *ret, struct failure *f, struct err *err)
+{
+    int out = -1, rc = out_open(scratch, &out, err);
+    if (rc)
+        return failure_set(f, "error", false, "%s", err->msg), rc;
+    DIR *d = fdopendir(out);
+    struct string_list l = {calloc(OUTPUTS_MAX + 1, sizeof *l.items), 0};
+    if (!d || !l.items)
+        rc = err_set(err, ERR_NO_MEMORY, 0, "outputs");
+    for (const struct dirent *e; !rc && (e = readdir(d));)
+        if (strcmp(e->d_name, ".") && strcmp(e->d_name, ".."))
+            rc = entry_take(scratch, e->d_name, &l, f, err);
+    if (d)
+        closedir(d);
+    else
+        close(out);
+    if (rc) {
+        string_list_free(&l);
+        return rc;
+    }
+    qsort(l.items, l.n, sizeof *l.items, name_order);
+    *ret = l;
+    return ERR_OK;
+}

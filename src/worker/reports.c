@@ -1,0 +1,226 @@
+#include "worker/reports.h"
+#include "base/auto.h"
+#include "base/buf.h"
+#include "base/json.h"
+#include "base/log.h"
+#include "base/text.h"
+#include <errno.h>
+#include <math.h>
+#include <poll.h>
+#include <pthread.h>
+#include <sys/eventfd.h>
+
+#define SEND_EVERY_MS 500 /* a follower sees lines this late at most; a chatty handler costs two requests a second */
+#define MESSAGE_MAX 512
+
+struct reports {
+    const struct attempt *a;
+    struct logs *log;
+    pthread_t thread;
+    pthread_mutex_t lock;
+    int wake_fd, stop_fd;
+    char line[REPORT_LINE_MAX];
+    size_t line_n;
+    char error[REPORT_LINE_MAX];
+    bool progress_new, log_new;
+    double percent;
+    char message[MESSAGE_MAX];
+    int64_t log_sent;
+};
+
+enum report_kind report_parse(const char *line, double *ret_percent, const char **ret_message)
+{
+    if (!strncmp(line, "error ", 6)) {
+        *ret_message = line + 6;
+        return REPORT_ERROR;
+    }
+    if (strncmp(line, "progress ", 9))
+        return REPORT_NONE;
+    char *end;
+    const double v = strtod(line + 9, &end);
+    if (end == line + 9 || (*end && *end != ' ') || !isfinite(v) || v < 0 || v > 100)
+        return REPORT_NONE;
+    *ret_percent = v;
+    *ret_message = *end == ' ' ? end + 1 : "";
+    return REPORT_PROGRESS;
+}
+
+static void wake(int fd)
+{
+    const uint64_t one = 1;
+    (void)!write(fd, &one, sizeof one);
+}
+
+static void text_copy(char *to, size_t size, const char *from)
+{
+    const size_t n = utf8_cut(from, MIN(strlen(from), size - 1));
+    memcpy(to, from, n);
+    to[n] = 0;
+}
+
+static void line_take(struct reports *r)
+{
+    r->line[r->line_n] = 0;
+    if (r->line_n && r->line[r->line_n - 1] == '\r')
+        r->line[r->line_n - 1] = 0;
+    r->line_n = 0;
+    double percent;
+    const char *message;
+    const enum report_kind kind = report_parse(r->line, &percent, &message);
+    pthread_mutex_lock(&r->lock);
+    if (kind == REPORT_ERROR)
+        text_copy(r->error, sizeof r->error, message);
+    if (kind == REPORT_PROGRESS) {
+        r->percent = percent;
+        text_copy(r->message, sizeof r->message, message);
+        r->progress_new = true;
+    }
+    pthread_mutex_unlock(&r->lock);
+    if (kind == REPORT_PROGRESS)
+        wake(r->wake_fd);
+    if (kind == REPORT_NONE && r->line[0])
+        log_event(LOG_DEBUG, "report line not understood", "line", r->line, NULL);
+}
+
+void reports_add(struct reports *r, const char *p, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (p[i] == '\n')
+            line_take(r);
+        else if (p[i] && r->line_n < sizeof r->line - 1) /* the rest of an over-long line is dropped */
+            r->line[r->line_n++] = p[i];
+}
+
+void reports_log_grew(struct reports *r)
+{
+    pthread_mutex_lock(&r->lock);
+    const bool news = !r->log_new;
+    r->log_new = true;
+    pthread_mutex_unlock(&r->lock);
+    if (news)
+        wake(r->wake_fd);
+}
+
+const char *reports_error(const struct reports *r)
+{
+    return r->error;
+}
+
+static int progress_send(struct reports *r, struct haul_client *c)
+{
+    char message[MESSAGE_MAX], path[256];
+    pthread_mutex_lock(&r->lock);
+    const bool any = r->progress_new;
+    const double percent = r->percent;
+    memcpy(message, r->message, sizeof message);
+    r->progress_new = false;
+    pthread_mutex_unlock(&r->lock);
+    if (!any)
+        return HAUL_OK;
+    struct buf b;
+    struct json_writer w;
+    buf_init(&b, 8192);
+    jw_init(&w, &b);
+    jw_object(&w, NULL);
+    jw_real(&w, "percent", percent);
+    if (*message)
+        jw_string(&w, "message", message);
+    jw_object_end(&w);
+    attempt_path(r->a, "progress", path, sizeof path);
+    struct haul_error he;
+    const int rc = haul_call(c, "POST", path, buf_str(&b), r->a->token, 0, NULL, &he);
+    buf_release(&b);
+    return rc;
+}
+
+/* All of the log that there is now. */
+static int log_send(struct reports *r, struct haul_client *c)
+{
+    static _Thread_local char chunk[LOG_CHUNK_MAX];
+    pthread_mutex_lock(&r->lock);
+    r->log_new = false;
+    pthread_mutex_unlock(&r->lock);
+    for (size_t n; (n = logs_read(r->log, r->log_sent, chunk, sizeof chunk));) {
+        struct haul_error he;
+        int64_t next = r->log_sent;
+        const int rc = haul_log_append(c, r->a->job_id, r->a->number, r->a->token, r->log_sent, chunk, n, &next, &he);
+        if (rc)
+            return rc;
+        if (next <= r->log_sent)
+            return HAUL_REFUSED;
+        r->log_sent = next;
+        struct pollfd p = {.fd = r->stop_fd, .events = POLLIN};
+        if (poll(&p, 1, 0) > 0)
+            return HAUL_OK;
+    }
+    return HAUL_OK;
+}
+
+static void *send_run(void *arg)
+{
+    struct reports *r = arg;
+    struct err err;
+    struct haul_client *c = attempt_client(r->a, &err);
+    if (!c) {
+        log_err("reports", &err);
+        return NULL;
+    }
+    haul_client_timeout(c, 10000);
+    for (unsigned failures = 0;;) {
+        struct pollfd p[2] = {{.fd = r->stop_fd, .events = POLLIN}, {.fd = r->wake_fd, .events = POLLIN}};
+        (void)poll(p, 2, failures ? 0 : -1);
+        if (p[0].revents)
+            break;
+        uint64_t n;
+        (void)!read(r->wake_fd, &n, sizeof n);
+        const int rc_progress = progress_send(r, c);
+        const int rc_log = log_send(r, c);
+        /* A refusal is not ours to act on: the heartbeat will find out why. Try again with what is new. */
+        failures = rc_progress == HAUL_NETWORK || rc_log == HAUL_NETWORK ? failures + 1 : 0;
+        if (failures)
+            backoff_wait(failures, 10 * USEC_PER_SEC, r->stop_fd);
+        else
+            (void)poll(p, 1, SEND_EVERY_MS); /* until then lines gather */
+    }
+    haul_client_free(c);
+    return NULL;
+}
+
+int reports_start(const struct attempt *a, struct logs *log, struct reports **ret, struct err *err)
+{
+    struct reports *r = calloc(1, sizeof *r);
+    if (!r)
+        return err_set(err, ERR_NO_MEMORY, 0, "reports");
+    r->a = a;
+    r->log = log;
+    pthread_mutex_init(&r->lock, NULL);
+    r->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    r->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (r->wake_fd < 0 || r->stop_fd < 0 || pthread_create(&r->thread, NULL, send_run, r)) {
+        reports_free(r);
+        return err_set(err, ERR_IO, errno, "thread for reports");
+    }
+    *ret = r;
+    return ERR_OK;
+}
+
+void reports_stop(struct reports *r, int64_t *ret_log_sent)
+{
+    if (r->line_n)
+        line_take(r); /* a last line without its end */
+    wake(r->stop_fd);
+    pthread_join(r->thread, NULL);
+    *ret_log_sent = r->log_sent;
+}
+
+void reports_free(struct reports *r)
+{
+    if (!r)
+        return;
+    if (r->wake_fd >= 0)
+        close(r->wake_fd);
+    if (r->stop_fd >= 0)
+        close(r->stop_fd);
+    pthread_mutex_destroy(&r->lock);
+    free(r);
+}

@@ -1,0 +1,23 @@
+#pragma once
+/* The handler's lines on descriptor 3, and the thread that carries them and the log to the server while it runs. */
+#include "worker/attempt.h"
+#include "worker/logs.h"
+
+#define REPORT_LINE_MAX 4096
+
+struct reports;
+/** Starts the sending thread. Borrows `a` and `log`. */
+int reports_start(const struct attempt *a, struct logs *log, struct reports **ret, struct err *err);
+/** Bytes from descriptor 3, in any pieces. */
+void reports_add(struct reports *r, const char *p, size_t n);
+/** There is more log to send. */
+void reports_log_grew(struct reports *r);
+/** The last `error` line, or "" */
+const char *reports_error(const struct reports *r);
+/** Stops the thread. How much of the log the server has: `ret_log_sent`. */
+void reports_stop(struct reports *r, int64_t *ret_log_sent);
+void reports_free(struct reports *r); /* stopped before; NULL accepted */
+
+/** One line, NUL-terminated: what it says. Pure. */
+enum report_kind { REPORT_NONE, REPORT_PROGRESS, REPORT_ERROR };
+enum report_kind report_parse(const char *line, double *ret_percent, const char **ret_message);

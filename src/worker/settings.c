@@ -1,0 +1,165 @@
+#include "worker/settings.h"
+#include "base/auto.h"
+#include "base/fs.h"
+#include <getopt.h>
+#include <limits.h>
+#include <unistd.h>
+
+static const struct option_row rows[] = {
+    {"server", OPTION_STRING, offsetof(struct settings, server), 1, 2048, "http://127.0.0.1:8420", "the server's URL (HAUL_SERVER)"},
+    {"handlers", OPTION_STRING, offsetof(struct settings, handlers), 1, 4095, NULL, "handlers.yaml: what this worker can run"},
+    {"slots", OPTION_INT, offsetof(struct settings, slots), 1, 1024, "1", "jobs at the same time"},
+    {"queues", OPTION_STRING_LIST, offsetof(struct settings, queues), 1, 128, NULL, "only these queues (default: all)"},
+    {"state", OPTION_STRING, offsetof(struct settings, state), 1, 3500, NULL, "folder for scratch and what must survive a restart"},
+    {"name", OPTION_STRING, offsetof(struct settings, name), 1, 128, NULL, "shown to people (default: the host's name)"},
+    {"orphan_limit", OPTION_DURATION, offsetof(struct settings, orphan_limit_us), USEC_PER_SEC, 30 * INT64_C(86400) * USEC_PER_SEC, "15m",
+     "how long a handler is held still for a server that does not answer"},
+};
+
+void settings_help(void)
+{
+    puts("Usage: haul worker [OPTION]...\n\nRuns jobs for a server, each in a sandbox.\n\n"
+         "  --server URL     the server (HAUL_SERVER; default http://127.0.0.1:8420)\n"
+         "  --handlers FILE  what this worker can run (default: /etc/haul/handlers.yaml, or the ones beside the program)\n"
+         "  --slots N        jobs at the same time (default 1)\n"
+         "  --queue NAME     only this queue; may be given often (default: all)\n"
+         "  --state DIR      scratch, and what must survive a restart\n"
+         "  --name NAME      shown to people (default: the host's name)\n"
+         "  --orphan-limit D how long a job is held still for a server that does not answer (default 15m)\n"
+         "  --config FILE    YAML, section 'worker:'\n"
+         "  --help           this text\n\n"
+         "SIGTERM stops the worker; its running jobs go on and the next worker on the same --state takes them over.\n"
+         "As PID 1 of a container it waits for them instead.");
+}
+
+static int set(struct settings *s, const char *name, const char *value, const char *where, struct err *err)
+{
+    return options_set(rows, ARRAY_LEN(rows), s, name, value, where, err);
+}
+
+static int config_read(struct settings *s, const char *path, bool must, struct err *err)
+{
+    struct config *c = NULL;
+    if (!must && !fs_exists(path))
+        return ERR_OK;
+    int rc = config_load(path, &c, err);
+    if (rc)
+        return rc;
+    const struct config_node *map = config_find(c->root, "worker");
+    if (map)
+        rc = options_bind(rows, ARRAY_LEN(rows), s, c, map, err);
+    config_free(c);
+    return rc;
+}
+
+static int config_take(struct settings *s, const char *given, struct err *err)
+{
+    char path[PATH_MAX];
+    const char *env = getenv("HAUL_CONFIG"), *home = getenv("HOME");
+    if (given)
+        return config_read(s, given, true, err);
+    if (env && *env)
+        return config_read(s, env, true, err);
+    if (home && snprintf(path, sizeof path, "%s/.config/haul/haul.yaml", home) < (int)sizeof path && fs_exists(path))
+        return config_read(s, path, true, err);
+    return config_read(s, "/etc/haul/haul.yaml", false, err);
+}
+
+static int state_default(struct settings *s, struct err *err)
+{
+    const char *data = getenv("XDG_DATA_HOME"), *home = getenv("HOME");
+    int n = -1;
+    if (s->state)
+        return ERR_OK;
+    if (data && *data)
+        n = asprintf(&s->state, "%s/haul/worker", data);
+    else if (!geteuid() || !home || !*home)
+        n = asprintf(&s->state, "/var/lib/haul/worker");
+    else
+        n = asprintf(&s->state, "%s/.local/share/haul/worker", home);
+    if (n < 0)
+        s->state = NULL;
+    return n < 0 ? err_set(err, ERR_NO_MEMORY, 0, "state folder") : ERR_OK;
+}
+
+/* The ones installed, or the ones of the tree that this program was built in. */
+static int handlers_default(struct settings *s, struct err *err)
+{
+    char exe[PATH_MAX], path[PATH_MAX + 64];
+    if (s->handlers)
+        return ERR_OK;
+    const ssize_t n = readlink("/proc/self/exe", exe, sizeof exe - 1);
+    exe[n > 0 ? n : 0] = 0;
+    char *slash = strrchr(exe, '/');
+    if (slash)
+        *slash = 0;
+    static const char *const beside[] = {"/../share/haul/handlers/handlers.yaml", "/../handlers/handlers.yaml"};
+    if (fs_exists("/etc/haul/handlers.yaml"))
+        s->handlers = strdup("/etc/haul/handlers.yaml");
+    for (size_t i = 0; i < ARRAY_LEN(beside) && !s->handlers; i++) {
+        snprintf(path, sizeof path, "%s%s", exe, beside[i]);
+        if (fs_exists(path))
+            s->handlers = strdup(path);
+    }
+    return s->handlers ? ERR_OK : err_set(err, ERR_USAGE, 0, "no handlers: give --handlers FILE, or put one at /etc/haul/handlers.yaml");
+}
+
+static int queue_add(struct settings *s, const char *name, bool *first, struct err *err)
+{
+    if (*first) { /* flags replace the file's list */
+        for (size_t i = 0; i < s->queues.n; i++)
+            free(s->queues.items[i]);
+        s->queues.n = 0;
+        *first = false;
+    }
+    char **more = realloc(s->queues.items, (s->queues.n + 2) * sizeof *more);
+    if (!more)
+        return err_set(err, ERR_NO_MEMORY, 0, "queues");
+    s->queues.items = more;
+    if (!(more[s->queues.n] = strdup(name)))
+        return err_set(err, ERR_NO_MEMORY, 0, "queues");
+    more[++s->queues.n] = NULL;
+    return ERR_OK;
+}
+
+static int flags_take(int argc, char **argv, struct settings *s, bool config_only, const char **ret_config, bool *ret_help, struct err *err)
+{
+    static const struct option options[] = {{"server", 1, NULL, 's'}, {"handlers", 1, NULL, 'h'}, {"slots", 1, NULL, 'n'},
+        {"queue", 1, NULL, 'q'}, {"state", 1, NULL, 'd'}, {"name", 1, NULL, 'm'}, {"orphan-limit", 1, NULL, 'o'}, {"config", 1, NULL, 'c'},
+        {"help", 0, NULL, '?' + 256}, {0}};
+    static const char *const names[] = {['s'] = "server", ['h'] = "handlers", ['n'] = "slots", ['d'] = "state", ['m'] = "name", ['o'] = "orphan_limit"};
+    bool first = true;
+    int rc = ERR_OK;
+    opterr = 0;
+    optind = 0;
+    for (int c; !rc && (c = getopt_long(argc, argv, ":", options, NULL)) != -1;) {
+        if (c == 'c')
+            *ret_config = optarg;
+        else if (c == '?' + 256)
+            *ret_help = true;
+        else if (c == '?' || c == ':')
+            rc = err_set(err, ERR_USAGE, 0, "option '%.100s' %s; see 'haul worker --help'", argv[optind - 1], c == ':' ? "needs a value" : "is not known");
+        else if (config_only)
+            continue;
+        else if (c == 'q')
+            rc = queue_add(s, optarg, &first, err);
+        else
+            rc = set(s, names[c], optarg, "option", err);
+    }
+    if (!rc && optind < argc)
+        rc = err_set(err, ERR_USAGE, 0, "'%.100s' is not understood; see 'haul worker --help'", argv[optind]);
+    return rc;
+}
+
+int settings_read(int argc, char **argv, struct settings *ret, bool *ret_help, struct err *err)
+{
+    const char *config = NULL, *server = getenv("HAUL_SERVER");
+    int rc = options_defaults(rows, ARRAY_LEN(rows), ret, err);
+    if (rc || (rc = flags_take(argc, argv, ret, true, &config, ret_help, err)) || *ret_help || (rc = config_take(ret, config, err)))
+        return rc;
+    if (server && *server && (rc = set(ret, "server", server, "HAUL_SERVER", err)))
+        return rc;
+    if ((rc = flags_take(argc, argv, ret, false, &config, ret_help, err)) || (rc = state_default(ret, err)))
+        return rc;
+    return handlers_default(ret, err);
+}

@@ -1,0 +1,391 @@
+/* One process for one attempt, from the confirmed claim to the answered completion. It outlives the agent that started it. */
+#include "worker/worker.h"
+#include "base/auto.h"
+#include "base/buf.h"
+#include "base/fs.h"
+#include "base/log.h"
+#include "base/timefmt.h"
+#include "worker/completion.h"
+#include "worker/lease.h"
+#include "worker/reports.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/signalfd.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+enum stop { STOP_NONE, STOP_CANCEL, STOP_TIMEOUT, STOP_INTERRUPT, STOP_LOST, STOP_ORPHAN };
+
+struct run {
+    const struct attempt *a;
+    struct lease *lease;
+    struct logs *log;
+    struct reports *reports;
+    struct sandbox *box;
+    int log_fd, report_fd, signal_fd;
+    enum stop stop;
+    usec started_us, kill_at_us; /* CLOCK_BOOTTIME; kill_at 0: nothing asked to end yet */
+    bool killed;
+    int wait_status;
+    usec cpu_us;
+    int64_t peak_bytes, bytes_in;
+};
+
+/* Environment of the handler: nothing of ours. */
+static int env_make(const struct attempt *a, struct string_list *ret, struct err *err)
+{
+    const bool boxed = a->level == SANDBOX_NAMESPACES;
+    char *lines[] = {NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL};
+    bool bad = asprintf(&lines[0], "HAUL_JOB_ID=%s", a->job_id) < 0;
+    bad = asprintf(&lines[1], "HAUL_TASK_TYPE=%s", a->task_type) < 0 || bad;
+    bad = asprintf(&lines[2], "HAUL_ATTEMPT=%u", a->number) < 0 || bad;
+    bad = asprintf(&lines[3], "HAUL_QUEUE=%s", a->queue) < 0 || bad;
+    bad = asprintf(&lines[4], "HAUL_RETRIES=%lld", (long long)a->retries) < 0 || bad;
+    bad = asprintf(&lines[5], "HAUL_MAX_ATTEMPTS=%lld", (long long)a->max_attempts) < 0 || bad;
+    bad = asprintf(&lines[6], "HAUL_REPORT_FD=3") < 0 || bad;
+    bad = asprintf(&lines[7], "HOME=%s", boxed ? "/work" : a->scratch) < 0 || bad;
+    bad = asprintf(&lines[8], "TMPDIR=/tmp") < 0 || bad;
+    bad = asprintf(&lines[9], "PATH=/usr/local/bin:/usr/bin:/bin") < 0 || bad;
+    bad = asprintf(&lines[10], "LANG=C.UTF-8") < 0 || bad;
+    ret->items = calloc(ARRAY_LEN(lines) + a->env.n + 1, sizeof *ret->items);
+    bad = bad || !ret->items;
+    for (size_t i = 0; i < ARRAY_LEN(lines) && !bad; i++) {
+        const size_t name_n = strcspn(lines[i], "=") + 1;
+        bool own = true;
+        for (size_t k = 0; k < a->env.n && own; k++) /* the entry's PATH wins over ours */
+            own = strncmp(a->env.items[k], lines[i], name_n) != 0;
+        if (own)
+            ret->items[ret->n++] = lines[i];
+        else
+            free(lines[i]);
+    }
+    for (size_t i = 0; i < a->env.n && !bad; i++)
+        bad = !(ret->items[ret->n++] = strdup(a->env.items[i]));
+    return bad ? err_set(err, ERR_NO_MEMORY, 0, "environment") : ERR_OK;
+}
+
+static int handler_begin(struct run *r, struct err *err)
+{
+    int log_pipe[2], report_pipe[2];
+    if (pipe2(log_pipe, O_CLOEXEC))
+        return err_set(err, ERR_IO, errno, "pipe");
+    r->log_fd = log_pipe[0];
+    AUTO_FD int log_far = log_pipe[1];
+    if (pipe2(report_pipe, O_CLOEXEC))
+        return err_set(err, ERR_IO, errno, "pipe");
+    r->report_fd = report_pipe[0];
+    AUTO_FD int report_far = report_pipe[1];
+    fcntl(r->log_fd, F_SETFL, O_NONBLOCK);
+    fcntl(r->report_fd, F_SETFL, O_NONBLOCK);
+    struct string_list env = {NULL, 0};
+    int rc = env_make(r->a, &env, err);
+    const struct sandbox_spec spec = {.level = r->a->level, .argv = (const char *const *)r->a->command.items,
+                                      .env = (const char *const *)env.items, .work_dir = r->a->scratch,
+                                      .read_only = (const char *const *)r->a->read_only.items, .file_size_max = r->a->file_size_max,
+                                      .log_fd = log_far, .report_fd = report_far};
+    if (!rc)
+        rc = sandbox_start(&spec, &r->box, err);
+    string_list_free(&env);
+    return rc;
+}
+
+/* Takes what is there; false at the end of the pipe. */
+static bool log_drain(struct run *r)
+{
+    static char chunk[65536];
+    for (int i = 0; i < 16; i++) { /* a handler that writes faster than we read must not keep us from the rest of the loop */
+        const ssize_t n = read(r->log_fd, chunk, sizeof chunk);
+        if (n <= 0)
+            return n < 0 && (errno == EAGAIN || errno == EINTR);
+        logs_add(r->log, chunk, (size_t)n);
+        reports_log_grew(r->reports);
+    }
+    return true;
+}
+
+static bool report_drain(struct run *r)
+{
+    char chunk[4096];
+    for (int i = 0; i < 64; i++) {
+        const ssize_t n = read(r->report_fd, chunk, sizeof chunk);
+        if (n <= 0)
+            return n < 0 && (errno == EAGAIN || errno == EINTR);
+        reports_add(r->reports, chunk, (size_t)n);
+    }
+    return true;
+}
+
+static void tree_signal(struct run *r, int sig)
+{
+    struct err err;
+    err_clear(&err);
+    if (sandbox_signal(r->box, sig, &err))
+        log_err("signal to the handler", &err);
+}
+
+/* First TERM, and KILL when the grace is over. The first reason stays. */
+static void stop_ask(struct run *r, enum stop why)
+{
+    if (r->stop == STOP_NONE || why == STOP_LOST || why == STOP_ORPHAN)
+        r->stop = why;
+    if (r->kill_at_us)
+        return;
+    const bool at_once = why == STOP_LOST || why == STOP_ORPHAN;
+    r->kill_at_us = boot_now() + (at_once ? 0 : r->a->grace_us);
+    if (!at_once)
+        tree_signal(r, SIGTERM);
+}
+
+static void lease_check(struct run *r)
+{
+    bool cancel;
+    const enum lease_state s = lease_look(r->lease, &cancel);
+    if (s == LEASE_LOST)
+        stop_ask(r, STOP_LOST);
+    else if (s == LEASE_ORPHANED)
+        stop_ask(r, STOP_ORPHAN);
+    else if (cancel)
+        stop_ask(r, STOP_CANCEL);
+}
+
+/* When the loop must look again even if nothing happens: milliseconds, or -1. */
+static int next_deadline(struct run *r)
+{
+    usec at = USEC_NEVER;
+    if (r->kill_at_us && !r->killed)
+        at = r->kill_at_us;
+    else if (!r->kill_at_us && r->a->timeout_us)
+        at = r->started_us + lease_frozen_us(r->lease) + r->a->timeout_us;
+    if (at == USEC_NEVER)
+        return -1;
+    const usec wait_us = MAX(at - boot_now(), 0);
+    return (int)MIN(wait_us / USEC_PER_MSEC + 1, 60000); /* CLOCK_BOOTTIME and poll's clock differ over a suspend */
+}
+
+static void deadlines_check(struct run *r)
+{
+    const usec now = boot_now();
+    if (r->kill_at_us && !r->killed && now >= r->kill_at_us) {
+        r->killed = true;
+        tree_signal(r, SIGKILL);
+    } else if (!r->kill_at_us && r->a->timeout_us && now >= r->started_us + lease_frozen_us(r->lease) + r->a->timeout_us)
+        stop_ask(r, STOP_TIMEOUT);
+}
+
+static void handler_wait(struct run *r)
+{
+    enum { BOX, LOG, REPORT, LEASE, SIGNAL, N };
+    struct pollfd p[N] = {{sandbox_event_fd(r->box), POLLIN, 0}, {r->log_fd, POLLIN, 0}, {r->report_fd, POLLIN, 0},
+                          {lease_event_fd(r->lease), POLLIN, 0}, {r->signal_fd, POLLIN, 0}};
+    for (;;) {
+        if (poll(p, N, next_deadline(r)) < 0)
+            continue;
+        if (p[LOG].revents && !log_drain(r))
+            p[LOG].fd = -1;
+        if (p[REPORT].revents && !report_drain(r))
+            p[REPORT].fd = -1;
+        if (p[LEASE].revents)
+            lease_check(r);
+        if (p[SIGNAL].revents) {
+            struct signalfd_siginfo si;
+            (void)!read(r->signal_fd, &si, sizeof si);
+            stop_ask(r, STOP_INTERRUPT);
+        }
+        deadlines_check(r);
+        if (p[BOX].revents && p[LOG].fd < 0 && p[REPORT].fd < 0)
+            return; /* init ended the whole tree before it said so: both pipes have come to their end */
+        if (p[BOX].revents) /* would only spin until they have */
+            p[BOX].events = 0;
+    }
+}
+
+static int handler_run(struct run *r, struct failure *f, struct err *err)
+{
+    int rc = handler_begin(r, err);
+    if (rc)
+        return failure_set(f, "error", false, "%s", err->msg), rc;
+    lease_guard(r->lease, r->box);
+    r->started_us = boot_now();
+    handler_wait(r);
+    lease_guard(r->lease, NULL);
+    rc = sandbox_result(r->box, &r->wait_status, &r->cpu_us, &r->peak_bytes, err);
+    sandbox_free(r->box);
+    r->box = NULL;
+    return rc ? (failure_set(f, "error", false, "%s", err->msg), rc) : ERR_OK;
+}
+
+/* What ended it, in ISOLATION.md's order. */
+static void outcome_judge(struct run *r, struct ending *e, struct failure *f)
+{
+    char text[64];
+    const int status = r->wait_status;
+    const char *said = reports_error(r->reports);
+    if (WIFEXITED(status))
+        e->exit_code = WEXITSTATUS(status);
+    else
+        e->signal = WTERMSIG(status);
+    if (r->stop == STOP_CANCEL)
+        failure_set(f, "cancelled", false, "cancelled on request");
+    else if (r->stop == STOP_ORPHAN)
+        failure_set(f, "interrupted", false, "no server answered for longer than orphan_limit: the handler was ended");
+    else if (r->stop == STOP_TIMEOUT) {
+        duration_format(r->a->timeout_us, text);
+        failure_set(f, "timeout", false, "time limit of %s reached", text);
+    } else if (r->stop == STOP_INTERRUPT)
+        failure_set(f, "interrupted", false, "the worker was told to stop");
+    else if (e->signal == SIGXFSZ)
+        failure_set(f, "signal", false, "killed by signal %d (SIGXFSZ): it wrote a file larger than file_size_max (%llu bytes)", e->signal,
+                    (unsigned long long)r->a->file_size_max);
+    else if (e->signal >= 0)
+        failure_set(f, "signal", false, "%s%skilled by signal %d (SIG%s)", said, *said ? "\n" : "", e->signal,
+                    sigabbrev_np(e->signal) ? sigabbrev_np(e->signal) : "?");
+    else if (e->exit_code) {
+        bool permanent = false;
+        for (size_t i = 0; i < r->a->n_permanent; i++)
+            permanent = permanent || r->a->permanent[i] == e->exit_code;
+        failure_set(f, "error", permanent, "%s%sexit status %d", said, *said ? "\n" : "", e->exit_code);
+    }
+}
+
+/* Journals, tells, and leaves nothing behind. */
+static int attempt_end(struct run *r, struct failure *f, struct ending *e, struct err *err)
+{
+    int64_t sent = 0;
+    if (r->reports)
+        reports_stop(r->reports, &sent);
+    if (r->log)
+        logs_seal(r->log);
+    AUTO_FREE char *error_log = f->outcome ? error_log_make(f->message, r->log) : NULL;
+    e->outcome = f->outcome ? f->outcome : "success";
+    e->permanent = f->permanent;
+    e->error_log = error_log;
+    e->cpu_us = r->cpu_us;
+    e->peak_bytes = r->peak_bytes;
+    e->bytes_in = r->bytes_in;
+    e->log_total = r->log ? logs_total(r->log) : 0;
+    const int rc = completion_journal(r->a, e, err);
+    return rc ? rc : completion_deliver(r->a, r->log, sent, err);
+}
+
+/* From inputs to a decided ending. ERR_STALE_TOKEN: nothing to report. */
+static int attempt_run(struct run *r, struct err *err)
+{
+    struct failure f = {0};
+    struct ending e = {.exit_code = -1, .signal = -1};
+    int rc = logs_open(r->a->dir, 0, &r->log, err);
+    if (!rc)
+        rc = reports_start(r->a, r->log, &r->reports, err);
+    if (rc)
+        failure_set(&f, "error", false, "the worker: %s", err->msg);
+    else if ((rc = inputs_fetch(r->a, r->lease, &r->bytes_in, &f, err)) || (rc = handler_run(r, &f, err))) {
+        bool cancel;
+        const enum lease_state s = lease_look(r->lease, &cancel);
+        if (s == LEASE_LOST)
+            r->stop = STOP_LOST;
+        else if (rc == ERR_CANCELLED)
+            failure_set(&f, cancel ? "cancelled" : "interrupted", false, cancel ? "cancelled on request" : "no server answered while inputs were fetched");
+        else if (!f.outcome)
+            failure_set(&f, "error", false, "the worker: %s", err->msg);
+    } else
+        outcome_judge(r, &e, &f);
+    if (r->stop == STOP_LOST)
+        return err_set(err, ERR_STALE_TOKEN, 0, "the lease is lost");
+    if (!f.outcome && outputs_list(r->a->scratch, &e.outputs, &f, err) && !f.outcome)
+        failure_set(&f, "error", false, "the worker: %s", err->msg);
+    rc = attempt_end(r, &f, &e, err);
+    if (!rc)
+        log_event(LOG_INFO, "attempt ended", "job_id", r->a->job_id, "outcome", e.outcome, NULL);
+    string_list_free(&e.outputs);
+    return rc;
+}
+
+static int supervise(const struct attempt *a, bool report_only, int signal_fd, struct err *err)
+{
+    struct run r = {.a = a, .log_fd = -1, .report_fd = -1, .signal_fd = signal_fd};
+    int rc = lease_start(a, &r.lease, err); /* also while reporting: an upload may take longer than a lease */
+    if (rc)
+        return rc;
+    if (report_only)
+        rc = completion_deliver(a, NULL, 0, err);
+    else if (lease_confirm(r.lease) == LEASE_HELD)
+        rc = attempt_run(&r, err);
+    else
+        rc = err_set(err, ERR_STALE_TOKEN, 0, "the claim was not confirmed");
+    lease_free(r.lease);
+    if (r.reports && rc == ERR_STALE_TOKEN) {
+        int64_t sent;
+        reports_stop(r.reports, &sent);
+    }
+    reports_free(r.reports);
+    logs_free(r.log);
+    if (r.log_fd >= 0)
+        close(r.log_fd);
+    if (r.report_fd >= 0)
+        close(r.report_fd);
+    return rc;
+}
+
+/* Removed under its lock; the lock's own file goes last, with the folder. */
+static void folder_remove(const char *dir)
+{
+    struct err err;
+    if (fs_remove_tree(dir, &err))
+        log_err("remove the attempt's folder", &err);
+}
+
+static int signals_take(void)
+{
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    sigprocmask(SIG_SETMASK, &set, NULL); /* threads inherit it */
+    signal(SIGPIPE, SIG_IGN);
+    signal(SIGHUP, SIG_IGN);
+    return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+}
+
+int supervise_main(int argc, char **argv)
+{
+    static const struct option options[] = {{"dir", 1, NULL, 'd'}, {"lock-fd", 1, NULL, 'l'}, {"report", 0, NULL, 'r'}, {0}};
+    const char *dir = NULL;
+    int lock_fd = -1;
+    bool report_only = false;
+    optind = 0;
+    for (int c; (c = getopt_long(argc, argv, "", options, NULL)) != -1;)
+        if (c == 'd')
+            dir = optarg;
+        else if (c == 'l')
+            lock_fd = (int)strtol(optarg, NULL, 10);
+        else if (c == 'r')
+            report_only = true;
+        else
+            return 2;
+    log_setup("supervisor", LOG_INFO);
+    if (!dir || dir[0] != '/' || lock_fd < 3) {
+        fputs("haul supervise: started by 'haul worker' only\n", stderr);
+        return 2;
+    }
+    if (lock_fd > 3) /* the agent's descriptors are none of ours */
+        syscall(SYS_close_range, 3, (unsigned)lock_fd - 1, 0);
+    syscall(SYS_close_range, (unsigned)lock_fd + 1, ~0U, 0);
+    fcntl(lock_fd, F_SETFD, FD_CLOEXEC);
+    AUTO_FD int signal_fd = signals_take();
+    struct err err;
+    err_clear(&err);
+    struct attempt *a = NULL;
+    int rc = attempt_read(dir, &a, &err);
+    if (!rc)
+        rc = supervise(a, report_only, signal_fd, &err);
+    if (rc && rc != ERR_STALE_TOKEN)
+        log_err("attempt given up", &err);
+    else if (rc)
+        log_event(LOG_WARN, "attempt is no longer ours", "job_id", a->job_id, "why", err.msg, NULL);
+    if (!rc || rc == ERR_STALE_TOKEN || !completion_exists(dir))
+        folder_remove(dir); /* a journalled ending that could not be told stays for the next try */
+    attempt_free(a);
+    return rc && rc != ERR_STALE_TOKEN ? err_exit((enum err_code)rc) : 0;
+}
