@@ -160,7 +160,8 @@ enum MHD_Result http_queue(struct http_request *req)
     struct http_reply *reply = &req->reply;
     static char nothing[1];
     struct MHD_Response *response;
-    if (reply->is_stream) {
+    /* 0.9.75 sends the last chunk in answer to a HEAD too, and hangs: a HEAD of unknown length gets an empty body instead. */
+    if (reply->is_stream && !(req->head && reply->stream_size == MHD_SIZE_UNKNOWN)) {
         response = MHD_create_response_from_callback(reply->stream_size, BLOCK_BYTES, http_stream_read, req, NULL);
     } else if (reply->body) {
         response = MHD_create_response_from_buffer(reply->body_n, reply->body, MHD_RESPMEM_MUST_FREE);

@@ -73,9 +73,10 @@ ssize_t http_stream_read(void *cls, uint64_t pos, char *buf, size_t max)
     ssize_t rc = 0;
     bool start = false;
     pthread_mutex_lock(&req->mutex);
-    if (!req->out)
+    if (!req->task_running && !req->out) {
         req->out = malloc(HTTP_OUT_MAX);
-    req->task = fill_task;
+        req->task = fill_task;
+    }
     if (!req->task_running && req->out_n > req->out_off) {
         size_t n = MIN(max, req->out_n - req->out_off);
         memcpy(buf, req->out + req->out_off, n);
