@@ -13,7 +13,8 @@ static int (*const kinds[OP_KIND_COUNT])(struct tx *t) = {
 
 void marks_forget(struct store *s)
 {
-    memset(s->marks, 0, s->n_marks * sizeof(*s->marks));
+    if (s->marks)
+        memset(s->marks, 0, s->n_marks * sizeof(*s->marks));
 }
 
 static bool in_transaction(struct store *s)

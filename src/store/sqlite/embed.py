@@ -4,7 +4,7 @@ import pathlib
 import sys
 
 out, *files = sys.argv[1:]
-lines = ["/* Made from migrations/*.sql. */", '#include "store/sqlite/schema.h"', "", "const char *const sqlite_migrations[] = {"]
+lines = ["/* Made by embed.py from the migrations. */", '#include "store/sqlite/schema.h"', "", "const char *const sqlite_migrations[] = {"]
 for number, name in enumerate(sorted(files), 1):
     path = pathlib.Path(name)
     if path.name != f"{number:04d}.sql":

@@ -1,0 +1,19 @@
+/* The contract every store keeps. Built once a driver: CONTRACT_HEADER and CONTRACT_DRIVER name it. */
+#include "suite.h"
+#include CONTRACT_HEADER
+
+const struct store_driver *contract_driver;
+
+int main(void)
+{
+    struct CMUnitTest all[128];
+    size_t n = 0;
+    const struct { const struct CMUnitTest *tests; size_t n; } parts[] = {
+        {submit_tests, n_submit_tests}, {claim_tests, n_claim_tests}, {finish_tests, n_finish_tests}, {lease_tests, n_lease_tests}};
+
+    contract_driver = CONTRACT_DRIVER();
+    for (size_t i = 0; i < ARRAY_LEN(parts); i++)
+        for (size_t k = 0; k < parts[i].n && n < ARRAY_LEN(all); k++)
+            all[n++] = parts[i].tests[k];
+    return _cmocka_run_group_tests(contract_driver->name, all, n, NULL, NULL);
+}
