@@ -352,7 +352,7 @@ static int state_open(struct agent *g, int *ret_lock, struct err *err)
     if ((rc = fs_join(path, sizeof path, real, "lock", err)))
         return rc;
     if ((rc = fs_lock(path, ret_lock, err)) == ERR_LOCKED)
-        return err_set(err, rc, 0, "another worker uses '%.150s': stop it, or give this one its own --state", real);
+        return err_set(err, ERR_LOCKED, 0, "another worker uses '%.150s': stop it, or give this one its own --state", real);
     if (rc || (rc = fs_join(g->attempts, sizeof g->attempts, real, "attempts", err)) || (rc = fs_mkdirs(g->attempts, 0700, err)))
         return rc;
     return worker_id_load(g, err);

@@ -95,7 +95,7 @@ int inputs_fetch(const struct attempt *a, struct lease *l, int64_t *ret_bytes, s
         return err_set(err, ERR_NO_SPACE, 0, "%.200s", f->message);
     struct haul_client *c = attempt_client(a, err);
     if (!c)
-        return err->code;
+        return (int)err->code;
     *ret_bytes = 0;
     for (size_t i = 0; i < a->n_inputs && !rc; i++) {
         int64_t size = 0;

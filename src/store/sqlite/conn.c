@@ -117,7 +117,7 @@ static int bind(sqlite3_stmt *st, const char *types, va_list ap)
 
 static int vopen(struct conn *c, sqlite3_stmt **ret, struct err *err, const char *sql, const char *types, va_list ap)
 {
-    sqlite3_stmt *st;
+    sqlite3_stmt *st = NULL;
     int rc = prepare(c, sql, &st, err);
 
     if (rc != ERR_OK)

@@ -47,7 +47,7 @@ static void reader_give(struct store *s, const struct conn *c)
 
 static int read_begin(struct store *s, usec deadline_us, struct reading *ret, struct err *err)
 {
-    size_t i;
+    size_t i = 0;
     int rc = reader_take(s, &i, err);
 
     if (rc != ERR_OK)

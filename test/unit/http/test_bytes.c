@@ -16,7 +16,8 @@ static void wait_for(sem_t *sem)
 
 static char *make_bytes(size_t n, char expected[SHA256_HEX_MAX + 24])
 {
-    char *bytes = malloc(n);
+    char *bytes = calloc(1, n);
+    assert_non_null(bytes);
     uint8_t hash[32];
     char hex[SHA256_HEX_MAX];
     for (size_t i = 0; i < n; i++)
