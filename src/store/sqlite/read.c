@@ -3,6 +3,7 @@
 #include "base/buf.h"
 #include <inttypes.h>
 
+#define WAIT_US (2 * USEC_PER_SEC) /* for a free connection, or for a checkpoint that reads must let through */
 #define START_DEADLINE_US (60 * USEC_PER_SEC) /* counting lanes, once, before anybody waits */
 
 struct reading {
@@ -16,9 +17,7 @@ static int reader_take(struct store *s, size_t *ret, struct err *err)
     int rc = 0;
 
     clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_nsec += (long)(READ_DEADLINE_US * 1000);
-    until.tv_sec += until.tv_nsec / 1000000000;
-    until.tv_nsec %= 1000000000;
+    until.tv_sec += WAIT_US / USEC_PER_SEC;
     pthread_mutex_lock(&s->mu);
     while (rc == 0 && (s->gate || s->n_busy == READERS))
         rc = pthread_cond_timedwait(&s->cond, &s->mu, &until);

@@ -1,0 +1,192 @@
+/* What is SQLite's own: failing commits, readers beside the writer, files that are not ours. Built with fault points. */
+#include "fixture.h"
+#include "base/fs.h"
+#include "store/sqlite/sqlite.h"
+#include <pthread.h>
+#include <sqlite3.h>
+#include <stdatomic.h>
+#include <sys/stat.h>
+
+const struct store_driver *contract_driver;
+
+/* HAUL_FAULTS_AT (set by main): the 2nd op, the 3rd commit and the 5th sync of this process fail. */
+static void test_failing_commits_are_told_apart(void **state)
+{
+    struct world *w = *state;
+    struct op *a = submit_op(w, "encode"), *b = submit_op(w, "encode"), *c = submit_op(w, "encode");
+
+    apply_all(w, (struct op *[]){a, b, c}, 3); /* op 2: a refusal of its own */
+    assert_ok(a);
+    assert_refused(b, ERR_INTERNAL);
+    assert_ok(c);
+    assert_int_equal(apply(w, b), ERR_OK);
+    struct op *full = submit_op(w, "encode");
+    apply(w, full); /* commit 3: rolled back for certain */
+    assert_refused(full, ERR_NO_SPACE);
+    assert_int_equal(ready(w, "encode"), 3);
+    assert_int_equal(apply(w, full), ERR_OK); /* and space came back */
+    struct job job = claim(w, w->worker, "encode");
+    assert_int_equal(job.attempt, 1);
+    struct op *unknown = complete_op(w, &job, NULL, 0);
+    apply(w, unknown); /* sync 5 */
+    assert_refused(unknown, ERR_UNKNOWN_OUTCOME);
+    struct op *after = submit_op(w, "encode");
+    apply(w, after);
+    assert_refused(after, ERR_UNAVAILABLE);
+    assert_int_equal(ready(w, "encode"), 3); /* reads go on */
+    world_reopen(w);
+    assert_int_equal(apply(w, complete_op(w, &job, NULL, 0)), ERR_OK); /* safe to repeat */
+    assert_int_equal(get(w, job.job_id).status, JOB_SUCCESS);
+    assert_counts(w);
+}
+
+/* A claim that is rolled back leaves its job where the next claim looks. */
+static void test_rolled_back_claim_is_given_again(void **state)
+{
+    struct world *w = *state;
+
+    submit(w, "encode");
+    struct op *op = claim_op(w, w->worker, "p", "encode", 1);
+    op->arena = arena_new(64); /* too small for the answer */
+    apply(w, op);
+    assert_refused(op, ERR_NO_MEMORY);
+    arena_free(op->arena);
+    assert_int_equal(claim(w, w->worker, "encode").attempt, 1);
+}
+
+struct pressure {
+    struct world *w;
+    struct uuid id;
+    atomic_bool stop;
+    atomic_uint reads, refused;
+};
+
+static void *read_on(void *arg)
+{
+    struct pressure *p = arg;
+
+    while (!atomic_load(&p->stop)) {
+        struct arena *arena = arena_new(16u << 20);
+        struct job job;
+        struct job_page page;
+        struct job_filter f = {.project = "default", .status = -1, .limit = 20};
+        int one = p->w->d->job_get(p->w->s, "default", &p->id, arena, &job, NULL);
+        int many = p->w->d->job_list(p->w->s, &f, arena, &page, NULL);
+        atomic_fetch_add(&p->reads, 1);
+        atomic_fetch_add(&p->refused, one != ERR_OK || many != ERR_OK);
+        arena_free(arena);
+    }
+    return NULL;
+}
+
+static void test_P24_readers_do_not_hold_up_the_writer_nor_grow_the_log(void **state)
+{
+    struct world *w = *state;
+    struct pressure p = {.w = w, .id = submit(w, "encode").job_id};
+    pthread_t threads[6];
+    char payload[JOB_PAYLOAD_MAX + 1], wal[128];
+    struct stat st;
+    off_t most = 0;
+
+    memset(payload, 'x', sizeof(payload) - 1);
+    payload[0] = payload[sizeof(payload) - 2] = '"';
+    payload[sizeof(payload) - 1] = 0;
+    snprintf(wal, sizeof(wal), "%s/haul.db-wal", w->dir);
+    for (size_t i = 0; i < ARRAY_LEN(threads); i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, read_on, &p), 0);
+    for (int batch = 0; batch < 40; batch++) { /* 160 MB */
+        struct op *ops[64];
+        struct arena *arena = arena_new(64u << 20);
+        for (size_t i = 0; i < ARRAY_LEN(ops); i++) {
+            ops[i] = submit_op(w, "encode");
+            ops[i]->arena = arena;
+            ops[i]->u.submit.job.payload = payload;
+        }
+        apply_all(w, ops, ARRAY_LEN(ops));
+        for (size_t i = 0; i < ARRAY_LEN(ops); i++)
+            assert_ok(ops[i]);
+        arena_free(arena);
+        if (stat(wal, &st) == 0)
+            most = MAX(most, st.st_size);
+    }
+    while (atomic_load(&p.reads) < 10)
+        ;
+    atomic_store(&p.stop, true);
+    for (size_t i = 0; i < ARRAY_LEN(threads); i++)
+        pthread_join(threads[i], NULL);
+    assert_int_equal(atomic_load(&p.refused), 0);
+    assert_true(most < 256 << 20);
+}
+
+/* A clock that leaps at every look makes any read late. */
+static usec leap(void *self)
+{
+    struct clock_fake *fake = self;
+    return fake->boot_us += USEC_PER_SEC;
+}
+
+static usec wall(void *self)
+{
+    return ((struct clock_fake *)self)->wall_us;
+}
+
+static void test_reads_have_a_deadline(void **state)
+{
+    struct world *w = *state;
+    struct clock leaping = {.wall_us = wall, .boot_us = leap, .self = &w->clock};
+    struct store_config config = {.dir = w->dir, .clock = leaping, .rng = w->rng, .policy = w->policy};
+    struct job_filter f = {.project = "default", .status = -1, .queue = "nothing", .limit = 1000};
+    struct job_page page;
+    struct op *ops[STORE_BATCH_MAX];
+
+    for (size_t i = 0; i < ARRAY_LEN(ops); i++)
+        ops[i] = submit_op(w, "encode");
+    apply_all(w, ops, ARRAY_LEN(ops));
+    w->d->close(w->s);
+    assert_int_equal(w->d->open(&config, &w->s, NULL), ERR_OK);
+    assert_int_equal(w->d->job_list(w->s, &f, w->arena, &page, NULL), ERR_TIMEOUT);
+    assert_int_equal(get(w, ops[0]->u.submit.job.job_id).status, JOB_PENDING); /* short reads never look at the clock */
+}
+
+static void execute(struct world *w, const char *sql)
+{
+    char path[128];
+    sqlite3 *db;
+
+    snprintf(path, sizeof(path), "%s/haul.db", w->dir);
+    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
+    sqlite3_close(db);
+}
+
+static void test_files_of_others_are_refused(void **state)
+{
+    struct world *w = *state;
+    struct store_config config = {.dir = w->dir, .clock = clock_fake_view(&w->clock), .rng = w->rng, .policy = w->policy};
+    struct store *s = NULL;
+    struct err err = {0};
+
+    w->d->close(w->s);
+    execute(w, "PRAGMA user_version = 9999");
+    assert_int_equal(w->d->open(&config, &s, &err), ERR_UNSUPPORTED);
+    assert_non_null(strstr(err.msg, "newer"));
+    execute(w, "PRAGMA user_version = 0; PRAGMA application_id = 7");
+    assert_int_equal(w->d->open(&config, &s, &err), ERR_CORRUPT);
+    execute(w, "PRAGMA user_version = 1; PRAGMA application_id = 1751217516");
+    assert_int_equal(w->d->open(&config, &w->s, &err), ERR_OK);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_failing_commits_are_told_apart, world_setup, world_teardown), /* first: counts from 1 */
+        cmocka_unit_test_setup_teardown(test_rolled_back_claim_is_given_again, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(test_P24_readers_do_not_hold_up_the_writer_nor_grow_the_log, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(test_reads_have_a_deadline, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(test_files_of_others_are_refused, world_setup, world_teardown),
+    };
+
+    setenv("HAUL_FAULTS_AT", "sqlite.op:2,sqlite.commit:3,sqlite.sync:5", 1);
+    contract_driver = store_sqlite();
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
