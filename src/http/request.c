@@ -120,7 +120,11 @@ void http_request_completed(void *cls, struct MHD_Connection *connection, void *
     *req_cls = NULL;
     if (!req)
         return;
-    http_deadline(req->socket, IDLE_S * HTTP_SECOND);
+    /* An end of stream that came together with the request is not noticed by 0.9.75 (epoll, edge-triggered): the connection
+     * would stay until it is idle for too long. A request already in libmicrohttpd's buffer moves the deadline again. */
+    char c;
+    bool ended = req->socket && recv(req->socket->fd, &c, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
+    http_deadline(req->socket, ended ? HTTP_SECOND : IDLE_S * HTTP_SECOND);
     pthread_mutex_lock(&s->list);
     if (req->prev)
         req->prev->next = req->next;

@@ -213,6 +213,22 @@ static void test_answer_before_stop_arrives(void **state)
     close(fd);
 }
 
+/* A client that says no more with its request is let go once answered, not kept for the next one. */
+static void test_half_closed_with_the_request(void **state)
+{
+    struct fixture *f = *state;
+    int fd = client_open(f);
+    client_puts(fd, "GET /ping HTTP/1.1\r\n" HOST "\r\nGET /ping HTTP/1.1\r\n" HOST "\r\n");
+    shutdown(fd, SHUT_WR);
+    for (int i = 0; i < 2; i++) {
+        struct answer a = client_read(fd, false);
+        assert_int_equal(a.status, 200);
+        free(a.body);
+    }
+    assert_true(client_closed(fd));
+    close(fd);
+}
+
 static void test_one_byte_at_a_time(void **state)
 {
     struct fixture *f = *state;
@@ -238,6 +254,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_client_leaves_held_request, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_stop_with_held_request, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_answer_before_stop_arrives, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_half_closed_with_the_request, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_one_byte_at_a_time, fixture_setup, fixture_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
