@@ -11,7 +11,7 @@
 #include <sys/eventfd.h>
 
 #define SEND_EVERY_MS 500 /* a follower sees lines this late at most; a chatty handler costs two requests a second */
-#define MESSAGE_MAX 512
+#define MESSAGE_MAX 256 /* the server takes no longer ones */
 
 struct reports {
     const struct attempt *a;
@@ -56,6 +56,9 @@ static void text_copy(char *to, size_t size, const char *from)
     const size_t n = utf8_cut(from, MIN(strlen(from), size - 1));
     memcpy(to, from, n);
     to[n] = 0;
+    for (char *p = to; *p; p++)
+        if ((unsigned char)*p < ' ' || *p == 0x7f) /* the server refuses them in a message */
+            *p = ' ';
 }
 
 static void line_take(struct reports *r)
