@@ -55,6 +55,8 @@ static int program_find(const char *name, const char *dir, char *ret, struct err
     if (strchr(name, '/')) {
         char joined[PATH_MAX];
         int rc = ERR_OK;
+        while (!strncmp(name, "./", 2))
+            name += 2;
         const int n = name[0] == '/' ? snprintf(joined, sizeof joined, "%s", name) : snprintf(joined, sizeof joined, "%s/%s", dir, name);
         if (n < 0 || n >= (int)sizeof joined)
             rc = err_set(err, ERR_TOO_LARGE, 0, "command '%.60s' is too long", name);
