@@ -19,8 +19,9 @@ static int given_before(struct tx *t, struct op_claim *op, size_t max)
 {
     AUTO_QUERY sqlite3_stmt *st = NULL;
     bool more;
+    /* CROSS JOIN: from the poll's attempts to their jobs, not from every running job. */
     int rc = q_open(t->c, &st, t->err,
-                    "SELECT a.job_id FROM attempts a JOIN jobs j ON j.job_id = a.job_id WHERE a.worker_id = ?1 AND a.poll_id = ?2"
+                    "SELECT a.job_id FROM attempts a CROSS JOIN jobs j ON j.job_id = a.job_id WHERE a.worker_id = ?1 AND a.poll_id = ?2"
                     " AND a.ended_at = 0 AND j.project = ?3 AND j.status = 1 AND j.attempt = a.attempt ORDER BY a.started_at, a.job_id",
                     "utt", &op->worker_id, op->poll_id, t->op->project);
 
