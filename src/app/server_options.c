@@ -221,8 +221,9 @@ int server_options_read(int argc, char **argv, struct server_options *ret, bool 
         rc = read_file(file, ret, err);
     for (int i = 1; i < argc && !rc; i++) {
         rc = take_flag(argc, argv, &i, name, &value, err);
-        if (!rc && strcmp(name, "config") != 0)
-            rc = options_set(rows, ARRAY_LEN(rows), ret, name, value, "command line", err);
+        if (!rc && strcmp(name, "config") != 0 &&
+            options_set(rows, ARRAY_LEN(rows), ret, name, value, "command line", err) != ERR_OK)
+            rc = err->code = ERR_USAGE; /* a wrong command line, whatever is wrong with it */
     }
     if (!rc && !ret->data)
         rc = default_data(&ret->data, err);
