@@ -215,6 +215,8 @@ int job_complete(struct job *job, const struct token *token, usec now, struct er
     void_token(job);
     job->finished_at = now;
     job->error_log = NULL; /* an earlier attempt's; its own row keeps it */
+    if (!cancelled && job->progress >= 0)
+        job->progress = 100; /* the last report came a moment before the end */
     return ERR_OK;
 }
 

@@ -7,6 +7,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define SCRATCH "/work"
+#define HOST_PREFIX "/run/host"
 #define TMP_BYTES "268435456"
 #define SHM_BYTES "67108864"
 
@@ -54,6 +56,14 @@ static bool covered(const char *path, const char *const *entries, size_t n, size
     return false;
 }
 
+const char *bwrap_inside(const char *path, char *ret, size_t size)
+{
+    if (!path_under(path, SCRATCH))
+        return path;
+    snprintf(ret, size, HOST_PREFIX "%s", path);
+    return ret;
+}
+
 static int entry_add(struct buf *b, const char *const *entries, size_t n, size_t i, struct err *err)
 {
     const char *path = entries[i];
@@ -62,8 +72,9 @@ static int entry_add(struct buf *b, const char *const *entries, size_t n, size_t
         return err_set(err, ERR_INVALID, 0, "read_only: '%s' must be an absolute path below '/'", path);
     if (lstat(path, &st))
         return err_set(err, ERR_NOT_FOUND, errno, "read_only: '%s' cannot be bound into the sandbox", path);
-    if (!S_ISLNK(st.st_mode)) {
-        add3(b, "--ro-bind", path, path);
+    char inside[PATH_MAX + 16];
+    if (!S_ISLNK(st.st_mode) || path_under(path, SCRATCH)) {
+        add3(b, "--ro-bind", path, bwrap_inside(path, inside, sizeof inside));
         return ERR_OK;
     }
     char target[PATH_MAX], real[PATH_MAX];
@@ -78,7 +89,7 @@ static int entry_add(struct buf *b, const char *const *entries, size_t n, size_t
         return ERR_OK; /* the link is already there, in the folder that holds it */
     add3(b, "--symlink", target, path); /* /bin -> usr/bin: binding over it would hide what it stands for */
     if (!covered(real, entries, n, i))
-        add3(b, "--ro-bind", real, real);
+        add3(b, "--ro-bind", real, bwrap_inside(real, inside, sizeof inside));
     return ERR_OK;
 }
 
@@ -125,8 +136,8 @@ int bwrap_args(const struct sandbox_spec *spec, struct buf *ret, struct err *err
     const int rc = entries_add(ret, spec, err);
     if (rc)
         return rc;
-    add3(ret, "--bind", spec->work_dir, "/work");
-    static const char *const after[] = {"--remount-ro", "/dev", "--remount-ro", "/", "--chdir", "/work"};
+    add3(ret, "--bind", spec->work_dir, SANDBOX_WORK_DIR);
+    static const char *const after[] = {"--remount-ro", "/dev", "--remount-ro", "/", "--chdir", SANDBOX_WORK_DIR};
     for (size_t i = 0; i < ARRAY_LEN(after); i++)
         add(ret, after[i]);
     return ret->failed ? err_set(err, ERR_NO_MEMORY, 0, "sandbox arguments are too long") : ERR_OK;

@@ -71,8 +71,11 @@ static int spec_fd(const struct sandbox_spec *spec, int *ret_fd, struct err *err
     while (spec->env && spec->env[head.n_env])
         head.n_env++;
     buf_add(&b, &head, sizeof head);
-    for (uint32_t i = 0; i < head.n_argv; i++)
-        buf_add(&b, spec->argv[i], strlen(spec->argv[i]) + 1);
+    for (uint32_t i = 0; i < head.n_argv; i++) {
+        char inside[PATH_MAX + 16];
+        const char *word = head.alone && !access(spec->argv[i], F_OK) ? bwrap_inside(spec->argv[i], inside, sizeof inside) : spec->argv[i];
+        buf_add(&b, word, strlen(word) + 1);
+    }
     for (uint32_t i = 0; i < head.n_env; i++)
         buf_add(&b, spec->env[i], strlen(spec->env[i]) + 1);
     const int rc = b.failed ? err_set(err, ERR_TOO_LARGE, 0, "command and environment are over 4 MiB")

@@ -46,7 +46,7 @@ static int env_make(const struct attempt *a, struct string_list *ret, struct err
     bad = asprintf(&lines[4], "HAUL_RETRIES=%lld", (long long)a->retries) < 0 || bad;
     bad = asprintf(&lines[5], "HAUL_MAX_ATTEMPTS=%lld", (long long)a->max_attempts) < 0 || bad;
     bad = asprintf(&lines[6], "HAUL_REPORT_FD=3") < 0 || bad;
-    bad = asprintf(&lines[7], "HOME=%s", boxed ? "/work" : a->scratch) < 0 || bad;
+    bad = asprintf(&lines[7], "HOME=%s", boxed ? SANDBOX_WORK_DIR : a->scratch) < 0 || bad;
     bad = asprintf(&lines[8], "TMPDIR=/tmp") < 0 || bad;
     bad = asprintf(&lines[9], "PATH=/usr/local/bin:/usr/bin:/bin") < 0 || bad;
     bad = asprintf(&lines[10], "LANG=C.UTF-8") < 0 || bad;

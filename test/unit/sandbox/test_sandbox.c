@@ -1,4 +1,5 @@
 /* Real sandboxes on this machine: what the tree may do, and that nothing of it is left. */
+#include "sandbox/bwrap.h"
 #include "sandbox/sandbox.h"
 #include <setjmp.h>
 #include <stdarg.h>
@@ -239,6 +240,15 @@ static void test_confined(void **state)
     finish(&r);
 }
 
+/* The scratch is at /work inside: a handler that lives below the host's /work must not vanish behind it. */
+static void test_paths_below_work(void **state)
+{
+    char ret[64];
+    assert_string_equal(bwrap_inside("/work/x/handlers", ret, sizeof ret), "/run/host/work/x/handlers");
+    assert_string_equal(bwrap_inside("/workshop", ret, sizeof ret), "/workshop");
+    assert_string_equal(bwrap_inside("/usr", ret, sizeof ret), "/usr");
+}
+
 int main(void)
 {
     signal(SIGPIPE, SIG_IGN);
@@ -251,6 +261,7 @@ int main(void)
         cmocka_unit_test(test_file_size_limit),
         cmocka_unit_test(test_bad_commands),
         cmocka_unit_test(test_confined),
+        cmocka_unit_test(test_paths_below_work),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
