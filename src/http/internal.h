@@ -97,7 +97,8 @@ struct http_server {
     char **hosts;
     size_t n_hosts;
     uint16_t port;
-    int listen_fd;
+    int listen_fd, quiesce_fd; /* the latter, an eventfd, ends the acceptor */
+    pthread_t acceptor;
     _Atomic unsigned refs; /* owner, requests */
     _Atomic bool stopping, quiesced;
 

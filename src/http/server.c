@@ -4,6 +4,8 @@
 #include <assert.h>
 #include <errno.h>
 #include <netinet/in.h>
+#include <poll.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
 
 #define IDLE_S 75          /* keep-alive without a request */
@@ -257,7 +259,6 @@ static int start_daemon(struct http_server *s, const struct http_config *config,
     unsigned threads = config->threads ? config->threads : 2;
     unsigned connections = config->connections_max ? config->connections_max : 10000;
     struct MHD_OptionItem options[] = {
-        {MHD_OPTION_LISTEN_SOCKET, s->listen_fd, NULL},
         {MHD_OPTION_CONNECTION_LIMIT, (intptr_t)MAX(connections, threads), NULL},
         {MHD_OPTION_CONNECTION_TIMEOUT, IDLE_S, NULL},
         {MHD_OPTION_CONNECTION_MEMORY_LIMIT, 32 * 1024, NULL},
@@ -269,12 +270,68 @@ static int start_daemon(struct http_server *s, const struct http_config *config,
         {threads > 1 ? MHD_OPTION_THREAD_POOL_SIZE : MHD_OPTION_END, (intptr_t)threads, NULL},
         {MHD_OPTION_END, 0, NULL},
     };
-    s->daemon = MHD_start_daemon(MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ITC, 0, NULL, NULL,
-                                 http_request_access, s, MHD_OPTION_EXTERNAL_LOGGER, be_quiet, NULL, MHD_OPTION_ARRAY,
+    s->daemon = MHD_start_daemon(MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ITC |
+                                     MHD_USE_NO_LISTEN_SOCKET,
+                                 0, NULL, NULL, http_request_access, s, MHD_OPTION_EXTERNAL_LOGGER, be_quiet, NULL, MHD_OPTION_ARRAY,
                                  options, MHD_OPTION_END);
     if (!s->daemon)
         return err_set(err, ERR_IO, errno, "start the HTTP server");
     return ERR_OK;
+}
+
+/* We accept ourselves: MHD_quiesce_daemon of 0.9.75 takes the listening socket out of a worker's epoll set from outside, races
+ * with the worker doing the same, and aborts the process. */
+static void accept_all(struct http_server *s)
+{
+    for (;;) {
+        struct sockaddr_storage address;
+        socklen_t n = sizeof address;
+        int fd = accept4(s->listen_fd, (struct sockaddr *)&address, &n, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        if (fd >= 0) {
+            /* closes it when it cannot take it (connections_max) */
+            (void)!MHD_add_connection(s->daemon, fd, (struct sockaddr *)&address, n);
+            continue;
+        }
+        if (errno == EINTR || errno == ECONNABORTED)
+            continue;
+        if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
+            /* the connection stays in the queue and the socket readable: no spinning until descriptors are free again */
+            struct pollfd stop = {.fd = s->quiesce_fd, .events = POLLIN};
+            poll(&stop, 1, 100);
+        }
+        return;
+    }
+}
+
+static void *acceptor_main(void *arg)
+{
+    struct http_server *s = arg;
+    struct pollfd fds[2] = {{.fd = s->listen_fd, .events = POLLIN}, {.fd = s->quiesce_fd, .events = POLLIN}};
+    for (;;) {
+        int n = poll(fds, 2, -1);
+        if (n < 0 && errno != EINTR)
+            break;
+        if (n > 0)
+            accept_all(s);
+        if (n > 0 && fds[1].revents) /* those the kernel had already taken were just served */
+            break;
+    }
+    return NULL;
+}
+
+static int start_thread(pthread_t *thread, void *(*run)(void *), void *arg, struct err *err)
+{
+    int sys = pthread_create(thread, NULL, run, arg);
+    return sys ? err_set(err, ERR_IO, sys, "start a thread") : ERR_OK;
+}
+
+static void stop_timer(struct http_server *s)
+{
+    pthread_mutex_lock(&s->leaf);
+    s->timer_stop = true;
+    pthread_cond_signal(&s->timer_cond);
+    pthread_mutex_unlock(&s->leaf);
+    pthread_join(s->timer_thread, NULL);
 }
 
 int http_start(const struct http_config *config, struct http_server **ret, struct err *err)
@@ -288,7 +345,7 @@ int http_start(const struct http_config *config, struct http_server **ret, struc
     s->n_routes = config->n_routes;
     s->app = config->app;
     s->pool = config->bytes_pool;
-    s->listen_fd = -1;
+    s->listen_fd = s->quiesce_fd = -1;
     atomic_store(&s->refs, 1);
     pthread_mutex_init(&s->list, NULL);
     pthread_mutex_init(&s->leaf, NULL);
@@ -302,28 +359,27 @@ int http_start(const struct http_config *config, struct http_server **ret, struc
     int rc = copy_hosts(s, config, err);
     if (rc == ERR_OK)
         rc = listen_on(s->host, config->port, &s->listen_fd, &s->port, err);
+    if (rc == ERR_OK && (s->quiesce_fd = eventfd(0, EFD_CLOEXEC)) < 0)
+        rc = err_set(err, ERR_IO, errno, "eventfd");
     bool timer = false;
-    if (rc == ERR_OK) {
-        int sys = pthread_create(&s->timer_thread, NULL, timer_main, s);
-        if (sys)
-            rc = err_set(err, ERR_IO, sys, "start a thread");
-        timer = !sys;
-    }
+    if (rc == ERR_OK)
+        timer = (rc = start_thread(&s->timer_thread, timer_main, s, err)) == ERR_OK;
     if (rc == ERR_OK)
         rc = start_daemon(s, config, err);
+    if (rc == ERR_OK)
+        rc = start_thread(&s->acceptor, acceptor_main, s, err);
     if (rc == ERR_OK) {
         *ret = s;
         return ERR_OK;
     }
-    if (timer) {
-        pthread_mutex_lock(&s->leaf);
-        s->timer_stop = true;
-        pthread_cond_signal(&s->timer_cond);
-        pthread_mutex_unlock(&s->leaf);
-        pthread_join(s->timer_thread, NULL);
-    }
+    if (s->daemon)
+        MHD_stop_daemon(s->daemon);
+    if (timer)
+        stop_timer(s);
     if (s->listen_fd >= 0)
         close(s->listen_fd);
+    if (s->quiesce_fd >= 0)
+        close(s->quiesce_fd);
     http_server_unref(s);
     return rc;
 }
@@ -339,9 +395,11 @@ void http_quiesce(struct http_server *s)
 {
     if (atomic_exchange(&s->quiesced, true))
         return;
-    MHD_quiesce_daemon(s->daemon);
-    /* The descriptor stays open until the daemon is gone; the kernel stops queueing connections that nobody will take. */
-    shutdown(s->listen_fd, SHUT_RDWR);
+    uint64_t one = 1;
+    (void)!write(s->quiesce_fd, &one, sizeof one);
+    pthread_join(s->acceptor, NULL);
+    close(s->listen_fd);
+    close(s->quiesce_fd);
 }
 
 static void resume_all(struct http_server *s)
@@ -369,14 +427,7 @@ void http_stop(struct http_server *s)
             break;
     pthread_mutex_unlock(&s->leaf);
     MHD_stop_daemon(s->daemon);
-    close(s->listen_fd);
-
-    pthread_mutex_lock(&s->leaf);
-    s->timer_stop = true;
-    pthread_cond_signal(&s->timer_cond);
-    pthread_mutex_unlock(&s->leaf);
-    pthread_join(s->timer_thread, NULL);
-
+    stop_timer(s);
     pthread_mutex_lock(&s->leaf);
     while (s->n_tasks > 0)
         pthread_cond_wait(&s->idle_cond, &s->leaf);
