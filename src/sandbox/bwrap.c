@@ -7,8 +7,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define SCRATCH "/work"
-#define HOST_PREFIX "/run/host"
 #define TMP_BYTES "268435456"
 #define SHM_BYTES "67108864"
 
@@ -56,14 +54,6 @@ static bool covered(const char *path, const char *const *entries, size_t n, size
     return false;
 }
 
-const char *bwrap_inside(const char *path, char *ret, size_t size)
-{
-    if (!path_under(path, SCRATCH))
-        return path;
-    snprintf(ret, size, HOST_PREFIX "%s", path);
-    return ret;
-}
-
 static int entry_add(struct buf *b, const char *const *entries, size_t n, size_t i, struct err *err)
 {
     const char *path = entries[i];
@@ -72,9 +62,8 @@ static int entry_add(struct buf *b, const char *const *entries, size_t n, size_t
         return err_set(err, ERR_INVALID, 0, "read_only: '%s' must be an absolute path below '/'", path);
     if (lstat(path, &st))
         return err_set(err, ERR_NOT_FOUND, errno, "read_only: '%s' cannot be bound into the sandbox", path);
-    char inside[PATH_MAX + 16];
-    if (!S_ISLNK(st.st_mode) || path_under(path, SCRATCH)) {
-        add3(b, "--ro-bind", path, bwrap_inside(path, inside, sizeof inside));
+    if (!S_ISLNK(st.st_mode)) {
+        add3(b, "--ro-bind", path, path);
         return ERR_OK;
     }
     char target[PATH_MAX], real[PATH_MAX];
@@ -86,10 +75,10 @@ static int entry_add(struct buf *b, const char *const *entries, size_t n, size_t
     char parent[PATH_MAX];
     snprintf(parent, sizeof parent, "%.*s", (int)(parent_end - path), path);
     if (parent[0] && covered(parent, entries, n, i))
-        return ERR_OK; /* the link is already there, in the folder that holds it */
+        return ERR_OK;                  /* the link is already there, in the folder that holds it */
     add3(b, "--symlink", target, path); /* /bin -> usr/bin: binding over it would hide what it stands for */
     if (!covered(real, entries, n, i))
-        add3(b, "--ro-bind", real, bwrap_inside(real, inside, sizeof inside));
+        add3(b, "--ro-bind", real, real);
     return ERR_OK;
 }
 
@@ -123,13 +112,33 @@ static int entries_add(struct buf *b, const struct sandbox_spec *spec, struct er
 int bwrap_args(const struct sandbox_spec *spec, struct buf *ret, struct err *err)
 {
     static const char *const before[] = {
-        "--unshare-all", "--unshare-user", "--disable-userns", "--cap-drop", "ALL", "--new-session", "--die-with-parent",
-        "--as-pid-1", "--hostname", "haul",
+        "--unshare-all",
+        "--unshare-user",
+        "--disable-userns",
+        "--cap-drop",
+        "ALL",
+        "--new-session",
+        "--die-with-parent",
+        "--as-pid-1",
+        "--hostname",
+        "haul",
         /* Read-only: a handler of root's worker is the kernel's root to /proc/sys, capabilities or not, and bwrap 0.8 leaves it
          * writable where it thinks it is not. core_pattern alone would be the whole host. */
-        "--proc", "/proc", "--remount-ro", "/proc", "--dev", "/dev", "--size", SHM_BYTES, "--tmpfs", "/dev/shm",
+        "--proc",
+        "/proc",
+        "--remount-ro",
+        "/proc",
+        "--dev",
+        "/dev",
+        "--size",
+        SHM_BYTES,
+        "--tmpfs",
+        "/dev/shm",
         /* before the binds: a handler may live below /tmp */
-        "--size", TMP_BYTES, "--tmpfs", "/tmp",
+        "--size",
+        TMP_BYTES,
+        "--tmpfs",
+        "/tmp",
     };
     for (size_t i = 0; i < ARRAY_LEN(before); i++)
         add(ret, before[i]);

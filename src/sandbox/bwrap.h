@@ -8,6 +8,3 @@
 int bwrap_find(char *ret, struct err *err);
 /** The whole set, NUL-separated as --args wants it, without the command. */
 int bwrap_args(const struct sandbox_spec *spec, struct buf *ret, struct err *err);
-/** Where a host path of read_only is inside. The same place, but for what lies below /work, where the scratch is: that is found below
- * /run/host. Returns `path` or `ret`. */
-const char *bwrap_inside(const char *path, char *ret, size_t size);

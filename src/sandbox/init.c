@@ -84,7 +84,8 @@ static size_t tree_scan(void)
 static void tree_signal(int sig)
 {
     if (alone) {
-        kill(-1, sig); /* all but the caller, and no fork slips through: the kernel restarts a fork with a signal pending */
+        kill(-1,
+             sig); /* all but the caller, and no fork slips through: the kernel restarts a fork with a signal pending */
         return;
     }
     const size_t n = tree_scan();
@@ -240,11 +241,21 @@ static bool order_take(void)
         return n < 0 && errno == EINTR;
     int result = 0;
     switch (order) {
-    case INIT_TERM: tree_signal(SIGTERM); break;
-    case INIT_KILL: tree_signal(SIGKILL); break;
-    case INIT_STOP: result = tree_stop(); break;
-    case INIT_CONT: tree_signal(SIGCONT); break;
-    default: result = EINVAL; break;
+    case INIT_TERM:
+        tree_signal(SIGTERM);
+        break;
+    case INIT_KILL:
+        tree_signal(SIGKILL);
+        break;
+    case INIT_STOP:
+        result = tree_stop();
+        break;
+    case INIT_CONT:
+        tree_signal(SIGCONT);
+        break;
+    default:
+        result = EINVAL;
+        break;
     }
     say(INIT_ACK, result);
     return true;
@@ -264,7 +275,8 @@ int main(int argc, char **argv)
     close(INIT_FD_SPEC);
     close(INIT_FD_EXE);
     prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-    prctl(PR_SET_DUMPABLE, 0, 0, 0, 0); /* the handler may run as the same user: keep it from our memory and descriptors */
+    prctl(PR_SET_DUMPABLE, 0, 0, 0,
+          0); /* the handler may run as the same user: keep it from our memory and descriptors */
     if (!alone)
         prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
     sigset_t child;

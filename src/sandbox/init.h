@@ -33,6 +33,6 @@ struct init_message {
 struct init_status {
     int32_t wait_status; /* raw, of the handler itself */
     int32_t unused;
-    int64_t cpu_us;      /* of the whole tree */
-    int64_t peak_bytes;  /* of its largest process */
+    int64_t cpu_us;     /* of the whole tree */
+    int64_t peak_bytes; /* of its largest process */
 };

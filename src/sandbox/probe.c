@@ -21,9 +21,11 @@ static const char *remedy(void)
     if (number_in("/proc/sys/kernel/unprivileged_userns_clone") == 0 && geteuid())
         return "user namespaces are for root only here: sysctl -w kernel.unprivileged_userns_clone=1";
     if (number_in("/proc/sys/kernel/apparmor_restrict_unprivileged_userns") == 1 && geteuid())
-        return "AppArmor restricts user namespaces: sysctl -w kernel.apparmor_restrict_unprivileged_userns=0, or a profile for bwrap";
+        return "AppArmor restricts user namespaces: sysctl -w kernel.apparmor_restrict_unprivileged_userns=0, or a "
+               "profile for bwrap";
     if (!access("/.dockerenv", F_OK) || !access("/run/.containerenv", F_OK))
-        return "inside a container: run it with --security-opt seccomp=unconfined --security-opt systempaths=unconfined";
+        return "inside a container: run it with --security-opt seccomp=unconfined --security-opt "
+               "systempaths=unconfined";
     return "user, mount, PID and network namespaces must be allowed for this user";
 }
 
@@ -31,8 +33,13 @@ static int probe_run(const char *work_dir, int null_fd, struct err *err)
 {
     static const char *const argv[] = {"/proc/self/exe", "probe", NULL};
     static const char *const none[] = {NULL};
-    const struct sandbox_spec spec = {.level = SANDBOX_NAMESPACES, .argv = argv, .env = none, .work_dir = work_dir,
-                                      .read_only = none, .log_fd = null_fd, .report_fd = null_fd};
+    const struct sandbox_spec spec = {.level = SANDBOX_NAMESPACES,
+                                      .argv = argv,
+                                      .env = none,
+                                      .work_dir = work_dir,
+                                      .read_only = none,
+                                      .log_fd = null_fd,
+                                      .report_fd = null_fd};
     struct sandbox *s = NULL;
     int rc = sandbox_start(&spec, &s, err);
     if (rc)

@@ -28,11 +28,11 @@ extern const char sandbox_init[];
 extern const size_t sandbox_init_size;
 
 struct sandbox {
-    pid_t child;   /* bwrap, or init itself on the bare host */
-    int init_fd;   /* pidfd of init; readable when it, and with it its namespace, is gone */
+    pid_t child; /* bwrap, or init itself on the bare host */
+    int init_fd; /* pidfd of init; readable when it, and with it its namespace, is gone */
     int control;
     int status;
-    bool ended;    /* status_value is known */
+    bool ended; /* status_value is known */
     bool reaped;
     pthread_mutex_t lock;
     struct init_status value;
@@ -71,11 +71,8 @@ static int spec_fd(const struct sandbox_spec *spec, int *ret_fd, struct err *err
     while (spec->env && spec->env[head.n_env])
         head.n_env++;
     buf_add(&b, &head, sizeof head);
-    for (uint32_t i = 0; i < head.n_argv; i++) {
-        char inside[PATH_MAX + 16];
-        const char *word = head.alone && !access(spec->argv[i], F_OK) ? bwrap_inside(spec->argv[i], inside, sizeof inside) : spec->argv[i];
-        buf_add(&b, word, strlen(word) + 1);
-    }
+    for (uint32_t i = 0; i < head.n_argv; i++)
+        buf_add(&b, spec->argv[i], strlen(spec->argv[i]) + 1);
     for (uint32_t i = 0; i < head.n_env; i++)
         buf_add(&b, spec->env[i], strlen(spec->env[i]) + 1);
     const int rc = b.failed ? err_set(err, ERR_TOO_LARGE, 0, "command and environment are over 4 MiB")
@@ -145,13 +142,18 @@ static int started_wait(struct sandbox *s, const struct sandbox_spec *spec, int 
     if (n != (ssize_t)sizeof m || m.kind != INIT_STARTED) {
         char why[180];
         errors_read(errors_fd, why, sizeof why);
-        return err_set(err, ERR_UNSUPPORTED, 0, "the sandbox did not start: %s", *why ? why : ready ? "it ended at once" : "no answer in 30 s");
+        return err_set(err, ERR_UNSUPPORTED, 0, "the sandbox did not start: %s",
+                       *why    ? why
+                       : ready ? "it ended at once"
+                               : "no answer in 30 s");
     }
     if (m.value) {
         errno = m.value;
         return err_set(err, m.value == ENOENT ? ERR_NOT_FOUND : ERR_FORBIDDEN, m.value,
                        "handler '%s' could not be started%s", spec->argv[0],
-                       m.value == ENOENT ? " (it, or the interpreter in its first line, is not inside the sandbox: see read_only)" : "");
+                       m.value == ENOENT
+                           ? " (it, or the interpreter in its first line, is not inside the sandbox: see read_only)"
+                           : "");
     }
     for (const struct cmsghdr *c = CMSG_FIRSTHDR(&h); c; c = NULL)
         if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_CREDENTIALS) {
@@ -171,7 +173,8 @@ static int argv_check(const struct sandbox_spec *spec, struct err *err)
     if (!path || path[0] != '/')
         return err_set(err, ERR_INVALID, 0, "handler command must be an absolute path");
     if (access(path, F_OK))
-        return err_set(err, ERR_NOT_FOUND, errno, "handler '%s' does not exist: install it, or correct 'command' in handlers.yaml", path);
+        return err_set(err, ERR_NOT_FOUND, errno,
+                       "handler '%s' does not exist: install it, or correct 'command' in handlers.yaml", path);
     if (access(path, X_OK))
         return err_set(err, ERR_FORBIDDEN, errno, "handler '%s' is not executable: chmod +x it", path);
     return ERR_OK;
@@ -197,7 +200,8 @@ static int launch(struct sandbox *s, const struct sandbox_spec *spec, struct err
     AUTO_FD int status_far = pipe_fds[1];
     const int on = 1;
     setsockopt(s->control, SOL_SOCKET, SO_PASSCRED, &on, sizeof on);
-    if ((rc = memfd_of("haul-init", sandbox_init, sandbox_init_size, true, &exe, err)) || (rc = spec_fd(spec, &wish, err)))
+    if ((rc = memfd_of("haul-init", sandbox_init, sandbox_init_size, true, &exe, err)) ||
+        (rc = spec_fd(spec, &wish, err)))
         return rc;
 
     static const char *const none_argv[] = {"haul-init", NULL};
@@ -293,7 +297,8 @@ int sandbox_result(struct sandbox *s, int *ret_wait_status, usec *ret_cpu_us, in
         struct pollfd p = {.fd = s->status, .events = POLLIN};
         if (poll(&p, 1, 0) < 1)
             return err_set(err, ERR_BUSY, 0, "the handler has not ended");
-        if (read(s->status, &s->value, sizeof s->value) != (ssize_t)sizeof s->value) /* init died: only SIGKILL does that */
+        if (read(s->status, &s->value, sizeof s->value) !=
+            (ssize_t)sizeof s->value) /* init died: only SIGKILL does that */
             s->value = (struct init_status){.wait_status = SIGKILL};
         s->ended = true;
     }

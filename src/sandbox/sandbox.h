@@ -21,14 +21,15 @@ enum sandbox_level sandbox_probe(char why[512]);
 
 struct sandbox_spec {
     enum sandbox_level level;
-    const char *const *argv;     /* NULL-terminated; argv[0] absolute path */
-    const char *const *env;      /* NULL-terminated "K=V": all the handler sees */
-    const char *work_dir;        /* host path of the attempt's scratch; mounted writable at SANDBOX_WORK_DIR, the working directory */
-    const char *const *read_only; /* NULL-terminated host paths bound read-only at the same place (what lies
-                                  * below /work: at /run/host/work/...); missing ones are refused */
-    uint64_t file_size_max;      /* RLIMIT_FSIZE bytes; 0 = no limit */
-    int log_fd;                  /* the handler's stdout and stderr */
-    int report_fd;               /* becomes descriptor 3 */
+    const char *const *argv; /* NULL-terminated; argv[0] absolute path */
+    const char *const *env;  /* NULL-terminated "K=V": all the handler sees */
+    const char
+        *work_dir; /* host path of the attempt's scratch; mounted writable at SANDBOX_WORK_DIR, the working directory */
+    const char *const
+        *read_only;         /* NULL-terminated host paths bound read-only at the same place; missing ones are refused */
+    uint64_t file_size_max; /* RLIMIT_FSIZE bytes; 0 = no limit */
+    int log_fd;             /* the handler's stdout and stderr */
+    int report_fd;          /* becomes descriptor 3 */
 };
 
 struct sandbox; /* a running handler tree */

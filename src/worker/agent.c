@@ -21,8 +21,8 @@
 #include <sys/signalfd.h>
 #include <sys/wait.h>
 
-#define POLL_WAIT_MS 30000
-#define LOOK_EVERY_MS 1000       /* supervisors of an earlier agent end without a SIGCHLD to us */
+#define POLL_WAIT_MS    30000
+#define LOOK_EVERY_MS   1000 /* supervisors of an earlier agent end without a SIGCHLD to us */
 #define REPORT_AGAIN_US (30 * USEC_PER_SEC)
 
 struct agent {
@@ -35,7 +35,7 @@ struct agent {
     int wake_fd, signal_fd; /* wake: a slot may be free, or stop */
     bool stopping;
     unsigned busy;
-    usec reported_us;       /* when left-over completions were last taken up */
+    usec reported_us; /* when left-over completions were last taken up */
 };
 
 static void wake(int fd)
@@ -82,7 +82,8 @@ static void attempts_look(struct agent *g)
         char dir[PATH_MAX], lock_path[PATH_MAX];
         AUTO_FD int lock_fd = -1;
         struct err err;
-        if (e->d_name[0] == '.' || fs_join(dir, sizeof dir, g->attempts, e->d_name, &err) || fs_join(lock_path, sizeof lock_path, dir, "lock", &err))
+        if (e->d_name[0] == '.' || fs_join(dir, sizeof dir, g->attempts, e->d_name, &err) ||
+            fs_join(lock_path, sizeof lock_path, dir, "lock", &err))
             continue;
         const int rc = fs_lock(lock_path, &lock_fd, &err);
         if (rc == ERR_LOCKED) {
@@ -352,8 +353,10 @@ static int state_open(struct agent *g, int *ret_lock, struct err *err)
     if ((rc = fs_join(path, sizeof path, real, "lock", err)))
         return rc;
     if ((rc = fs_lock(path, ret_lock, err)) == ERR_LOCKED)
-        return err_set(err, ERR_LOCKED, 0, "another worker uses '%.150s': stop it, or give this one its own --state", real);
-    if (rc || (rc = fs_join(g->attempts, sizeof g->attempts, real, "attempts", err)) || (rc = fs_mkdirs(g->attempts, 0700, err)))
+        return err_set(err, ERR_LOCKED, 0, "another worker uses '%.150s': stop it, or give this one its own --state",
+                       real);
+    if (rc || (rc = fs_join(g->attempts, sizeof g->attempts, real, "attempts", err)) ||
+        (rc = fs_mkdirs(g->attempts, 0700, err)))
         return rc;
     return worker_id_load(g, err);
 }
@@ -368,9 +371,12 @@ static int level_find(struct agent *g, struct err *err)
     if (g->level == SANDBOX_NONE)
         fprintf(stderr, "haul worker: this machine cannot isolate handlers: %s\n", why);
     if (can < g->handlers->n)
-        fprintf(stderr, "haul worker: %zu of %zu handlers are not offered (only entries with 'isolation: none' can run here)\n",
+        fprintf(stderr,
+                "haul worker: %zu of %zu handlers are not offered (only entries with 'isolation: none' can run here)\n",
                 g->handlers->n - can, g->handlers->n);
-    return can ? ERR_OK : err_set(err, ERR_UNSUPPORTED, 0, "no handler can run here: allow namespaces, or set 'isolation: none' for handlers you trust");
+    return can ? ERR_OK
+               : err_set(err, ERR_UNSUPPORTED, 0,
+                         "no handler can run here: allow namespaces, or set 'isolation: none' for handlers you trust");
 }
 
 static int signals_take(struct agent *g, struct err *err)
@@ -398,7 +404,8 @@ static int agent_run(struct agent *g, struct err *err)
     if (!g->set.name && !(g->set.name = strdup(*g->host ? g->host : "worker")))
         return err_set(err, ERR_NO_MEMORY, 0, "worker");
     attempts_look(g);
-    printf("haul worker %s polling %s (isolation: %s, slots %lld)\n", g->set.name, g->set.server, sandbox_level_name(g->level), (long long)g->set.slots);
+    printf("haul worker %s polling %s (isolation: %s, slots %lld)\n", g->set.name, g->set.server,
+           sandbox_level_name(g->level), (long long)g->set.slots);
     fflush(stdout);
     if (pthread_create(&poller, NULL, poll_run, g))
         return err_set(err, ERR_NO_MEMORY, 0, "poll thread");

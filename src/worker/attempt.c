@@ -50,7 +50,8 @@ static void list_write(struct json_writer *w, const char *key, const struct stri
     jw_array_end(w);
 }
 
-int attempt_write(const char *dir, const char *job, size_t job_n, const struct handler *h, const struct attempt_origin *o, struct err *err)
+int attempt_write(const char *dir, const char *job, size_t job_n, const struct handler *h,
+                  const struct attempt_origin *o, struct err *err)
 {
     struct buf b;
     struct json_writer w;
@@ -73,7 +74,8 @@ int attempt_write(const char *dir, const char *job, size_t job_n, const struct h
     jw_raw(&w, "job", job, job_n);
     jw_object_end(&w);
     char path[PATH_MAX];
-    int rc = b.failed ? err_set(err, ERR_TOO_LARGE, 0, "job.json is over 4 MiB") : fs_join(path, sizeof path, dir, "job.json", err);
+    int rc = b.failed ? err_set(err, ERR_TOO_LARGE, 0, "job.json is over 4 MiB")
+                      : fs_join(path, sizeof path, dir, "job.json", err);
     if (!rc)
         rc = fs_write_durable(path, b.data, b.len, 0600, err);
     buf_release(&b);
@@ -127,7 +129,8 @@ static int inputs_read(struct attempt *a, const json_t *job, struct err *err)
         x->ref = string_of(in, "ref");
         x->size = json_is_integer(json_object_get(in, "size")) ? int_of(in, "size") : -1;
         if (!filename_valid(x->name) || strncmp(x->ref, "blob:", 5))
-            return err_set(err, ERR_CORRUPT, 0, "the server sent an input that cannot be: name '%.64s', ref '%.64s'", x->name, x->ref);
+            return err_set(err, ERR_CORRUPT, 0, "the server sent an input that cannot be: name '%.64s', ref '%.64s'",
+                           x->name, x->ref);
     }
     return ERR_OK;
 }
@@ -169,8 +172,8 @@ static int document_read(struct attempt *a, size_t n, struct err *err)
         a->permanent[a->n_permanent++] = json_integer_value(json_array_get(codes, i));
     if (!*a->server || !*a->job_id || !*a->token || !a->number)
         return err_set(err, ERR_CORRUPT, 0, "job.json lacks server, job_id, token or attempt");
-    if ((rc = list_read(a->doc, "command", &a->command, err)) || (rc = list_read(a->doc, "read_only", &a->read_only, err)) ||
-        (rc = list_read(a->doc, "env", &a->env, err)))
+    if ((rc = list_read(a->doc, "command", &a->command, err)) ||
+        (rc = list_read(a->doc, "read_only", &a->read_only, err)) || (rc = list_read(a->doc, "env", &a->env, err)))
         return rc;
     return inputs_read(a, job, err);
 }

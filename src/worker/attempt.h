@@ -14,9 +14,9 @@ struct input {
 };
 
 struct attempt {
-    json_t *doc;            /* what the borrowed strings below live in */
-    char *text;             /* job.json */
-    const char *payload;    /* raw JSON, not NUL-terminated */
+    json_t *doc;         /* what the borrowed strings below live in */
+    char *text;          /* job.json */
+    const char *payload; /* raw JSON, not NUL-terminated */
     size_t payload_n;
     char dir[PATH_MAX - 64], scratch[PATH_MAX - 32]; /* absolute */
     const char *server, *job_id, *token, *task_type, *queue;
@@ -24,7 +24,7 @@ struct attempt {
     int64_t retries, max_attempts;
     struct input *inputs;
     size_t n_inputs;
-    usec claim_sent_us;     /* CLOCK_BOOTTIME, before the poll that brought it was sent */
+    usec claim_sent_us; /* CLOCK_BOOTTIME, before the poll that brought it was sent */
     usec lease_us, heartbeat_us, grace_us, timeout_us, orphan_us;
     enum sandbox_level level;
     struct string_list command, read_only, env; /* arrays owned, strings borrowed */
@@ -39,7 +39,8 @@ struct attempt_origin {
     enum sandbox_level level; /* of the host */
     usec claim_sent_us, orphan_us;
 };
-int attempt_write(const char *dir, const char *job, size_t job_n, const struct handler *h, const struct attempt_origin *o, struct err *err);
+int attempt_write(const char *dir, const char *job, size_t job_n, const struct handler *h,
+                  const struct attempt_origin *o, struct err *err);
 int attempt_read(const char *dir, struct attempt **ret, struct err *err);
 void attempt_free(struct attempt *a);
 

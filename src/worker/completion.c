@@ -70,7 +70,8 @@ int completion_journal(const struct attempt *a, const struct ending *e, struct e
     jw_object_end(&w);
     jw_object_end(&w);
     char path[PATH_MAX];
-    int rc = b.failed ? err_set(err, ERR_TOO_LARGE, 0, "completion.json") : fs_join(path, sizeof path, a->dir, "completion.json", err);
+    int rc = b.failed ? err_set(err, ERR_TOO_LARGE, 0, "completion.json")
+                      : fs_join(path, sizeof path, a->dir, "completion.json", err);
     if (!rc)
         rc = fs_write_durable(path, b.data, b.len, 0600, err);
     buf_release(&b);
@@ -121,13 +122,15 @@ static void name_escape(const char *name, char *ret, size_t size)
     size_t n = 0;
     for (; *name && n + 4 < size; name++) {
         const unsigned char c = (unsigned char)*name;
-        const bool plain = (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || strchr("-_~", c) || (c == '.' && n);
+        const bool plain = (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') ||
+                           strchr("-_~", c) || (c == '.' && n);
         n += (size_t)snprintf(ret + n, size - n, plain ? "%c" : "%%%02X", c);
     }
     ret[n] = 0;
 }
 
-static int output_send(const struct attempt *a, struct haul_client *c, const char *name, int64_t *ret_size, bool *ret_stale, struct err *err)
+static int output_send(const struct attempt *a, struct haul_client *c, const char *name, int64_t *ret_size,
+                       bool *ret_stale, struct err *err)
 {
     char what[1024], path[1280];
     snprintf(what, sizeof what, "outputs/");
@@ -151,7 +154,8 @@ static int output_send(const struct attempt *a, struct haul_client *c, const cha
     }
 }
 
-static int outputs_send(const struct attempt *a, struct haul_client *c, const json_t *names, int64_t *ret_bytes, bool *ret_stale, struct err *err)
+static int outputs_send(const struct attempt *a, struct haul_client *c, const json_t *names, int64_t *ret_bytes,
+                        bool *ret_stale, struct err *err)
 {
     for (size_t i = 0; i < json_array_size(names); i++) {
         int64_t size = 0;
@@ -191,12 +195,14 @@ static int failed_body(json_t **body, const char *why, struct err *err)
 {
     json_object_del(*body, "outputs");
     json_object_del(*body, "bytes_out");
-    if (json_object_set_new(*body, "outcome", json_string("error")) || json_object_set_new(*body, "error_log", json_string(why)))
+    if (json_object_set_new(*body, "outcome", json_string("error")) ||
+        json_object_set_new(*body, "error_log", json_string(why)))
         return err_set(err, ERR_NO_MEMORY, 0, "completion");
     return ERR_OK;
 }
 
-static int document_deliver(const struct attempt *a, struct haul_client *c, json_t *doc, struct logs *log, int64_t log_sent, struct err *err)
+static int document_deliver(const struct attempt *a, struct haul_client *c, json_t *doc, struct logs *log,
+                            int64_t log_sent, struct err *err)
 {
     const char *kind = json_string_value(json_object_get(doc, "kind"));
     json_t *body = json_object_get(doc, "body");

@@ -5,11 +5,11 @@
 #include "worker/transfer.h"
 
 struct ending {
-    const char *outcome;     /* "success", "error", "timeout", "signal", "interrupted", "cancelled" */
+    const char *outcome; /* "success", "error", "timeout", "signal", "interrupted", "cancelled" */
     bool permanent;
-    const char *error_log;   /* not for success */
+    const char *error_log; /* not for success */
     struct string_list outputs;
-    int exit_code, signal;   /* -1: none */
+    int exit_code, signal; /* -1: none */
     usec cpu_us;
     int64_t peak_bytes, bytes_in, log_total;
 };

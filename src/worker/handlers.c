@@ -8,8 +8,23 @@
 
 /* What most programs need to start. Only what the machine has is bound. */
 static const char *const read_only_default[] = {
-    "/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d",
-    "/etc/alternatives", "/etc/ssl/certs", "/etc/ssl/openssl.cnf", "/etc/localtime", "/etc/fonts", "/etc/mime.types", "/etc/ImageMagick-6",
+    "/usr",
+    "/bin",
+    "/sbin",
+    "/lib",
+    "/lib32",
+    "/lib64",
+    "/libx32",
+    "/etc/ld.so.cache",
+    "/etc/ld.so.conf",
+    "/etc/ld.so.conf.d",
+    "/etc/alternatives",
+    "/etc/ssl/certs",
+    "/etc/ssl/openssl.cnf",
+    "/etc/localtime",
+    "/etc/fonts",
+    "/etc/mime.types",
+    "/etc/ImageMagick-6",
 };
 
 struct entry {
@@ -20,13 +35,19 @@ struct entry {
 };
 
 static const struct option_row rows[] = {
-    {"command", OPTION_STRING_LIST, offsetof(struct entry, command), 1, 4096, NULL, "program and arguments; with a slash: from this file's folder"},
-    {"version", OPTION_STRING, offsetof(struct entry, version), 1, 64, "1", "shown with the worker and in each attempt"},
-    {"timeout", OPTION_DURATION, offsetof(struct entry, timeout_us), 0, 366 * INT64_C(86400) * USEC_PER_SEC, "6h", "wall-clock limit; 0 = none"},
-    {"permanent_exit_codes", OPTION_STRING_LIST, offsetof(struct entry, permanent), 1, 3, NULL, "exit statuses that no retry helps"},
+    {"command", OPTION_STRING_LIST, offsetof(struct entry, command), 1, 4096, NULL,
+     "program and arguments; with a slash: from this file's folder"},
+    {"version", OPTION_STRING, offsetof(struct entry, version), 1, 64, "1",
+     "shown with the worker and in each attempt"},
+    {"timeout", OPTION_DURATION, offsetof(struct entry, timeout_us), 0, 366 * INT64_C(86400) * USEC_PER_SEC, "6h",
+     "wall-clock limit; 0 = none"},
+    {"permanent_exit_codes", OPTION_STRING_LIST, offsetof(struct entry, permanent), 1, 3, NULL,
+     "exit statuses that no retry helps"},
     {"isolation", OPTION_STRING, offsetof(struct entry, isolation), 1, 16, "namespaces", "namespaces, or none"},
-    {"read_only", OPTION_STRING_LIST, offsetof(struct entry, read_only), 1, 4095, NULL, "host paths the handler sees; its own folder always"},
-    {"file_size_max", OPTION_SIZE, offsetof(struct entry, file_size_max), 0, INT64_MAX, "1TiB", "largest file it may write; 0 = no limit"},
+    {"read_only", OPTION_STRING_LIST, offsetof(struct entry, read_only), 1, 4095, NULL,
+     "host paths the handler sees; its own folder always"},
+    {"file_size_max", OPTION_SIZE, offsetof(struct entry, file_size_max), 0, INT64_MAX, "1TiB",
+     "largest file it may write; 0 = no limit"},
 };
 
 static int list_add(struct string_list *l, const char *s, struct err *err)
@@ -57,7 +78,8 @@ static int program_find(const char *name, const char *dir, char *ret, struct err
         int rc = ERR_OK;
         while (!strncmp(name, "./", 2))
             name += 2;
-        const int n = name[0] == '/' ? snprintf(joined, sizeof joined, "%s", name) : snprintf(joined, sizeof joined, "%s/%s", dir, name);
+        const int n = name[0] == '/' ? snprintf(joined, sizeof joined, "%s", name)
+                                     : snprintf(joined, sizeof joined, "%s/%s", dir, name);
         if (n < 0 || n >= (int)sizeof joined)
             rc = err_set(err, ERR_TOO_LARGE, 0, "command '%.60s' is too long", name);
         if (!rc && !realpath(joined, ret))
@@ -112,7 +134,8 @@ static int permanent_take(struct handler *h, const struct entry *e, struct err *
         char *end;
         const long v = strtol(e->permanent.items[i], &end, 10);
         if (*end || v < 1 || v > 255)
-            return err_field(err, "permanent_exit_codes", "must be numbers from 1 to 255, got '%s'", e->permanent.items[i]);
+            return err_field(err, "permanent_exit_codes", "must be numbers from 1 to 255, got '%s'",
+                             e->permanent.items[i]);
         h->permanent[h->n_permanent++] = (unsigned char)v;
     }
     return ERR_OK;
@@ -125,7 +148,8 @@ static int env_take(struct handler *h, const struct config_node *env, struct err
     for (size_t i = 0; i < env->n_items; i++) {
         const struct config_node *n = env->items[i];
         if (n->kind != CONFIG_SCALAR || strchr(n->key, '=') || !*n->key || !strncmp(n->key, "HAUL_", 5))
-            return err_field(err, "env", "line %u: '%s' must be a NAME: value, and not begin with HAUL_", n->line, n->key);
+            return err_field(err, "env", "line %u: '%s' must be a NAME: value, and not begin with HAUL_", n->line,
+                             n->key);
         AUTO_FREE char *pair = NULL;
         if (asprintf(&pair, "%s=%s", n->key, n->scalar) < 0) {
             pair = NULL;
@@ -153,10 +177,12 @@ static int entry_bind(const struct config *c, const struct config_node *node, st
     return options_bind(rows, ARRAY_LEN(rows), e, c, &copy, err);
 }
 
-static int handler_take(struct handler *h, const struct config *c, const struct config_node *node, const char *dir, struct err *err)
+static int handler_take(struct handler *h, const struct config *c, const struct config_node *node, const char *dir,
+                        struct err *err)
 {
     if (!name_valid(node->key, 128) || node->kind != CONFIG_MAP)
-        return err_set(err, ERR_INVALID, 0, "%s:%u: '%s' must be a task type (letters, digits, _ . : -) with a map", c->path, node->line, node->key);
+        return err_set(err, ERR_INVALID, 0, "%s:%u: '%s' must be a task type (letters, digits, _ . : -) with a map",
+                       c->path, node->line, node->key);
     if (!(h->task_type = strdup(node->key)))
         return err_set(err, ERR_NO_MEMORY, 0, "handlers");
     struct entry e;

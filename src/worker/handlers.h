@@ -10,12 +10,12 @@ struct handler {
     char *task_type;
     struct string_list command; /* items[0] is an absolute path */
     char *version;
-    usec timeout_us;            /* 0 = none */
-    bool bare;                  /* isolation: none */
+    usec timeout_us; /* 0 = none */
+    bool bare;       /* isolation: none */
     unsigned char permanent[PERMANENT_CODES_MAX];
     size_t n_permanent;
     struct string_list read_only;
-    struct string_list env;     /* "K=V" */
+    struct string_list env; /* "K=V" */
     uint64_t file_size_max;
 };
 

@@ -51,13 +51,14 @@ static bool space_lacks(const struct attempt *a, struct failure *f)
     struct statvfs v;
     if (statvfs(a->scratch, &v) || need <= (uint64_t)v.f_bavail * v.f_frsize)
         return false;
-    failure_set(f, "error", false, "the inputs need %llu bytes, and the worker's disk has %llu: free space below its --state folder",
+    failure_set(f, "error", false,
+                "the inputs need %llu bytes, and the worker's disk has %llu: free space below its --state folder",
                 (unsigned long long)need, (unsigned long long)v.f_bavail * v.f_frsize);
     return true;
 }
 
-static int input_fetch(const struct attempt *a, const struct input *in, struct haul_client *c, struct lease *l, int64_t *ret_size,
-                       struct failure *f, struct err *err)
+static int input_fetch(const struct attempt *a, const struct input *in, struct haul_client *c, struct lease *l,
+                       int64_t *ret_size, struct failure *f, struct err *err)
 {
     char dir[PATH_MAX], path[PATH_MAX];
     int rc = fs_join(dir, sizeof dir, a->scratch, "in", err);
@@ -76,11 +77,15 @@ static int input_fetch(const struct attempt *a, const struct input *in, struct h
             return err_set(err, ERR_IO, errno, "truncate '%s'", path);
         rc = haul_download(c, in->ref, fd, watch, l, ret_size, &he);
         if (rc == HAUL_OK && in->size >= 0 && *ret_size != in->size)
-            return failure_set(f, "error", false, "input '%s' came with %lld bytes instead of %lld", in->name, (long long)*ret_size, (long long)in->size), ERR_INVALID;
+            return failure_set(f, "error", false, "input '%s' came with %lld bytes instead of %lld", in->name,
+                               (long long)*ret_size, (long long)in->size),
+                   ERR_INVALID;
         if (rc == HAUL_OK)
             return ERR_OK;
         if (rc == HAUL_LOCAL || (rc == HAUL_REFUSED && !he.repeatable))
-            return failure_set(f, "error", he.status == 404, "input '%s' (%s) cannot be fetched: %s", in->name, in->ref, he.message), ERR_INVALID;
+            return failure_set(f, "error", he.status == 404, "input '%s' (%s) cannot be fetched: %s", in->name, in->ref,
+                               he.message),
+                   ERR_INVALID;
         log_event(LOG_WARN, "input not fetched yet", "job_id", a->job_id, "input", in->name, "why", he.message, NULL);
         backoff_wait(round, 15 * USEC_PER_SEC, -1);
     }

@@ -17,7 +17,7 @@ struct lease {
     int event_fd, stop_fd, timer_fd;
     enum lease_state state;
     bool cancel, frozen;
-    usec end_us;       /* CLOCK_BOOTTIME; counted from before the request was sent, so never later than the server's */
+    usec end_us; /* CLOCK_BOOTTIME; counted from before the request was sent, so never later than the server's */
     usec frozen_at_us, frozen_us;
     struct sandbox *box;
 };

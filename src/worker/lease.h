@@ -6,8 +6,8 @@
 enum lease_state {
     LEASE_UNCONFIRMED, /* no heartbeat was answered yet */
     LEASE_HELD,
-    LEASE_LOST,        /* the token is stale: whatever we do counts for nothing */
-    LEASE_ORPHANED     /* nobody answered for orphan_limit */
+    LEASE_LOST,    /* the token is stale: whatever we do counts for nothing */
+    LEASE_ORPHANED /* nobody answered for orphan_limit */
 };
 
 struct lease;

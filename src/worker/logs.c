@@ -9,7 +9,7 @@
 #define CUT_ROOM 4096 /* the marker and the server's own bound */
 
 struct logs {
-    int fd;          /* log.kept: the head, then a ring for the tail */
+    int fd; /* log.kept: the head, then a ring for the tail */
     pthread_mutex_t lock;
     int64_t total;
     bool sealed;
@@ -88,7 +88,8 @@ void logs_seal(struct logs *l)
     l->sealed = true;
     if (l->total > LOG_HEAD_MAX + LOG_TAIL_MAX - CUT_ROOM) {
         l->tail_from = l->total - (LOG_TAIL_MAX - CUT_ROOM);
-        l->cut_n = snprintf(l->cut, sizeof l->cut, "\n[... haul left out %lld bytes here ...]\n", (long long)(l->tail_from - LOG_HEAD_MAX));
+        l->cut_n = snprintf(l->cut, sizeof l->cut, "\n[... haul left out %lld bytes here ...]\n",
+                            (long long)(l->tail_from - LOG_HEAD_MAX));
     }
     pthread_mutex_unlock(&l->lock);
 }

@@ -6,12 +6,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define LOG_HEAD_MAX (INT64_C(8) << 20)
-#define LOG_TAIL_MAX (INT64_C(8) << 20)
+#define LOG_HEAD_MAX  (INT64_C(8) << 20)
+#define LOG_TAIL_MAX  (INT64_C(8) << 20)
 #define LOG_CHUNK_MAX 65536
 
 struct logs;
-int logs_open(const char *dir, int64_t total, struct logs **ret, struct err *err); /* total: 0, or what completion.json says */
+int logs_open(const char *dir, int64_t total, struct logs **ret,
+              struct err *err); /* total: 0, or what completion.json says */
 void logs_free(struct logs *l);
 void logs_add(struct logs *l, const void *p, size_t n);
 int64_t logs_total(struct logs *l);

@@ -14,7 +14,8 @@
 
 static int beneath(int dir, const char *name, int flags)
 {
-    const unsigned more = flags & O_PATH ? O_CLOEXEC : O_CLOEXEC | O_NONBLOCK | O_NOCTTY; /* openat2 refuses these with O_PATH */
+    const unsigned more =
+        flags & O_PATH ? O_CLOEXEC : O_CLOEXEC | O_NONBLOCK | O_NOCTTY; /* openat2 refuses these with O_PATH */
     const struct open_how how = {.flags = (unsigned)flags | more,
                                  .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_XDEV};
     return (int)syscall(SYS_openat2, dir, name, &how, sizeof how);
@@ -36,13 +37,17 @@ int output_open(const char *scratch, const char *name, int *ret_fd, int64_t *ret
     const int rc = out_open(scratch, &out, err);
     if (rc)
         return rc;
-    AUTO_FD int path = beneath(out, name, O_PATH | O_NOFOLLOW); /* looks before it opens: opening a device may do things */
+    AUTO_FD int path =
+        beneath(out, name, O_PATH | O_NOFOLLOW); /* looks before it opens: opening a device may do things */
     struct stat st;
     if (path < 0 || fstat(path, &st))
         return err_set(err, ERR_INVALID, errno, "out/%s cannot be taken", name);
     if (!S_ISREG(st.st_mode))
         return err_set(err, ERR_INVALID, 0, "out/%.100s is %s: only regular files directly in out/ are taken", name,
-                       S_ISDIR(st.st_mode) ? "a folder" : S_ISLNK(st.st_mode) ? "a symbolic link" : S_ISFIFO(st.st_mode) ? "a pipe" : "no file");
+                       S_ISDIR(st.st_mode)    ? "a folder"
+                       : S_ISLNK(st.st_mode)  ? "a symbolic link"
+                       : S_ISFIFO(st.st_mode) ? "a pipe"
+                                              : "no file");
     AUTO_FD int fd = beneath(out, name, O_RDONLY);
     if (fd < 0 || fstat(fd, &st) || !S_ISREG(st.st_mode))
         return err_set(err, ERR_INVALID, errno, "out/%s cannot be read", name);
@@ -71,7 +76,8 @@ static int entry_take(const char *scratch, const char *name, struct string_list 
     if (!filename_valid(name))
         return failure_set(f, "error", false, "an output's name must be UTF-8 without control characters"), ERR_INVALID;
     if (l->n == OUTPUTS_MAX)
-        return failure_set(f, "error", false, "more than %d files in out/: pack them into one", OUTPUTS_MAX), ERR_INVALID;
+        return failure_set(f, "error", false, "more than %d files in out/: pack them into one", OUTPUTS_MAX),
+               ERR_INVALID;
     const int rc = output_open(scratch, name, &fd, &size, err);
     if (rc)
         return failure_set(f, "error", false, "%s", err->msg), rc;

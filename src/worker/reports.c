@@ -11,7 +11,7 @@
 #include <sys/eventfd.h>
 
 #define SEND_EVERY_MS 500 /* a follower sees lines this late at most; a chatty handler costs two requests a second */
-#define MESSAGE_MAX 256 /* the server takes no longer ones */
+#define MESSAGE_MAX   256 /* the server takes no longer ones */
 
 struct reports {
     const struct attempt *a;

@@ -6,21 +6,26 @@
 #include <unistd.h>
 
 static const struct option_row rows[] = {
-    {"server", OPTION_STRING, offsetof(struct settings, server), 1, 2048, "http://127.0.0.1:8420", "the server's URL (HAUL_SERVER)"},
-    {"handlers", OPTION_STRING, offsetof(struct settings, handlers), 1, 4095, NULL, "handlers.yaml: what this worker can run"},
+    {"server", OPTION_STRING, offsetof(struct settings, server), 1, 2048, "http://127.0.0.1:8420",
+     "the server's URL (HAUL_SERVER)"},
+    {"handlers", OPTION_STRING, offsetof(struct settings, handlers), 1, 4095, NULL,
+     "handlers.yaml: what this worker can run"},
     {"slots", OPTION_INT, offsetof(struct settings, slots), 1, 1024, "1", "jobs at the same time"},
     {"queues", OPTION_STRING_LIST, offsetof(struct settings, queues), 1, 128, NULL, "only these queues (default: all)"},
-    {"state", OPTION_STRING, offsetof(struct settings, state), 1, 3500, NULL, "folder for scratch and what must survive a restart"},
-    {"name", OPTION_STRING, offsetof(struct settings, name), 1, 128, NULL, "shown to people (default: the host's name)"},
-    {"orphan_limit", OPTION_DURATION, offsetof(struct settings, orphan_limit_us), USEC_PER_SEC, 30 * INT64_C(86400) * USEC_PER_SEC, "15m",
-     "how long a handler is held still for a server that does not answer"},
+    {"state", OPTION_STRING, offsetof(struct settings, state), 1, 3500, NULL,
+     "folder for scratch and what must survive a restart"},
+    {"name", OPTION_STRING, offsetof(struct settings, name), 1, 128, NULL,
+     "shown to people (default: the host's name)"},
+    {"orphan_limit", OPTION_DURATION, offsetof(struct settings, orphan_limit_us), USEC_PER_SEC,
+     30 * INT64_C(86400) * USEC_PER_SEC, "15m", "how long a handler is held still for a server that does not answer"},
 };
 
 void settings_help(void)
 {
     puts("Usage: haul worker [OPTION]...\n\nRuns jobs for a server, each in a sandbox.\n\n"
          "  --server URL     the server (HAUL_SERVER; default http://127.0.0.1:8420)\n"
-         "  --handlers FILE  what this worker can run (default: /etc/haul/handlers.yaml, or the ones beside the program)\n"
+         "  --handlers FILE  what this worker can run (default: /etc/haul/handlers.yaml, or the ones beside the "
+         "program)\n"
          "  --slots N        jobs at the same time (default 1)\n"
          "  --queue NAME     only this queue; may be given often (default: all)\n"
          "  --state DIR      scratch, and what must survive a restart\n"
@@ -101,7 +106,9 @@ static int handlers_default(struct settings *s, struct err *err)
         if (fs_exists(path))
             s->handlers = strdup(path);
     }
-    return s->handlers ? ERR_OK : err_set(err, ERR_USAGE, 0, "no handlers: give --handlers FILE, or put one at /etc/haul/handlers.yaml");
+    return s->handlers
+               ? ERR_OK
+               : err_set(err, ERR_USAGE, 0, "no handlers: give --handlers FILE, or put one at /etc/haul/handlers.yaml");
 }
 
 static int queue_add(struct settings *s, const char *name, bool *first, struct err *err)
@@ -122,12 +129,16 @@ static int queue_add(struct settings *s, const char *name, bool *first, struct e
     return ERR_OK;
 }
 
-static int flags_take(int argc, char **argv, struct settings *s, bool config_only, const char **ret_config, bool *ret_help, struct err *err)
+static int flags_take(int argc, char **argv, struct settings *s, bool config_only, const char **ret_config,
+                      bool *ret_help, struct err *err)
 {
-    static const struct option options[] = {{"server", 1, NULL, 's'}, {"handlers", 1, NULL, 'h'}, {"slots", 1, NULL, 'n'},
-        {"queue", 1, NULL, 'q'}, {"state", 1, NULL, 'd'}, {"name", 1, NULL, 'm'}, {"orphan-limit", 1, NULL, 'o'}, {"config", 1, NULL, 'c'},
-        {"help", 0, NULL, '?' + 256}, {0}};
-    static const char *const names[] = {['s'] = "server", ['h'] = "handlers", ['n'] = "slots", ['d'] = "state", ['m'] = "name", ['o'] = "orphan_limit"};
+    static const struct option options[] = {{"server", 1, NULL, 's'},       {"handlers", 1, NULL, 'h'},
+                                            {"slots", 1, NULL, 'n'},        {"queue", 1, NULL, 'q'},
+                                            {"state", 1, NULL, 'd'},        {"name", 1, NULL, 'm'},
+                                            {"orphan-limit", 1, NULL, 'o'}, {"config", 1, NULL, 'c'},
+                                            {"help", 0, NULL, '?' + 256},   {0}};
+    static const char *const names[] = {
+        ['s'] = "server", ['h'] = "handlers", ['n'] = "slots", ['d'] = "state", ['m'] = "name", ['o'] = "orphan_limit"};
     bool first = true;
     int rc = ERR_OK;
     opterr = 0;
@@ -138,7 +149,8 @@ static int flags_take(int argc, char **argv, struct settings *s, bool config_onl
         else if (c == '?' + 256)
             *ret_help = true;
         else if (c == '?' || c == ':')
-            rc = err_set(err, ERR_USAGE, 0, "option '%.100s' %s; see 'haul worker --help'", argv[optind - 1], c == ':' ? "needs a value" : "is not known");
+            rc = err_set(err, ERR_USAGE, 0, "option '%.100s' %s; see 'haul worker --help'", argv[optind - 1],
+                         c == ':' ? "needs a value" : "is not known");
         else if (config_only)
             continue;
         else if (c == 'q')
@@ -155,7 +167,8 @@ int settings_read(int argc, char **argv, struct settings *ret, bool *ret_help, s
 {
     const char *config = NULL, *server = getenv("HAUL_SERVER");
     int rc = options_defaults(rows, ARRAY_LEN(rows), ret, err);
-    if (rc || (rc = flags_take(argc, argv, ret, true, &config, ret_help, err)) || *ret_help || (rc = config_take(ret, config, err)))
+    if (rc || (rc = flags_take(argc, argv, ret, true, &config, ret_help, err)) || *ret_help ||
+        (rc = config_take(ret, config, err)))
         return rc;
     if (server && *server && (rc = set(ret, "server", server, "HAUL_SERVER", err)))
         return rc;

@@ -82,10 +82,14 @@ static int handler_begin(struct run *r, struct err *err)
     fcntl(r->report_fd, F_SETFL, O_NONBLOCK);
     struct string_list env = {NULL, 0};
     int rc = env_make(r->a, &env, err);
-    const struct sandbox_spec spec = {.level = r->a->level, .argv = (const char *const *)r->a->command.items,
-                                      .env = (const char *const *)env.items, .work_dir = r->a->scratch,
-                                      .read_only = (const char *const *)r->a->read_only.items, .file_size_max = r->a->file_size_max,
-                                      .log_fd = log_far, .report_fd = report_far};
+    const struct sandbox_spec spec = {.level = r->a->level,
+                                      .argv = (const char *const *)r->a->command.items,
+                                      .env = (const char *const *)env.items,
+                                      .work_dir = r->a->scratch,
+                                      .read_only = (const char *const *)r->a->read_only.items,
+                                      .file_size_max = r->a->file_size_max,
+                                      .log_fd = log_far,
+                                      .report_fd = report_far};
     if (!rc)
         rc = sandbox_start(&spec, &r->box, err);
     string_list_free(&env);
@@ -96,7 +100,8 @@ static int handler_begin(struct run *r, struct err *err)
 static bool log_drain(struct run *r)
 {
     static char chunk[65536];
-    for (int i = 0; i < 16; i++) { /* a handler that writes faster than we read must not keep us from the rest of the loop */
+    for (int i = 0; i < 16;
+         i++) { /* a handler that writes faster than we read must not keep us from the rest of the loop */
         const ssize_t n = read(r->log_fd, chunk, sizeof chunk);
         if (n <= 0)
             return n < 0 && (errno == EAGAIN || errno == EINTR);
@@ -171,15 +176,19 @@ static void deadlines_check(struct run *r)
     if (r->kill_at_us && !r->killed && now >= r->kill_at_us) {
         r->killed = true;
         tree_signal(r, SIGKILL);
-    } else if (!r->kill_at_us && r->a->timeout_us && now >= r->started_us + lease_frozen_us(r->lease) + r->a->timeout_us)
+    } else if (!r->kill_at_us && r->a->timeout_us &&
+               now >= r->started_us + lease_frozen_us(r->lease) + r->a->timeout_us)
         stop_ask(r, STOP_TIMEOUT);
 }
 
 static void handler_wait(struct run *r)
 {
     enum { BOX, LOG, REPORT, LEASE, SIGNAL, N };
-    struct pollfd p[N] = {{sandbox_event_fd(r->box), POLLIN, 0}, {r->log_fd, POLLIN, 0}, {r->report_fd, POLLIN, 0},
-                          {lease_event_fd(r->lease), POLLIN, 0}, {r->signal_fd, POLLIN, 0}};
+    struct pollfd p[N] = {{sandbox_event_fd(r->box), POLLIN, 0},
+                          {r->log_fd, POLLIN, 0},
+                          {r->report_fd, POLLIN, 0},
+                          {lease_event_fd(r->lease), POLLIN, 0},
+                          {r->signal_fd, POLLIN, 0}};
     for (;;) {
         if (poll(p, N, next_deadline(r)) < 0)
             continue;
@@ -196,7 +205,7 @@ static void handler_wait(struct run *r)
         }
         deadlines_check(r);
         if (p[BOX].revents && p[LOG].fd < 0 && p[REPORT].fd < 0)
-            return; /* init ended the whole tree before it said so: both pipes have come to their end */
+            return;         /* init ended the whole tree before it said so: both pipes have come to their end */
         if (p[BOX].revents) /* would only spin until they have */
             p[BOX].events = 0;
     }
@@ -237,7 +246,8 @@ static void outcome_judge(struct run *r, struct ending *e, struct failure *f)
     } else if (r->stop == STOP_INTERRUPT)
         failure_set(f, "interrupted", false, "the worker was told to stop");
     else if (e->signal == SIGXFSZ)
-        failure_set(f, "signal", false, "killed by signal %d (SIGXFSZ): it wrote a file larger than file_size_max (%llu bytes)", e->signal,
+        failure_set(f, "signal", false,
+                    "killed by signal %d (SIGXFSZ): it wrote a file larger than file_size_max (%llu bytes)", e->signal,
                     (unsigned long long)r->a->file_size_max);
     else if (e->signal >= 0)
         failure_set(f, "signal", false, "%s%skilled by signal %d (SIG%s)", said, *said ? "\n" : "", e->signal,
@@ -286,7 +296,8 @@ static int attempt_run(struct run *r, struct err *err)
         if (s == LEASE_LOST)
             r->stop = STOP_LOST;
         else if (rc == ERR_CANCELLED)
-            failure_set(&f, cancel ? "cancelled" : "interrupted", false, cancel ? "cancelled on request" : "no server answered while inputs were fetched");
+            failure_set(&f, cancel ? "cancelled" : "interrupted", false,
+                        cancel ? "cancelled on request" : "no server answered while inputs were fetched");
         else if (!f.outcome)
             failure_set(&f, "error", false, "the worker: %s", err->msg);
     } else
@@ -350,7 +361,8 @@ static int signals_take(void)
 
 int supervise_main(int argc, char **argv)
 {
-    static const struct option options[] = {{"dir", 1, NULL, 'd'}, {"lock-fd", 1, NULL, 'l'}, {"report", 0, NULL, 'r'}, {0}};
+    static const struct option options[] = {
+        {"dir", 1, NULL, 'd'}, {"lock-fd", 1, NULL, 'l'}, {"report", 0, NULL, 'r'}, {0}};
     const char *dir = NULL;
     int lock_fd = -1;
     bool report_only = false;

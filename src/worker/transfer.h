@@ -9,7 +9,8 @@ struct failure {
     bool permanent;
     char message[1024];
 };
-void failure_set(struct failure *f, const char *outcome, bool permanent, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
+void failure_set(struct failure *f, const char *outcome, bool permanent, const char *fmt, ...)
+    __attribute__((format(printf, 4, 5)));
 
 /** scratch with payload.json and every input. Repeats until it has them, or the lease is gone or cancelled (then ERR_CANCELLED), or
  * no repetition can help (then `f` says why). */

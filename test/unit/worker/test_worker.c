@@ -49,8 +49,10 @@ static void test_handlers(void **state)
 {
     struct handlers *h = NULL;
     struct err err;
-    if (load("handlers:\n  a: {command: [./x, one], version: \"7\", timeout: 90s, permanent_exit_codes: [64, 65], env: {K: v}}\n"
-             "  b: {command: [sh], isolation: none, read_only: [/usr]}\n", &h, &err))
+    if (load("handlers:\n  a: {command: [./x, one], version: \"7\", timeout: 90s, permanent_exit_codes: [64, 65], env: "
+             "{K: v}}\n"
+             "  b: {command: [sh], isolation: none, read_only: [/usr]}\n",
+             &h, &err))
         fail_msg("%s", err.msg);
     assert_int_equal(h->n, 2);
     const struct handler *a = handlers_find(h, "a"), *b = handlers_find(h, "b");
@@ -101,7 +103,8 @@ static void test_report_lines(void **state)
     assert_string_equal(message, "");
     assert_int_equal(report_parse("error it broke", &percent, &message), REPORT_ERROR);
     assert_string_equal(message, "it broke");
-    static const char *const none[] = {"", "progress", "progress x", "progress 101", "progress -1", "progress nan", "progress 5x", "hello"};
+    static const char *const none[] = {
+        "", "progress", "progress x", "progress 101", "progress -1", "progress nan", "progress 5x", "hello"};
     for (size_t i = 0; i < sizeof none / sizeof *none; i++)
         assert_int_equal(report_parse(none[i], &percent, &message), REPORT_NONE);
 }
@@ -226,9 +229,12 @@ static void test_attempt_round_trip(void **state)
     if (load("handlers:\n  t: {command: [/bin/true], timeout: 90s}\n", &h, &err))
         fail_msg("%s", err.msg);
     /* numbers and order of the payload must survive as they were sent */
-    const char *job = "{\"job_id\":\"01a21194-06e9-7c76-8351-2b4a971f9fe9\",\"attempt\":3,\"token\":\"3.ab\",\"task_type\":\"t\",\"queue\":\"q\","
-                      "\"payload\":{\"b\":1.10,\"a\":[1e3,\"}\"]},\"inputs\":[{\"name\":\"n\",\"ref\":\"blob:x\",\"size\":5,\"sha256\":\"\"}],"
-                      "\"timeout_s\":null,\"lease_s\":6,\"heartbeat_s\":1.5,\"term_grace_s\":2,\"retries\":1,\"max_attempts\":5}";
+    const char *job =
+        "{\"job_id\":\"01a21194-06e9-7c76-8351-2b4a971f9fe9\",\"attempt\":3,\"token\":\"3.ab\",\"task_type\":\"t\","
+        "\"queue\":\"q\","
+        "\"payload\":{\"b\":1.10,\"a\":[1e3,\"}\"]},\"inputs\":[{\"name\":\"n\",\"ref\":\"blob:x\",\"size\":5,"
+        "\"sha256\":\"\"}],"
+        "\"timeout_s\":null,\"lease_s\":6,\"heartbeat_s\":1.5,\"term_grace_s\":2,\"retries\":1,\"max_attempts\":5}";
     const struct attempt_origin o = {"http://127.0.0.1:1", SANDBOX_NAMESPACES, 77, 900 * USEC_PER_SEC};
     assert_int_equal(attempt_write(dir, job, strlen(job), h->items, &o, &err), ERR_OK);
     if (attempt_read(dir, &a, &err))
@@ -241,7 +247,8 @@ static void test_attempt_round_trip(void **state)
     assert_int_equal(a->n_inputs, 1);
     assert_int_equal(a->level, SANDBOX_NAMESPACES);
     attempt_free(a);
-    const char *evil = "{\"job_id\":\"j\",\"attempt\":1,\"token\":\"t\",\"inputs\":[{\"name\":\"../x\",\"ref\":\"blob:x\"}]}";
+    const char *evil =
+        "{\"job_id\":\"j\",\"attempt\":1,\"token\":\"t\",\"inputs\":[{\"name\":\"../x\",\"ref\":\"blob:x\"}]}";
     assert_int_equal(attempt_write(dir, evil, strlen(evil), h->items, &o, &err), ERR_OK);
     assert_int_equal(attempt_read(dir, &a, &err), ERR_CORRUPT);
     handlers_free(h);
@@ -252,8 +259,8 @@ static void test_attempt_round_trip(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_handlers), TEST(test_handlers_refused), TEST(test_report_lines), TEST(test_log_short),
-        TEST(test_log_head_and_tail), TEST(test_outputs), TEST(test_attempt_round_trip),
+        TEST(test_handlers),          TEST(test_handlers_refused), TEST(test_report_lines),       TEST(test_log_short),
+        TEST(test_log_head_and_tail), TEST(test_outputs),          TEST(test_attempt_round_trip),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
