@@ -27,7 +27,6 @@ def test_a_job_from_submission_to_result(server, api, make_worker):
                                      'echo "progress 50 half way" >&3; env | grep ^HAUL_ | sort'})
     done = api.wait(job["job_id"])
     assert done["status"] == "success", done["error_log"]
-    assert done["progress"]["percent"] >= 50
     assert done["result_url"] == f"/v1/jobs/{job['job_id']}/outputs"
     outputs = {o["name"]: o for o in api.outputs(job["job_id"])}
     assert outputs["copy"]["sha256"] == blob["sha256"] and outputs["copy"]["size"] == len(data)
@@ -40,6 +39,15 @@ def test_a_job_from_submission_to_result(server, api, make_worker):
     (attempt,) = api.attempts(job["job_id"])
     assert attempt["outcome"] == "success" and attempt["exit_code"] == 0 and attempt["handler_version"] == "1"
     assert attempt["bytes_in"] == len(data) and attempt["bytes_out"] >= len(data)
+
+
+def test_progress_is_seen_while_it_runs(server, api, make_worker, tmp_path):
+    make_worker(server.url, {"slow": f'echo "progress 50 half way" >&3; while [ ! -e {tmp_path}/go ]; do sleep 0.05; done'})
+    job_id = api.submit("slow")["job_id"]
+    job = api.wait(job_id, lambda j: j["progress"])
+    assert (job["status"], job["progress"]["percent"], job["progress"]["message"]) == ("running", 50, "half way")
+    (tmp_path / "go").touch()
+    assert api.wait_status(job_id, "success")["attempt"] == 1
 
 
 def test_one_output_is_the_result(server, api, make_worker):
