@@ -157,6 +157,8 @@ static int flags_take(int argc, char **argv, struct settings *s, bool config_onl
             rc = queue_add(s, optarg, &first, err);
         else
             rc = set(s, names[c], optarg, "option", err);
+        if (rc == ERR_INVALID)
+            rc = err->code = ERR_USAGE; /* a wrong command line, whatever is wrong with it */
     }
     if (!rc && optind < argc)
         rc = err_set(err, ERR_USAGE, 0, "'%.100s' is not understood; see 'haul worker --help'", argv[optind]);
