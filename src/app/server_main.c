@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <sys/signalfd.h>
 
 #define READ_THREADS 4
@@ -73,6 +74,15 @@ static int open_data(struct server *s, const struct policy *policy, struct err *
     return check_folder(s, folder_id, err);
 }
 
+static atomic_bool store_lost;
+
+/* Retrying a sync that failed can lie (the kernel may have dropped the pages): end, and let the next start read the disk. */
+static void on_lost(void)
+{
+    store_lost = true;
+    kill(getpid(), SIGTERM);
+}
+
 static int start_engine(struct server *s, const struct policy *policy, struct err *err)
 {
     struct engine_config config = {.store_driver = app_store_driver(), .store = s->store, .blob_driver = app_blob_driver(),
@@ -80,7 +90,7 @@ static int start_engine(struct server *s, const struct policy *policy, struct er
                                    .ops_max = 8192, .polls_max = 10000};
     int rc = engine_new(&config, &s->engine, err);
     if (!rc)
-        rc = loop_start(s->engine, &s->loop, err);
+        rc = loop_start(s->engine, on_lost, &s->loop, err);
     if (!rc)
         s->engine = NULL;
     return rc;
@@ -220,6 +230,9 @@ int server_main(int argc, char **argv)
         rc = start(s, &err);
     if (!rc && !help)
         rc = wait_signal(signals, &err);
+    if (store_lost)
+        rc = err_set(&err, ERR_UNKNOWN_OUTCOME, 0, "a write's outcome is unknown (its sync failed): look at the disk of '%.100s' and start again",
+                     s->options.data);
     stop(s);
     free(s);
     return rc ? fail(&err) : 0;

@@ -82,6 +82,8 @@ static void batch_decided(void *arg)
                 dispatch_lane_change(e, &op->changes[c]);
             sweep_note_decided(e, op);
             watch_note_decided(e, op);
+        } else if (op->err.code == ERR_UNKNOWN_OUTCOME) {
+            e->lost = true;
         }
         op->done(op); /* may free it */
     }

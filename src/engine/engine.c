@@ -85,6 +85,11 @@ bool engine_idle(const struct engine *e)
     return !e->ops && !e->batches_in_flight;
 }
 
+bool engine_lost(const struct engine *e)
+{
+    return e->lost;
+}
+
 usec engine_step(struct engine *e)
 {
     usec boot_us = engine_boot(e);
@@ -94,6 +99,9 @@ usec engine_step(struct engine *e)
     commit_batches(e);
     usec wake_us = MIN(dispatch_timeouts(e, boot_us), watch_timeouts(e, boot_us));
     wake_us = MIN(wake_us, sweep_next_boot(e));
+    /* Never asleep for long: only so is every pause that could cost a lease seen as lateness (sweep.c, grace). A lease on schedule has
+     * three quarters left, and a pause that long is late by half of one. */
+    wake_us = MIN(wake_us, boot_us + e->cfg.policy.lease_us / 4);
     if (e->ops || (e->work_arrived && e->polls && !e->draining))
         wake_us = boot_us;
     e->last_boot_us = boot_us;

@@ -67,3 +67,5 @@ usec engine_step(struct engine *e);
 /** No new polls get work; held polls are answered empty. Ops go on. */
 void engine_drain(struct engine *e);
 bool engine_idle(const struct engine *e); /* no op waits or is in flight */
+/** The outcome of a batch is not known (a sync failed): only a restart, which reads what is on disk, can tell. */
+bool engine_lost(const struct engine *e);

@@ -34,6 +34,7 @@ struct engine {
     struct op *ops, **ops_last; /* waiting, oldest first */
     size_t n_ops;
     unsigned batches_in_flight;
+    bool lost; /* see engine_lost */
     /* dispatcher */
     struct lane_entry *lanes;
     struct lease_poll *polls; /* oldest first */

@@ -16,6 +16,7 @@ struct loop {
     pthread_cond_t arrived; /* on CLOCK_MONOTONIC */
     struct letter *first, **last; /* appended in constant time */
     bool stop;
+    void (*on_lost)(void); /* NULL once called */
 };
 
 static void inbox_wait(struct loop *l, usec sleep_us)
@@ -54,6 +55,10 @@ static void *loop_main(void *arg)
             free(letter);
         }
         wake_us = engine_step(l->engine);
+        if (l->on_lost && engine_lost(l->engine)) {
+            l->on_lost();
+            l->on_lost = NULL;
+        }
         if (stop && engine_idle(l->engine)) {
             pthread_mutex_lock(&l->lock);
             bool more = l->first;
@@ -64,7 +69,7 @@ static void *loop_main(void *arg)
     }
 }
 
-int loop_start(struct engine *engine, struct loop **ret, struct err *err)
+int loop_start(struct engine *engine, void (*on_lost)(void), struct loop **ret, struct err *err)
 {
     struct loop *l = calloc(1, sizeof *l);
     pthread_condattr_t attr;
@@ -72,6 +77,7 @@ int loop_start(struct engine *engine, struct loop **ret, struct err *err)
     if (!l)
         return err_set(err, ERR_NO_MEMORY, 0, "engine loop");
     l->engine = engine;
+    l->on_lost = on_lost;
     l->last = &l->first;
     pthread_mutex_init(&l->lock, NULL);
     pthread_condattr_init(&attr);

@@ -3,8 +3,9 @@
 #include "engine/engine.h"
 
 struct loop;
-/** Takes the engine over (freed by loop_free). */
-int loop_start(struct engine *engine, struct loop **ret, struct err *err);
+/** Takes the engine over (freed by loop_free).
+ * @param on_lost  called once, on the engine's thread, when engine_lost: the server must end and start again. May be NULL. */
+int loop_start(struct engine *engine, void (*on_lost)(void), struct loop **ret, struct err *err);
 /** Any thread: run `fn(engine, arg)` on the engine's thread, soon and in order. */
 void loop_post(struct loop *l, void (*fn)(struct engine *e, void *arg), void *arg);
 /** Any thread. op->done is called on the engine's thread. */

@@ -155,8 +155,8 @@ static int flags_take(int argc, char **argv, struct settings *s, bool config_onl
             continue;
         else if (c == 'q')
             rc = queue_add(s, optarg, &first, err);
-        else
-            rc = set(s, names[c], optarg, "option", err);
+        else if (set(s, names[c], optarg, "option", err))
+            rc = (int)(err->code = ERR_USAGE); /* a wrong command line, whatever is wrong with it */
         if (rc == ERR_INVALID)
             rc = err->code = ERR_USAGE; /* a wrong command line, whatever is wrong with it */
     }

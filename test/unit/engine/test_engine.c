@@ -347,6 +347,20 @@ static void test_paused_server_writes_grace_before_it_expires(void **state)
     assert_int_equal(heartbeat(w, &job), ERR_OK);
 }
 
+static void test_pause_of_a_lease_and_a_half_loses_no_job(void **state)
+{
+    struct world *w = *state;
+    pass(w, 2 * w->cfg.policy.lease_us);
+    struct uuid id = submit(w, "encode");
+    struct job job = claim(w, 1, "p1");
+    heartbeat(w, &job);
+    /* Nothing else is due: the engine would sleep until the lease ends. */
+    clock_fake_advance(&w->clock, w->cfg.policy.lease_us * 3 / 2);
+    settle(w);
+    assert_int_equal(look(w, id).status, JOB_RUNNING);
+    assert_int_equal(look(w, id).losses, 0);
+}
+
 static void test_failed_job_backs_off_and_starts_when_due(void **state)
 {
     struct world *w = *state;
@@ -427,6 +441,32 @@ static void test_over_its_bound_the_engine_refuses(void **state)
     assert_int_equal(ops[0]->err.code, ERR_OK);
 }
 
+/* A store whose every sync fails. */
+static void apply_unknown(struct store *s, struct op **ops, size_t n, void (*decided)(void *arg), void *arg)
+{
+    (void)s;
+    for (size_t i = 0; i < n; i++)
+        err_set(&ops[i]->err, ERR_UNKNOWN_OUTCOME, 0, "commit");
+    decided(arg);
+}
+
+static void test_failed_sync_is_told_as_unknown_and_ends_the_engine(void **state)
+{
+    struct world *w = *state;
+    struct store_driver broken = *w->cfg.store_driver;
+    struct err err = {0};
+    broken.apply = apply_unknown;
+    engine_free(w->engine);
+    w->cfg.store_driver = &broken;
+    assert_int_equal(engine_new(&w->cfg, &w->engine, &err), ERR_OK);
+    assert_false(engine_lost(w->engine));
+    assert_int_equal(decide(w, submit_op(w, "encode", NULL)), ERR_UNKNOWN_OUTCOME);
+    assert_true(engine_lost(w->engine));
+    engine_free(w->engine);
+    w->engine = NULL;
+    w->cfg.store_driver = store_sqlite();
+}
+
 static void fired(struct watch *watch)
 {
     (*(int *)watch->owner)++;
@@ -499,10 +539,12 @@ int main(void)
         T(test_late_completion_by_the_latest_token_counts),
         T(test_restart_gives_every_lease_a_full_period),
         T(test_paused_server_writes_grace_before_it_expires),
+        T(test_pause_of_a_lease_and_a_half_loses_no_job),
         T(test_failed_job_backs_off_and_starts_when_due),
         T(test_ops_of_one_job_keep_their_order),
         T(test_known_key_gives_the_first_job),
         T(test_over_its_bound_the_engine_refuses),
+        T(test_failed_sync_is_told_as_unknown_and_ends_the_engine),
         T(test_watch_fires_on_news_and_at_its_end),
         T(test_drain_answers_those_who_wait),
         T(test_vanished_client_gets_no_lease),
