@@ -106,7 +106,7 @@ static void cell_print(const struct table *t, size_t column, const struct cell *
 
 bool table_print(struct table *t, FILE *f, unsigned width)
 {
-    if (!t || t->failed)
+    if (!t || t->failed || t->n_columns == 0)
         return false;
     size_t widths[COLUMNS_MAX], sum = 0;
     if (width == 0 && term_is(f))
