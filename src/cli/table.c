@@ -108,27 +108,28 @@ bool table_print(struct table *t, FILE *f, unsigned width)
 {
     if (!t || t->failed || t->n_columns == 0)
         return false;
+    const size_t n_columns = t->n_columns;
     size_t widths[COLUMNS_MAX], sum = 0;
     if (width == 0 && term_is(f))
         width = term_width(f);
-    for (size_t i = 0; i < t->n_columns; i++) {
+    for (size_t i = 0; i < n_columns; i++) {
         widths[i] = t->titles[i].columns;
-        for (size_t k = i; k < t->n; k += t->n_columns)
+        for (size_t k = i; k < t->n; k += n_columns)
             widths[i] = MAX(widths[i], t->cells[k].columns);
-        sum += widths[i] + (i + 1 < t->n_columns ? 2 : 0);
+        sum += widths[i] + (i + 1 < n_columns ? 2 : 0);
     }
-    for (size_t i = 0; width > 0 && i < t->n_columns && sum > width; i++)
+    for (size_t i = 0; width > 0 && i < n_columns && sum > width; i++)
         if (t->flexible[i]) {
             size_t floor = MAX(t->titles[i].columns, (size_t)8), give = widths[i] > floor ? MIN(widths[i] - floor, sum - width) : 0;
             widths[i] -= give;
             sum -= give;
         }
-    for (size_t i = 0; i < t->n_columns; i++)
+    for (size_t i = 0; i < n_columns; i++)
         cell_print(t, i, &t->titles[i], widths[i], f);
     fputc('\n', f);
     for (size_t k = 0; k < t->n; k++) {
-        cell_print(t, k % t->n_columns, &t->cells[k], widths[k % t->n_columns], f);
-        if (k % t->n_columns + 1 == t->n_columns)
+        cell_print(t, k % n_columns, &t->cells[k], widths[k % n_columns], f);
+        if (k % n_columns + 1 == n_columns)
             fputc('\n', f);
     }
     return true;
