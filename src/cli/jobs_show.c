@@ -34,7 +34,7 @@ static void line_json(const char *name, const json_t *v)
     line(name, text ? text : "");
 }
 
-static void show_job(const json_t *job)
+static void show_job(const json_t *job, const char *raw)
 {
     char text[400];
     const char *status = jtext(job, "status");
@@ -66,7 +66,13 @@ static void show_job(const json_t *job)
     line("dedup key", jtext(job, "dedup_key"));
     if (json_object_size(labels) > 0)
         line_json("labels", labels);
-    line_json("payload", json_object_get(job, "payload"));
+    /* As it was submitted: 1.10 stays 1.10. */
+    const char *payload;
+    size_t n_payload;
+    if (json_raw_member(raw, strlen(raw), "payload", &payload, &n_payload)) {
+        AUTO_FREE char *own = strndup(payload, n_payload);
+        line("payload", own ? own : "");
+    }
     line("payload ref", jtext(job, "payload_ref"));
     json_array_foreach (json_object_get(job, "inputs"), i, in) {
         snprintf(text, sizeof(text), "%.255s  %.64s", jtext(in, "name"), jtext(in, "ref"));
@@ -143,7 +149,7 @@ static int run(struct cli *cli, const void *args, int argc, char **argv)
         snprintf(path, sizeof(path), "/v1/jobs/%s/attempts", argv[0]);
         status = cli_call(cli, "GET", path, NULL, &attempts, argv[0]);
         if (status == EXIT_OK) {
-            show_job(job);
+            show_job(job, text);
             show_attempts(json_object_get(attempts, "attempts"));
             show_log(job);
         }

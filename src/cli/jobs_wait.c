@@ -33,7 +33,7 @@ static int run(struct cli *cli, const void *args, int argc, char **argv)
         if (rank(status) > rank(worst))
             worst = status;
         if (text && json_parse(text, strlen(text), &job, NULL) == ERR_OK) {
-            if (!cli->json)
+            if (!cli->json && !(term_is(stdout) && term_is(stderr))) /* on one terminal, follow has said so already */
                 printf("%s %s\n", argv[i], jtext(job, "status"));
             fflush(stdout);
             json_array_append_new(jobs, job);
