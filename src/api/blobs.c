@@ -69,7 +69,8 @@ static void row_task(void *arg)
     struct blob_call *b = arg;
     struct err err;
     err_clear(&err);
-    if (b->api->store_driver->blob_get(b->api->store, API_PROJECT, &b->blob_id, http_arena(b->req), &b->row, &err) != ERR_OK)
+    if (b->api->store_driver->blob_get(b->api->store, API_PROJECT, &b->blob_id, http_arena(b->req), &b->row, &err) !=
+        ERR_OK)
         reply_err(b->req, &err);
     else
         req_run(b->req, b->api->bytes, open_task, b);

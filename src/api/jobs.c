@@ -26,8 +26,8 @@ void jobs_submit(struct http_request *req)
     err_clear(&err);
     size_t n = 0;
     const char *body = http_body(req, &n);
-    if (req_query_none(req, &err) ||
-        submission_parse(body, n, http_header(req, "Idempotency-Key"), &api->policy, http_arena(req), &c->op.u.submit, &err)) {
+    if (req_query_none(req, &err) || submission_parse(body, n, http_header(req, "Idempotency-Key"), &api->policy,
+                                                      http_arena(req), &c->op.u.submit, &err)) {
         reply_err(req, &err);
         return;
     }
@@ -104,8 +104,11 @@ static int list_parse(struct http_request *req, struct job_filter *f, struct err
     if (rc)
         return rc;
     const char *status = http_query(req, "status"), *cursor = http_query(req, "cursor");
-    *f = (struct job_filter){.project = API_PROJECT, .status = -1, .task_type = http_query(req, "task_type"),
-                             .queue = http_query(req, "queue"), .limit = (unsigned)limit};
+    *f = (struct job_filter){.project = API_PROJECT,
+                             .status = -1,
+                             .task_type = http_query(req, "task_type"),
+                             .queue = http_query(req, "queue"),
+                             .limit = (unsigned)limit};
     if (status) {
         enum job_status s;
         if (!job_status_parse(status, &s))
@@ -200,7 +203,8 @@ static void get_again_task(void *arg)
     struct get_call *g = arg;
     usec left_us = g->until_boot_us - g->api->clock.boot_us(g->api->clock.self);
     get_read(g);
-    if (g->err.code != ERR_OK || g->since < 0 || g->job.version > g->since || left_us <= 0 || atomic_load(&g->api->draining)) {
+    if (g->err.code != ERR_OK || g->since < 0 || g->job.version > g->since || left_us <= 0 ||
+        atomic_load(&g->api->draining)) {
         get_answer_task(g);
         return;
     }

@@ -5,10 +5,10 @@
 #include "api/submission.h"
 #include "base/text.h"
 
-#define LEASE_ARENA_MAX (48u * 1024 * 1024) /* 64 jobs with everything at its largest, twice */
+#define LEASE_ARENA_MAX  (48u * 1024 * 1024) /* 64 jobs with everything at its largest, twice */
 #define LEASE_ANSWER_MAX (32u * 1024 * 1024)
-#define HANDLERS_MAX 1024
-#define QUEUES_MAX 256
+#define HANDLERS_MAX     1024
+#define QUEUES_MAX       256
 
 struct lease_call {
     struct api *api;
@@ -38,7 +38,7 @@ static int read_handlers(struct json_reader *r, json_t *map, struct arena *arena
     json_t *v;
     if (!types || !versions)
         return r->code = no_memory(r->err);
-    json_object_foreach(map, k, v) {
+    json_object_foreach (map, k, v) {
         types[i] = arena_strdup(arena, k);
         versions[i] = arena_strdup(arena, json_string_value(v));
         if (!types[i] || !versions[i])
@@ -51,7 +51,8 @@ static int read_handlers(struct json_reader *r, json_t *map, struct arena *arena
     return ERR_OK;
 }
 
-static int parse_members(struct json_reader *r, json_t *root, usec poll_us, struct arena *arena, struct lease_request *ask)
+static int parse_members(struct json_reader *r, json_t *root, usec poll_us, struct arena *arena,
+                         struct lease_request *ask)
 {
     const char *worker_id = json_get_string(r, "worker_id", true, 1, 64);
     const char *poll_id = json_get_string(r, "poll_id", true, 1, 64);
@@ -71,7 +72,8 @@ static int parse_members(struct json_reader *r, json_t *root, usec poll_us, stru
     if (!ask->handlers || json_object_size(json_object_get(root, "handlers")) == 0)
         return r->code = err_field(r->err, "handlers", "is required: {task_type: version}, at least one");
     if (read_handlers(r, json_object_get(root, "handlers"), arena, ask) ||
-        read_strings(r, "queues", QUEUES_MAX, plain_name_valid, "the name of a queue", arena, &ask->want.queues, &ask->want.n_queues))
+        read_strings(r, "queues", QUEUES_MAX, plain_name_valid, "the name of a queue", arena, &ask->want.queues,
+                     &ask->want.n_queues))
         return r->code;
     int64_t slots = json_get_int(r, "slots", -1, 1, 64);
     if (!r->code && slots < 0)

@@ -6,8 +6,8 @@ struct lease_request {
     struct uuid worker_id;
     char poll_id[65];
     const char *name, *host, *version, *isolation; /* NULL when not given */
-    const char *handlers;         /* JSON object text */
-    const char *const *versions;  /* beside want.task_types */
+    const char *handlers;                          /* JSON object text */
+    const char *const *versions;                   /* beside want.task_types */
     struct want want;
     unsigned slots_total, slots_busy;
     usec wait_us;

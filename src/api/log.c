@@ -3,9 +3,9 @@
 #include "api/request.h"
 #include "api/routes.h"
 
-#define TEXT_TYPE "text/plain; charset=utf-8"
-#define DIRECT_MAX (1024 * 1024) /* up to here the answer has a length; beyond it is streamed, never held whole */
-#define FOLLOW_RETRY_MS 250      /* promised: live logs within 2 s */
+#define TEXT_TYPE       "text/plain; charset=utf-8"
+#define DIRECT_MAX      (1024 * 1024) /* up to here the answer has a length; beyond it is streamed, never held whole */
+#define FOLLOW_RETRY_MS 250           /* promised: live logs within 2 s */
 
 struct log_call {
     struct api *api;
@@ -50,7 +50,8 @@ static int64_t stream_read(void *arg, void *buf, size_t max)
     if (max == 0)
         return -1;
     err_clear(&err);
-    int rc = s->api->store_driver->log_read(s->api->store, &s->job_id, s->attempt, s->at, buf, max, &n, &total, &ended, &err);
+    int rc = s->api->store_driver->log_read(s->api->store, &s->job_id, s->attempt, s->at, buf, max, &n, &total, &ended,
+                                            &err);
     if (rc)
         return err_repeatable(err.code) || rc == ERR_TIMEOUT ? 0 : -2;
     s->at += (int64_t)n;
@@ -73,15 +74,16 @@ static void stream(struct log_call *l, int status, uint32_t attempt, int64_t at,
                  (struct http_stream){.read = stream_read, .free = free, .arg = s, .retry_ms = FOLLOW_RETRY_MS});
 }
 
-static int read_part(struct log_call *l, uint32_t attempt, int64_t at, char *p, size_t n, size_t *ret_n, struct err *err)
+static int read_part(struct log_call *l, uint32_t attempt, int64_t at, char *p, size_t n, size_t *ret_n,
+                     struct err *err)
 {
     size_t done = 0;
     while (done < n) {
         size_t got = 0;
         int64_t total = 0;
         bool ended = false;
-        int rc = l->api->store_driver->log_read(l->api->store, &l->job_id, attempt, at + (int64_t)done, p + done, n - done, &got,
-                                                &total, &ended, err);
+        int rc = l->api->store_driver->log_read(l->api->store, &l->job_id, attempt, at + (int64_t)done, p + done,
+                                                n - done, &got, &total, &ended, err);
         if (rc)
             return rc;
         if (got == 0)
@@ -137,7 +139,8 @@ static void task(void *arg)
     err_clear(&err);
     int rc = l->api->store_driver->job_get(l->api->store, API_PROJECT, &l->job_id, http_arena(l->req), &job, &err);
     if (!rc && l->attempt > job.attempt)
-        rc = err_set(&err, ERR_NOT_FOUND, 0, "the job has %u attempts, no attempt %lld", job.attempt, (long long)l->attempt);
+        rc = err_set(&err, ERR_NOT_FOUND, 0, "the job has %u attempts, no attempt %lld", job.attempt,
+                     (long long)l->attempt);
     if (rc) {
         reply_err(l->req, &err);
         return;
@@ -152,7 +155,8 @@ static void task(void *arg)
         char probe[1];
         size_t n = 0;
         bool ended = false;
-        rc = l->api->store_driver->log_read(l->api->store, &l->job_id, attempt, 0, probe, sizeof(probe), &n, &total, &ended, &err);
+        rc = l->api->store_driver->log_read(l->api->store, &l->job_id, attempt, 0, probe, sizeof(probe), &n, &total,
+                                            &ended, &err);
     }
     if (rc)
         reply_err(l->req, &err);

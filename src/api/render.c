@@ -236,7 +236,8 @@ void reply_job_read(struct api *api, struct http_request *req, int status, const
     } else if (job->status == JOB_PENDING) {
         usec now = api->store_driver->now(api->store);
         bool due = job->run_at <= now && job->waiting_on == 0;
-        view.waiting_reason = render_waiting_reason(http_arena(req), job, !due || somebody_can_run(api, job->task_type, now), now);
+        view.waiting_reason =
+            render_waiting_reason(http_arena(req), job, !due || somebody_can_run(api, job->task_type, now), now);
     }
     reply_job_rendered(req, status, job, &view);
 }

@@ -17,7 +17,8 @@ int complete_parse(json_t *root, struct arena *arena, struct op_complete *ret, s
     struct json_reader r;
     json_reader_init(&r, root, "", err);
     if (!r.code)
-        read_strings(&r, "outputs", JOB_OUTPUTS_MAX, filename_valid, "a file name", arena, &ret->outputs, &ret->n_outputs);
+        read_strings(&r, "outputs", JOB_OUTPUTS_MAX, filename_valid, "a file name", arena, &ret->outputs,
+                     &ret->n_outputs);
     read_usage(&r, 0, &ret->usage);
     return json_reader_end(&r);
 }
@@ -38,7 +39,8 @@ int fail_parse(json_t *root, struct arena *arena, struct op_fail *ret, struct er
     if (outcome) {
         enum outcome o = OUTCOME_NONE;
         bool known = outcome_parse(outcome, &o);
-        if (!known || o == OUTCOME_NONE || o == OUTCOME_SUCCESS || o == OUTCOME_LOST || o == OUTCOME_UNCONFIRMED || o == OUTCOME_EXPIRED)
+        if (!known || o == OUTCOME_NONE || o == OUTCOME_SUCCESS || o == OUTCOME_LOST || o == OUTCOME_UNCONFIRMED ||
+            o == OUTCOME_EXPIRED)
             return err_field(err, "outcome", "must be error, timeout, stalled, oom, signal, interrupted or cancelled");
         ret->failure.outcome = o;
     }

@@ -111,7 +111,8 @@ void reply_text(struct http_request *req, int status, const char *content_type, 
     leave(api);
 }
 
-void reply_file(struct http_request *req, int fd, int64_t size, const char *content_type, const char *etag, const char *filename)
+void reply_file(struct http_request *req, int fd, int64_t size, const char *content_type, const char *etag,
+                const char *filename)
 {
     struct api *api = http_app(req);
     http_reply_file(req, fd, size, content_type, etag, filename);
@@ -155,7 +156,8 @@ int query_int(const char *text, const char *field, int64_t min, int64_t max, int
     return ERR_OK;
 }
 
-int req_query_int(struct http_request *req, const char *key, int64_t absent, int64_t min, int64_t max, int64_t *ret, struct err *err)
+int req_query_int(struct http_request *req, const char *key, int64_t absent, int64_t min, int64_t max, int64_t *ret,
+                  struct err *err)
 {
     const char *text = http_query(req, key);
     *ret = absent;
@@ -197,7 +199,8 @@ int token_of(const char *header, const char *path_attempt, struct token *ret, st
     if (query_int(path_attempt, "attempt", 1, UINT32_MAX, &n, NULL) != ERR_OK)
         return err_set(err, ERR_NOT_FOUND, 0, "no attempt '%.32s'", path_attempt);
     if ((uint32_t)n != ret->attempt)
-        return err_set(err, ERR_STALE_TOKEN, 0, "the token belongs to attempt %u, not %lld", ret->attempt, (long long)n);
+        return err_set(err, ERR_STALE_TOKEN, 0, "the token belongs to attempt %u, not %lld", ret->attempt,
+                       (long long)n);
     return ERR_OK;
 }
 
@@ -285,11 +288,12 @@ int read_string_map(struct json_reader *r, const char *key, size_t max_n, size_t
         return stick(r, err_field(r->err, key, "must have at most %zu entries", max_n));
     const char *k;
     json_t *v;
-    json_object_foreach(map, k, v) {
+    json_object_foreach (map, k, v) {
         char field[ERR_FIELD_MAX];
         snprintf(field, sizeof(field), "%s.%s", key, k);
         if (names ? !name_valid(k, key_max) : (!*k || strlen(k) > key_max))
-            return stick(r, err_field(r->err, key, "keys must be %s of 1 to %zu bytes", names ? "names" : "text", key_max));
+            return stick(
+                r, err_field(r->err, key, "keys must be %s of 1 to %zu bytes", names ? "names" : "text", key_max));
         if (!json_is_string(v) || json_string_length(v) > value_max)
             return stick(r, err_field(r->err, field, "must be a string of at most %zu bytes", value_max));
     }

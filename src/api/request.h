@@ -3,10 +3,10 @@
 #include "api/api.h"
 #include "base/json.h"
 
-#define API_PROJECT "default" /* until keys name one */
-#define API_ANSWER_MAX (8u * 1024 * 1024)
-#define API_LIST_MAX (128u * 1024 * 1024) /* 1000 jobs at their largest */
-#define API_WAIT_MAX_US (INT64_C(60) * USEC_PER_SEC)
+#define API_PROJECT         "default" /* until keys name one */
+#define API_ANSWER_MAX      (8u * 1024 * 1024)
+#define API_LIST_MAX        (128u * 1024 * 1024) /* 1000 jobs at their largest */
+#define API_WAIT_MAX_US     (INT64_C(60) * USEC_PER_SEC)
 #define API_DURATION_MAX_US (INT64_C(3650) * 24 * 3600 * USEC_PER_SEC)
 
 /** First line of every handler: NULL when it was answered already (the server stops). Pairs with one reply_*. */
@@ -18,14 +18,16 @@ void reply_err(struct http_request *req, const struct err *err);
 void reply_json(struct http_request *req, int status, struct buf *body);
 void reply_empty(struct http_request *req, int status);
 void reply_text(struct http_request *req, int status, const char *content_type, const void *p, size_t n);
-void reply_file(struct http_request *req, int fd, int64_t size, const char *content_type, const char *etag, const char *filename);
+void reply_file(struct http_request *req, int fd, int64_t size, const char *content_type, const char *etag,
+                const char *filename);
 void reply_stream(struct http_request *req, int status, const char *content_type, struct http_stream stream);
 
 /** Refuses query parameters that are not in `known` (NULL-terminated). */
 int req_query_only(struct http_request *req, const char *const *known, struct err *err);
 int req_query_none(struct http_request *req, struct err *err);
 int query_int(const char *text, const char *field, int64_t min, int64_t max, int64_t *ret, struct err *err);
-int req_query_int(struct http_request *req, const char *key, int64_t absent, int64_t min, int64_t max, int64_t *ret, struct err *err);
+int req_query_int(struct http_request *req, const char *key, int64_t absent, int64_t min, int64_t max, int64_t *ret,
+                  struct err *err);
 int req_query_duration(struct http_request *req, const char *key, usec absent, usec max_us, usec *ret, struct err *err);
 /** {job_id} of the path; what is no id is an unknown job. */
 int req_job_id(struct http_request *req, struct uuid *ret, struct err *err);
@@ -50,9 +52,9 @@ struct call {
     struct api *api;
     struct http_request *req;
     struct op op;
-    void (*answer)(struct call *c); /* called on the engine's thread when the op went well; must reply */
+    void (*answer)(struct call *c);  /* called on the engine's thread when the op went well; must reply */
     void (*refused)(struct call *c); /* instead of reply_err, when set */
-    void *data;                     /* the handler's */
+    void *data;                      /* the handler's */
 };
 /** NULL: answered already. */
 struct call *call_new(struct api *api, struct http_request *req, enum op_kind kind, void (*answer)(struct call *c));

@@ -4,8 +4,8 @@
 #include "base/auto.h"
 
 #define JSON_MAX (1024u * 1024)
-#define JOB "/v1/jobs/{job_id}"
-#define ATTEMPT JOB "/attempts/{n}"
+#define JOB      "/v1/jobs/{job_id}"
+#define ATTEMPT  JOB "/attempts/{n}"
 
 const struct http_route api_routes[] = {
     {.method = "POST", .path = "/v1/jobs", .flags = HTTP_JSON_BODY, .body_max = JSON_MAX, .handle = jobs_submit},
@@ -18,17 +18,41 @@ const struct http_route api_routes[] = {
     {.method = "GET", .path = JOB "/outputs", .handle = outputs_get},
     {.method = "GET", .path = JOB "/log", .handle = log_get},
 
-    {.method = "POST", .path = "/v1/blobs", .flags = HTTP_BYTES_BODY | HTTP_STREAM_BODY, .handle = blob_post, .begin = blob_begin,
+    {.method = "POST",
+     .path = "/v1/blobs",
+     .flags = HTTP_BYTES_BODY | HTTP_STREAM_BODY,
+     .handle = blob_post,
+     .begin = blob_begin,
      .on_body = blob_body},
     {.method = "GET", .path = "/v1/blobs/{blob_id}", .handle = blob_get},
 
     {.method = "POST", .path = "/v1/lease", .flags = HTTP_JSON_BODY, .body_max = JSON_MAX, .handle = lease_post},
-    {.method = "POST", .path = ATTEMPT "/heartbeat", .flags = HTTP_JSON_BODY, .body_max = JSON_MAX, .handle = worker_heartbeat},
-    {.method = "POST", .path = ATTEMPT "/progress", .flags = HTTP_JSON_BODY, .body_max = JSON_MAX, .handle = worker_progress},
-    {.method = "POST", .path = ATTEMPT "/log", .flags = HTTP_BYTES_BODY, .body_max = JOB_LOG_CHUNK_MAX, .handle = worker_log},
-    {.method = "PUT", .path = ATTEMPT "/outputs/{name}", .flags = HTTP_BYTES_BODY | HTTP_STREAM_BODY, .handle = output_put,
-     .begin = output_begin, .on_body = blob_body},
-    {.method = "POST", .path = ATTEMPT "/complete", .flags = HTTP_JSON_BODY, .body_max = JSON_MAX, .handle = worker_complete},
+    {.method = "POST",
+     .path = ATTEMPT "/heartbeat",
+     .flags = HTTP_JSON_BODY,
+     .body_max = JSON_MAX,
+     .handle = worker_heartbeat},
+    {.method = "POST",
+     .path = ATTEMPT "/progress",
+     .flags = HTTP_JSON_BODY,
+     .body_max = JSON_MAX,
+     .handle = worker_progress},
+    {.method = "POST",
+     .path = ATTEMPT "/log",
+     .flags = HTTP_BYTES_BODY,
+     .body_max = JOB_LOG_CHUNK_MAX,
+     .handle = worker_log},
+    {.method = "PUT",
+     .path = ATTEMPT "/outputs/{name}",
+     .flags = HTTP_BYTES_BODY | HTTP_STREAM_BODY,
+     .handle = output_put,
+     .begin = output_begin,
+     .on_body = blob_body},
+    {.method = "POST",
+     .path = ATTEMPT "/complete",
+     .flags = HTTP_JSON_BODY,
+     .body_max = JSON_MAX,
+     .handle = worker_complete},
     {.method = "POST", .path = ATTEMPT "/fail", .flags = HTTP_JSON_BODY, .body_max = JSON_MAX, .handle = worker_fail},
 
     {.method = "GET", .path = "/v1/workers", .handle = workers_get},

@@ -35,12 +35,14 @@ static int read_name(struct json_reader *r, const char *key, bool required, stru
     if (!s)
         return r->code;
     if (!name_valid(s, JOB_NAME_MAX))
-        return r->code = err_field(r->err, key, "must be a name: letters, digits and . _ : -, beginning with a letter or digit");
+        return r->code = err_field(r->err, key,
+                                   "must be a name: letters, digits and . _ : -, beginning with a letter or digit");
     *ret = arena_strdup(arena, s);
     return *ret ? ERR_OK : (r->code = no_memory(r->err));
 }
 
-static int read_input(json_t *item, size_t i, const struct job_input *before, struct arena *arena, struct job_input *ret, struct err *err)
+static int read_input(json_t *item, size_t i, const struct job_input *before, struct arena *arena,
+                      struct job_input *ret, struct err *err)
 {
     struct json_reader r;
     char where[48], field[ERR_FIELD_MAX];
@@ -88,9 +90,11 @@ static int read_inputs(struct json_reader *r, struct arena *arena, struct job *j
             taken = taken || strcmp(inputs[i].name, "payload") == 0;
         }
         if (!known && taken)
-            return r->code = err_field(r->err, "payload_ref", "would become the input 'payload', which is there already");
+            return r->code =
+                       err_field(r->err, "payload_ref", "would become the input 'payload', which is there already");
         if (!known && n == JOB_INPUTS_MAX)
-            return r->code = err_field(r->err, "inputs", "must have at most %d items, payload_ref included", JOB_INPUTS_MAX);
+            return r->code =
+                       err_field(r->err, "inputs", "must have at most %d items, payload_ref included", JOB_INPUTS_MAX);
         if (!known)
             inputs[n++] = (struct job_input){.name = "payload", .ref = job->payload_ref};
     }
@@ -108,7 +112,8 @@ static int read_payload(const char *body, size_t n, struct arena *arena, struct 
         len = 2;
     }
     if (len > JOB_PAYLOAD_MAX) {
-        err_set(err, ERR_TOO_LARGE, 0, "the payload has %zu bytes, at most %d are allowed; upload it and use payload_ref", len,
+        err_set(err, ERR_TOO_LARGE, 0,
+                "the payload has %zu bytes, at most %d are allowed; upload it and use payload_ref", len,
                 JOB_PAYLOAD_MAX);
         snprintf(err->field, sizeof(err->field), "payload");
         return ERR_TOO_LARGE;
@@ -117,7 +122,8 @@ static int read_payload(const char *body, size_t n, struct arena *arena, struct 
     return job->payload ? ERR_OK : no_memory(err);
 }
 
-static int read_key(struct json_reader *r, const char *header, const struct policy *policy, struct arena *arena, struct op_submit *op)
+static int read_key(struct json_reader *r, const char *header, const struct policy *policy, struct arena *arena,
+                    struct op_submit *op)
 {
     const char *key = json_get_string(r, "dedup_key", false, 1, JOB_KEY_MAX);
     if (r->code)
@@ -149,8 +155,8 @@ static void read_times(struct json_reader *r, struct op_submit *op)
         op->delay_us = 0;
 }
 
-static int parse_members(struct json_reader *r, const char *body, size_t n, const char *header, const struct policy *policy,
-                         struct arena *arena, struct op_submit *op)
+static int parse_members(struct json_reader *r, const char *body, size_t n, const char *header,
+                         const struct policy *policy, struct arena *arena, struct op_submit *op)
 {
     struct job *job = &op->job;
     if (read_name(r, "task_type", true, arena, &job->task_type) || read_name(r, "queue", false, arena, &job->queue))
@@ -165,7 +171,8 @@ static int parse_members(struct json_reader *r, const char *body, size_t n, cons
             return r->code = (int)r->err->code;
     }
     if (read_inputs(r, arena, job) ||
-        read_string_map(r, "labels", JOB_LABELS_MAX, JOB_LABEL_KEY_MAX, JOB_LABEL_VALUE_MAX, false, arena, &job->labels) ||
+        read_string_map(r, "labels", JOB_LABELS_MAX, JOB_LABEL_KEY_MAX, JOB_LABEL_VALUE_MAX, false, arena,
+                        &job->labels) ||
         read_key(r, header, policy, arena, op))
         return r->code;
     if (!job->labels)
@@ -177,8 +184,8 @@ static int parse_members(struct json_reader *r, const char *body, size_t n, cons
     return rc ? rc : read_payload(body, n, arena, job, r->err);
 }
 
-int submission_parse(const char *body, size_t n, const char *idempotency_key, const struct policy *policy, struct arena *arena,
-                     struct op_submit *ret, struct err *err)
+int submission_parse(const char *body, size_t n, const char *idempotency_key, const struct policy *policy,
+                     struct arena *arena, struct op_submit *ret, struct err *err)
 {
     json_t *root = NULL;
     if (n == 0)

@@ -4,8 +4,8 @@
 
 /** Parses and checks the body of POST /v1/jobs; fills op (job_id is not minted here). Strings go to `arena`.
  * @param idempotency_key  of the header, or NULL */
-int submission_parse(const char *body, size_t n, const char *idempotency_key, const struct policy *policy, struct arena *arena,
-                     struct op_submit *ret, struct err *err);
+int submission_parse(const char *body, size_t n, const char *idempotency_key, const struct policy *policy,
+                     struct arena *arena, struct op_submit *ret, struct err *err);
 /** Of everything that was asked but the key: same request, same hash. */
 void submission_hash(const struct op_submit *op, uint8_t ret[32]);
 /** "blob:<uuid>" -> id; ERR_INVALID naming `field`. */

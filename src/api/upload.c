@@ -95,7 +95,10 @@ static void finish_task(void *arg)
     c->data = u;
     c->refused = row_refused;
     struct blob_row *row = &c->op.u.blob_add.row;
-    *row = (struct blob_row){.blob_id = u->blob_id, .project = API_PROJECT, .size = u->size, .created_at = now,
+    *row = (struct blob_row){.blob_id = u->blob_id,
+                             .project = API_PROJECT,
+                             .size = u->size,
+                             .created_at = now,
                              .expires_at = now + u->api->policy.blob_unreferenced_us};
     memcpy(row->sha256, u->sha256, sizeof(row->sha256));
     call_offer(c);

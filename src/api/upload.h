@@ -9,10 +9,10 @@ struct upload {
     struct uuid blob_id;
     int64_t size;
     uint8_t sha256[32];
-    bool check;               /* `expected` was sent along */
+    bool check; /* `expected` was sent along */
     uint8_t expected[32];
     void (*stored)(struct call *c); /* engine's thread: the row is there; c->data is the upload */
-    struct uuid job_id;       /* of an output */
+    struct uuid job_id;             /* of an output */
     struct token token;
 };
 

@@ -12,11 +12,11 @@
 #include <stdatomic.h>
 #include <sys/signalfd.h>
 
-#define READ_THREADS 4
-#define READ_QUEUE 1024
+#define READ_THREADS  4
+#define READ_QUEUE    1024
 #define BYTES_THREADS 4
-#define BYTES_QUEUE 4096
-#define META_FOLDER "blob_folder_id"
+#define BYTES_QUEUE   4096
+#define META_FOLDER   "blob_folder_id"
 #define STOP_LIMIT_US (INT64_C(20) * USEC_PER_SEC)
 
 struct server {
@@ -85,9 +85,15 @@ static void on_lost(void)
 
 static int start_engine(struct server *s, const struct policy *policy, struct err *err)
 {
-    struct engine_config config = {.store_driver = app_store_driver(), .store = s->store, .blob_driver = app_blob_driver(),
-                                   .blobs = s->blobs, .clock = clock_real(), .rng = rng_real(), .policy = *policy,
-                                   .ops_max = 8192, .polls_max = 10000};
+    struct engine_config config = {.store_driver = app_store_driver(),
+                                   .store = s->store,
+                                   .blob_driver = app_blob_driver(),
+                                   .blobs = s->blobs,
+                                   .clock = clock_real(),
+                                   .rng = rng_real(),
+                                   .policy = *policy,
+                                   .ops_max = 8192,
+                                   .polls_max = 10000};
     int rc = engine_new(&config, &s->engine, err);
     if (!rc)
         rc = loop_start(s->engine, on_lost, &s->loop, err);
@@ -98,8 +104,14 @@ static int start_engine(struct server *s, const struct policy *policy, struct er
 
 static int start_api(struct server *s, const struct policy *policy, struct err *err)
 {
-    s->api = (struct api){.loop = s->loop, .store_driver = app_store_driver(), .store = s->store, .blob_driver = app_blob_driver(),
-                          .blobs = s->blobs, .clock = clock_real(), .rng = rng_real(), .policy = *policy};
+    s->api = (struct api){.loop = s->loop,
+                          .store_driver = app_store_driver(),
+                          .store = s->store,
+                          .blob_driver = app_blob_driver(),
+                          .blobs = s->blobs,
+                          .clock = clock_real(),
+                          .rng = rng_real(),
+                          .policy = *policy};
     api_init(&s->api);
     s->api_up = true;
     int rc = pool_new("reads", READ_THREADS, READ_QUEUE, &s->api.reads, err);
@@ -109,8 +121,13 @@ static int start_api(struct server *s, const struct policy *policy, struct err *
 static int start_http(struct server *s, const char *host, uint16_t port, struct err *err)
 {
     const struct string_list *hosts = &s->options.hosts;
-    struct http_config config = {.host = host, .port = port, .routes = api_routes, .n_routes = api_n_routes, .app = &s->api,
-                                 .bytes_pool = s->api.bytes, .n_hosts = hosts->n};
+    struct http_config config = {.host = host,
+                                 .port = port,
+                                 .routes = api_routes,
+                                 .n_routes = api_n_routes,
+                                 .app = &s->api,
+                                 .bytes_pool = s->api.bytes,
+                                 .n_hosts = hosts->n};
     const char **names = calloc(hosts->n + 1, sizeof(*names));
     if (!names)
         return err_set(err, ERR_NO_MEMORY, 0, "start");
@@ -129,7 +146,9 @@ static int start(struct server *s, struct err *err)
     struct policy policy = server_options_policy(&s->options);
     int rc = listen_parse(s->options.listen, host, &port, err);
     if (!rc && !host_is_loopback(host) && !s->options.insecure)
-        rc = err_field(err, "listen", "'%s' is beyond loopback and there are no keys yet: add --insecure to open it to everyone", host);
+        rc =
+            err_field(err, "listen",
+                      "'%s' is beyond loopback and there are no keys yet: add --insecure to open it to everyone", host);
     if (!rc)
         rc = take_lock(s, err);
     if (!rc)
@@ -142,8 +161,8 @@ static int start(struct server *s, struct err *err)
         rc = start_http(s, host, port, err);
     if (rc)
         return rc;
-    printf(strchr(host, ':') ? "haul server listening on http://[%s]:%u\n" : "haul server listening on http://%s:%u\n", host,
-           http_port(s->http));
+    printf(strchr(host, ':') ? "haul server listening on http://[%s]:%u\n" : "haul server listening on http://%s:%u\n",
+           host, http_port(s->http));
     fflush(stdout);
     return ERR_OK;
 }
@@ -231,7 +250,8 @@ int server_main(int argc, char **argv)
     if (!rc && !help)
         rc = wait_signal(signals, &err);
     if (store_lost)
-        rc = err_set(&err, ERR_UNKNOWN_OUTCOME, 0, "a write's outcome is unknown (its sync failed): look at the disk of '%.100s' and start again",
+        rc = err_set(&err, ERR_UNKNOWN_OUTCOME, 0,
+                     "a write's outcome is unknown (its sync failed): look at the disk of '%.100s' and start again",
                      s->options.data);
     stop(s);
     free(s);

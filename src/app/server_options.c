@@ -8,25 +8,32 @@
 #include <limits.h>
 
 #define AT(member) offsetof(struct server_options, member)
-#define DAY_US (INT64_C(24) * 3600 * USEC_PER_SEC)
-#define YEARS_US (3650 * DAY_US)
+#define DAY_US     (INT64_C(24) * 3600 * USEC_PER_SEC)
+#define YEARS_US   (3650 * DAY_US)
 
 static const struct option_row rows[] = {
     {"listen", OPTION_STRING, AT(listen), 1, 128, "127.0.0.1:8420", "address and port; port 0 takes a free one"},
     {"data", OPTION_STRING, AT(data), 1, 4000, NULL, "folder of database and blobs"},
-    {"insecure", OPTION_BOOL, AT(insecure), 0, 0, "false", "listen beyond loopback: who reaches the port may do everything"},
-    {"hosts", OPTION_STRING_LIST, AT(hosts), 0, 0, NULL, "more names by which clients may call this server (Host header)"},
+    {"insecure", OPTION_BOOL, AT(insecure), 0, 0, "false",
+     "listen beyond loopback: who reaches the port may do everything"},
+    {"hosts", OPTION_STRING_LIST, AT(hosts), 0, 0, NULL,
+     "more names by which clients may call this server (Host header)"},
     {"lease", OPTION_DURATION, AT(lease), 100000, DAY_US, NULL, "how long a claim holds without a heartbeat"},
     {"heartbeat", OPTION_DURATION, AT(heartbeat), 10000, DAY_US, NULL, "how often a worker renews"},
-    {"confirm", OPTION_DURATION, AT(confirm), 10000, DAY_US, NULL, "a claim without any heartbeat in this time returns"},
+    {"confirm", OPTION_DURATION, AT(confirm), 10000, DAY_US, NULL,
+     "a claim without any heartbeat in this time returns"},
     {"poll", OPTION_DURATION, AT(poll), 10000, 60 * USEC_PER_SEC, NULL, "longest wait of a worker's poll"},
-    {"max_attempts", OPTION_INT, AT(max_attempts), 1, 100, NULL, "the first and the retries, unless the job says otherwise"},
-    {"max_interruptions", OPTION_INT, AT(max_interruptions), 0, 1000000, NULL, "how often a draining worker may hand a job back"},
+    {"max_attempts", OPTION_INT, AT(max_attempts), 1, 100, NULL,
+     "the first and the retries, unless the job says otherwise"},
+    {"max_interruptions", OPTION_INT, AT(max_interruptions), 0, 1000000, NULL,
+     "how often a draining worker may hand a job back"},
     {"max_losses", OPTION_INT, AT(max_losses), 0, 1000000, NULL, "how often a job may be lost with its worker"},
     {"backoff_base", OPTION_DURATION, AT(backoff_base), 0, DAY_US, NULL, "before the first retry: random up to this"},
     {"backoff_cap", OPTION_DURATION, AT(backoff_cap), 0, YEARS_US, NULL, "and doubled with each retry, at most this"},
-    {"retention", OPTION_DURATION, AT(retention), USEC_PER_SEC, YEARS_US, NULL, "how long finished jobs and their blobs are kept"},
-    {"dedup_window", OPTION_DURATION, AT(dedup_window), USEC_PER_SEC, YEARS_US, NULL, "how long a dedup_key is remembered"},
+    {"retention", OPTION_DURATION, AT(retention), USEC_PER_SEC, YEARS_US, NULL,
+     "how long finished jobs and their blobs are kept"},
+    {"dedup_window", OPTION_DURATION, AT(dedup_window), USEC_PER_SEC, YEARS_US, NULL,
+     "how long a dedup_key is remembered"},
 };
 
 static int defaults(struct server_options *o, struct err *err)
@@ -148,7 +155,8 @@ static int bind_file(const char *path, bool required, struct server_options *o, 
         for (size_t k = 0; k < ARRAY_LEN(sections); k++)
             known = known || strcmp(node->key, sections[k]) == 0;
         if (!known)
-            rc = err_set(err, ERR_INVALID, 0, "%s:%u: unknown section '%.64s'; there are server, worker, client", path, node->line, node->key);
+            rc = err_set(err, ERR_INVALID, 0, "%s:%u: unknown section '%.64s'; there are server, worker, client", path,
+                         node->line, node->key);
     }
     if (!rc)
         rc = options_bind(rows, ARRAY_LEN(rows), o, c, config_find(c->root, "server"), err);
@@ -255,7 +263,8 @@ int listen_parse(const char *text, char ret_host[64], uint16_t *ret_port, struct
     struct in_addr v4;
     struct in6_addr v6;
     if (inet_pton(bracket ? AF_INET6 : AF_INET, ret_host, bracket ? (void *)&v6 : (void *)&v4) != 1)
-        return err_field(err, "listen", "'%.64s' is not a numeric address%s", ret_host, strchr(ret_host, ':') ? " (write [::1]:8420)" : "");
+        return err_field(err, "listen", "'%.64s' is not a numeric address%s", ret_host,
+                         strchr(ret_host, ':') ? " (write [::1]:8420)" : "");
     *ret_port = (uint16_t)port;
     return ERR_OK;
 }

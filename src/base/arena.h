@@ -13,8 +13,8 @@ void arena_free(struct arena *arena);
 void *arena_alloc(struct arena *arena, size_t n);
 /** Array of `n` zeroed elements; NULL on overflow, over the limit or out of memory. */
 void *arena_array(struct arena *arena, size_t n, size_t size);
-char *arena_strdup(struct arena *arena, const char *s);              /* NULL in, NULL out */
-char *arena_strndup(struct arena *arena, const char *s, size_t n);   /* always NUL-terminated */
+char *arena_strdup(struct arena *arena, const char *s);            /* NULL in, NULL out */
+char *arena_strndup(struct arena *arena, const char *s, size_t n); /* always NUL-terminated */
 void *arena_memdup(struct arena *arena, const void *p, size_t n);
 char *arena_printf(struct arena *arena, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 size_t arena_used(const struct arena *arena);

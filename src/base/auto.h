@@ -22,7 +22,7 @@ static inline void auto_fclose(FILE **f)
 }
 
 #define AUTO_FREE __attribute__((cleanup(auto_free)))
-#define AUTO_FD __attribute__((cleanup(auto_close)))
+#define AUTO_FD   __attribute__((cleanup(auto_close)))
 #define AUTO_FILE __attribute__((cleanup(auto_fclose)))
 
 /* Take what `var` owns and leave it empty: `*ret_x = TAKE_PTR(x);` */
@@ -40,5 +40,5 @@ static inline void auto_fclose(FILE **f)
     })
 
 #define ARRAY_LEN(a) (sizeof(a) / sizeof((a)[0]))
-#define MIN(a, b) ((a) < (b) ? (a) : (b))
-#define MAX(a, b) ((a) > (b) ? (a) : (b))
+#define MIN(a, b)    ((a) < (b) ? (a) : (b))
+#define MAX(a, b)    ((a) > (b) ? (a) : (b))

@@ -4,9 +4,9 @@
 
 typedef int64_t usec; /* microseconds; as an instant: since the Unix epoch, or of a monotonic clock where said */
 
-#define USEC_PER_SEC INT64_C(1000000)
+#define USEC_PER_SEC  INT64_C(1000000)
 #define USEC_PER_MSEC INT64_C(1000)
-#define USEC_NEVER INT64_MAX
+#define USEC_NEVER    INT64_MAX
 
 struct clock {
     usec (*wall_us)(void *self); /* since the epoch; may jump */

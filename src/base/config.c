@@ -7,8 +7,8 @@
 #include <yaml.h>
 
 #define FILE_MAX_BYTES ((size_t)1 << 20)
-#define DEPTH_MAX 16
-#define MAP_ITEMS_MAX 1024 /* duplicate keys are looked for one by one */
+#define DEPTH_MAX      16
+#define MAP_ITEMS_MAX  1024 /* duplicate keys are looked for one by one */
 
 struct loader {
     yaml_parser_t yaml;
@@ -152,8 +152,8 @@ static int read_key(struct loader *l, const struct config_node *map, char **ret)
         return refuse(l, line_of(l), "too many keys in one map");
     const struct config_node *first = config_find(map, *ret);
     if (first)
-        return err_set(l->err, ERR_INVALID, 0, "%s:%u: key '%.60s' is given twice (first in line %u)", l->name, line_of(l),
-                       *ret, first->line);
+        return err_set(l->err, ERR_INVALID, 0, "%s:%u: key '%.60s' is given twice (first in line %u)", l->name,
+                       line_of(l), *ret, first->line);
     return ERR_OK;
 }
 

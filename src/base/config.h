@@ -28,7 +28,8 @@ struct config {
 int config_load(const char *path, struct config **ret, struct err *err);
 int config_parse(const char *text, size_t n, const char *name, struct config **ret, struct err *err);
 void config_free(struct config *c);
-const struct config_node *config_find(const struct config_node *map, const char *key); /* NULL when absent or not a map */
+const struct config_node *config_find(const struct config_node *map,
+                                      const char *key); /* NULL when absent or not a map */
 
 enum option_type { OPTION_STRING, OPTION_INT, OPTION_SIZE, OPTION_DURATION, OPTION_BOOL, OPTION_STRING_LIST };
 
@@ -40,10 +41,11 @@ struct string_list {
 
 /** One option of a room: parser, --help and reference page come from it. */
 struct option_row {
-    const char *name;  /* key in YAML, and --name on the command line where the command offers it */
+    const char *name; /* key in YAML, and --name on the command line where the command offers it */
     enum option_type type;
-    size_t offset;     /* into the bound struct: char *, int64_t, uint64_t bytes ("64MiB"), usec, bool, struct string_list */
-    int64_t min, max;  /* numbers, sizes, durations (us), length of strings */
+    size_t
+        offset; /* into the bound struct: char *, int64_t, uint64_t bytes ("64MiB"), usec, bool, struct string_list */
+    int64_t min, max;     /* numbers, sizes, durations (us), length of strings */
     const char *fallback; /* default as text, NULL = leave zero */
     const char *help;
 };
@@ -51,11 +53,11 @@ struct option_row {
 /** Fills `target` with the defaults. Strings are owned by `target`: options_release. */
 int options_defaults(const struct option_row *rows, size_t n, void *target, struct err *err);
 /** Sets one option from text. `where` begins the error message. */
-int options_set(const struct option_row *rows, size_t n, void *target, const char *name, const char *value, const char *where,
-                struct err *err);
+int options_set(const struct option_row *rows, size_t n, void *target, const char *name, const char *value,
+                const char *where, struct err *err);
 /** Binds a map node; unknown keys are refused with the known ones named. */
-int options_bind(const struct option_row *rows, size_t n, void *target, const struct config *c, const struct config_node *map,
-                 struct err *err);
+int options_bind(const struct option_row *rows, size_t n, void *target, const struct config *c,
+                 const struct config_node *map, struct err *err);
 void options_release(const struct option_row *rows, size_t n, void *target);
 /** "64KiB", "1.5GiB" no fractions: digits and one of "", B, KiB, MiB, GiB, TiB, kB, MB, GB. */
 int size_parse(const char *s, const char *field, uint64_t *ret, struct err *err);

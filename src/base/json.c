@@ -309,10 +309,10 @@ json_t *json_get_value(struct json_reader *r, const char *key, bool required, js
     bool fits = json_typeof(v) == type || (json_is_boolean(v) && (type == JSON_TRUE || type == JSON_FALSE));
     if (fits)
         return v;
-    static const char *const names[] = {[JSON_OBJECT] = "an object", [JSON_ARRAY] = "an array",
-                                        [JSON_STRING] = "a string",  [JSON_INTEGER] = "an integer",
-                                        [JSON_REAL] = "a real number", [JSON_TRUE] = "true or false",
-                                        [JSON_FALSE] = "true or false", [JSON_NULL] = "null"};
+    static const char *const names[] = {
+        [JSON_OBJECT] = "an object",    [JSON_ARRAY] = "an array",     [JSON_STRING] = "a string",
+        [JSON_INTEGER] = "an integer",  [JSON_REAL] = "a real number", [JSON_TRUE] = "true or false",
+        [JSON_FALSE] = "true or false", [JSON_NULL] = "null"};
     FAIL(r, key, "must be %s", names[type]);
     return NULL;
 }
@@ -336,8 +336,7 @@ int json_reader_end(struct json_reader *r)
     json_t *value;
     if (r->code != ERR_OK)
         return r->code;
-    json_object_foreach(r->object, key, value)
-    {
+    json_object_foreach (r->object, key, value) {
         if (was_seen(r, key))
             continue;
         struct buf known;

@@ -25,8 +25,8 @@ bool json_raw_member(const char *text, size_t n, const char *key, const char **r
  *      int64_t prio = json_get_int(&r, "priority", 5, 0, 9);
  *      if (json_reader_end(&r) != ERR_OK) return err->code;      <- refuses members nobody asked for */
 struct json_reader {
-    json_t *object;  /* borrowed */
-    char where[48];  /* prefix for field names in errors: "", "inputs[2]." */
+    json_t *object; /* borrowed */
+    char where[48]; /* prefix for field names in errors: "", "inputs[2]." */
     const char *seen[48];
     size_t n_seen;
     struct err *err;
@@ -68,6 +68,6 @@ void jw_int(struct json_writer *w, const char *key, int64_t v);
 void jw_real(struct json_writer *w, const char *key, double v); /* shortest of %.15g/%.17g; NaN, Inf -> null */
 void jw_bool(struct json_writer *w, const char *key, bool v);
 void jw_null(struct json_writer *w, const char *key);
-void jw_time(struct json_writer *w, const char *key, usec t_us);     /* 0 or USEC_NEVER -> null */
-void jw_duration_s(struct json_writer *w, const char *key, usec d_us); /* seconds as a number */
+void jw_time(struct json_writer *w, const char *key, usec t_us);                 /* 0 or USEC_NEVER -> null */
+void jw_duration_s(struct json_writer *w, const char *key, usec d_us);           /* seconds as a number */
 void jw_raw(struct json_writer *w, const char *key, const char *json, size_t n); /* already JSON */

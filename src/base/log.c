@@ -118,7 +118,8 @@ void log_event(enum log_level level, const char *message, ...)
 void log_err(const char *message, const struct err *err)
 {
     if (err->field[0])
-        log_event(LOG_ERROR, message, "code", err_name(err->code), "error", err->msg, "field", err->field, (char *)NULL);
+        log_event(LOG_ERROR, message, "code", err_name(err->code), "error", err->msg, "field", err->field,
+                  (char *)NULL);
     else
         log_event(LOG_ERROR, message, "code", err_name(err->code), "error", err->msg, (char *)NULL);
 }

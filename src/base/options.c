@@ -75,7 +75,8 @@ static int parse_size(const struct option_row *row, const char *s, uint64_t *ret
     if (rc != ERR_OK)
         return rc;
     if (bounded(row) && (v > INT64_MAX || (int64_t)v < row->min || (int64_t)v > row->max))
-        return err_field(err, row->name, "must be %" PRId64 " to %" PRId64 " bytes, got %" PRIu64, row->min, row->max, v);
+        return err_field(err, row->name, "must be %" PRId64 " to %" PRId64 " bytes, got %" PRIu64, row->min, row->max,
+                         v);
     *ret = v;
     return ERR_OK;
 }
@@ -182,12 +183,18 @@ static int set_member(const struct option_row *row, void *target, const char *s,
 {
     void *at = member(row, target);
     switch (row->type) {
-    case OPTION_STRING: return set_string(row, at, s, err);
-    case OPTION_INT: return parse_int(row, s, at, err);
-    case OPTION_SIZE: return parse_size(row, s, at, err);
-    case OPTION_DURATION: return parse_duration(row, s, at, err);
-    case OPTION_BOOL: return parse_bool(row, s, at, err);
-    case OPTION_STRING_LIST: return set_list(row, at, s, err);
+    case OPTION_STRING:
+        return set_string(row, at, s, err);
+    case OPTION_INT:
+        return parse_int(row, s, at, err);
+    case OPTION_SIZE:
+        return parse_size(row, s, at, err);
+    case OPTION_DURATION:
+        return parse_duration(row, s, at, err);
+    case OPTION_BOOL:
+        return parse_bool(row, s, at, err);
+    case OPTION_STRING_LIST:
+        return set_list(row, at, s, err);
     }
     return err_set(err, ERR_INTERNAL, 0, "option '%s' has no type", row->name);
 }
@@ -195,8 +202,9 @@ static int set_member(const struct option_row *row, void *target, const char *s,
 static void zero_member(const struct option_row *row, void *target)
 {
     static const size_t sizes[] = {
-        [OPTION_STRING] = sizeof(char *), [OPTION_INT] = sizeof(int64_t), [OPTION_SIZE] = sizeof(uint64_t),
-        [OPTION_DURATION] = sizeof(usec), [OPTION_BOOL] = sizeof(bool),   [OPTION_STRING_LIST] = sizeof(struct string_list),
+        [OPTION_STRING] = sizeof(char *), [OPTION_INT] = sizeof(int64_t),
+        [OPTION_SIZE] = sizeof(uint64_t), [OPTION_DURATION] = sizeof(usec),
+        [OPTION_BOOL] = sizeof(bool),     [OPTION_STRING_LIST] = sizeof(struct string_list),
     };
     memset(member(row, target), 0, sizes[row->type]);
 }
@@ -232,8 +240,8 @@ static const struct option_row *find_row(const struct option_row *rows, size_t n
     return NULL;
 }
 
-int options_set(const struct option_row *rows, size_t n, void *target, const char *name, const char *value, const char *where,
-                struct err *err)
+int options_set(const struct option_row *rows, size_t n, void *target, const char *name, const char *value,
+                const char *where, struct err *err)
 {
     const struct option_row *row = find_row(rows, n, name);
     int rc = row ? set_member(row, target, value, err) : unknown(rows, n, name, err);
@@ -259,7 +267,8 @@ static int bind_list(const struct option_row *row, void *target, const struct co
     return ERR_OK;
 }
 
-static int bind_node(const struct option_row *rows, size_t n, void *target, const struct config_node *node, struct err *err)
+static int bind_node(const struct option_row *rows, size_t n, void *target, const struct config_node *node,
+                     struct err *err)
 {
     const struct option_row *row = find_row(rows, n, node->key);
     if (!row)
@@ -269,8 +278,8 @@ static int bind_node(const struct option_row *rows, size_t n, void *target, cons
     return node->kind == CONFIG_LIST ? bind_list(row, target, node, err) : set_member(row, target, node->scalar, err);
 }
 
-int options_bind(const struct option_row *rows, size_t n, void *target, const struct config *c, const struct config_node *map,
-                 struct err *err)
+int options_bind(const struct option_row *rows, size_t n, void *target, const struct config *c,
+                 const struct config_node *map, struct err *err)
 {
     bool nothing = !map || (map->kind == CONFIG_SCALAR && map->scalar[0] == '\0'); /* "section:" and no more */
     if (nothing)

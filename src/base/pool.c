@@ -110,7 +110,8 @@ int pool_run(struct pool *pool, void (*fn)(void *arg), void *arg, struct err *er
     task->arg = arg;
     pthread_mutex_lock(&pool->lock);
     /* What idle threads are about to take does not wait. Before a thread first runs it is not idle yet. */
-    bool room = !pool->stopping && (pool->n_waiting < pool->queue_max || pool->n_waiting - pool->queue_max < pool->n_idle);
+    bool room =
+        !pool->stopping && (pool->n_waiting < pool->queue_max || pool->n_waiting - pool->queue_max < pool->n_idle);
     if (room) {
         *pool->tail = task;
         pool->tail = &task->next;

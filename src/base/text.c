@@ -17,11 +17,20 @@ static size_t sequence(const unsigned char *s, size_t n)
     else
         return 0;
     switch (s[0]) {
-    case 0xe0: lo = 0xa0; break;
-    case 0xed: hi = 0x9f; break;
-    case 0xf0: lo = 0x90; break;
-    case 0xf4: hi = 0x8f; break;
-    default: break;
+    case 0xe0:
+        lo = 0xa0;
+        break;
+    case 0xed:
+        hi = 0x9f;
+        break;
+    case 0xf0:
+        lo = 0x90;
+        break;
+    case 0xf4:
+        hi = 0x8f;
+        break;
+    default:
+        break;
     }
     if (n < len || s[1] < lo || s[1] > hi)
         return 0;

@@ -154,7 +154,7 @@ static const struct unit {
     const char *name;
     usec us;
 } units[] = {
-    {"w", 7 * SEC_PER_DAY * USEC_PER_SEC},
+    {"w", 7 * SEC_PER_DAY *USEC_PER_SEC},
     {"d", SEC_PER_DAY *USEC_PER_SEC},
     {"h", 3600 * USEC_PER_SEC},
     {"m", 60 * USEC_PER_SEC},

@@ -17,29 +17,40 @@
 #include <stdint.h>
 
 /* Bounds (DESIGN "Outside", issue "HTTP API"). Bytes unless said. */
-#define JOB_NAME_MAX 128       /* task_type, queue, project */
-#define JOB_PAYLOAD_MAX 65536  /* inline payload, JSON text */
-#define JOB_LABELS_MAX 64      /* labels a job */
-#define JOB_LABEL_KEY_MAX 63
+#define JOB_NAME_MAX        128   /* task_type, queue, project */
+#define JOB_PAYLOAD_MAX     65536 /* inline payload, JSON text */
+#define JOB_LABELS_MAX      64    /* labels a job */
+#define JOB_LABEL_KEY_MAX   63
 #define JOB_LABEL_VALUE_MAX 255
-#define JOB_INPUTS_MAX 64
-#define JOB_OUTPUTS_MAX 1000
-#define JOB_KEY_MAX 255        /* dedup key */
-#define JOB_ERROR_LOG_MAX 16384
-#define JOB_MESSAGE_MAX 256    /* progress message */
-#define JOB_PRIORITY_MAX 9
-#define JOB_LOG_MAX (16 * 1024 * 1024)
-#define JOB_LOG_CHUNK_MAX 65536
+#define JOB_INPUTS_MAX      64
+#define JOB_OUTPUTS_MAX     1000
+#define JOB_KEY_MAX         255 /* dedup key */
+#define JOB_ERROR_LOG_MAX   16384
+#define JOB_MESSAGE_MAX     256 /* progress message */
+#define JOB_PRIORITY_MAX    9
+#define JOB_LOG_MAX         (16 * 1024 * 1024)
+#define JOB_LOG_CHUNK_MAX   65536
 
 enum job_status { JOB_PENDING, JOB_RUNNING, JOB_SUCCESS, JOB_FAILED, JOB_CANCELLED, JOB_STATUS_COUNT };
 enum outcome { /* of an attempt */
-    OUTCOME_NONE, OUTCOME_SUCCESS, OUTCOME_ERROR, OUTCOME_TIMEOUT, OUTCOME_STALLED, OUTCOME_OOM, OUTCOME_SIGNAL, OUTCOME_LOST,
-    OUTCOME_INTERRUPTED, OUTCOME_CANCELLED, OUTCOME_UNCONFIRMED, OUTCOME_EXPIRED, OUTCOME_COUNT
+               OUTCOME_NONE,
+               OUTCOME_SUCCESS,
+               OUTCOME_ERROR,
+               OUTCOME_TIMEOUT,
+               OUTCOME_STALLED,
+               OUTCOME_OOM,
+               OUTCOME_SIGNAL,
+               OUTCOME_LOST,
+               OUTCOME_INTERRUPTED,
+               OUTCOME_CANCELLED,
+               OUTCOME_UNCONFIRMED,
+               OUTCOME_EXPIRED,
+               OUTCOME_COUNT
 };
 
-const char *job_status_name(enum job_status s);            /* "pending" */
+const char *job_status_name(enum job_status s); /* "pending" */
 bool job_status_parse(const char *s, enum job_status *ret);
-const char *outcome_name(enum outcome o);                  /* "error"; "" for NONE */
+const char *outcome_name(enum outcome o); /* "error"; "" for NONE */
 bool outcome_parse(const char *s, enum outcome *ret);
 
 /** Fencing token: minted by every claim. On the wire "ATTEMPT.32hex". */
@@ -62,37 +73,37 @@ struct job {
     /* what was asked; fixed at submission */
     struct uuid job_id;
     const char *project, *queue, *task_type;
-    int priority;               /* 0..9, high first */
-    const char *payload;        /* JSON text as submitted, never NULL ("{}") */
-    const char *payload_ref;    /* URI or NULL */
+    int priority;            /* 0..9, high first */
+    const char *payload;     /* JSON text as submitted, never NULL ("{}") */
+    const char *payload_ref; /* URI or NULL */
     const struct job_input *inputs;
     size_t n_inputs;
-    const char *labels;         /* JSON object text, never NULL ("{}") */
-    const char *dedup_key;      /* or NULL */
-    uint32_t max_attempts;      /* 1.. */
-    usec timeout_us;            /* run time limit; 0 = none */
+    const char *labels;    /* JSON object text, never NULL ("{}") */
+    const char *dedup_key; /* or NULL */
+    uint32_t max_attempts; /* 1.. */
+    usec timeout_us;       /* run time limit; 0 = none */
     usec created_at;
-    usec start_deadline_at;     /* 0 = none */
+    usec start_deadline_at; /* 0 = none */
 
     /* its life */
     enum job_status status;
-    usec run_at;                /* not before; the store's time */
-    uint32_t waiting_on;        /* jobs it waits for */
-    uint32_t attempt;           /* latest attempt's number; 0 before the first; never falls */
+    usec run_at;         /* not before; the store's time */
+    uint32_t waiting_on; /* jobs it waits for */
+    uint32_t attempt;    /* latest attempt's number; 0 before the first; never falls */
     uint32_t retries, interruptions, losses;
-    struct token token;         /* of the latest attempt */
-    struct uuid owner_id;       /* worker of the latest attempt; nil when none */
-    usec lease_until;           /* 0 unless running */
-    bool confirmed;             /* a heartbeat came since the claim */
-    usec cancel_requested_at;   /* 0 = no */
-    usec started_at;            /* first claim of the current attempt */
+    struct token token;       /* of the latest attempt */
+    struct uuid owner_id;     /* worker of the latest attempt; nil when none */
+    usec lease_until;         /* 0 unless running */
+    bool confirmed;           /* a heartbeat came since the claim */
+    usec cancel_requested_at; /* 0 = no */
+    usec started_at;          /* first claim of the current attempt */
     usec finished_at;
-    enum outcome last_outcome;  /* of the latest ended attempt */
-    const char *error_log;      /* or NULL */
-    double progress;            /* percent 0..100; -1 = never reported */
+    enum outcome last_outcome;    /* of the latest ended attempt */
+    const char *error_log;        /* or NULL */
+    double progress;              /* percent 0..100; -1 = never reported */
     const char *progress_message; /* or NULL */
     usec progress_at;
-    int64_t version;            /* rises with every visible change */
+    int64_t version; /* rises with every visible change */
 };
 
 /** Every default of DESIGN "The life of a job"; the server's configuration overrides. */
@@ -114,17 +125,18 @@ usec backoff_us(const struct policy *p, uint32_t retries, uint64_t dice);
  * ERR_ILLEGAL_STATE: the job is not where this can happen; the message says where it is. */
 
 /** pending and due -> running; attempt + 1; lease_until = now + confirm_us, unconfirmed. */
-int job_claim(struct job *job, const struct policy *p, struct uuid owner, const struct token *token, usec now, struct err *err);
+int job_claim(struct job *job, const struct policy *p, struct uuid owner, const struct token *token, usec now,
+              struct err *err);
 /** running -> running, lease extended; pending with the latest token (lease had lapsed) -> running again. */
 int job_heartbeat(struct job *job, const struct policy *p, const struct token *token, usec now, struct err *err);
 /** running, or pending with the latest token -> success; cancelled when a cancel was requested. */
 int job_complete(struct job *job, const struct token *token, usec now, struct err *err);
 
 struct job_failure {
-    enum outcome outcome;     /* ERROR, TIMEOUT, STALLED, OOM, SIGNAL, INTERRUPTED, CANCELLED */
+    enum outcome outcome; /* ERROR, TIMEOUT, STALLED, OOM, SIGNAL, INTERRUPTED, CANCELLED */
     bool permanent;
-    const char *error_log;    /* borrowed; at most JOB_ERROR_LOG_MAX */
-    usec retry_after_us;      /* 0 = by back-off */
+    const char *error_log; /* borrowed; at most JOB_ERROR_LOG_MAX */
+    usec retry_after_us;   /* 0 = by back-off */
     uint64_t dice;
 };
 int job_fail(struct job *job, const struct policy *p, const struct token *token, const struct job_failure *f, usec now,
@@ -135,7 +147,8 @@ int job_cancel(struct job *job, usec now, struct err *err);
 int job_retry(struct job *job, usec now, struct err *err);
 /** Lease over (lease_until <= now): cancel requested -> cancelled; unconfirmed -> pending free of charge; else losses + 1 and
  * pending or failed. @param charge  false: this loss counts for no budget. ret_outcome: what the attempt ended as. */
-int job_expire(struct job *job, const struct policy *p, bool charge, usec now, enum outcome *ret_outcome, struct err *err);
+int job_expire(struct job *job, const struct policy *p, bool charge, usec now, enum outcome *ret_outcome,
+               struct err *err);
 /** Start deadline passed while pending -> failed, outcome EXPIRED. */
 int job_miss_deadline(struct job *job, usec now, struct err *err);
 

@@ -9,14 +9,14 @@ struct lane {
     int64_t lane_id;
     const char *project, *queue, *task_type;
     int priority;
-    uint64_t ready;  /* jobs standing in it */
-    usec oldest_at;  /* when its head became ready; 0 unknown */
+    uint64_t ready; /* jobs standing in it */
+    usec oldest_at; /* when its head became ready; 0 unknown */
 };
 
 struct want {
     const char *const *task_types; /* what the worker can run */
     size_t n_task_types;
-    const char *const *queues;     /* empty: any queue */
+    const char *const *queues; /* empty: any queue */
     size_t n_queues;
     unsigned slots;
 };

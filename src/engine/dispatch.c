@@ -82,7 +82,8 @@ void dispatch_lane_change(struct engine *e, const struct lane_change *change)
     }
 }
 
-static void poll_answer(struct engine *e, struct lease_poll *p, struct claimed *claimed, size_t n, const struct err *err)
+static void poll_answer(struct engine *e, struct lease_poll *p, struct claimed *claimed, size_t n,
+                        const struct err *err)
 {
     DL_DELETE(e->polls, p);
     e->n_polls--;
@@ -106,7 +107,8 @@ static void lanes_settle(struct engine *e, const struct op *op)
                 strcmp(job->task_type, entry->lane.task_type))
                 continue;
             given++;
-            entry->lane.oldest_at = MAX(entry->lane.oldest_at, job->run_at); /* the head is no older than what left before it */
+            entry->lane.oldest_at =
+                MAX(entry->lane.oldest_at, job->run_at); /* the head is no older than what left before it */
         }
         if (op->err.code != ERR_OK || given >= claim->take[i].count) {
             entry->from_start = false;
@@ -152,7 +154,8 @@ static size_t lanes_free(struct engine *e, struct lane *lanes, struct lane_entry
     return n;
 }
 
-static void claim_offer(struct engine *e, struct lease_poll *p, struct lane_entry **entries, const unsigned *take, size_t n)
+static void claim_offer(struct engine *e, struct lease_poll *p, struct lane_entry **entries, const unsigned *take,
+                        size_t n)
 {
     struct op *op = arena_alloc(p->arena, sizeof *op);
 
@@ -209,7 +212,8 @@ void dispatch_claims(struct engine *e)
     AUTO_FREE unsigned *take = calloc(LANES_MAX, sizeof *take);
     if (!lanes || !entries || !take)
         return; /* tried again at the next change or poll */
-    DL_FOREACH_SAFE (e->polls, p, tmp) {
+    DL_FOREACH_SAFE(e->polls, p, tmp)
+    {
         if (p->in_flight)
             continue;
         size_t n = lanes_free(e, lanes, entries);
@@ -240,9 +244,9 @@ void engine_poll(struct engine *e, struct lease_poll *p)
     p->asked = p->in_flight = false;
     p->until_boot_us = engine_boot(e) + p->wait_us;
     /* A repeat of a poll that still waits: its client gave up on the first connection. */
-    DL_FOREACH_SAFE (e->polls, other, tmp)
-        if (!other->in_flight && uuid_equal(&other->worker_id, &p->worker_id) && !strcmp(other->poll_id, p->poll_id))
-            poll_answer(e, other, NULL, 0, NULL);
+    DL_FOREACH_SAFE(e->polls, other, tmp)
+    if (!other->in_flight && uuid_equal(&other->worker_id, &p->worker_id) && !strcmp(other->poll_id, p->poll_id))
+        poll_answer(e, other, NULL, 0, NULL);
     if (e->n_polls >= e->cfg.polls_max) {
         struct err err = {0};
         err_set(&err, ERR_BUSY, 0, "%zu workers wait already; add a server", e->n_polls);
@@ -277,7 +281,8 @@ usec dispatch_timeouts(struct engine *e, usec boot_us)
     struct lease_poll *p, *tmp;
     usec next_us = USEC_NEVER;
 
-    DL_FOREACH_SAFE (e->polls, p, tmp) {
+    DL_FOREACH_SAFE(e->polls, p, tmp)
+    {
         if (p->in_flight)
             continue;
         if (p->asked && p->until_boot_us <= boot_us)
@@ -295,9 +300,9 @@ void dispatch_end(struct engine *e, enum err_code why)
 
     if (why != ERR_OK)
         err_set(&err, why, 0, "the server is stopping");
-    DL_FOREACH_SAFE (e->polls, p, tmp)
-        if (!p->in_flight || why != ERR_OK)
-            poll_answer(e, p, NULL, 0, why == ERR_OK ? NULL : &err);
+    DL_FOREACH_SAFE(e->polls, p, tmp)
+    if (!p->in_flight || why != ERR_OK)
+        poll_answer(e, p, NULL, 0, why == ERR_OK ? NULL : &err);
 }
 
 void dispatch_release(struct engine *e)

@@ -1,7 +1,7 @@
 #include "engine/internal.h"
 #include "base/auto.h"
 
-#define OPS_DEFAULT 8192
+#define OPS_DEFAULT   8192
 #define POLLS_DEFAULT 10000
 
 usec engine_boot(const struct engine *e)

@@ -15,7 +15,7 @@ struct engine_config {
     struct clock clock;
     struct rng rng;
     struct policy policy;
-    size_t ops_max;  /* waiting ops; 8192 */
+    size_t ops_max;   /* waiting ops; 8192 */
     size_t polls_max; /* held long polls; 10000 */
 };
 
@@ -34,7 +34,7 @@ struct lease_poll {
     struct want want;
     unsigned slots_total, slots_busy;
     usec wait_us;
-    struct arena *arena;  /* what is borrowed above lives here, and so does the answer */
+    struct arena *arena;                 /* what is borrowed above lives here, and so does the answer */
     bool (*alive)(struct lease_poll *p); /* is the client still there? NULL: yes */
     void (*done)(struct lease_poll *p, struct claimed *claimed, size_t n, const struct err *err);
     void *owner;

@@ -21,8 +21,9 @@ enum sweep_id { SWEEP_LEASES, SWEEP_DUE, SWEEP_BLOBS, SWEEP_DEDUP, SWEEP_COUNT }
 
 struct sweeper {
     enum op_kind kind;
-    usec period_us; /* at the latest after a pass that found nothing to wait for; USEC_NEVER: only when something is due */
-    usec next_at;   /* the store's time */
+    usec
+        period_us; /* at the latest after a pass that found nothing to wait for; USEC_NEVER: only when something is due */
+    usec next_at; /* the store's time */
     bool busy;
     struct op op;
     struct engine *engine;
@@ -44,7 +45,7 @@ struct engine {
     /* sweepers */
     struct sweeper sweepers[SWEEP_COUNT];
     struct op grace;
-    bool grace_due, grace_busy; /* to be written; on its way. Until then no lease expires */
+    bool grace_due, grace_busy;       /* to be written; on its way. Until then no lease expires */
     usec last_boot_us, last_store_us; /* at the last step; what the next one should agree with */
     usec asked_wake_us;               /* when the last step wanted to be called again, on the boot clock */
     /* watches */

@@ -13,7 +13,7 @@ struct loop {
     struct engine *engine;
     pthread_t thread;
     pthread_mutex_t lock;
-    pthread_cond_t arrived; /* on CLOCK_MONOTONIC */
+    pthread_cond_t arrived;       /* on CLOCK_MONOTONIC */
     struct letter *first, **last; /* appended in constant time */
     bool stop;
     void (*on_lost)(void); /* NULL once called */

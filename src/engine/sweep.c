@@ -7,9 +7,9 @@
 #include "base/auto.h"
 
 #define SWEEP_ARENA_BYTES (1u << 20)
-#define SWEEP_RETRY_US (250 * USEC_PER_MSEC) /* after a pass that failed, or that named a time already past */
-#define SWEEP_HOUSE_US (60 * USEC_PER_SEC)
-#define CLOCKS_PART_US USEC_PER_SEC
+#define SWEEP_RETRY_US    (250 * USEC_PER_MSEC) /* after a pass that failed, or that named a time already past */
+#define SWEEP_HOUSE_US    (60 * USEC_PER_SEC)
+#define CLOCKS_PART_US    USEC_PER_SEC
 
 static void sweep_by(struct sweeper *s, usec at)
 {

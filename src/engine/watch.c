@@ -57,13 +57,13 @@ static void fire_job(struct engine *e, const struct uuid *job_id, bool log_only)
     if (!b)
         return;
     struct watch *all = b->watches;
-    DL_FOREACH_SAFE (all, w, tmp)
-        if (!log_only || w->log_too) {
-            bool last = !b->watches->next;
-            watch_fire(e, b, w);
-            if (last)
-                return; /* the bucket is gone with its last watch */
-        }
+    DL_FOREACH_SAFE(all, w, tmp)
+    if (!log_only || w->log_too) {
+        bool last = !b->watches->next;
+        watch_fire(e, b, w);
+        if (last)
+            return; /* the bucket is gone with its last watch */
+    }
 }
 
 void watch_note_decided(struct engine *e, const struct op *op)
@@ -106,7 +106,8 @@ usec watch_timeouts(struct engine *e, usec boot_us)
     usec next_us = USEC_NEVER;
 
     HASH_ITER (hh, e->watches, b, b_tmp) {
-        DL_FOREACH_SAFE (b->watches, w, tmp) {
+        DL_FOREACH_SAFE(b->watches, w, tmp)
+        {
             if (w->until_boot_us > boot_us) {
                 next_us = MIN(next_us, w->until_boot_us);
                 continue;

@@ -99,7 +99,8 @@ static bool is_local_address(const struct http_request *req, const char *host)
     if (getsockname(req->socket->fd, (struct sockaddr *)&local, &n) < 0)
         return false;
     if (local.ss_family == AF_INET)
-        return inet_pton(AF_INET, host, &v4) == 1 && v4.s_addr == ((struct sockaddr_in *)(void *)&local)->sin_addr.s_addr;
+        return inet_pton(AF_INET, host, &v4) == 1 &&
+               v4.s_addr == ((struct sockaddr_in *)(void *)&local)->sin_addr.s_addr;
     const struct in6_addr *at = &((struct sockaddr_in6 *)(void *)&local)->sin6_addr;
     if (IN6_IS_ADDR_V4MAPPED(at) && inet_pton(AF_INET, host, &v4) == 1)
         return memcmp(&v4, at->s6_addr + 12, 4) == 0;

@@ -24,7 +24,7 @@ enum http_flags {
 struct http_route {
     const char *method, *path; /* "/v1/jobs/{job_id}/attempts/{n}": a parameter fills a whole segment */
     unsigned flags;
-    size_t body_max;           /* without HTTP_STREAM_BODY */
+    size_t body_max; /* without HTTP_STREAM_BODY */
     void (*handle)(struct http_request *req);
     /* HTTP_STREAM_BODY: called on the bytes pool, one at a time for a request. An error is the answer; the rest is not read. */
     int (*begin)(struct http_request *req, struct err *err);
@@ -32,15 +32,16 @@ struct http_route {
 };
 
 struct http_config {
-    const char *host; /* numeric address */
-    uint16_t port;    /* 0: any free one */
-    unsigned threads; /* 0: 2 */
+    const char *host;         /* numeric address */
+    uint16_t port;            /* 0: any free one */
+    unsigned threads;         /* 0: 2 */
     unsigned connections_max; /* 0: 10000 */
     const struct http_route *routes;
     size_t n_routes;
-    void *app;        /* http_app(req) */
+    void *app;               /* http_app(req) */
     struct pool *bytes_pool; /* borrowed: where streamed bodies are read and written */
-    const char *const *hosts; /* more values of `Host` to accept; always accepted: the listen address, localhost, loopback addresses */
+    const char *const *
+        hosts; /* more values of `Host` to accept; always accepted: the listen address, localhost, loopback addresses */
     size_t n_hosts;
 };
 
@@ -56,8 +57,8 @@ void *http_app(struct http_request *req);
 struct arena *http_arena(struct http_request *req); /* lives until the response was sent; 4 MiB */
 const char *http_method(struct http_request *req);
 const char *http_path(struct http_request *req);
-const char *http_param(struct http_request *req, const char *name);  /* percent-decoded; never NULL for a route's own */
-const char *http_query(struct http_request *req, const char *name);  /* NULL when absent */
+const char *http_param(struct http_request *req, const char *name); /* percent-decoded; never NULL for a route's own */
+const char *http_query(struct http_request *req, const char *name); /* NULL when absent */
 /** First query key not in `known` (NULL-terminated), or NULL: unknown ones are refused. */
 const char *http_query_unknown(struct http_request *req, const char *const *known);
 const char *http_header(struct http_request *req, const char *name);
@@ -69,13 +70,15 @@ void *http_data(struct http_request *req);
 bool http_alive(struct http_request *req); /* does the client still listen? MSG_PEEK on the socket */
 
 void http_set_header(struct http_request *req, const char *name, const char *value); /* of the response; before reply */
-void http_reply_json(struct http_request *req, int status, struct buf *body); /* takes the bytes of `body` */
+void http_reply_json(struct http_request *req, int status, struct buf *body);        /* takes the bytes of `body` */
 void http_reply_empty(struct http_request *req, int status);
-void http_reply_text(struct http_request *req, int status, const char *content_type, const void *p, size_t n); /* copies */
+void http_reply_text(struct http_request *req, int status, const char *content_type, const void *p,
+                     size_t n); /* copies */
 /** RFC 9457 problem from `err`: type, title, status, detail, code, field, request_id; Retry-After on 503. */
 void http_reply_err(struct http_request *req, const struct err *err);
 /** Bytes of a file from the bytes pool; honours Range (single; 206, 416), If-None-Match with the etag, HEAD. Takes the fd. */
-void http_reply_file(struct http_request *req, int fd, int64_t size, const char *content_type, const char *etag, const char *filename);
+void http_reply_file(struct http_request *req, int fd, int64_t size, const char *content_type, const char *etag,
+                     const char *filename);
 
 /** A stream made as it goes. `read` runs on the bytes pool: >0 bytes; 0 = nothing yet, ask again after
  * `retry_ms`; -1 end; -2 error (connection is cut). */

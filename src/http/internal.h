@@ -5,14 +5,14 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-#define HTTP_ARENA_MAX ((size_t)4 << 20)
-#define HTTP_HEADERS_MAX ((size_t)16 << 10)
-#define HTTP_PARAMS_MAX 8
+#define HTTP_ARENA_MAX    ((size_t)4 << 20)
+#define HTTP_HEADERS_MAX  ((size_t)16 << 10)
+#define HTTP_PARAMS_MAX   8
 #define HTTP_SEGMENTS_MAX 16
-#define HTTP_PAIRS_MAX 256             /* headers; query keys */
-#define HTTP_PENDING_MAX ((size_t)256 << 10) /* of a streamed body, before its connection is held back */
-#define HTTP_OUT_MAX ((size_t)128 << 10)     /* of a file or stream, read ahead */
-#define HTTP_SECOND INT64_C(1000000)
+#define HTTP_PAIRS_MAX    256                 /* headers; query keys */
+#define HTTP_PENDING_MAX  ((size_t)256 << 10) /* of a streamed body, before its connection is held back */
+#define HTTP_OUT_MAX      ((size_t)128 << 10) /* of a file or stream, read ahead */
+#define HTTP_SECOND       INT64_C(1000000)
 
 struct http_pair {
     const char *name, *value;
@@ -31,7 +31,7 @@ struct http_connection {
 };
 
 struct http_reply {
-    bool ready;  /* the handler has answered */
+    bool ready; /* the handler has answered */
     int status;
     struct http_pairs headers;
     char *body; /* malloc'ed, or NULL */

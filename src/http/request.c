@@ -9,10 +9,10 @@
 #include <strings.h>
 #include <sys/socket.h>
 
-#define BODY_S 30         /* a body that is collected in memory */
-#define HEADERS_S 10
-#define IDLE_S 85
-#define STREAM_WINDOW_S 60 /* 64 KiB a minute is the least a streamed body may bring */
+#define BODY_S              30 /* a body that is collected in memory */
+#define HEADERS_S           10
+#define IDLE_S              85
+#define STREAM_WINDOW_S     60 /* 64 KiB a minute is the least a streamed body may bring */
 #define STREAM_WINDOW_BYTES ((uint64_t)64 << 10)
 
 bool http_pairs_add(struct http_request *req, struct http_pairs *pairs, const char *name, const char *value)

@@ -7,8 +7,8 @@
 #include <strings.h>
 #include <sys/socket.h>
 
-#define ID_MAX 128
-#define LINGER_S 5
+#define ID_MAX      128
+#define LINGER_S    5
 #define BLOCK_BYTES ((size_t)64 << 10)
 
 void http_mint_id(struct http_request *req, const char *offered)
@@ -187,7 +187,8 @@ void http_linger(struct http_request *req)
     struct http_reply *reply = &req->reply;
     struct buf head;
     buf_init(&head, 64 << 10);
-    buf_printf(&head, "HTTP/1.1 %d %s\r\nX-Request-Id: %s\r\nX-Content-Type-Options: nosniff\r\nContent-Length: %zu\r\n",
+    buf_printf(&head,
+               "HTTP/1.1 %d %s\r\nX-Request-Id: %s\r\nX-Content-Type-Options: nosniff\r\nContent-Length: %zu\r\n",
                reply->status, MHD_get_reason_phrase_for((unsigned)reply->status), req->id, reply->body_n);
     for (size_t i = 0; i < reply->headers.n; i++)
         buf_printf(&head, "%s: %s\r\n", reply->headers.items[i].name, reply->headers.items[i].value);

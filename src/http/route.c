@@ -46,7 +46,8 @@ static int parse_query(struct http_request *req, const char *s, struct err *err)
             char *name = decode(req, s, n_name, true);
             char *value = eq ? decode(req, eq + 1, n - n_name - 1, true) : arena_strdup(req->arena, "");
             if (!name || !value)
-                return err_set(err, ERR_MALFORMED, 0, "the query holds a broken escape or a character that is not allowed");
+                return err_set(err, ERR_MALFORMED, 0,
+                               "the query holds a broken escape or a character that is not allowed");
             if (http_pairs_get(&req->query, name, false))
                 return err_field(err, name, "given more than once in the query");
             if (req->query.n >= HTTP_PAIRS_MAX || !http_pairs_add(req, &req->query, name, value))
@@ -80,7 +81,8 @@ static int split(struct http_request *req, const char **segments, size_t *ret_n,
             return err_set(err, ERR_NOT_FOUND, 0, "no such path");
         char *text = decode(req, s, length, false);
         if (!text || strchr(text, '/') || strchr(text, '\\') || strcmp(text, ".") == 0 || strcmp(text, "..") == 0)
-            return err_set(err, ERR_MALFORMED, 0, "the path holds '..', a broken escape or a character that is not allowed");
+            return err_set(err, ERR_MALFORMED, 0,
+                           "the path holds '..', a broken escape or a character that is not allowed");
         segments[n++] = text;
         if (!s[length])
             break;

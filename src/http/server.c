@@ -8,9 +8,9 @@
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 
-#define IDLE_S 75          /* keep-alive without a request */
-#define HEADERS_S 10       /* from the connection to the whole header */
-#define STOP_DRAIN_S 3     /* answers that are being sent when the server stops */
+#define IDLE_S        75    /* keep-alive without a request */
+#define HEADERS_S     10    /* from the connection to the whole header */
+#define STOP_DRAIN_S  3     /* answers that are being sent when the server stops */
 #define BUSY_RETRY_US 10000 /* bytes pool full */
 
 int64_t http_now_us(void)
@@ -250,9 +250,7 @@ static int copy_hosts(struct http_server *s, const struct http_config *config, s
     return ERR_OK;
 }
 
-static void be_quiet(void *cls, const char *fmt, va_list ap)
-{
-}
+static void be_quiet(void *cls, const char *fmt, va_list ap) {}
 
 static int start_daemon(struct http_server *s, const struct http_config *config, struct err *err)
 {
@@ -272,8 +270,8 @@ static int start_daemon(struct http_server *s, const struct http_config *config,
     };
     s->daemon = MHD_start_daemon(MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ITC |
                                      MHD_USE_NO_LISTEN_SOCKET,
-                                 0, NULL, NULL, http_request_access, s, MHD_OPTION_EXTERNAL_LOGGER, be_quiet, NULL, MHD_OPTION_ARRAY,
-                                 options, MHD_OPTION_END);
+                                 0, NULL, NULL, http_request_access, s, MHD_OPTION_EXTERNAL_LOGGER, be_quiet, NULL,
+                                 MHD_OPTION_ARRAY, options, MHD_OPTION_END);
     if (!s->daemon)
         return err_set(err, ERR_IO, errno, "start the HTTP server");
     return ERR_OK;

@@ -205,8 +205,8 @@ static void set_disposition(struct http_request *req, const char *filename)
         buf_addc(&value, *s == '"' || *s == '\\' || (unsigned char)*s < 0x20 || (unsigned char)*s >= 0x7f ? '_' : *s);
     buf_adds(&value, "\"; filename*=UTF-8''");
     for (const char *s = filename; *s; s++) {
-        bool plain = (*s >= 'a' && *s <= 'z') || (*s >= 'A' && *s <= 'Z') || (*s >= '0' && *s <= '9') ||
-                     strchr("-._~", *s);
+        bool plain =
+            (*s >= 'a' && *s <= 'z') || (*s >= 'A' && *s <= 'Z') || (*s >= '0' && *s <= '9') || strchr("-._~", *s);
         if (plain)
             buf_addc(&value, *s);
         else

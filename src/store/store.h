@@ -10,11 +10,27 @@
 struct store;
 
 #define STORE_BATCH_MAX 512
-#define OP_CHANGES_MAX 64 /* also the most a sweep or a claim touches */
+#define OP_CHANGES_MAX  64 /* also the most a sweep or a claim touches */
 
 enum op_kind {
-    OP_SUBMIT, OP_CLAIM, OP_HEARTBEAT, OP_PROGRESS, OP_LOG, OP_OUTPUT, OP_COMPLETE, OP_FAIL, OP_CANCEL, OP_RETRY, OP_DISCARD,
-    OP_BLOB_ADD, OP_SWEEP_LEASES, OP_SWEEP_DUE, OP_SWEEP_BLOBS, OP_SWEEP_DEDUP, OP_GRACE, OP_KIND_COUNT
+    OP_SUBMIT,
+    OP_CLAIM,
+    OP_HEARTBEAT,
+    OP_PROGRESS,
+    OP_LOG,
+    OP_OUTPUT,
+    OP_COMPLETE,
+    OP_FAIL,
+    OP_CANCEL,
+    OP_RETRY,
+    OP_DISCARD,
+    OP_BLOB_ADD,
+    OP_SWEEP_LEASES,
+    OP_SWEEP_DUE,
+    OP_SWEEP_BLOBS,
+    OP_SWEEP_DEDUP,
+    OP_GRACE,
+    OP_KIND_COUNT
 };
 
 /** A job just entered or left its lane: the dispatcher keeps count. */
@@ -29,72 +45,182 @@ struct claimed {
 };
 
 struct op_submit {
-    struct job job;              /* in: id minted; created_at, status, lane are the store's to set. out: as it stands */
-    usec delay_us;               /* run_at = now + delay, unless job.run_at is set */
-    usec start_within_us;        /* start_deadline_at = now + this; 0 none */
-    uint8_t request_hash[32];    /* of the request as sent */
-    usec dedup_us;               /* window of the key */
-    bool duplicate;              /* out: the key was known; job is the first one */
+    struct job job;           /* in: id minted; created_at, status, lane are the store's to set. out: as it stands */
+    usec delay_us;            /* run_at = now + delay, unless job.run_at is set */
+    usec start_within_us;     /* start_deadline_at = now + this; 0 none */
+    uint8_t request_hash[32]; /* of the request as sent */
+    usec dedup_us;            /* window of the key */
+    bool duplicate;           /* out: the key was known; job is the first one */
 };
 struct op_claim { /* a worker's poll: repeats what the poll id was given before, else takes */
     struct uuid worker_id;
-    const char *poll_id;         /* 1..64 */
+    const char *poll_id;                                                /* 1..64 */
     const char *worker_name, *worker_host, *worker_version, *isolation; /* recorded with last_seen; NULL leaves as is */
-    const char *handlers;        /* JSON object text {task_type: version} or NULL */
+    const char *handlers; /* JSON object text {task_type: version} or NULL */
     unsigned slots_total, slots_busy;
-    struct { int64_t lane_id; unsigned count; bool from_start; /* ignore the remembered mark */ } take[16];
+    struct {
+        int64_t lane_id;
+        unsigned count;
+        bool from_start; /* ignore the remembered mark */
+    } take[16];
     size_t n_take;
-    struct token tokens[64];     /* secrets minted; the store fills `attempt` in. One a job at most 64 in all */
+    struct token tokens[64]; /* secrets minted; the store fills `attempt` in. One a job at most 64 in all */
     size_t n_tokens;
-    struct claimed *claimed;     /* out, in the op's arena */
+    struct claimed *claimed; /* out, in the op's arena */
     size_t n_claimed;
 };
-struct op_heartbeat { struct uuid job_id; struct token token; usec lease_until; bool cancel; /* out: both, and */ enum job_status was; };
-struct op_progress { struct uuid job_id; struct token token; double percent; const char *message; };
-struct op_log { struct uuid job_id; struct token token; int64_t offset; const void *bytes; size_t n; int64_t next_offset; /* out */ };
-struct op_output { struct uuid job_id; struct token token; const char *name; struct uuid blob_id; int64_t size; uint8_t sha256[32]; };
-struct usage { int exit_code; int signal; usec cpu_us; int64_t peak_memory_bytes, bytes_in, bytes_out; };
+struct op_heartbeat {
+    struct uuid job_id;
+    struct token token;
+    usec lease_until;
+    bool cancel; /* out: both, and */
+    enum job_status was;
+};
+struct op_progress {
+    struct uuid job_id;
+    struct token token;
+    double percent;
+    const char *message;
+};
+struct op_log {
+    struct uuid job_id;
+    struct token token;
+    int64_t offset;
+    const void *bytes;
+    size_t n;
+    int64_t next_offset; /* out */
+};
+struct op_output {
+    struct uuid job_id;
+    struct token token;
+    const char *name;
+    struct uuid blob_id;
+    int64_t size;
+    uint8_t sha256[32];
+};
+struct usage {
+    int exit_code;
+    int signal;
+    usec cpu_us;
+    int64_t peak_memory_bytes, bytes_in, bytes_out;
+};
 struct op_complete { /* a decided token: the stored answer again */
-    struct uuid job_id; struct token token; struct usage usage;
-    const char *const *outputs; size_t n_outputs; /* names staged before, all of which must exist: ERR_INVALID names a missing one */
+    struct uuid job_id;
+    struct token token;
+    struct usage usage;
+    const char *const *outputs;
+    size_t n_outputs;       /* names staged before, all of which must exist: ERR_INVALID names a missing one */
     enum job_status status; /* out */
 };
-struct op_fail { struct uuid job_id; struct token token; struct usage usage; struct job_failure failure; enum job_status status; usec run_at; };
-struct op_job { struct uuid job_id; struct job job; /* out: as it stands after (cancel, retry) */ };
-struct blob_row { struct uuid blob_id; const char *project; int64_t size; uint8_t sha256[32]; int64_t refs; usec created_at, expires_at; };
-struct op_blob_add { struct blob_row row; };
-struct op_sweep { /* out: how many were touched, when to come again, and the blobs whose rows are gone (bytes to remove) */
-    unsigned limit; size_t touched; bool more; usec next_at; /* USEC_NEVER: nothing waits */
-    struct uuid *removed; size_t n_removed;
+struct op_fail {
+    struct uuid job_id;
+    struct token token;
+    struct usage usage;
+    struct job_failure failure;
+    enum job_status status;
+    usec run_at;
 };
-struct op_grace { usec until; };
+struct op_job {
+    struct uuid job_id;
+    struct job job; /* out: as it stands after (cancel, retry) */
+};
+struct blob_row {
+    struct uuid blob_id;
+    const char *project;
+    int64_t size;
+    uint8_t sha256[32];
+    int64_t refs;
+    usec created_at, expires_at;
+};
+struct op_blob_add {
+    struct blob_row row;
+};
+struct
+    op_sweep { /* out: how many were touched, when to come again, and the blobs whose rows are gone (bytes to remove) */
+    unsigned limit;
+    size_t touched;
+    bool more;
+    usec next_at; /* USEC_NEVER: nothing waits */
+    struct uuid *removed;
+    size_t n_removed;
+};
+struct op_grace {
+    usec until;
+};
 
 struct op {
     enum op_kind kind;
-    const char *project;      /* whose; "default" */
-    struct arena *arena;      /* where out values live; owned by whoever made the op */
-    struct err err;           /* outcome: code ERR_OK or a refusal */
+    const char *project;         /* whose; "default" */
+    struct arena *arena;         /* where out values live; owned by whoever made the op */
+    struct err err;              /* outcome: code ERR_OK or a refusal */
     void (*done)(struct op *op); /* called once, on the engine's thread, after it is durable or refused */
-    void *owner;              /* for done */
-    struct op *next;          /* the engine's */
-    struct lane_change changes[OP_CHANGES_MAX]; /* out: one a lane and direction; sweeps of `limit` rows never need more */
+    void *owner;                 /* for done */
+    struct op *next;             /* the engine's */
+    struct lane_change
+        changes[OP_CHANGES_MAX]; /* out: one a lane and direction; sweeps of `limit` rows never need more */
     size_t n_changes;
     union {
-        struct op_submit submit; struct op_claim claim; struct op_heartbeat heartbeat; struct op_progress progress;
-        struct op_log log; struct op_output output; struct op_complete complete; struct op_fail fail; struct op_job job;
-        struct op_blob_add blob_add; struct op_sweep sweep; struct op_grace grace;
+        struct op_submit submit;
+        struct op_claim claim;
+        struct op_heartbeat heartbeat;
+        struct op_progress progress;
+        struct op_log log;
+        struct op_output output;
+        struct op_complete complete;
+        struct op_fail fail;
+        struct op_job job;
+        struct op_blob_add blob_add;
+        struct op_sweep sweep;
+        struct op_grace grace;
     } u;
 };
 
-struct job_filter { const char *project; int status; /* -1 any */ const char *task_type, *queue; struct uuid before; /* nil: newest */ unsigned limit; /* 1..1000 */ };
-struct job_page { struct job *jobs; size_t n; bool more; };
-struct attempt { struct uuid job_id; uint32_t attempt; struct uuid worker_id; const char *worker_name, *handler_version; usec started_at, ended_at;
-    enum outcome outcome; struct usage usage; int64_t log_bytes; const char *error; };
-struct output { const char *name; struct uuid blob_id; int64_t size; uint8_t sha256[32]; };
-struct worker_row { struct uuid worker_id; const char *name, *host, *version, *isolation, *handlers; unsigned slots_total, slots_busy; usec first_seen, last_seen; };
-struct stat_row { const char *project, *queue, *task_type; int64_t by_status[JOB_STATUS_COUNT]; };
+struct job_filter {
+    const char *project;
+    int status; /* -1 any */
+    const char *task_type, *queue;
+    struct uuid before; /* nil: newest */
+    unsigned limit;     /* 1..1000 */
+};
+struct job_page {
+    struct job *jobs;
+    size_t n;
+    bool more;
+};
+struct attempt {
+    struct uuid job_id;
+    uint32_t attempt;
+    struct uuid worker_id;
+    const char *worker_name, *handler_version;
+    usec started_at, ended_at;
+    enum outcome outcome;
+    struct usage usage;
+    int64_t log_bytes;
+    const char *error;
+};
+struct output {
+    const char *name;
+    struct uuid blob_id;
+    int64_t size;
+    uint8_t sha256[32];
+};
+struct worker_row {
+    struct uuid worker_id;
+    const char *name, *host, *version, *isolation, *handlers;
+    unsigned slots_total, slots_busy;
+    usec first_seen, last_seen;
+};
+struct stat_row {
+    const char *project, *queue, *task_type;
+    int64_t by_status[JOB_STATUS_COUNT];
+};
 
-struct store_config { const char *dir; struct clock clock; struct rng rng; struct policy policy; };
+struct store_config {
+    const char *dir;
+    struct clock clock;
+    struct rng rng;
+    struct policy policy;
+};
 
 struct store_driver {
     const char *name;
@@ -106,19 +232,26 @@ struct store_driver {
     void (*apply)(struct store *s, struct op **ops, size_t n, void (*decided)(void *arg), void *arg);
 
     /* reads: any thread; ERR_NOT_FOUND, ERR_TIMEOUT (read deadline), ERR_BUSY. Results live in `arena`. */
-    int (*job_get)(struct store *s, const char *project, const struct uuid *id, struct arena *arena, struct job *ret, struct err *err);
-    int (*job_list)(struct store *s, const struct job_filter *f, struct arena *arena, struct job_page *ret, struct err *err);
-    int (*attempts)(struct store *s, const struct uuid *job_id, struct arena *arena, struct attempt **ret, size_t *ret_n, struct err *err);
+    int (*job_get)(struct store *s, const char *project, const struct uuid *id, struct arena *arena, struct job *ret,
+                   struct err *err);
+    int (*job_list)(struct store *s, const struct job_filter *f, struct arena *arena, struct job_page *ret,
+                    struct err *err);
+    int (*attempts)(struct store *s, const struct uuid *job_id, struct arena *arena, struct attempt **ret,
+                    size_t *ret_n, struct err *err);
     /** Published outputs of the winning attempt, by name. */
-    int (*outputs)(struct store *s, const struct uuid *job_id, struct arena *arena, struct output **ret, size_t *ret_n, struct err *err);
+    int (*outputs)(struct store *s, const struct uuid *job_id, struct arena *arena, struct output **ret, size_t *ret_n,
+                   struct err *err);
     /** Up to `max` bytes of an attempt's log from `offset`; ret_total is the bytes there are, ret_ended whether more may come. */
-    int (*log_read)(struct store *s, const struct uuid *job_id, uint32_t attempt, int64_t offset, void *buf, size_t max, size_t *ret_n,
-                    int64_t *ret_total, bool *ret_ended, struct err *err);
-    int (*blob_get)(struct store *s, const char *project, const struct uuid *id, struct arena *arena, struct blob_row *ret, struct err *err);
+    int (*log_read)(struct store *s, const struct uuid *job_id, uint32_t attempt, int64_t offset, void *buf, size_t max,
+                    size_t *ret_n, int64_t *ret_total, bool *ret_ended, struct err *err);
+    int (*blob_get)(struct store *s, const char *project, const struct uuid *id, struct arena *arena,
+                    struct blob_row *ret, struct err *err);
     int (*workers)(struct store *s, struct arena *arena, struct worker_row **ret, size_t *ret_n, struct err *err);
     int (*stats)(struct store *s, struct arena *arena, struct stat_row **ret, size_t *ret_n, struct err *err);
     /** Lanes with ready jobs, at start. */
     int (*lanes)(struct store *s, struct arena *arena, struct lane **ret, size_t *ret_n, struct err *err);
-    int (*meta_get)(struct store *s, const char *key, struct arena *arena, const char **ret, struct err *err);  /* NULL value when absent */
-    int (*meta_set)(struct store *s, const char *key, const char *value, struct err *err); /* before the first apply only */
+    int (*meta_get)(struct store *s, const char *key, struct arena *arena, const char **ret,
+                    struct err *err); /* NULL value when absent */
+    int (*meta_set)(struct store *s, const char *key, const char *value,
+                    struct err *err); /* before the first apply only */
 };

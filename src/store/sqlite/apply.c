@@ -3,12 +3,23 @@
 #include "base/fault.h"
 
 static int (*const kinds[OP_KIND_COUNT])(struct tx *t) = {
-    [OP_SUBMIT] = op_submit,         [OP_CLAIM] = op_claim,       [OP_HEARTBEAT] = op_heartbeat,
-    [OP_PROGRESS] = op_progress,     [OP_LOG] = op_log,           [OP_OUTPUT] = op_output,
-    [OP_COMPLETE] = op_complete,     [OP_FAIL] = op_fail,         [OP_CANCEL] = op_cancel,
-    [OP_RETRY] = op_retry,           [OP_DISCARD] = op_discard,   [OP_BLOB_ADD] = op_blob_add,
-    [OP_SWEEP_LEASES] = op_sweep_leases, [OP_SWEEP_DUE] = op_sweep_due, [OP_SWEEP_BLOBS] = op_sweep_blobs,
-    [OP_SWEEP_DEDUP] = op_sweep_dedup,   [OP_GRACE] = op_grace,
+    [OP_SUBMIT] = op_submit,
+    [OP_CLAIM] = op_claim,
+    [OP_HEARTBEAT] = op_heartbeat,
+    [OP_PROGRESS] = op_progress,
+    [OP_LOG] = op_log,
+    [OP_OUTPUT] = op_output,
+    [OP_COMPLETE] = op_complete,
+    [OP_FAIL] = op_fail,
+    [OP_CANCEL] = op_cancel,
+    [OP_RETRY] = op_retry,
+    [OP_DISCARD] = op_discard,
+    [OP_BLOB_ADD] = op_blob_add,
+    [OP_SWEEP_LEASES] = op_sweep_leases,
+    [OP_SWEEP_DUE] = op_sweep_due,
+    [OP_SWEEP_BLOBS] = op_sweep_blobs,
+    [OP_SWEEP_DEDUP] = op_sweep_dedup,
+    [OP_GRACE] = op_grace,
 };
 
 void marks_forget(struct store *s)
@@ -73,7 +84,8 @@ static void commit_failed(struct store *s, int rc, struct err *err)
     conn_err(&s->w, rc, err);
     /* In WAL mode the sync comes after the commit's last frame was written. If it fails the frames may or may not be found after
      * a crash, and trying again would report a sync that never happened. A failed write leaves no whole commit behind. */
-    bool unknown = (rc & 0xff) == SQLITE_IOERR && rc != SQLITE_IOERR_WRITE && rc != SQLITE_IOERR_READ && rc != SQLITE_IOERR_NOMEM;
+    bool unknown =
+        (rc & 0xff) == SQLITE_IOERR && rc != SQLITE_IOERR_WRITE && rc != SQLITE_IOERR_READ && rc != SQLITE_IOERR_NOMEM;
 
     if (in_transaction(s))
         sqlite3_exec(s->w.db, "ROLLBACK", NULL, NULL, NULL);
@@ -146,7 +158,9 @@ void sqlite_apply(struct store *s, struct op **ops, size_t n, void (*decided)(vo
         AUTO_QUERY sqlite3_stmt *st = NULL;
         int rc = q_open(&s->w, &st, &err, "COMMIT", "");
         if (rc == ERR_OK) {
-            int sql = FAULT("sqlite.commit") ? SQLITE_FULL : FAULT("sqlite.sync") ? SQLITE_IOERR_FSYNC : sqlite3_step(st);
+            int sql = FAULT("sqlite.commit") ? SQLITE_FULL
+                      : FAULT("sqlite.sync") ? SQLITE_IOERR_FSYNC
+                                             : sqlite3_step(st);
             if (sql != SQLITE_DONE) {
                 q_close(st);
                 commit_failed(s, sql, &err);

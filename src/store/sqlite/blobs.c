@@ -9,7 +9,8 @@ int blob_check_ref(struct tx *t, const char *ref, const char *field, struct uuid
 
     if (strncmp(ref, "blob:", 5) != 0 || !uuid_parse(ref + 5, ret_id))
         return err_field(t->err, field, "must be blob: and the id of an upload");
-    int rc = q_open(t->c, &st, t->err, "SELECT sha256 FROM blobs WHERE blob_id = ?1 AND project = ?2", "ut", ret_id, t->op->project);
+    int rc = q_open(t->c, &st, t->err, "SELECT sha256 FROM blobs WHERE blob_id = ?1 AND project = ?2", "ut", ret_id,
+                    t->op->project);
     if (rc == ERR_OK)
         rc = q_step(t->c, st, &found, t->err);
     if (rc != ERR_OK)
@@ -25,14 +26,15 @@ int blob_ref(struct tx *t, const struct uuid *id, int by)
 {
     usec until = t->now + t->s->policy.blob_unreferenced_us;
 
-    return q_run(t->c, NULL, t->err, "UPDATE blobs SET refs = max(refs + ?2, 0), expires_at = ?3 WHERE blob_id = ?1", "uii", id,
-                 (int64_t)by, until);
+    return q_run(t->c, NULL, t->err, "UPDATE blobs SET refs = max(refs + ?2, 0), expires_at = ?3 WHERE blob_id = ?1",
+                 "uii", id, (int64_t)by, until);
 }
 
 static int blob_insert(struct tx *t, const struct uuid *id, int64_t size, const uint8_t sha256[32], int64_t *ret_new)
 {
     return q_run(t->c, ret_new, t->err,
-                 "INSERT INTO blobs (blob_id, project, size, sha256, refs, created_at, expires_at) VALUES (?1, ?2, ?3, ?4, 0, ?5, ?6)"
+                 "INSERT INTO blobs (blob_id, project, size, sha256, refs, created_at, expires_at) VALUES (?1, ?2, ?3, "
+                 "?4, 0, ?5, ?6)"
                  " ON CONFLICT DO NOTHING",
                  "utibii", id, t->op->project, size, (const void *)sha256, (size_t)32, t->now,
                  t->now + t->s->policy.blob_unreferenced_us);
@@ -42,8 +44,9 @@ static int blob_insert(struct tx *t, const struct uuid *id, int64_t size, const 
 static int blob_same(struct tx *t, const struct uuid *id, int64_t size, const uint8_t sha256[32])
 {
     int64_t same;
-    int rc = q_int(t->c, 0, &same, t->err, "SELECT 1 FROM blobs WHERE blob_id = ?1 AND project = ?2 AND size = ?3 AND sha256 = ?4",
-                   "utib", id, t->op->project, size, (const void *)sha256, (size_t)32);
+    int rc = q_int(t->c, 0, &same, t->err,
+                   "SELECT 1 FROM blobs WHERE blob_id = ?1 AND project = ?2 AND size = ?3 AND sha256 = ?4", "utib", id,
+                   t->op->project, size, (const void *)sha256, (size_t)32);
 
     if (rc == ERR_OK && !same)
         rc = err_set(t->err, ERR_CONFLICT, 0, "the blob's id is taken by other bytes");
@@ -70,8 +73,8 @@ static int output_replace(struct tx *t, const struct op_output *o)
     AUTO_QUERY sqlite3_stmt *st = NULL;
     bool found;
     struct uuid old = {{0}};
-    int rc = q_open(t->c, &st, t->err, "SELECT blob_id FROM outputs WHERE job_id = ?1 AND attempt = ?2 AND name = ?3", "uit",
-                    &o->job_id, (int64_t)o->token.attempt, o->name);
+    int rc = q_open(t->c, &st, t->err, "SELECT blob_id FROM outputs WHERE job_id = ?1 AND attempt = ?2 AND name = ?3",
+                    "uit", &o->job_id, (int64_t)o->token.attempt, o->name);
 
     if (rc == ERR_OK)
         rc = q_step(t->c, st, &found, t->err);
@@ -93,8 +96,8 @@ int op_output(struct tx *t)
         return rc;
     if (!o->name || !filename_valid(o->name))
         return err_field(t->err, "name", "is not a file name");
-    rc = q_int(t->c, 0, &n, t->err, "SELECT count(*) FROM outputs WHERE job_id = ?1 AND attempt = ?2 AND name <> ?3", "uit",
-               &o->job_id, (int64_t)o->token.attempt, o->name);
+    rc = q_int(t->c, 0, &n, t->err, "SELECT count(*) FROM outputs WHERE job_id = ?1 AND attempt = ?2 AND name <> ?3",
+               "uit", &o->job_id, (int64_t)o->token.attempt, o->name);
     if (rc == ERR_OK && n >= JOB_OUTPUTS_MAX)
         return err_set(t->err, ERR_TOO_LARGE, 0, "more than %d outputs", JOB_OUTPUTS_MAX);
     if (rc == ERR_OK)
@@ -109,7 +112,8 @@ int op_output(struct tx *t)
         rc = q_run(t->c, NULL, t->err,
                    "INSERT OR REPLACE INTO outputs (job_id, attempt, name, blob_id, size, sha256, published)"
                    " VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0)",
-                   "uituib", &o->job_id, (int64_t)o->token.attempt, o->name, &o->blob_id, o->size, (const void *)o->sha256, (size_t)32);
+                   "uituib", &o->job_id, (int64_t)o->token.attempt, o->name, &o->blob_id, o->size,
+                   (const void *)o->sha256, (size_t)32);
     return rc;
 }
 
@@ -117,16 +121,18 @@ int outputs_release(struct tx *t, const struct uuid *job_id)
 {
     int64_t n;
     usec until = t->now + t->s->policy.blob_unreferenced_us;
-    int rc = q_int(t->c, 0, &n, t->err, "SELECT count(*) FROM outputs WHERE job_id = ?1 AND published = 0", "u", job_id);
+    int rc =
+        q_int(t->c, 0, &n, t->err, "SELECT count(*) FROM outputs WHERE job_id = ?1 AND published = 0", "u", job_id);
 
     if (rc != ERR_OK || n == 0)
         return rc;
     /* A blob may stand under several names: each held a reference of its own. */
-    rc = q_run(t->c, NULL, t->err,
-               "UPDATE blobs SET expires_at = ?2, refs = max(0, refs - (SELECT count(*) FROM outputs o WHERE o.job_id = ?1"
-               " AND o.published = 0 AND o.blob_id = blobs.blob_id))"
-               " WHERE blob_id IN (SELECT blob_id FROM outputs WHERE job_id = ?1 AND published = 0)",
-               "ui", job_id, until);
+    rc = q_run(
+        t->c, NULL, t->err,
+        "UPDATE blobs SET expires_at = ?2, refs = max(0, refs - (SELECT count(*) FROM outputs o WHERE o.job_id = ?1"
+        " AND o.published = 0 AND o.blob_id = blobs.blob_id))"
+        " WHERE blob_id IN (SELECT blob_id FROM outputs WHERE job_id = ?1 AND published = 0)",
+        "ui", job_id, until);
     if (rc == ERR_OK)
         rc = q_run(t->c, NULL, t->err, "DELETE FROM outputs WHERE job_id = ?1 AND published = 0", "u", job_id);
     return rc;
@@ -136,8 +142,9 @@ int outputs_publish(struct tx *t, const struct uuid *job_id, uint32_t attempt, c
 {
     for (size_t i = 0; i < n; i++) {
         int64_t changed;
-        int rc = q_run(t->c, &changed, t->err, "UPDATE outputs SET published = 1 WHERE job_id = ?1 AND attempt = ?2 AND name = ?3",
-                       "uit", job_id, (int64_t)attempt, names[i]);
+        int rc = q_run(t->c, &changed, t->err,
+                       "UPDATE outputs SET published = 1 WHERE job_id = ?1 AND attempt = ?2 AND name = ?3", "uit",
+                       job_id, (int64_t)attempt, names[i]);
         if (rc != ERR_OK)
             return rc;
         if (!changed) {

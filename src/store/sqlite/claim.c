@@ -4,15 +4,16 @@
 
 static int worker_seen(struct tx *t, const struct op_claim *op)
 {
-    return q_run(t->c, NULL, t->err,
-                 "INSERT INTO workers (worker_id, name, host, version, isolation, handlers, slots_total, slots_busy, first_seen,"
-                 " last_seen) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?9) ON CONFLICT DO UPDATE SET"
-                 " name = coalesce(excluded.name, name), host = coalesce(excluded.host, host),"
-                 " version = coalesce(excluded.version, version), isolation = coalesce(excluded.isolation, isolation),"
-                 " handlers = coalesce(excluded.handlers, handlers), slots_total = excluded.slots_total,"
-                 " slots_busy = excluded.slots_busy, last_seen = excluded.last_seen",
-                 "utttttiii", &op->worker_id, op->worker_name, op->worker_host, op->worker_version, op->isolation, op->handlers,
-                 (int64_t)op->slots_total, (int64_t)op->slots_busy, t->now);
+    return q_run(
+        t->c, NULL, t->err,
+        "INSERT INTO workers (worker_id, name, host, version, isolation, handlers, slots_total, slots_busy, first_seen,"
+        " last_seen) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?9) ON CONFLICT DO UPDATE SET"
+        " name = coalesce(excluded.name, name), host = coalesce(excluded.host, host),"
+        " version = coalesce(excluded.version, version), isolation = coalesce(excluded.isolation, isolation),"
+        " handlers = coalesce(excluded.handlers, handlers), slots_total = excluded.slots_total,"
+        " slots_busy = excluded.slots_busy, last_seen = excluded.last_seen",
+        "utttttiii", &op->worker_id, op->worker_name, op->worker_host, op->worker_version, op->isolation, op->handlers,
+        (int64_t)op->slots_total, (int64_t)op->slots_busy, t->now);
 }
 
 static int given_before(struct tx *t, struct op_claim *op, size_t max)
@@ -21,8 +22,10 @@ static int given_before(struct tx *t, struct op_claim *op, size_t max)
     bool more;
     /* CROSS JOIN: from the poll's attempts to their jobs, not from every running job. */
     int rc = q_open(t->c, &st, t->err,
-                    "SELECT a.job_id FROM attempts a CROSS JOIN jobs j ON j.job_id = a.job_id WHERE a.worker_id = ?1 AND a.poll_id = ?2"
-                    " AND a.ended_at = 0 AND j.project = ?3 AND j.status = 1 AND j.attempt = a.attempt ORDER BY a.started_at, a.job_id",
+                    "SELECT a.job_id FROM attempts a CROSS JOIN jobs j ON j.job_id = a.job_id WHERE a.worker_id = ?1 "
+                    "AND a.poll_id = ?2"
+                    " AND a.ended_at = 0 AND j.project = ?3 AND j.status = 1 AND j.attempt = a.attempt ORDER BY "
+                    "a.started_at, a.job_id",
                     "utt", &op->worker_id, op->poll_id, t->op->project);
 
     while (rc == ERR_OK && (rc = q_step(t->c, st, &more, t->err)) == ERR_OK && more && op->n_claimed < max) {
@@ -57,14 +60,17 @@ static int mark_set(struct tx *t, int64_t lane_id, int64_t seq)
 
 static int attempt_insert(struct tx *t, const struct op_claim *op, const struct job *job, const char *handler_version)
 {
-    return q_run(t->c, NULL, t->err,
-                 "INSERT INTO attempts (job_id, attempt, project, token, poll_id, worker_id, worker_name, handler_version, started_at,"
-                 " ended_at, outcome, exit_code, signal, cpu_us, peak_memory_bytes, bytes_in, bytes_out, log_bytes, decided,"
-                 " answer_status, answer_run_at)"
-                 " VALUES (?1, ?2, ?3, ?4, ?5, ?6, coalesce(?7, (SELECT name FROM workers WHERE worker_id = ?6)), ?8, ?9, 0, 0, 0, 0,"
-                 " 0, 0, 0, 0, 0, 0, 0, 0)",
-                 "uitbtutti", &job->job_id, (int64_t)job->attempt, job->project, (const void *)job->token.secret,
-                 sizeof(job->token.secret), op->poll_id, &op->worker_id, op->worker_name, handler_version, t->now);
+    return q_run(
+        t->c, NULL, t->err,
+        "INSERT INTO attempts (job_id, attempt, project, token, poll_id, worker_id, worker_name, handler_version, "
+        "started_at,"
+        " ended_at, outcome, exit_code, signal, cpu_us, peak_memory_bytes, bytes_in, bytes_out, log_bytes, decided,"
+        " answer_status, answer_run_at)"
+        " VALUES (?1, ?2, ?3, ?4, ?5, ?6, coalesce(?7, (SELECT name FROM workers WHERE worker_id = ?6)), ?8, ?9, 0, 0, "
+        "0, 0,"
+        " 0, 0, 0, 0, 0, 0, 0, 0)",
+        "uitbtutti", &job->job_id, (int64_t)job->attempt, job->project, (const void *)job->token.secret,
+        sizeof(job->token.secret), op->poll_id, &op->worker_id, op->worker_name, handler_version, t->now);
 }
 
 struct taking {
@@ -89,7 +95,8 @@ static int take_one(struct tx *t, struct op_claim *op, struct taking *k, struct 
     if (rc == ERR_OK)
         rc = row_save(t, row);
     if (rc == ERR_OK)
-        rc = attempt_insert(t, op, job, k->handlers ? json_string_value(json_object_get(k->handlers, job->task_type)) : NULL);
+        rc = attempt_insert(t, op, job,
+                            k->handlers ? json_string_value(json_object_get(k->handlers, job->task_type)) : NULL);
     if (rc == ERR_OK)
         op->claimed[op->n_claimed++].job = *job;
     return rc;
@@ -101,7 +108,8 @@ static int head(struct tx *t, int64_t lane_id, int64_t above, struct uuid *ret, 
     AUTO_QUERY sqlite3_stmt *st = NULL;
     bool found;
     int rc = q_open(t->c, &st, t->err,
-                    "SELECT job_id, ready_seq FROM jobs WHERE lane_id = ?1 AND ready_seq > ?2 AND project = ?3 ORDER BY ready_seq LIMIT 1",
+                    "SELECT job_id, ready_seq FROM jobs WHERE lane_id = ?1 AND ready_seq > ?2 AND project = ?3 ORDER "
+                    "BY ready_seq LIMIT 1",
                     "iit", lane_id, above, t->op->project);
 
     *ret_seq = 0;
@@ -114,7 +122,8 @@ static int head(struct tx *t, int64_t lane_id, int64_t above, struct uuid *ret, 
     return rc;
 }
 
-static int take_lane(struct tx *t, struct op_claim *op, struct taking *k, int64_t lane_id, unsigned count, bool from_start)
+static int take_lane(struct tx *t, struct op_claim *op, struct taking *k, int64_t lane_id, unsigned count,
+                     bool from_start)
 {
     int64_t above = !from_start && lane_id > 0 && (size_t)lane_id < t->s->n_marks ? t->s->marks[lane_id] : 0;
     size_t until = MIN(op->n_claimed + count, k->max);
@@ -145,7 +154,8 @@ static int claims_keep(struct tx *t, struct op_claim *op, int rc)
     const struct claimed *found = op->claimed;
 
     op->claimed = NULL;
-    if (rc == ERR_OK && op->n_claimed > 0 && !(op->claimed = arena_memdup(t->op->arena, found, op->n_claimed * sizeof(*found))))
+    if (rc == ERR_OK && op->n_claimed > 0 &&
+        !(op->claimed = arena_memdup(t->op->arena, found, op->n_claimed * sizeof(*found))))
         rc = err_set(t->err, ERR_NO_MEMORY, 0, "claims");
     if (rc != ERR_OK)
         op->n_claimed = 0;

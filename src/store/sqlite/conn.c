@@ -7,15 +7,29 @@ int conn_err(struct conn *c, int rc, struct err *err)
     enum err_code code;
 
     switch (rc & 0xff) {
-    case SQLITE_FULL: code = ERR_NO_SPACE; break;
-    case SQLITE_NOMEM: code = ERR_NO_MEMORY; break;
-    case SQLITE_IOERR: code = ERR_IO; break;
-    case SQLITE_INTERRUPT: return err_set(err, ERR_TIMEOUT, 0, "the read took longer than %d ms", (int)(READ_DEADLINE_US / 1000));
-    case SQLITE_BUSY: code = ERR_BUSY; break;
+    case SQLITE_FULL:
+        code = ERR_NO_SPACE;
+        break;
+    case SQLITE_NOMEM:
+        code = ERR_NO_MEMORY;
+        break;
+    case SQLITE_IOERR:
+        code = ERR_IO;
+        break;
+    case SQLITE_INTERRUPT:
+        return err_set(err, ERR_TIMEOUT, 0, "the read took longer than %d ms", (int)(READ_DEADLINE_US / 1000));
+    case SQLITE_BUSY:
+        code = ERR_BUSY;
+        break;
     case SQLITE_CORRUPT:
-    case SQLITE_NOTADB: code = ERR_CORRUPT; break;
-    case SQLITE_CANTOPEN: code = ERR_IO; break;
-    default: code = ERR_INTERNAL;
+    case SQLITE_NOTADB:
+        code = ERR_CORRUPT;
+        break;
+    case SQLITE_CANTOPEN:
+        code = ERR_IO;
+        break;
+    default:
+        code = ERR_INTERNAL;
     }
     return err_set(err, code, 0, "sqlite: %s (%d)", c->db ? sqlite3_errmsg(c->db) : sqlite3_errstr(rc), rc);
 }
@@ -36,7 +50,8 @@ int conn_exec(struct conn *c, const char *sql, struct err *err)
 
 int conn_open(struct conn *c, const char *path, bool writer, struct clock clock, struct err *err)
 {
-    int flags = SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE | (writer ? SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE : SQLITE_OPEN_READONLY);
+    int flags = SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE |
+                (writer ? SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE : SQLITE_OPEN_READONLY);
     int rc;
 
     *c = (struct conn){.clock = clock};
@@ -51,7 +66,8 @@ int conn_open(struct conn *c, const char *path, bool writer, struct clock clock,
         return ERR_OK;
     sqlite3_db_config(c->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
     sqlite3_progress_handler(c->db, 1000, over_deadline, c);
-    rc = conn_exec(c, "PRAGMA query_only = 1; PRAGMA mmap_size = 0; PRAGMA cache_size = -8192; PRAGMA trusted_schema = 0", err);
+    rc = conn_exec(
+        c, "PRAGMA query_only = 1; PRAGMA mmap_size = 0; PRAGMA cache_size = -8192; PRAGMA trusted_schema = 0", err);
     if (rc != ERR_OK)
         conn_close(c);
     return rc;
@@ -91,9 +107,15 @@ static int bind(sqlite3_stmt *st, const char *types, va_list ap)
 
     for (int i = 1; *types && rc == SQLITE_OK; types++, i++)
         switch (*types) {
-        case 'i': rc = sqlite3_bind_int64(st, i, va_arg(ap, int64_t)); break;
-        case 'd': rc = sqlite3_bind_double(st, i, va_arg(ap, double)); break;
-        case 't': rc = sqlite3_bind_text(st, i, va_arg(ap, const char *), -1, SQLITE_STATIC); break;
+        case 'i':
+            rc = sqlite3_bind_int64(st, i, va_arg(ap, int64_t));
+            break;
+        case 'd':
+            rc = sqlite3_bind_double(st, i, va_arg(ap, double));
+            break;
+        case 't':
+            rc = sqlite3_bind_text(st, i, va_arg(ap, const char *), -1, SQLITE_STATIC);
+            break;
         case 'x': {
             const char *s = va_arg(ap, const char *);
             rc = s ? sqlite3_bind_blob64(st, i, s, strlen(s), SQLITE_STATIC) : sqlite3_bind_null(st, i);
@@ -110,7 +132,8 @@ static int bind(sqlite3_stmt *st, const char *types, va_list ap)
             rc = uuid_is_nil(u) ? sqlite3_bind_null(st, i) : sqlite3_bind_blob(st, i, u->b, 16, SQLITE_STATIC);
             break;
         }
-        default: rc = SQLITE_MISUSE;
+        default:
+            rc = SQLITE_MISUSE;
         }
     return rc;
 }

@@ -33,18 +33,20 @@ static int answer_find(struct tx *t, const struct uuid *job_id, const struct tok
 static int attempt_decide(struct tx *t, const struct job *job, const struct usage *u, const char *error)
 {
     return q_run(t->c, NULL, t->err,
-                 "UPDATE attempts SET ended_at = ?3, outcome = ?4, exit_code = ?5, signal = ?6, cpu_us = ?7, peak_memory_bytes = ?8,"
+                 "UPDATE attempts SET ended_at = ?3, outcome = ?4, exit_code = ?5, signal = ?6, cpu_us = ?7, "
+                 "peak_memory_bytes = ?8,"
                  " bytes_in = ?9, bytes_out = ?10, error = ?11, decided = 1, answer_status = ?12, answer_run_at = ?13"
                  " WHERE job_id = ?1 AND attempt = ?2",
-                 "uiiiiiiiiixii", &job->job_id, (int64_t)job->attempt, t->now, (int64_t)job->last_outcome, (int64_t)u->exit_code,
-                 (int64_t)u->signal, u->cpu_us, u->peak_memory_bytes, u->bytes_in, u->bytes_out, error, (int64_t)job->status,
-                 job->run_at);
+                 "uiiiiiiiiixii", &job->job_id, (int64_t)job->attempt, t->now, (int64_t)job->last_outcome,
+                 (int64_t)u->exit_code, (int64_t)u->signal, u->cpu_us, u->peak_memory_bytes, u->bytes_in, u->bytes_out,
+                 error, (int64_t)job->status, job->run_at);
 }
 
 int attempt_end(struct tx *t, const struct uuid *job_id, uint32_t attempt, enum outcome outcome, const char *error)
 {
     return q_run(t->c, NULL, t->err,
-                 "UPDATE attempts SET ended_at = ?3, outcome = ?4, error = ?5 WHERE job_id = ?1 AND attempt = ?2 AND decided = 0",
+                 "UPDATE attempts SET ended_at = ?3, outcome = ?4, error = ?5 WHERE job_id = ?1 AND attempt = ?2 AND "
+                 "decided = 0",
                  "uiiix", job_id, (int64_t)attempt, t->now, (int64_t)outcome, error);
 }
 
@@ -151,7 +153,8 @@ int op_discard(struct tx *t)
     if (rc != ERR_OK)
         return rc;
     if (row.job.status == JOB_PENDING || row.job.status == JOB_RUNNING)
-        return err_set(t->err, ERR_ILLEGAL_STATE, 0, "a job that is %s cannot be discarded: cancel it first", job_status_name(row.job.status));
+        return err_set(t->err, ERR_ILLEGAL_STATE, 0, "a job that is %s cannot be discarded: cancel it first",
+                       job_status_name(row.job.status));
     op->job = row.job;
     return row_remove(t, &row);
 }

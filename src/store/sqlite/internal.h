@@ -5,11 +5,11 @@
 #include <pthread.h>
 #include <sqlite3.h>
 
-#define READERS 4
+#define READERS          4
 #define READ_DEADLINE_US (250 * USEC_PER_MSEC)
 #define CHECKPOINT_BYTES (4 * 1024 * 1024)
-#define WAL_GATE_BYTES (64 * 1024 * 1024)
-#define STATEMENTS_MAX 128
+#define WAL_GATE_BYTES   (64 * 1024 * 1024)
+#define STATEMENTS_MAX   128
 
 /* --- conn.c: a connection and its statements --- */
 
@@ -17,7 +17,10 @@ struct conn {
     sqlite3 *db;
     struct clock clock;
     usec deadline; /* boot clock; 0 none */
-    struct { const char *sql; sqlite3_stmt *st; } cache[STATEMENTS_MAX]; /* by the literal's address */
+    struct {
+        const char *sql;
+        sqlite3_stmt *st;
+    } cache[STATEMENTS_MAX]; /* by the literal's address */
 };
 
 int conn_open(struct conn *c, const char *path, bool writer, struct clock clock, struct err *err);
@@ -59,7 +62,7 @@ struct store {
     int64_t *marks;     /* by lane_id: heads at or below were taken */
     size_t n_marks;
     int wal_pages, wal_done, page_size; /* log as it is, and as it was at the last checkpoint */
-    bool broken;        /* a sync failed: nothing is applied any more */
+    bool broken;                        /* a sync failed: nothing is applied any more */
 
     pthread_mutex_t mu; /* guards what follows */
     pthread_cond_t cond;
@@ -85,7 +88,7 @@ struct tx {
 /* --- rows.c: jobs --- */
 
 struct row {
-    struct job job; /* strings in the arena it was loaded into */
+    struct job job;             /* strings in the arena it was loaded into */
     int64_t lane_id, ready_seq; /* 0: cannot be claimed */
     enum job_status was;
 };
@@ -93,13 +96,16 @@ struct row {
 enum load { LOAD_LEAN, LOAD_FULL }; /* LEAN: payload "{}" and no inputs */
 
 /** By id, in jobs or history; project NULL: any. ERR_NOT_FOUND. */
-int row_load(struct conn *c, const char *project, const struct uuid *id, enum load what, struct arena *arena, struct row *ret,
-             struct err *err);
+int row_load(struct conn *c, const char *project, const struct uuid *id, enum load what, struct arena *arena,
+             struct row *ret, struct err *err);
 /** A SELECT's columns in order; what row_read understands. */
-#define ROW_COLUMNS(payload)                                                                                                     \
-    "job_id, project, queue, task_type, priority, lane_id, " payload ", payload_ref, labels, dedup_key, max_attempts, timeout_us, " \
-    "created_at, start_deadline_at, status, run_at, waiting_on, attempt, retries, interruptions, losses, token, token_attempt, "  \
-    "owner_id, lease_until, confirmed, cancel_requested_at, started_at, finished_at, last_outcome, error_log, progress, "        \
+#define ROW_COLUMNS(payload)                                                                                           \
+    "job_id, project, queue, task_type, priority, lane_id, " payload                                                   \
+    ", payload_ref, labels, dedup_key, max_attempts, timeout_us, "                                                     \
+    "created_at, start_deadline_at, status, run_at, waiting_on, attempt, retries, interruptions, losses, token, "      \
+    "token_attempt, "                                                                                                  \
+    "owner_id, lease_until, confirmed, cancel_requested_at, started_at, finished_at, last_outcome, error_log, "        \
+    "progress, "                                                                                                       \
     "progress_message, progress_at, version, ready_seq"
 int row_read(sqlite3_stmt *st, struct arena *arena, struct row *ret, struct err *err);
 int row_inputs(struct conn *c, struct arena *arena, struct job *job, struct err *err);
@@ -128,14 +134,14 @@ int outputs_publish(struct tx *t, const struct uuid *job_id, uint32_t attempt, c
 
 /* --- ops --- */
 
-int op_submit(struct tx *t);     /* submit.c */
-int op_claim(struct tx *t);      /* claim.c */
-int op_heartbeat(struct tx *t);  /* running.c */
+int op_submit(struct tx *t);    /* submit.c */
+int op_claim(struct tx *t);     /* claim.c */
+int op_heartbeat(struct tx *t); /* running.c */
 int op_progress(struct tx *t);
 int op_log(struct tx *t);
 /** The job for a write by token: latest, undecided, running or lapsed. */
 int running_load(struct tx *t, const struct uuid *job_id, const struct token *token, struct row *ret);
-int op_complete(struct tx *t);   /* finish.c */
+int op_complete(struct tx *t); /* finish.c */
 int op_fail(struct tx *t);
 int op_cancel(struct tx *t);
 int op_retry(struct tx *t);
@@ -154,13 +160,18 @@ void marks_forget(struct store *s);
 int meta_put(struct conn *c, const char *key, const char *value, struct err *err);
 int meta_int(struct conn *c, const char *key, int64_t *ret, struct err *err); /* 0 when absent */
 
-int read_job_get(struct store *s, const char *project, const struct uuid *id, struct arena *arena, struct job *ret, struct err *err);
-int read_job_list(struct store *s, const struct job_filter *f, struct arena *arena, struct job_page *ret, struct err *err);
-int read_attempts(struct store *s, const struct uuid *job_id, struct arena *arena, struct attempt **ret, size_t *ret_n, struct err *err);
-int read_outputs(struct store *s, const struct uuid *job_id, struct arena *arena, struct output **ret, size_t *ret_n, struct err *err);
-int read_log(struct store *s, const struct uuid *job_id, uint32_t attempt, int64_t offset, void *buf, size_t max, size_t *ret_n,
-             int64_t *ret_total, bool *ret_ended, struct err *err);
-int read_blob_get(struct store *s, const char *project, const struct uuid *id, struct arena *arena, struct blob_row *ret, struct err *err);
+int read_job_get(struct store *s, const char *project, const struct uuid *id, struct arena *arena, struct job *ret,
+                 struct err *err);
+int read_job_list(struct store *s, const struct job_filter *f, struct arena *arena, struct job_page *ret,
+                  struct err *err);
+int read_attempts(struct store *s, const struct uuid *job_id, struct arena *arena, struct attempt **ret, size_t *ret_n,
+                  struct err *err);
+int read_outputs(struct store *s, const struct uuid *job_id, struct arena *arena, struct output **ret, size_t *ret_n,
+                 struct err *err);
+int read_log(struct store *s, const struct uuid *job_id, uint32_t attempt, int64_t offset, void *buf, size_t max,
+             size_t *ret_n, int64_t *ret_total, bool *ret_ended, struct err *err);
+int read_blob_get(struct store *s, const char *project, const struct uuid *id, struct arena *arena,
+                  struct blob_row *ret, struct err *err);
 int read_workers(struct store *s, struct arena *arena, struct worker_row **ret, size_t *ret_n, struct err *err);
 int read_stats(struct store *s, struct arena *arena, struct stat_row **ret, size_t *ret_n, struct err *err);
 int read_lanes(struct store *s, struct arena *arena, struct lane **ret, size_t *ret_n, struct err *err);

@@ -12,8 +12,9 @@ usec store_now(struct store *s)
 
 int meta_put(struct conn *c, const char *key, const char *value, struct err *err)
 {
-    return q_run(c, NULL, err, "INSERT INTO meta (key, value) VALUES (?1, ?2) ON CONFLICT DO UPDATE SET value = excluded.value", "tt", key,
-                 value);
+    return q_run(c, NULL, err,
+                 "INSERT INTO meta (key, value) VALUES (?1, ?2) ON CONFLICT DO UPDATE SET value = excluded.value", "tt",
+                 key, value);
 }
 
 int meta_int(struct conn *c, const char *key, int64_t *ret, struct err *err)
@@ -36,11 +37,12 @@ static int writer_open(struct store *s, struct err *err)
 
     /* Debian's build overwrites deleted content with zeros; nothing here asks for that, and it doubles what is written. */
     if (rc == ERR_OK)
-        rc = conn_exec(&s->w,
-                       "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA secure_delete = OFF; PRAGMA mmap_size = 0;"
-                       "PRAGMA temp_store = MEMORY; PRAGMA trusted_schema = 0; PRAGMA cache_size = -65536;"
-                       "PRAGMA journal_size_limit = 67108864",
-                       err);
+        rc = conn_exec(
+            &s->w,
+            "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA secure_delete = OFF; PRAGMA mmap_size = 0;"
+            "PRAGMA temp_store = MEMORY; PRAGMA trusted_schema = 0; PRAGMA cache_size = -65536;"
+            "PRAGMA journal_size_limit = 67108864",
+            err);
     if (rc == ERR_OK)
         rc = schema_migrate(s->w.db, err);
     if (rc == ERR_OK)

@@ -3,7 +3,7 @@
 #include "base/buf.h"
 #include <inttypes.h>
 
-#define WAIT_US (2 * USEC_PER_SEC) /* for a free connection, or for a checkpoint that reads must let through */
+#define WAIT_US           (2 * USEC_PER_SEC) /* for a free connection, or for a checkpoint that reads must let through */
 #define START_DEADLINE_US (60 * USEC_PER_SEC) /* counting lanes, once, before anybody waits */
 
 struct reading {
@@ -91,7 +91,8 @@ static int no_memory(struct err *err)
     return err_set(err, ERR_NO_MEMORY, 0, "answer");
 }
 
-int read_job_get(struct store *s, const char *project, const struct uuid *id, struct arena *arena, struct job *ret, struct err *err)
+int read_job_get(struct store *s, const char *project, const struct uuid *id, struct arena *arena, struct job *ret,
+                 struct err *err)
 {
     AUTO_READING struct reading r = {0};
     struct row row;
@@ -157,7 +158,8 @@ static void auto_finalize(sqlite3_stmt **st)
     sqlite3_finalize(*st);
 }
 
-int read_job_list(struct store *s, const struct job_filter *f, struct arena *arena, struct job_page *ret, struct err *err)
+int read_job_list(struct store *s, const struct job_filter *f, struct arena *arena, struct job_page *ret,
+                  struct err *err)
 {
     AUTO_READING struct reading r = {0};
     __attribute__((cleanup(auto_finalize))) sqlite3_stmt *st = NULL;
@@ -188,7 +190,8 @@ int read_job_list(struct store *s, const struct job_filter *f, struct arena *are
 
 /* --- about one job --- */
 
-int read_attempts(struct store *s, const struct uuid *job_id, struct arena *arena, struct attempt **ret, size_t *ret_n, struct err *err)
+int read_attempts(struct store *s, const struct uuid *job_id, struct arena *arena, struct attempt **ret, size_t *ret_n,
+                  struct err *err)
 {
     AUTO_READING struct reading r = {0};
     AUTO_QUERY sqlite3_stmt *st = NULL;
@@ -199,8 +202,10 @@ int read_attempts(struct store *s, const struct uuid *job_id, struct arena *aren
     *ret_n = 0;
     if (rc == ERR_OK)
         rc = q_open(r.c, &st, err,
-                    "SELECT attempt, worker_id, worker_name, handler_version, started_at, ended_at, outcome, exit_code, signal, cpu_us,"
-                    " peak_memory_bytes, bytes_in, bytes_out, log_bytes, error FROM attempts WHERE job_id = ?1 ORDER BY attempt",
+                    "SELECT attempt, worker_id, worker_name, handler_version, started_at, ended_at, outcome, "
+                    "exit_code, signal, cpu_us,"
+                    " peak_memory_bytes, bytes_in, bytes_out, log_bytes, error FROM attempts WHERE job_id = ?1 ORDER "
+                    "BY attempt",
                     "u", job_id);
     while (rc == ERR_OK && (rc = q_step(r.c, st, &more, err)) == ERR_OK && more) {
         if (!(*ret = grow(arena, *ret, *ret_n, sizeof(**ret))))
@@ -227,7 +232,8 @@ int read_attempts(struct store *s, const struct uuid *job_id, struct arena *aren
     return rc;
 }
 
-int read_outputs(struct store *s, const struct uuid *job_id, struct arena *arena, struct output **ret, size_t *ret_n, struct err *err)
+int read_outputs(struct store *s, const struct uuid *job_id, struct arena *arena, struct output **ret, size_t *ret_n,
+                 struct err *err)
 {
     AUTO_READING struct reading r = {0};
     AUTO_QUERY sqlite3_stmt *st = NULL;
@@ -237,13 +243,15 @@ int read_outputs(struct store *s, const struct uuid *job_id, struct arena *arena
     *ret = NULL;
     *ret_n = 0;
     if (rc == ERR_OK)
-        rc = q_open(r.c, &st, err, "SELECT name, blob_id, size, sha256 FROM outputs WHERE job_id = ?1 AND published = 1 ORDER BY name", "u",
-                    job_id);
+        rc = q_open(r.c, &st, err,
+                    "SELECT name, blob_id, size, sha256 FROM outputs WHERE job_id = ?1 AND published = 1 ORDER BY name",
+                    "u", job_id);
     while (rc == ERR_OK && (rc = q_step(r.c, st, &more, err)) == ERR_OK && more) {
         if (!(*ret = grow(arena, *ret, *ret_n, sizeof(**ret))))
             return no_memory(err);
         struct output *o = &(*ret)[*ret_n];
-        *o = (struct output){.name = col_text(st, 0, arena), .blob_id = col_uuid(st, 1), .size = sqlite3_column_int64(st, 2)};
+        *o = (struct output){
+            .name = col_text(st, 0, arena), .blob_id = col_uuid(st, 1), .size = sqlite3_column_int64(st, 2)};
         col_hash(st, 3, o->sha256);
         if (!o->name)
             return no_memory(err);
@@ -252,15 +260,16 @@ int read_outputs(struct store *s, const struct uuid *job_id, struct arena *arena
     return rc;
 }
 
-static int log_chunks(struct conn *c, const struct uuid *job_id, uint32_t attempt, int64_t offset, char *buf, size_t max, size_t *ret_n,
-                      struct err *err)
+static int log_chunks(struct conn *c, const struct uuid *job_id, uint32_t attempt, int64_t offset, char *buf,
+                      size_t max, size_t *ret_n, struct err *err)
 {
     AUTO_QUERY sqlite3_stmt *st = NULL;
     bool more;
     /* The chunk that holds `offset` begins less than a chunk's size before it. */
-    int rc = q_open(c, &st, err,
-                    "SELECT at, bytes FROM log_chunks WHERE job_id = ?1 AND attempt = ?2 AND at > ?3 AND at < ?4 ORDER BY at", "uiii", job_id,
-                    (int64_t)attempt, offset - JOB_LOG_CHUNK_MAX, offset + (int64_t)max);
+    int rc = q_open(
+        c, &st, err,
+        "SELECT at, bytes FROM log_chunks WHERE job_id = ?1 AND attempt = ?2 AND at > ?3 AND at < ?4 ORDER BY at",
+        "uiii", job_id, (int64_t)attempt, offset - JOB_LOG_CHUNK_MAX, offset + (int64_t)max);
 
     while (rc == ERR_OK && *ret_n < max && (rc = q_step(c, st, &more, err)) == ERR_OK && more) {
         int64_t at = sqlite3_column_int64(st, 0), want = offset + (int64_t)*ret_n;
@@ -278,8 +287,8 @@ static int log_chunks(struct conn *c, const struct uuid *job_id, uint32_t attemp
     return rc;
 }
 
-int read_log(struct store *s, const struct uuid *job_id, uint32_t attempt, int64_t offset, void *buf, size_t max, size_t *ret_n,
-             int64_t *ret_total, bool *ret_ended, struct err *err)
+int read_log(struct store *s, const struct uuid *job_id, uint32_t attempt, int64_t offset, void *buf, size_t max,
+             size_t *ret_n, int64_t *ret_total, bool *ret_ended, struct err *err)
 {
     AUTO_READING struct reading r = {0};
     AUTO_QUERY sqlite3_stmt *st = NULL;
@@ -288,8 +297,8 @@ int read_log(struct store *s, const struct uuid *job_id, uint32_t attempt, int64
 
     *ret_n = 0;
     if (rc == ERR_OK)
-        rc = q_open(r.c, &st, err, "SELECT log_bytes, ended_at FROM attempts WHERE job_id = ?1 AND attempt = ?2", "ui", job_id,
-                    (int64_t)attempt);
+        rc = q_open(r.c, &st, err, "SELECT log_bytes, ended_at FROM attempts WHERE job_id = ?1 AND attempt = ?2", "ui",
+                    job_id, (int64_t)attempt);
     if (rc == ERR_OK)
         rc = q_step(r.c, st, &found, err);
     if (rc == ERR_OK && !found)
@@ -305,7 +314,8 @@ int read_log(struct store *s, const struct uuid *job_id, uint32_t attempt, int64
 
 /* --- the rest --- */
 
-int read_blob_get(struct store *s, const char *project, const struct uuid *id, struct arena *arena, struct blob_row *ret, struct err *err)
+int read_blob_get(struct store *s, const char *project, const struct uuid *id, struct arena *arena,
+                  struct blob_row *ret, struct err *err)
 {
     AUTO_READING struct reading r = {0};
     AUTO_QUERY sqlite3_stmt *st = NULL;
@@ -313,8 +323,10 @@ int read_blob_get(struct store *s, const char *project, const struct uuid *id, s
     int rc = read_begin(s, READ_DEADLINE_US, &r, err);
 
     if (rc == ERR_OK)
-        rc = q_open(r.c, &st, err,
-                    "SELECT size, sha256, refs, created_at, expires_at, project FROM blobs WHERE blob_id = ?1 AND project = ?2", "ut", id, project);
+        rc = q_open(
+            r.c, &st, err,
+            "SELECT size, sha256, refs, created_at, expires_at, project FROM blobs WHERE blob_id = ?1 AND project = ?2",
+            "ut", id, project);
     if (rc == ERR_OK)
         rc = q_step(r.c, st, &found, err);
     if (rc == ERR_OK && !found)
@@ -342,7 +354,8 @@ int read_workers(struct store *s, struct arena *arena, struct worker_row **ret, 
     *ret_n = 0;
     if (rc == ERR_OK)
         rc = q_open(r.c, &st, err,
-                    "SELECT worker_id, name, host, version, isolation, handlers, slots_total, slots_busy, first_seen, last_seen FROM workers"
+                    "SELECT worker_id, name, host, version, isolation, handlers, slots_total, slots_busy, first_seen, "
+                    "last_seen FROM workers"
                     " ORDER BY last_seen DESC LIMIT 10000",
                     "");
     while (rc == ERR_OK && (rc = q_step(r.c, st, &more, err)) == ERR_OK && more) {
@@ -366,7 +379,8 @@ int read_workers(struct store *s, struct arena *arena, struct worker_row **ret, 
 
 static bool same(const struct stat_row *row, const char *project, const char *queue, const char *task_type)
 {
-    return strcmp(row->project, project) == 0 && strcmp(row->queue, queue) == 0 && strcmp(row->task_type, task_type) == 0;
+    return strcmp(row->project, project) == 0 && strcmp(row->queue, queue) == 0 &&
+           strcmp(row->task_type, task_type) == 0;
 }
 
 int read_stats(struct store *s, struct arena *arena, struct stat_row **ret, size_t *ret_n, struct err *err)
@@ -380,12 +394,13 @@ int read_stats(struct store *s, struct arena *arena, struct stat_row **ret, size
     *ret_n = 0;
     if (rc == ERR_OK)
         rc = q_open(r.c, &st, err,
-                    "SELECT project, queue, task_type, status, sum(n) AS total FROM counters GROUP BY project, queue, task_type, status"
+                    "SELECT project, queue, task_type, status, sum(n) AS total FROM counters GROUP BY project, queue, "
+                    "task_type, status"
                     " HAVING total <> 0 ORDER BY project, queue, task_type",
                     "");
     while (rc == ERR_OK && (rc = q_step(r.c, st, &more, err)) == ERR_OK && more) {
-        const char *project = (const char *)sqlite3_column_text(st, 0), *queue = (const char *)sqlite3_column_text(st, 1),
-                   *type = (const char *)sqlite3_column_text(st, 2);
+        const char *project = (const char *)sqlite3_column_text(st, 0),
+                   *queue = (const char *)sqlite3_column_text(st, 1), *type = (const char *)sqlite3_column_text(st, 2);
         int status = sqlite3_column_int(st, 3);
 
         if (!project || !queue || !type)
@@ -394,7 +409,8 @@ int read_stats(struct store *s, struct arena *arena, struct stat_row **ret, size
             if (!(*ret = grow(arena, *ret, *ret_n, sizeof(**ret))))
                 return no_memory(err);
             struct stat_row *row = &(*ret)[*ret_n];
-            *row = (struct stat_row){arena_strdup(arena, project), arena_strdup(arena, queue), arena_strdup(arena, type), {0}};
+            *row = (struct stat_row){
+                arena_strdup(arena, project), arena_strdup(arena, queue), arena_strdup(arena, type), {0}};
             if (!row->project || !row->queue || !row->task_type)
                 return no_memory(err);
             ++*ret_n;
@@ -418,7 +434,8 @@ int read_lanes(struct store *s, struct arena *arena, struct lane **ret, size_t *
         rc = q_open(r.c, &st, err,
                     "SELECT l.lane_id, l.project, l.queue, l.task_type, l.priority, k.n,"
                     " (SELECT run_at FROM jobs j WHERE j.lane_id = l.lane_id AND j.ready_seq = k.first)"
-                    " FROM (SELECT lane_id, count(*) AS n, min(ready_seq) AS first FROM jobs WHERE ready_seq IS NOT NULL GROUP BY lane_id) k"
+                    " FROM (SELECT lane_id, count(*) AS n, min(ready_seq) AS first FROM jobs WHERE ready_seq IS NOT "
+                    "NULL GROUP BY lane_id) k"
                     " JOIN lanes l ON l.lane_id = k.lane_id ORDER BY l.lane_id",
                     "");
     while (rc == ERR_OK && (rc = q_step(r.c, st, &more, err)) == ERR_OK && more) {

@@ -87,15 +87,20 @@ int row_inputs(struct conn *c, struct arena *arena, struct job *job, struct err 
     return ERR_OK;
 }
 
-static const char jobs_lean[] = "SELECT " ROW_COLUMNS("x'7b7d'") " FROM jobs WHERE job_id = ?1 AND project = coalesce(?2, project)";
-static const char jobs_full[] = "SELECT " ROW_COLUMNS("payload") " FROM jobs WHERE job_id = ?1 AND project = coalesce(?2, project)";
-static const char history_lean[] = "SELECT " ROW_COLUMNS("x'7b7d'") " FROM history WHERE job_id = ?1 AND project = coalesce(?2, project)";
-static const char history_full[] = "SELECT " ROW_COLUMNS("payload") " FROM history WHERE job_id = ?1 AND project = coalesce(?2, project)";
+static const char jobs_lean[] =
+    "SELECT " ROW_COLUMNS("x'7b7d'") " FROM jobs WHERE job_id = ?1 AND project = coalesce(?2, project)";
+static const char jobs_full[] =
+    "SELECT " ROW_COLUMNS("payload") " FROM jobs WHERE job_id = ?1 AND project = coalesce(?2, project)";
+static const char history_lean[] =
+    "SELECT " ROW_COLUMNS("x'7b7d'") " FROM history WHERE job_id = ?1 AND project = coalesce(?2, project)";
+static const char history_full[] =
+    "SELECT " ROW_COLUMNS("payload") " FROM history WHERE job_id = ?1 AND project = coalesce(?2, project)";
 
-int row_load(struct conn *c, const char *project, const struct uuid *id, enum load what, struct arena *arena, struct row *ret,
-             struct err *err)
+int row_load(struct conn *c, const char *project, const struct uuid *id, enum load what, struct arena *arena,
+             struct row *ret, struct err *err)
 {
-    const char *const sql[] = {what == LOAD_FULL ? jobs_full : jobs_lean, what == LOAD_FULL ? history_full : history_lean};
+    const char *const sql[] = {what == LOAD_FULL ? jobs_full : jobs_lean,
+                               what == LOAD_FULL ? history_full : history_lean};
 
     for (size_t i = 0; i < ARRAY_LEN(sql); i++) {
         AUTO_QUERY sqlite3_stmt *st = NULL;
@@ -162,7 +167,8 @@ int changes_finish(struct tx *t)
         if (ch->delta == 0)
             continue;
         int rc = q_int(t->c, 0, &ch->lane.oldest_at, t->err,
-                       "SELECT run_at FROM jobs WHERE lane_id = ?1 AND ready_seq > ?2 ORDER BY ready_seq LIMIT 1", "ii", lane_id, mark);
+                       "SELECT run_at FROM jobs WHERE lane_id = ?1 AND ready_seq > ?2 ORDER BY ready_seq LIMIT 1", "ii",
+                       lane_id, mark);
         if (rc != ERR_OK)
             return rc;
         ch->lane.ready = ch->delta > 0 ? (uint64_t)ch->delta : 0;
@@ -176,10 +182,11 @@ int changes_finish(struct tx *t)
 
 static int count(struct tx *t, const struct job *job, enum job_status status, int64_t by)
 {
-    return q_run(t->c, NULL, t->err,
-                 "INSERT INTO counters (server_id, project, queue, task_type, status, n) VALUES (?1, ?2, ?3, ?4, ?5, ?6)"
-                 " ON CONFLICT DO UPDATE SET n = n + excluded.n",
-                 "itttii", SERVER_ID, job->project, job->queue, job->task_type, (int64_t)status, by);
+    return q_run(
+        t->c, NULL, t->err,
+        "INSERT INTO counters (server_id, project, queue, task_type, status, n) VALUES (?1, ?2, ?3, ?4, ?5, ?6)"
+        " ON CONFLICT DO UPDATE SET n = n + excluded.n",
+        "itttii", SERVER_ID, job->project, job->queue, job->task_type, (int64_t)status, by);
 }
 
 /* --- saving --- */
@@ -187,13 +194,13 @@ static int count(struct tx *t, const struct job *job, enum job_status status, in
 static int lane_of(struct tx *t, const struct job *job, int64_t *ret)
 {
     int rc = q_int(t->c, 0, ret, t->err,
-                   "SELECT lane_id FROM lanes WHERE project = ?1 AND queue = ?2 AND task_type = ?3 AND priority = ?4", "ttti",
-                   job->project, job->queue, job->task_type, (int64_t)job->priority);
+                   "SELECT lane_id FROM lanes WHERE project = ?1 AND queue = ?2 AND task_type = ?3 AND priority = ?4",
+                   "ttti", job->project, job->queue, job->task_type, (int64_t)job->priority);
 
     if (rc != ERR_OK || *ret != 0)
         return rc;
-    rc = q_run(t->c, NULL, t->err, "INSERT INTO lanes (project, queue, task_type, priority) VALUES (?1, ?2, ?3, ?4)", "ttti",
-               job->project, job->queue, job->task_type, (int64_t)job->priority);
+    rc = q_run(t->c, NULL, t->err, "INSERT INTO lanes (project, queue, task_type, priority) VALUES (?1, ?2, ?3, ?4)",
+               "ttti", job->project, job->queue, job->task_type, (int64_t)job->priority);
     *ret = sqlite3_last_insert_rowid(t->c->db);
     return rc;
 }
@@ -218,20 +225,22 @@ static int row_update(struct tx *t, const struct row *row, const char *sql)
     AUTO_QUERY sqlite3_stmt *st = NULL;
     bool more;
     int rc = q_open(t->c, &st, t->err, sql, "uiiiiiiiibiuiiiiiixdtii", &j->job_id, (int64_t)j->status, j->run_at,
-                    (int64_t)j->waiting_on, (int64_t)j->attempt, (int64_t)j->retries, (int64_t)j->interruptions, (int64_t)j->losses,
-                    j->start_deadline_at, secret, sizeof(j->token.secret), (int64_t)j->token.attempt, &j->owner_id, j->lease_until,
-                    (int64_t)j->confirmed, j->cancel_requested_at, j->started_at, j->finished_at, (int64_t)j->last_outcome,
-                    j->error_log, j->progress, j->progress_message, j->progress_at, j->version);
+                    (int64_t)j->waiting_on, (int64_t)j->attempt, (int64_t)j->retries, (int64_t)j->interruptions,
+                    (int64_t)j->losses, j->start_deadline_at, secret, sizeof(j->token.secret),
+                    (int64_t)j->token.attempt, &j->owner_id, j->lease_until, (int64_t)j->confirmed,
+                    j->cancel_requested_at, j->started_at, j->finished_at, (int64_t)j->last_outcome, j->error_log,
+                    j->progress, j->progress_message, j->progress_at, j->version);
 
     if (rc == ERR_OK && row->ready_seq && sqlite3_bind_int64(st, 24, row->ready_seq) != SQLITE_OK)
         rc = err_set(t->err, ERR_INTERNAL, 0, "bind ready_seq");
     return rc == ERR_OK ? q_step(t->c, st, &more, t->err) : rc;
 }
 
-#define LIFE_SQL                                                                                                                  \
-    " SET status = ?2, run_at = ?3, waiting_on = ?4, attempt = ?5, retries = ?6, interruptions = ?7, losses = ?8,"                \
-    " start_deadline_at = ?9, token = ?10, token_attempt = ?11, owner_id = ?12, lease_until = ?13, confirmed = ?14,"              \
-    " cancel_requested_at = ?15, started_at = ?16, finished_at = ?17, last_outcome = ?18, error_log = ?19, progress = ?20,"       \
+#define LIFE_SQL                                                                                                       \
+    " SET status = ?2, run_at = ?3, waiting_on = ?4, attempt = ?5, retries = ?6, interruptions = ?7, losses = ?8,"     \
+    " start_deadline_at = ?9, token = ?10, token_attempt = ?11, owner_id = ?12, lease_until = ?13, confirmed = ?14,"   \
+    " cancel_requested_at = ?15, started_at = ?16, finished_at = ?17, last_outcome = ?18, error_log = ?19, progress "  \
+    "= ?20,"                                                                                                           \
     " progress_message = ?21, progress_at = ?22, version = ?23, ready_seq = ?24 WHERE job_id = ?1"
 
 static const char update_jobs[] = "UPDATE jobs" LIFE_SQL;
@@ -245,23 +254,28 @@ int row_insert(struct tx *t, struct row *row)
     row->ready_seq = 0;
     row->was = j->status;
     if (rc == ERR_OK)
-        rc = q_run(t->c, NULL, t->err,
-                   "INSERT INTO jobs (job_id, project, queue, task_type, priority, lane_id, payload, payload_ref, labels, dedup_key,"
-                   " max_attempts, timeout_us, created_at, start_deadline_at, status, run_at, waiting_on, attempt, retries,"
-                   " interruptions, losses, token_attempt, lease_until, confirmed, cancel_requested_at, started_at, finished_at,"
-                   " last_outcome, progress, progress_at, version)"
-                   " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,"
-                   " 0, -1, 0, 1)",
-                   "utttiixtxtiiiiiii", &j->job_id, j->project, j->queue, j->task_type, (int64_t)j->priority, row->lane_id, j->payload,
-                   j->payload_ref, j->labels, j->dedup_key, (int64_t)j->max_attempts, j->timeout_us, j->created_at,
-                   j->start_deadline_at, (int64_t)j->status, j->run_at, (int64_t)j->waiting_on);
+        rc = q_run(
+            t->c, NULL, t->err,
+            "INSERT INTO jobs (job_id, project, queue, task_type, priority, lane_id, payload, payload_ref, labels, "
+            "dedup_key,"
+            " max_attempts, timeout_us, created_at, start_deadline_at, status, run_at, waiting_on, attempt, retries,"
+            " interruptions, losses, token_attempt, lease_until, confirmed, cancel_requested_at, started_at, "
+            "finished_at,"
+            " last_outcome, progress, progress_at, version)"
+            " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, 0, 0, 0, 0, 0, 0, 0, "
+            "0, 0, 0,"
+            " 0, -1, 0, 1)",
+            "utttiixtxtiiiiiii", &j->job_id, j->project, j->queue, j->task_type, (int64_t)j->priority, row->lane_id,
+            j->payload, j->payload_ref, j->labels, j->dedup_key, (int64_t)j->max_attempts, j->timeout_us, j->created_at,
+            j->start_deadline_at, (int64_t)j->status, j->run_at, (int64_t)j->waiting_on);
     for (size_t i = 0; rc == ERR_OK && i < j->n_inputs; i++)
-        rc = q_run(t->c, NULL, t->err, "INSERT INTO inputs (job_id, i, name, ref) VALUES (?1, ?2, ?3, ?4)", "uitt", &j->job_id,
-                   (int64_t)i, j->inputs[i].name, j->inputs[i].ref);
+        rc = q_run(t->c, NULL, t->err, "INSERT INTO inputs (job_id, i, name, ref) VALUES (?1, ?2, ?3, ?4)", "uitt",
+                   &j->job_id, (int64_t)i, j->inputs[i].name, j->inputs[i].ref);
     if (rc == ERR_OK)
         rc = readiness(t, row);
     if (rc == ERR_OK && row->ready_seq)
-        rc = q_run(t->c, NULL, t->err, "UPDATE jobs SET ready_seq = ?2 WHERE job_id = ?1", "ui", &j->job_id, row->ready_seq);
+        rc = q_run(t->c, NULL, t->err, "UPDATE jobs SET ready_seq = ?2 WHERE job_id = ?1", "ui", &j->job_id,
+                   row->ready_seq);
     if (rc == ERR_OK)
         rc = count(t, j, j->status, 1);
     return rc;
@@ -314,8 +328,9 @@ static int refs_drop(struct tx *t, const struct job *job)
 int row_remove(struct tx *t, struct row *row)
 {
     static const char *const deletes[] = {
-        "DELETE FROM jobs WHERE job_id = ?1",     "DELETE FROM history WHERE job_id = ?1",    "DELETE FROM inputs WHERE job_id = ?1",
-        "DELETE FROM attempts WHERE job_id = ?1", "DELETE FROM log_chunks WHERE job_id = ?1", "DELETE FROM dedup WHERE job_id = ?1",
+        "DELETE FROM jobs WHERE job_id = ?1",       "DELETE FROM history WHERE job_id = ?1",
+        "DELETE FROM inputs WHERE job_id = ?1",     "DELETE FROM attempts WHERE job_id = ?1",
+        "DELETE FROM log_chunks WHERE job_id = ?1", "DELETE FROM dedup WHERE job_id = ?1",
     };
     const struct uuid *id = &row->job.job_id;
     int rc = refs_drop(t, &row->job);

@@ -13,7 +13,8 @@ int running_load(struct tx *t, const struct uuid *job_id, const struct token *to
     /* A decided attempt's secret is gone from the row (core), so equality says it is undecided too. A lapsed lease is no reason to
      * refuse: its worker may still complete. */
     if (!token_equal(&ret->job.token, token) || (ret->job.status != JOB_RUNNING && ret->job.status != JOB_PENDING))
-        return err_set(t->err, ERR_STALE_TOKEN, 0, "the token is of attempt %" PRIu32 ", which does not hold the job (%s, attempt %" PRIu32 ")",
+        return err_set(t->err, ERR_STALE_TOKEN, 0,
+                       "the token is of attempt %" PRIu32 ", which does not hold the job (%s, attempt %" PRIu32 ")",
                        token->attempt, job_status_name(ret->job.status), ret->job.attempt);
     return ERR_OK;
 }
@@ -32,13 +33,14 @@ int op_heartbeat(struct tx *t)
     op->lease_until = row.job.lease_until;
     op->cancel = row.job.cancel_requested_at != 0;
     if (op->was == JOB_PENDING) /* the lease had lapsed: the attempt goes on */
-        rc = q_run(t->c, NULL, t->err, "UPDATE attempts SET ended_at = 0, outcome = 0, error = NULL WHERE job_id = ?1 AND attempt = ?2",
+        rc = q_run(t->c, NULL, t->err,
+                   "UPDATE attempts SET ended_at = 0, outcome = 0, error = NULL WHERE job_id = ?1 AND attempt = ?2",
                    "ui", &op->job_id, (int64_t)row.job.attempt);
     if (rc == ERR_OK)
         rc = row_save(t, &row);
     if (rc == ERR_OK)
-        rc = q_run(t->c, NULL, t->err, "UPDATE workers SET last_seen = ?2 WHERE worker_id = ?1 AND last_seen < ?3", "uii",
-                   &row.job.owner_id, t->now, t->now - SEEN_EVERY_US);
+        rc = q_run(t->c, NULL, t->err, "UPDATE workers SET last_seen = ?2 WHERE worker_id = ?1 AND last_seen < ?3",
+                   "uii", &row.job.owner_id, t->now, t->now - SEEN_EVERY_US);
     return rc;
 }
 
@@ -75,24 +77,25 @@ int op_log(struct tx *t)
         return err_set(t->err, ERR_TOO_LARGE, 0, "a piece of log is %d bytes at most", JOB_LOG_CHUNK_MAX);
     rc = running_load(t, &op->job_id, &op->token, &row);
     if (rc == ERR_OK)
-        rc = q_int(t->c, 0, &have, t->err, "SELECT log_bytes FROM attempts WHERE job_id = ?1 AND attempt = ?2", "ui", &op->job_id,
-                   (int64_t)op->token.attempt);
+        rc = q_int(t->c, 0, &have, t->err, "SELECT log_bytes FROM attempts WHERE job_id = ?1 AND attempt = ?2", "ui",
+                   &op->job_id, (int64_t)op->token.attempt);
     if (rc != ERR_OK)
         return rc;
     op->next_offset = have;
     if (op->offset > have)
-        return err_set(t->err, ERR_CONFLICT, 0, "the log has %" PRId64 " bytes: a piece from %" PRId64 " leaves a gap", have, op->offset);
+        return err_set(t->err, ERR_CONFLICT, 0, "the log has %" PRId64 " bytes: a piece from %" PRId64 " leaves a gap",
+                       have, op->offset);
     int64_t end = op->offset + (int64_t)op->n;
     if (end <= have)
         return ERR_OK; /* said before */
     if (end > JOB_LOG_MAX)
         return err_set(t->err, ERR_TOO_LARGE, 0, "the log is %d bytes at most", JOB_LOG_MAX);
     const char *news = (const char *)op->bytes + (have - op->offset);
-    rc = q_run(t->c, NULL, t->err, "INSERT INTO log_chunks (job_id, attempt, at, bytes) VALUES (?1, ?2, ?3, ?4)", "uiib", &op->job_id,
-               (int64_t)op->token.attempt, have, (const void *)news, (size_t)(end - have));
+    rc = q_run(t->c, NULL, t->err, "INSERT INTO log_chunks (job_id, attempt, at, bytes) VALUES (?1, ?2, ?3, ?4)",
+               "uiib", &op->job_id, (int64_t)op->token.attempt, have, (const void *)news, (size_t)(end - have));
     if (rc == ERR_OK)
-        rc = q_run(t->c, NULL, t->err, "UPDATE attempts SET log_bytes = ?3 WHERE job_id = ?1 AND attempt = ?2", "uii", &op->job_id,
-                   (int64_t)op->token.attempt, end);
+        rc = q_run(t->c, NULL, t->err, "UPDATE attempts SET log_bytes = ?3 WHERE job_id = ?1 AND attempt = ?2", "uii",
+                   &op->job_id, (int64_t)op->token.attempt, end);
     if (rc == ERR_OK)
         op->next_offset = end;
     return rc;

@@ -37,12 +37,14 @@ int schema_migrate(sqlite3 *db, struct err *err)
     if (app != APPLICATION_ID && (app != 0 || tables > 0))
         return err_set(err, ERR_CORRUPT, 0, "the database is not haul's");
     if (version < 0 || (unsigned)version > sqlite_n_migrations)
-        return err_set(err, ERR_UNSUPPORTED, 0, "the database has schema %d, this program knows up to %u: use a newer one", version,
+        return err_set(err, ERR_UNSUPPORTED, 0,
+                       "the database has schema %d, this program knows up to %u: use a newer one", version,
                        sqlite_n_migrations);
     for (unsigned i = (unsigned)version; i < sqlite_n_migrations; i++) {
         char stamp[96];
 
-        snprintf(stamp, sizeof(stamp), "PRAGMA application_id = %d; PRAGMA user_version = %u; COMMIT", APPLICATION_ID, i + 1);
+        snprintf(stamp, sizeof(stamp), "PRAGMA application_id = %d; PRAGMA user_version = %u; COMMIT", APPLICATION_ID,
+                 i + 1);
         rc = run(db, "BEGIN IMMEDIATE", err);
         if (rc == ERR_OK)
             rc = run(db, sqlite_migrations[i], err);

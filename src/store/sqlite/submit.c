@@ -79,8 +79,10 @@ struct known {
 static int key_find(struct tx *t, const char *key, struct known *ret)
 {
     AUTO_QUERY sqlite3_stmt *st = NULL;
-    int rc = q_open(t->c, &st, t->err, "SELECT job_id, request_hash, content_hash FROM dedup WHERE project = ?1 AND key = ?2 AND expires_at > ?3",
-                    "tti", t->op->project, key, t->now);
+    int rc = q_open(
+        t->c, &st, t->err,
+        "SELECT job_id, request_hash, content_hash FROM dedup WHERE project = ?1 AND key = ?2 AND expires_at > ?3",
+        "tti", t->op->project, key, t->now);
 
     *ret = (struct known){0};
     if (rc == ERR_OK)
@@ -181,7 +183,8 @@ int op_submit(struct tx *t)
         rc = q_run(t->c, NULL, t->err,
                    "INSERT OR REPLACE INTO dedup (project, key, job_id, request_hash, content_hash, expires_at)"
                    " VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-                   "ttubbi", t->op->project, op->job.dedup_key, &op->job.job_id, (const void *)op->request_hash, (size_t)32,
-                   (const void *)content, (size_t)32, after(t->now, op->dedup_us > 0 ? op->dedup_us : t->s->policy.dedup_us));
+                   "ttubbi", t->op->project, op->job.dedup_key, &op->job.job_id, (const void *)op->request_hash,
+                   (size_t)32, (const void *)content, (size_t)32,
+                   after(t->now, op->dedup_us > 0 ? op->dedup_us : t->s->policy.dedup_us));
     return rc;
 }

@@ -57,10 +57,11 @@ int op_sweep_leases(struct tx *t)
     }
     /* Several workers gone at once: the fault is the network's or ours, and healthy jobs must not pay. */
     rc = q_int(t->c, 0, &losers, t->err,
-               "SELECT count(DISTINCT owner_id) FROM jobs WHERE status = 1 AND lease_until <= ?1 AND confirmed = 1", "i", t->now);
+               "SELECT count(DISTINCT owner_id) FROM jobs WHERE status = 1 AND lease_until <= ?1 AND confirmed = 1",
+               "i", t->now);
     if (rc == ERR_OK)
-        rc = ids(t, id, &n, "SELECT job_id FROM jobs WHERE status = 1 AND lease_until <= ?1 ORDER BY lease_until LIMIT ?2",
-                 limit);
+        rc = ids(t, id, &n,
+                 "SELECT job_id FROM jobs WHERE status = 1 AND lease_until <= ?1 ORDER BY lease_until LIMIT ?2", limit);
     for (size_t i = 0; rc == ERR_OK && i < n; i++) {
         rc = expire_one(t, &id[i], losers <= 1);
         op->touched += rc == ERR_OK;
@@ -117,7 +118,8 @@ int op_sweep_due(struct tx *t)
         rc = q_int(t->c, USEC_NEVER, &op->next_at, t->err,
                    "SELECT min(run_at) FROM jobs WHERE status = 0 AND ready_seq IS NULL AND waiting_on = 0", "");
     if (rc == ERR_OK)
-        rc = q_int(t->c, USEC_NEVER, &deadline, t->err, "SELECT min(start_deadline_at) FROM jobs WHERE status = 0 AND start_deadline_at > 0", "");
+        rc = q_int(t->c, USEC_NEVER, &deadline, t->err,
+                   "SELECT min(start_deadline_at) FROM jobs WHERE status = 0 AND start_deadline_at > 0", "");
     if (rc == ERR_OK)
         op->next_at = MIN(op->next_at, deadline);
     op->more = op->next_at <= t->now;
@@ -130,8 +132,8 @@ int op_sweep_blobs(struct tx *t)
     struct uuid id[OP_CHANGES_MAX];
     int64_t limit = begin(op);
     size_t n;
-    int rc = ids(t, id, &n, "SELECT blob_id FROM blobs WHERE refs = 0 AND expires_at <= ?1 ORDER BY expires_at LIMIT ?2",
-                 limit);
+    int rc = ids(t, id, &n,
+                 "SELECT blob_id FROM blobs WHERE refs = 0 AND expires_at <= ?1 ORDER BY expires_at LIMIT ?2", limit);
 
     for (size_t i = 0; rc == ERR_OK && i < n; i++)
         rc = q_run(t->c, NULL, t->err, "DELETE FROM blobs WHERE blob_id = ?1 AND refs = 0", "u", &id[i]);

@@ -159,7 +159,8 @@ static void test_progress(void **state)
     submit(w, "encode");
     struct job job = claim(w, w->worker, "encode");
     struct op *op = op_make(w, OP_PROGRESS);
-    op->u.progress = (struct op_progress){.job_id = job.job_id, .token = job.token, .percent = 41.5, .message = "frame 3"};
+    op->u.progress =
+        (struct op_progress){.job_id = job.job_id, .token = job.token, .percent = 41.5, .message = "frame 3"};
     apply(w, op);
     assert_ok(op);
     struct job now = get(w, job.job_id);

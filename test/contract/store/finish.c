@@ -118,7 +118,11 @@ static void test_P03_stale_token_changes_nothing(void **state)
         progress->u.progress = (struct op_progress){.job_id = held.job_id, .token = liars[i]->token, .percent = 1};
         beat->u.heartbeat.job_id = held.job_id;
         beat->u.heartbeat.token = liars[i]->token;
-        struct op *ops[] = {beat, progress, log_op(w, liars[i], 0, "lies"), output_op(w, liars[i], "out"), complete_op(w, liars[i], NULL, 0),
+        struct op *ops[] = {beat,
+                            progress,
+                            log_op(w, liars[i], 0, "lies"),
+                            output_op(w, liars[i], "out"),
+                            complete_op(w, liars[i], NULL, 0),
                             fail_op(w, liars[i], OUTCOME_ERROR, true)};
         apply_all(w, ops, ARRAY_LEN(ops));
         for (size_t k = 0; k < ARRAY_LEN(ops); k++)
@@ -162,10 +166,11 @@ static void test_P09_outputs_are_published_with_the_winner(void **state)
     assert_int_equal(refs(w, lost->u.output.blob_id), 0);
 
     struct job job = claim(w, w->worker, "encode");
-    struct op *first = output_op(w, &job, "a.mp4"), *second = output_op(w, &job, "a.mp4"), *unwanted = output_op(w, &job, "debug");
+    struct op *first = output_op(w, &job, "a.mp4"), *second = output_op(w, &job, "a.mp4"),
+              *unwanted = output_op(w, &job, "debug");
     apply_all(w, (struct op *[]){first, second, second, unwanted}, 4);
     assert_ok(second);
-    assert_int_equal(refs(w, first->u.output.blob_id), 0); /* replaced */
+    assert_int_equal(refs(w, first->u.output.blob_id), 0);  /* replaced */
     assert_int_equal(refs(w, second->u.output.blob_id), 1); /* said twice */
     struct op *op = complete_op(w, &job, missing, 2);
     apply(w, op);

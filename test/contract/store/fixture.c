@@ -9,7 +9,8 @@ static void decided(void *arg)
 
 static void world_open(struct world *w)
 {
-    struct store_config config = {.dir = w->dir, .clock = clock_fake_view(&w->clock), .rng = w->rng, .policy = w->policy};
+    struct store_config config = {
+        .dir = w->dir, .clock = clock_fake_view(&w->clock), .rng = w->rng, .policy = w->policy};
     struct err err = {0};
 
     if (w->d->open(&config, &w->s, &err) != ERR_OK)
@@ -106,7 +107,12 @@ struct op *submit_op(struct world *w, const char *task_type)
 {
     struct op *op = op_make(w, OP_SUBMIT);
 
-    op->u.submit.job = (struct job){.job_id = id_make(w), .queue = task_type, .task_type = task_type, .priority = 5, .payload = "{\"a\": 1}", .labels = "{}"};
+    op->u.submit.job = (struct job){.job_id = id_make(w),
+                                    .queue = task_type,
+                                    .task_type = task_type,
+                                    .priority = 5,
+                                    .payload = "{\"a\": 1}",
+                                    .labels = "{}"};
     return op;
 }
 
@@ -186,7 +192,8 @@ struct op *fail_op(struct world *w, const struct job *job, enum outcome outcome,
 
     op->u.fail.job_id = job->job_id;
     op->u.fail.token = job->token;
-    op->u.fail.failure = (struct job_failure){.outcome = outcome, .permanent = permanent, .error_log = "it broke", .dice = 7};
+    op->u.fail.failure =
+        (struct job_failure){.outcome = outcome, .permanent = permanent, .error_log = "it broke", .dice = 7};
     op->u.fail.usage = (struct usage){.exit_code = 3, .cpu_us = 500};
     return op;
 }
@@ -207,7 +214,8 @@ struct op *log_op(struct world *w, const struct job *job, int64_t offset, const 
 {
     struct op *op = op_make(w, OP_LOG);
 
-    op->u.log = (struct op_log){.job_id = job->job_id, .token = job->token, .offset = offset, .bytes = text, .n = strlen(text)};
+    op->u.log =
+        (struct op_log){.job_id = job->job_id, .token = job->token, .offset = offset, .bytes = text, .n = strlen(text)};
     return op;
 }
 
@@ -223,7 +231,8 @@ struct op *output_op(struct world *w, const struct job *job, const char *name)
 {
     struct op *op = op_make(w, OP_OUTPUT);
 
-    op->u.output = (struct op_output){.job_id = job->job_id, .token = job->token, .name = name, .blob_id = id_make(w), .size = 4};
+    op->u.output =
+        (struct op_output){.job_id = job->job_id, .token = job->token, .name = name, .blob_id = id_make(w), .size = 4};
     sha256_once(name, strlen(name), op->u.output.sha256);
     return op;
 }

@@ -27,7 +27,7 @@ void world_reopen(struct world *w); /* the process ends and starts again */
 void later(struct world *w, usec by_us);
 
 struct op *op_make(struct world *w, enum op_kind kind);
-enum err_code apply(struct world *w, struct op *op);       /* alone in its batch */
+enum err_code apply(struct world *w, struct op *op); /* alone in its batch */
 void apply_all(struct world *w, struct op **ops, size_t n);
 
 struct uuid id_make(struct world *w);
@@ -49,7 +49,7 @@ const char *ref(struct world *w, struct uuid blob_id);
 
 struct job get(struct world *w, struct uuid id);
 struct attempt attempt_of(struct world *w, struct uuid id, uint32_t n);
-int64_t refs(struct world *w, struct uuid blob_id); /* -1: no row */
+int64_t refs(struct world *w, struct uuid blob_id);   /* -1: no row */
 size_t ready(struct world *w, const char *task_type); /* in its lane */
 /** The maintained counts are those of a recount. */
 void assert_counts(struct world *w);

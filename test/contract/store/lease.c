@@ -198,12 +198,26 @@ static void test_counts_agree_after_anything(void **state)
         switch ((r >> 8) % 9) {
         case 0:
         case 1:
-        case 2: op = claim_op(w, r & 4096 ? w->worker : w->other, arena_printf(w->arena, "p%d", step), r & 1 ? "encode" : "scale", 2); break;
-        case 3: op = held_jobs[i].attempt ? fail_op(w, &held_jobs[i], OUTCOME_ERROR, r & 2048) : NULL; break;
-        case 4: op = job_op(w, r & 2048 ? OP_CANCEL : OP_RETRY, id[i]); break;
-        case 5: op = job_op(w, OP_RETRY, id[i]); break;
-        case 6: later(w, (usec)(r >> 16) % (40 * USEC_PER_SEC)); op = op_make(w, OP_SWEEP_LEASES); break;
-        case 7: op = op_make(w, OP_SWEEP_DUE); break;
+        case 2:
+            op = claim_op(w, r & 4096 ? w->worker : w->other, arena_printf(w->arena, "p%d", step),
+                          r & 1 ? "encode" : "scale", 2);
+            break;
+        case 3:
+            op = held_jobs[i].attempt ? fail_op(w, &held_jobs[i], OUTCOME_ERROR, r & 2048) : NULL;
+            break;
+        case 4:
+            op = job_op(w, r & 2048 ? OP_CANCEL : OP_RETRY, id[i]);
+            break;
+        case 5:
+            op = job_op(w, OP_RETRY, id[i]);
+            break;
+        case 6:
+            later(w, (usec)(r >> 16) % (40 * USEC_PER_SEC));
+            op = op_make(w, OP_SWEEP_LEASES);
+            break;
+        case 7:
+            op = op_make(w, OP_SWEEP_DUE);
+            break;
         default:
             if (held_jobs[i].attempt) {
                 op = op_make(w, OP_HEARTBEAT);

@@ -8,8 +8,13 @@ int main(void)
 {
     struct CMUnitTest all[128];
     size_t n = 0;
-    const struct { const struct CMUnitTest *tests; size_t n; } parts[] = {
-        {submit_tests, n_submit_tests}, {claim_tests, n_claim_tests}, {finish_tests, n_finish_tests}, {lease_tests, n_lease_tests}};
+    const struct {
+        const struct CMUnitTest *tests;
+        size_t n;
+    } parts[] = {{submit_tests, n_submit_tests},
+                 {claim_tests, n_claim_tests},
+                 {finish_tests, n_finish_tests},
+                 {lease_tests, n_lease_tests}};
 
     contract_driver = CONTRACT_DRIVER();
     for (size_t i = 0; i < ARRAY_LEN(parts); i++)

@@ -162,7 +162,8 @@ static void execute(struct world *w, const char *sql)
 static void test_files_of_others_are_refused(void **state)
 {
     struct world *w = *state;
-    struct store_config config = {.dir = w->dir, .clock = clock_fake_view(&w->clock), .rng = w->rng, .policy = w->policy};
+    struct store_config config = {
+        .dir = w->dir, .clock = clock_fake_view(&w->clock), .rng = w->rng, .policy = w->policy};
     struct store *s = NULL;
     struct err err = {0};
 
@@ -179,9 +180,11 @@ static void test_files_of_others_are_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_failing_commits_are_told_apart, world_setup, world_teardown), /* first: counts from 1 */
+        cmocka_unit_test_setup_teardown(test_failing_commits_are_told_apart, world_setup,
+                                        world_teardown), /* first: counts from 1 */
         cmocka_unit_test_setup_teardown(test_rolled_back_claim_is_given_again, world_setup, world_teardown),
-        cmocka_unit_test_setup_teardown(test_P24_readers_do_not_hold_up_the_writer_nor_grow_the_log, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(test_P24_readers_do_not_hold_up_the_writer_nor_grow_the_log, world_setup,
+                                        world_teardown),
         cmocka_unit_test_setup_teardown(test_reads_have_a_deadline, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(test_files_of_others_are_refused, world_setup, world_teardown),
     };

@@ -258,7 +258,8 @@ static void test_lists_newest_first_in_pages(void **state)
         f.before = page.jobs[page.n - 1].job_id;
     } while (page.more);
     assert_int_equal(seen, 7);
-    f = (struct job_filter){.project = "default", .status = JOB_PENDING, .task_type = "encode", .queue = "encode", .limit = 10};
+    f = (struct job_filter){
+        .project = "default", .status = JOB_PENDING, .task_type = "encode", .queue = "encode", .limit = 10};
     assert_int_equal(w->d->job_list(w->s, &f, w->arena, &page, NULL), ERR_OK);
     assert_int_equal(page.n, 2);
     assert_false(page.more);

@@ -32,8 +32,11 @@ static void test_whole(void **state)
 {
     struct lease_request ask;
     struct err err;
-    assert_int_equal(parse("{" ID ",\"name\":\"w\",\"host\":\"h\",\"version\":\"0.1\",\"isolation\":\"namespaces\",\"handlers\":{\"a\":\"1\",\"b\":\"2\"},"
-                           "\"queues\":[\"q\"],\"slots\":3,\"slots_total\":4,\"slots_busy\":1,\"wait\":\"5s\"}", &ask, &err), ERR_OK);
+    assert_int_equal(parse("{" ID ",\"name\":\"w\",\"host\":\"h\",\"version\":\"0.1\",\"isolation\":\"namespaces\","
+                                  "\"handlers\":{\"a\":\"1\",\"b\":\"2\"},"
+                           "\"queues\":[\"q\"],\"slots\":3,\"slots_total\":4,\"slots_busy\":1,\"wait\":\"5s\"}",
+                           &ask, &err),
+                     ERR_OK);
     assert_string_equal(ask.poll_id, "p1");
     assert_string_equal(ask.name, "w");
     assert_int_equal(ask.want.n_task_types, 2);
@@ -61,7 +64,9 @@ static void test_least(void **state)
 
 static void test_refusals(void **state)
 {
-    static const struct { const char *body, *field; } cases[] = {
+    static const struct {
+        const char *body, *field;
+    } cases[] = {
         {"{\"handlers\":{\"a\":\"1\"},\"slots\":1}", "worker_id"},
         {"{\"worker_id\":\"x\",\"poll_id\":\"p\",\"handlers\":{\"a\":\"1\"},\"slots\":1}", "worker_id"},
         {"{" ID ",\"slots\":1}", "handlers"},

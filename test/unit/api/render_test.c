@@ -22,8 +22,16 @@ static int teardown(void **state)
 
 static struct job sample(void)
 {
-    struct job job = {.project = "default", .queue = "q", .task_type = "t", .payload = "{\"a\": 1}", .labels = "{\"k\":\"v\"}",
-                      .max_attempts = 5, .progress = -1, .version = 3, .created_at = 1000000, .run_at = 1000000};
+    struct job job = {.project = "default",
+                      .queue = "q",
+                      .task_type = "t",
+                      .payload = "{\"a\": 1}",
+                      .labels = "{\"k\":\"v\"}",
+                      .max_attempts = 5,
+                      .progress = -1,
+                      .version = 3,
+                      .created_at = 1000000,
+                      .run_at = 1000000};
     assert_true(uuid_parse("0190a000-0000-7000-8000-000000000001", &job.job_id));
     return job;
 }
@@ -75,14 +83,16 @@ static void test_result_url(void **state)
     job.status = JOB_SUCCESS;
     assert_null(render_result_url(arena, &job, outputs, 0));
     assert_string_equal(render_result_url(arena, &job, outputs, 1), "/v1/blobs/0190a000-0000-7000-8000-000000000002");
-    assert_string_equal(render_result_url(arena, &job, outputs, 2), "/v1/jobs/0190a000-0000-7000-8000-000000000001/outputs");
+    assert_string_equal(render_result_url(arena, &job, outputs, 2),
+                        "/v1/jobs/0190a000-0000-7000-8000-000000000001/outputs");
 }
 
 static void test_waiting_reason(void **state)
 {
     struct job job = sample();
     assert_string_equal(render_waiting_reason(arena, &job, true, 1000000), "waiting for a free slot");
-    assert_string_equal(render_waiting_reason(arena, &job, false, 1000000), "no worker that is known can run task type 't'");
+    assert_string_equal(render_waiting_reason(arena, &job, false, 1000000),
+                        "no worker that is known can run task type 't'");
     assert_string_equal(render_waiting_reason(arena, &job, true, 0), "not due until 1970-01-01T00:00:01Z");
     job.retries = 1;
     assert_string_equal(render_waiting_reason(arena, &job, true, 0), "backing off until 1970-01-01T00:00:01Z");
@@ -92,12 +102,19 @@ static void test_waiting_reason(void **state)
 
 static void test_attempt_exit_status(void **state)
 {
-    static const struct { enum outcome outcome; int exit_code, signal; bool has_code, has_signal; } cases[] = {
-        {OUTCOME_NONE, 0, 0, false, false}, {OUTCOME_SUCCESS, 0, 0, true, false}, {OUTCOME_ERROR, 3, 0, true, false},
-        {OUTCOME_SIGNAL, -1, 9, false, true}, {OUTCOME_LOST, 0, 0, false, false}, {OUTCOME_TIMEOUT, -1, 0, false, false},
+    static const struct {
+        enum outcome outcome;
+        int exit_code, signal;
+        bool has_code, has_signal;
+    } cases[] = {
+        {OUTCOME_NONE, 0, 0, false, false}, {OUTCOME_SUCCESS, 0, 0, true, false},
+        {OUTCOME_ERROR, 3, 0, true, false}, {OUTCOME_SIGNAL, -1, 9, false, true},
+        {OUTCOME_LOST, 0, 0, false, false}, {OUTCOME_TIMEOUT, -1, 0, false, false},
     };
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-        struct attempt a = {.attempt = 1, .outcome = cases[i].outcome, .usage = {.exit_code = cases[i].exit_code, .signal = cases[i].signal}};
+        struct attempt a = {.attempt = 1,
+                            .outcome = cases[i].outcome,
+                            .usage = {.exit_code = cases[i].exit_code, .signal = cases[i].signal}};
         buf_reset(&body);
         jw_init(&w, &body);
         render_attempt(&w, &a);

@@ -29,7 +29,8 @@ static int fail_of(const char *body, struct op_fail *op, struct err *err)
 
 static void test_complete(void **state)
 {
-    const char *body = "{\"outputs\":[\"a.mp4\",\"b c.txt\"],\"exit_code\":0,\"cpu_s\":1.5,\"peak_memory_bytes\":7,\"bytes_in\":8,\"bytes_out\":9}";
+    const char *body = "{\"outputs\":[\"a.mp4\",\"b "
+                       "c.txt\"],\"exit_code\":0,\"cpu_s\":1.5,\"peak_memory_bytes\":7,\"bytes_in\":8,\"bytes_out\":9}";
     struct op_complete op = {0};
     struct err err;
     json_t *root = NULL;
@@ -47,7 +48,9 @@ static void test_fail(void **state)
 {
     struct op_fail op;
     struct err err;
-    assert_int_equal(fail_of("{\"outcome\":\"error\",\"permanent\":true,\"error_log\":\"line\\nline\",\"exit_code\":3,\"retry_after\":\"2m\"}", &op, &err),
+    assert_int_equal(fail_of("{\"outcome\":\"error\",\"permanent\":true,\"error_log\":\"line\\nline\",\"exit_code\":3,"
+                             "\"retry_after\":\"2m\"}",
+                             &op, &err),
                      ERR_OK);
     assert_int_equal(op.failure.outcome, OUTCOME_ERROR);
     assert_true(op.failure.permanent);

@@ -54,8 +54,11 @@ static void test_payload_is_kept_as_written(void **state)
 {
     struct op_submit op;
     struct err err;
-    assert_int_equal(parse("{\"task_type\":\"t\",\"payload\":{\"b\": 1.50,\n \"a\":12345678901234567890123}}", NULL, &op, &err), ERR_MALFORMED);
-    assert_int_equal(parse("{\"task_type\":\"t\",\"payload\":{\"b\": 1.50,\n \"a\":\"\\u00e9\"}}", NULL, &op, &err), ERR_OK);
+    assert_int_equal(
+        parse("{\"task_type\":\"t\",\"payload\":{\"b\": 1.50,\n \"a\":12345678901234567890123}}", NULL, &op, &err),
+        ERR_MALFORMED);
+    assert_int_equal(parse("{\"task_type\":\"t\",\"payload\":{\"b\": 1.50,\n \"a\":\"\\u00e9\"}}", NULL, &op, &err),
+                     ERR_OK);
     assert_string_equal(op.job.payload, "{\"b\": 1.50,\n \"a\":\"\\u00e9\"}");
     assert_int_equal(parse("{\"task_type\":\"t\",\"payload\":null}", NULL, &op, &err), ERR_OK);
     assert_string_equal(op.job.payload, "null");
@@ -77,7 +80,7 @@ static void test_payload_limit(void **state)
     assert_string_equal(err.field, "payload");
 }
 
-#define REF "blob:0190A000-0000-7000-8000-000000000001"
+#define REF       "blob:0190A000-0000-7000-8000-000000000001"
 #define CANONICAL "blob:0190a000-0000-7000-8000-000000000001"
 
 static void test_payload_ref_becomes_an_input(void **state)
@@ -89,8 +92,10 @@ static void test_payload_ref_becomes_an_input(void **state)
     assert_int_equal(op.job.n_inputs, 1);
     assert_string_equal(op.job.inputs[0].name, "payload");
     assert_string_equal(op.job.inputs[0].ref, CANONICAL);
-    assert_int_equal(parse("{\"task_type\":\"t\",\"payload_ref\":\"" REF "\",\"inputs\":[{\"name\":\"a.mp4\",\"ref\":\"" REF "\"}]}", NULL, &op,
-                           &err), ERR_OK);
+    assert_int_equal(parse("{\"task_type\":\"t\",\"payload_ref\":\"" REF
+                           "\",\"inputs\":[{\"name\":\"a.mp4\",\"ref\":\"" REF "\"}]}",
+                           NULL, &op, &err),
+                     ERR_OK);
     assert_int_equal(op.job.n_inputs, 1);
     assert_string_equal(op.job.inputs[0].name, "a.mp4");
 }
@@ -110,10 +115,13 @@ static void test_refusals(void **state)
     refused("{\"task_type\":\"t\",\"payload_ref\":\"s3://bucket/key\"}", ERR_INVALID, "payload_ref");
     refused("{\"task_type\":\"t\",\"payload_ref\":\"blob:zz\"}", ERR_INVALID, "payload_ref");
     refused("{\"task_type\":\"t\",\"labels\":{\"a\":1}}", ERR_INVALID, "labels.a");
-    refused("{\"task_type\":\"t\",\"inputs\":[{\"name\":\"../x\",\"ref\":\"" REF "\"}]}", ERR_INVALID, "inputs[0].name");
-    refused("{\"task_type\":\"t\",\"inputs\":[{\"name\":\"x\",\"ref\":\"" REF "\"},{\"name\":\"x\",\"ref\":\"" REF "\"}]}", ERR_INVALID,
-            "inputs[1].name");
-    refused("{\"task_type\":\"t\",\"inputs\":[{\"name\":\"x\",\"ref\":\"file:///etc/passwd\"}]}", ERR_INVALID, "inputs[0].ref");
+    refused("{\"task_type\":\"t\",\"inputs\":[{\"name\":\"../x\",\"ref\":\"" REF "\"}]}", ERR_INVALID,
+            "inputs[0].name");
+    refused("{\"task_type\":\"t\",\"inputs\":[{\"name\":\"x\",\"ref\":\"" REF "\"},{\"name\":\"x\",\"ref\":\"" REF
+            "\"}]}",
+            ERR_INVALID, "inputs[1].name");
+    refused("{\"task_type\":\"t\",\"inputs\":[{\"name\":\"x\",\"ref\":\"file:///etc/passwd\"}]}", ERR_INVALID,
+            "inputs[0].ref");
     refused("{\"task_type\":\"t\",\"inputs\":[{\"name\":\"x\"}]}", ERR_INVALID, "inputs[0].ref");
 }
 
@@ -133,9 +141,15 @@ static void test_idempotency_key(void **state)
 static void test_P26_hash_is_of_the_request(void **state)
 {
     static const char *const others[] = {
-        "{\"task_type\":\"u\"}", "{\"task_type\":\"t\",\"queue\":\"q\"}", "{\"task_type\":\"t\",\"payload\":[]}",
-        "{\"task_type\":\"t\",\"priority\":4}", "{\"task_type\":\"t\",\"delay\":1}", "{\"task_type\":\"t\",\"timeout\":1}",
-        "{\"task_type\":\"t\",\"max_attempts\":1}", "{\"task_type\":\"t\",\"labels\":{\"a\":\"b\"}}", "{\"task_type\":\"t\",\"start_within\":1}",
+        "{\"task_type\":\"u\"}",
+        "{\"task_type\":\"t\",\"queue\":\"q\"}",
+        "{\"task_type\":\"t\",\"payload\":[]}",
+        "{\"task_type\":\"t\",\"priority\":4}",
+        "{\"task_type\":\"t\",\"delay\":1}",
+        "{\"task_type\":\"t\",\"timeout\":1}",
+        "{\"task_type\":\"t\",\"max_attempts\":1}",
+        "{\"task_type\":\"t\",\"labels\":{\"a\":\"b\"}}",
+        "{\"task_type\":\"t\",\"start_within\":1}",
     };
     struct op_submit a, b;
     struct err err;

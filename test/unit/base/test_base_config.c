@@ -167,7 +167,8 @@ static void test_bad_options_are_refused_with_their_line(void **state)
 
 static void test_sizes(void **state)
 {
-    static const char *const bad[] = {"", "-1", "1.5GiB", "1 KiB", "KiB", "1kib", "18446744073709551616", "99999999TiB"};
+    static const char *const bad[] = {"",           "-1", "1.5GiB", "1 KiB", "KiB", "1kib", "18446744073709551616",
+                                      "99999999TiB"};
     uint64_t v;
     (void)state;
     assert_int_equal(size_parse("0", "f", &v, NULL), ERR_OK);

@@ -12,7 +12,8 @@ static int parse(const char *s, struct err *err)
 
 static void test_values_are_accepted(void **state)
 {
-    static const char *const good[] = {"1", "\"x\"", "null", " [1, 2.5e3] ", "{\"a\":{\"b\":[]}}", "\"\\u00e9\"", "\"[[[[\\\"[\""};
+    static const char *const good[] = {"1",           "\"x\"",        "null", " [1, 2.5e3] ", "{\"a\":{\"b\":[]}}",
+                                       "\"\\u00e9\"", "\"[[[[\\\"[\""};
     struct err err;
     (void)state;
     for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++)
@@ -21,9 +22,21 @@ static void test_values_are_accepted(void **state)
 
 static void test_malformed_is_refused(void **state)
 {
-    static const char *const bad[] = {"",       "{",          "1 2",          "{\"a\":1}x",  "{\"a\":1,\"a\":2}", "{\"a\":1,\"\\u0061\":2}",
-                                      "[1,]",   "\"\xff\"",   "\"\\u0000\"",  "{\"a\\u0000\":1}", "nul", "\"\\ud800\"",
-                                      "'a'",    "[1e999]",    "99999999999999999999"};
+    static const char *const bad[] = {"",
+                                      "{",
+                                      "1 2",
+                                      "{\"a\":1}x",
+                                      "{\"a\":1,\"a\":2}",
+                                      "{\"a\":1,\"\\u0061\":2}",
+                                      "[1,]",
+                                      "\"\xff\"",
+                                      "\"\\u0000\"",
+                                      "{\"a\\u0000\":1}",
+                                      "nul",
+                                      "\"\\ud800\"",
+                                      "'a'",
+                                      "[1e999]",
+                                      "99999999999999999999"};
     struct err err;
     (void)state;
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
@@ -68,8 +81,9 @@ static void expect_raw(const char *text, const char *key, const char *want)
 
 static void test_raw_member_is_the_text_itself(void **state)
 {
-    static const char text[] = " { \"x\" : [1, {\"payload\": 0}, \"}\"] ,\n\"pay\\u006coad\" :  { \"b\":1.50 , \"a\":\"\\\"}\" } , \"n\":-1e3,"
-                               "\"s\":\"a\\\\\",\"t\":true }";
+    static const char text[] =
+        " { \"x\" : [1, {\"payload\": 0}, \"}\"] ,\n\"pay\\u006coad\" :  { \"b\":1.50 , \"a\":\"\\\"}\" } , \"n\":-1e3,"
+        "\"s\":\"a\\\\\",\"t\":true }";
     struct err err;
     (void)state;
     assert_int_equal(parse(text, &err), ERR_OK);
@@ -94,8 +108,9 @@ static json_t *load(const char *s)
 
 static void test_reader_reads_every_kind(void **state)
 {
-    json_t *v = load("{\"s\":\"abc\",\"i\":7,\"r\":1,\"b\":true,\"d\":\"1h30m\",\"e\":0.25,\"t\":\"1970-01-01T00:00:01Z\","
-                     "\"o\":{},\"any\":null,\"nul\":null}");
+    json_t *v =
+        load("{\"s\":\"abc\",\"i\":7,\"r\":1,\"b\":true,\"d\":\"1h30m\",\"e\":0.25,\"t\":\"1970-01-01T00:00:01Z\","
+             "\"o\":{},\"any\":null,\"nul\":null}");
     struct json_reader r;
     struct err err;
     (void)state;
@@ -124,14 +139,30 @@ static void expect_refused(const char *text, enum read_as as, const char *part)
     struct err err = {.code = ERR_OK};
     json_reader_init(&r, v, "in[2].", &err);
     switch (as) {
-    case STRING: assert_null(json_get_string(&r, "k", false, 1, 8)); break;
-    case NEED: assert_null(json_get_string(&r, "k", true, 1, 8)); break;
-    case INT: json_get_int(&r, "k", 0, 0, 9); break;
-    case REAL: json_get_real(&r, "k", 0, 0, 9); break;
-    case BOOL: json_get_bool(&r, "k", false); break;
-    case DURATION: json_get_duration(&r, "k", 0, 0, USEC_PER_SEC); break;
-    case TIME: json_get_time(&r, "k", 0); break;
-    case OBJECT: json_get_value(&r, "k", true, JSON_OBJECT); break;
+    case STRING:
+        assert_null(json_get_string(&r, "k", false, 1, 8));
+        break;
+    case NEED:
+        assert_null(json_get_string(&r, "k", true, 1, 8));
+        break;
+    case INT:
+        json_get_int(&r, "k", 0, 0, 9);
+        break;
+    case REAL:
+        json_get_real(&r, "k", 0, 0, 9);
+        break;
+    case BOOL:
+        json_get_bool(&r, "k", false);
+        break;
+    case DURATION:
+        json_get_duration(&r, "k", 0, 0, USEC_PER_SEC);
+        break;
+    case TIME:
+        json_get_time(&r, "k", 0);
+        break;
+    case OBJECT:
+        json_get_value(&r, "k", true, JSON_OBJECT);
+        break;
     }
     assert_null(json_get_any(&r, "later")); /* the first error sticks */
     assert_int_equal(json_reader_end(&r), ERR_INVALID);
@@ -213,9 +244,10 @@ static void test_writer(void **state)
     jw_duration_s(&w, "z", 0);
     jw_raw(&w, "raw", "{\"x\": 1}", 8);
     jw_object_end(&w);
-    assert_string_equal(buf_str(&buf), "{\"s\":\"a\\\"\\\\\\n\\u0001\xc3\xa9\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\",\"nil\":null,"
-                                       "\"l\":[-9223372036854775808,0.1,0.33333333333333331,null,{},false],"
-                                       "\"t\":\"1970-01-01T00:00:01Z\",\"never\":null,\"d\":1.5,\"e\":10,\"z\":0,\"raw\":{\"x\": 1}}");
+    assert_string_equal(buf_str(&buf),
+                        "{\"s\":\"a\\\"\\\\\\n\\u0001\xc3\xa9\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\",\"nil\":null,"
+                        "\"l\":[-9223372036854775808,0.1,0.33333333333333331,null,{},false],"
+                        "\"t\":\"1970-01-01T00:00:01Z\",\"never\":null,\"d\":1.5,\"e\":10,\"z\":0,\"raw\":{\"x\": 1}}");
     assert_int_equal(parse(buf_str(&buf), NULL), ERR_OK);
     buf_release(&buf);
 }
@@ -223,14 +255,10 @@ static void test_writer(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_values_are_accepted),
-        cmocka_unit_test(test_malformed_is_refused),
-        cmocka_unit_test(test_depth_bomb_is_refused),
-        cmocka_unit_test(test_raw_member_is_the_text_itself),
-        cmocka_unit_test(test_reader_reads_every_kind),
-        cmocka_unit_test(test_reader_refuses_and_names_the_field),
-        cmocka_unit_test(test_unknown_member_is_refused),
-        cmocka_unit_test(test_writer),
+        cmocka_unit_test(test_values_are_accepted),       cmocka_unit_test(test_malformed_is_refused),
+        cmocka_unit_test(test_depth_bomb_is_refused),     cmocka_unit_test(test_raw_member_is_the_text_itself),
+        cmocka_unit_test(test_reader_reads_every_kind),   cmocka_unit_test(test_reader_refuses_and_names_the_field),
+        cmocka_unit_test(test_unknown_member_is_refused), cmocka_unit_test(test_writer),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -29,8 +29,24 @@ static void test_durations(void **state)
 
 static void test_bad_durations_are_refused(void **state)
 {
-    static const char *const bad[] = {"",   "-1s", "+1s", " 1s", "1 s", "1s ", "1m1h", "1m1m", "1h30", "h", "1.5s", "1x", "1S",
-                                      "1hm", "9223372036854775808", "9223372036854775807s", "200000000d", "1e3"};
+    static const char *const bad[] = {"",
+                                      "-1s",
+                                      "+1s",
+                                      " 1s",
+                                      "1 s",
+                                      "1s ",
+                                      "1m1h",
+                                      "1m1m",
+                                      "1h30",
+                                      "h",
+                                      "1.5s",
+                                      "1x",
+                                      "1S",
+                                      "1hm",
+                                      "9223372036854775808",
+                                      "9223372036854775807s",
+                                      "200000000d",
+                                      "1e3"};
     (void)state;
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
         usec v = 77;
@@ -70,11 +86,25 @@ static void test_rfc3339(void **state)
 
 static void test_bad_times_are_refused(void **state)
 {
-    static const char *const bad[] = {"", "2026-11-25", "2026-11-25T04:50:55", "2026-11-25 04:50:55Z", "2026-02-29T00:00:00Z",
-                                      "1900-02-29T00:00:00Z", "2026-13-01T00:00:00Z", "2026-00-01T00:00:00Z", "2026-01-32T00:00:00Z",
-                                      "2026-01-01T24:00:00Z", "2026-01-01T00:60:00Z", "2026-01-01T00:00:61Z", "2026-01-01T00:00:00.Z",
-                                      "2026-01-01T00:00:00.1234567890Z", "2026-01-01T00:00:00+0200", "2026-01-01T00:00:00+24:00",
-                                      "2026-01-01T00:00:00Zx", "26-01-01T00:00:00Z", "+026-01-01T00:00:00Z"};
+    static const char *const bad[] = {"",
+                                      "2026-11-25",
+                                      "2026-11-25T04:50:55",
+                                      "2026-11-25 04:50:55Z",
+                                      "2026-02-29T00:00:00Z",
+                                      "1900-02-29T00:00:00Z",
+                                      "2026-13-01T00:00:00Z",
+                                      "2026-00-01T00:00:00Z",
+                                      "2026-01-32T00:00:00Z",
+                                      "2026-01-01T24:00:00Z",
+                                      "2026-01-01T00:60:00Z",
+                                      "2026-01-01T00:00:61Z",
+                                      "2026-01-01T00:00:00.Z",
+                                      "2026-01-01T00:00:00.1234567890Z",
+                                      "2026-01-01T00:00:00+0200",
+                                      "2026-01-01T00:00:00+24:00",
+                                      "2026-01-01T00:00:00Zx",
+                                      "26-01-01T00:00:00Z",
+                                      "+026-01-01T00:00:00Z"};
     (void)state;
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
         usec t;
@@ -115,9 +145,13 @@ static void test_uuid_v7_sorts_by_microsecond(void **state)
 
 static void test_uuid_text(void **state)
 {
-    static const char *const bad[] = {"", "017f22e2-79b0-7cc3-98c4-dc0c0c07398", "017f22e2-79b0-7cc3-98c4-dc0c0c07398ff",
-                                      "017f22e279b07cc398c4dc0c0c07398f", "017f22e2-79b0-7cc3-98c4-dc0c0c07398g",
-                                      "017f22e-279b0-7cc3-98c4-dc0c0c07398f", "{17f22e2-79b0-7cc3-98c4-dc0c0c07398}"};
+    static const char *const bad[] = {"",
+                                      "017f22e2-79b0-7cc3-98c4-dc0c0c07398",
+                                      "017f22e2-79b0-7cc3-98c4-dc0c0c07398ff",
+                                      "017f22e279b07cc398c4dc0c0c07398f",
+                                      "017f22e2-79b0-7cc3-98c4-dc0c0c07398g",
+                                      "017f22e-279b0-7cc3-98c4-dc0c0c07398f",
+                                      "{17f22e2-79b0-7cc3-98c4-dc0c0c07398}"};
     struct uuid u, v;
     char text[UUID_STR_MAX];
     (void)state;

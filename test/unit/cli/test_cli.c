@@ -22,19 +22,21 @@ static char *pairs_json(char **pairs, size_t n, int *ret_rc)
     return text;
 }
 
-#define PAIRS(...)                                                                                                     \
-    (char *[]){__VA_ARGS__}, sizeof((char *[]){__VA_ARGS__}) / sizeof(char *)
+#define PAIRS(...) (char *[]){__VA_ARGS__}, sizeof((char *[]){__VA_ARGS__}) / sizeof(char *)
 
-static char a1[] = "height=480", a2[] = "on=true", a3[] = "off=false", a4[] = "no=null", a5[] = "x=-1.5e3", a6[] = "name=clip", a7[] = "id=007",
-            a8[] = "v=1.2.3", a9[] = "empty=", a10[] = "eq=a=b", a11[] = "hex=0x10", a12[] = "dash=-", a13[] = "list=[1]", a14[] = "sp= 1";
+static char a1[] = "height=480", a2[] = "on=true", a3[] = "off=false", a4[] = "no=null", a5[] = "x=-1.5e3",
+            a6[] = "name=clip", a7[] = "id=007", a8[] = "v=1.2.3", a9[] = "empty=", a10[] = "eq=a=b",
+            a11[] = "hex=0x10", a12[] = "dash=-", a13[] = "list=[1]", a14[] = "sp= 1";
 
 static void test_pairs_become_json(void **state)
 {
     int rc;
     AUTO_FREE char *text = pairs_json(PAIRS(a1, a2, a3, a4, a5, a6, a7, a8, a9, a10, a11, a12, a13, a14), &rc);
     assert_int_equal(rc, ERR_OK);
-    assert_string_equal(text, "{\"height\":480,\"on\":true,\"off\":false,\"no\":null,\"x\":-1500.0,\"name\":\"clip\",\"id\":\"007\","
-                              "\"v\":\"1.2.3\",\"empty\":\"\",\"eq\":\"a=b\",\"hex\":\"0x10\",\"dash\":\"-\",\"list\":\"[1]\",\"sp\":\" 1\"}");
+    assert_string_equal(
+        text, "{\"height\":480,\"on\":true,\"off\":false,\"no\":null,\"x\":-1500.0,\"name\":\"clip\",\"id\":\"007\","
+              "\"v\":\"1.2.3\",\"empty\":\"\",\"eq\":\"a=b\",\"hex\":\"0x10\",\"dash\":\"-\",\"list\":\"[1]\",\"sp\":"
+              "\" 1\"}");
 }
 
 static void test_bad_pairs_are_refused(void **state)
@@ -69,13 +71,15 @@ static void test_table_aligns_and_escapes(void **state)
     table_cell(t, "a");
     table_cellf(t, "%d", 12345);
     table_cell_colour(t, "ok", COLOUR_GREEN); /* no terminal: no colour */
-    table_cell(t, "gr\xc3\xbc\xc3\x9f" "e");
+    table_cell(t, "gr\xc3\xbc\xc3\x9f"
+                  "e");
     table_cell(t, "1");
     table_cell(t, "two\nlines\033[31m");
     AUTO_FREE char *text = printed(t, 0);
     assert_string_equal(text, "NAME    SIZE  STATE\n"
                               "a      12345  ok\n"
-                              "gr\xc3\xbc\xc3\x9f" "e      1  two\\x0alines\\x1b[31m\n");
+                              "gr\xc3\xbc\xc3\x9f"
+                              "e      1  two\\x0alines\\x1b[31m\n");
 }
 
 static void test_table_cuts_the_column_that_gives(void **state)
@@ -135,7 +139,9 @@ static void test_numbers_for_people(void **state)
 
 static void test_text_is_made_harmless(void **state)
 {
-    AUTO_FREE char *a = text_safe("a\033]0;x\007b\r\n\t\xc2\x9b" "c\xff\xe2\x80\xae" "d\xc3\xa9");
+    AUTO_FREE char *a = text_safe("a\033]0;x\007b\r\n\t\xc2\x9b"
+                                  "c\xff\xe2\x80\xae"
+                                  "d\xc3\xa9");
     assert_string_equal(a, "a\\x1b]0;x\\x07b\\x0d\\x0a\\x09\\xc2\\x9bc\\xff\\xe2\\x80\\xaed\xc3\xa9");
     AUTO_FREE char *b = text_safe("");
     assert_string_equal(b, "");

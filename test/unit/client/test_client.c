@@ -12,7 +12,9 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 
-#define OK_JSON "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 11\r\nConnection: close\r\n\r\n{\"ok\":true}"
+#define OK_JSON                                                                                                        \
+    "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 11\r\nConnection: "                          \
+    "close\r\n\r\n{\"ok\":true}"
 /* sha256 of "hello world" */
 #define HELLO_SHA "b94d27b9934d3e08a52e52d7da7dabfac484efe37a5380ee9088f7ace2efcde9"
 
@@ -43,7 +45,8 @@ static void assert_holds(int fd, const char *text)
 
 static void test_urls_that_are_none_are_refused(void **state)
 {
-    static const char *const bad[] = {"", "127.0.0.1:8420", "ftp://x", "http://", "http://u:p@h", "http://h/?q=1", "http://h#f", "file:///etc"};
+    static const char *const bad[] = {
+        "", "127.0.0.1:8420", "ftp://x", "http://", "http://u:p@h", "http://h/?q=1", "http://h#f", "file:///etc"};
     for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
         struct haul_error err;
         assert_null(haul_client_new(bad[i], NULL, &err));
@@ -75,10 +78,11 @@ static void test_call_sends_and_returns_json(void **state)
 
 static void test_problem_is_read(void **state)
 {
-    struct step steps[] = {{"HTTP/1.1 409 Conflict\r\nContent-Type: application/problem+json\r\nConnection: close\r\n\r\n"
-                            "{\"type\":\"urn:haul:problem:stale_token\",\"title\":\"t\",\"status\":409,\"detail\":\"the lease is over\","
-                            "\"code\":\"stale_token\",\"field\":\"token\"}",
-                            0}};
+    struct step steps[] = {
+        {"HTTP/1.1 409 Conflict\r\nContent-Type: application/problem+json\r\nConnection: close\r\n\r\n"
+         "{\"type\":\"urn:haul:problem:stale_token\",\"title\":\"t\",\"status\":409,\"detail\":\"the lease is over\","
+         "\"code\":\"stale_token\",\"field\":\"token\"}",
+         0}};
     struct scripted *s = scripted_start(steps, 1);
     struct haul_client *c = client(s);
     struct haul_error err;
@@ -108,7 +112,8 @@ static void test_answer_without_a_problem_still_says_something(void **state)
 
 static void test_redirect_is_not_followed(void **state)
 {
-    struct step steps[] = {{"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", 0}};
+    struct step steps[] = {
+        {"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", 0}};
     struct scripted *s = scripted_start(steps, 1);
     struct haul_client *c = client(s);
     struct haul_error err;
@@ -165,10 +170,12 @@ static void test_nobody_there(void **state)
 static void test_upload_is_checked(void **state)
 {
     struct step steps[] = {
-        {"HTTP/1.1 201 Created\r\nConnection: close\r\n\r\n{\"ref\":\"blob:0198c0de-0000-7000-8000-000000000000\",\"size\":11,\"sha256\":\"" HELLO_SHA
+        {"HTTP/1.1 201 Created\r\nConnection: "
+         "close\r\n\r\n{\"ref\":\"blob:0198c0de-0000-7000-8000-000000000000\",\"size\":11,\"sha256\":\"" HELLO_SHA
          "\"}",
          0},
-        {"HTTP/1.1 201 Created\r\nConnection: close\r\n\r\n{\"ref\":\"blob:0198c0de-0000-7000-8000-000000000000\",\"size\":10,\"sha256\":\"" HELLO_SHA
+        {"HTTP/1.1 201 Created\r\nConnection: "
+         "close\r\n\r\n{\"ref\":\"blob:0198c0de-0000-7000-8000-000000000000\",\"size\":10,\"sha256\":\"" HELLO_SHA
          "\"}",
          0},
     };
@@ -180,7 +187,8 @@ static void test_upload_is_checked(void **state)
     assert_int_equal(haul_upload(c, NULL, NULL, fd, 11, NULL, NULL, ref, sha, &err), HAUL_OK);
     assert_string_equal(ref, "blob:0198c0de-0000-7000-8000-000000000000");
     assert_string_equal(sha, HELLO_SHA);
-    assert_int_equal(haul_upload(c, "/v1/jobs/a/attempts/1/outputs/o", "1.t", fd, 11, NULL, NULL, ref, sha, &err), HAUL_REFUSED);
+    assert_int_equal(haul_upload(c, "/v1/jobs/a/attempts/1/outputs/o", "1.t", fd, 11, NULL, NULL, ref, sha, &err),
+                     HAUL_REFUSED);
     assert_string_equal(err.code, "corrupt");
     scripted_join(s);
     assert_int_equal(strncmp(scripted_request(s, 0), "POST /v1/blobs ", 15), 0);
@@ -204,7 +212,7 @@ static void test_file_that_shrinks_is_an_error(void **state)
 }
 
 #define BLOB "blob:0198c0de-0000-7000-8000-000000000000"
-#define TAG "ETag: \"" HELLO_SHA "\"\r\nConnection: close\r\n"
+#define TAG  "ETag: \"" HELLO_SHA "\"\r\nConnection: close\r\n"
 
 static void test_download_resumes_after_a_cut(void **state)
 {
@@ -244,7 +252,8 @@ static void test_download_with_a_wrong_hash_fails(void **state)
     assert_int_equal(haul_download(c, BLOB, fd, NULL, NULL, NULL, &err), HAUL_REFUSED);
     assert_string_equal(err.code, "corrupt");
     assert_non_null(strstr(err.message, HELLO_SHA));
-    assert_int_equal(haul_download(c, BLOB, fd, NULL, NULL, NULL, &err), HAUL_REFUSED); /* no ETag: nothing to check against */
+    assert_int_equal(haul_download(c, BLOB, fd, NULL, NULL, NULL, &err),
+                     HAUL_REFUSED); /* no ETag: nothing to check against */
     assert_string_equal(err.code, "corrupt");
     haul_client_free(c);
     scripted_free(s);

@@ -23,8 +23,8 @@ struct world {
 static void world_open(struct world *w)
 {
     struct err err = {0};
-    struct store_config sc = {.dir = w->dir, .clock = clock_fake_view(&w->clock), .rng = rng_seeded_view(&w->dice),
-                              .policy = w->cfg.policy};
+    struct store_config sc = {
+        .dir = w->dir, .clock = clock_fake_view(&w->clock), .rng = rng_seeded_view(&w->dice), .policy = w->cfg.policy};
 
     w->cfg.store_driver = store_sqlite();
     if (w->cfg.store_driver->open(&sc, &w->cfg.store, &err) != ERR_OK)
@@ -370,7 +370,8 @@ static void test_failed_job_backs_off_and_starts_when_due(void **state)
     struct op *op = op_new(w, OP_FAIL, NULL);
     op->u.fail.job_id = id;
     op->u.fail.token = job.token;
-    op->u.fail.failure = (struct job_failure){.outcome = OUTCOME_ERROR, .error_log = "boom", .retry_after_us = 20 * SEC};
+    op->u.fail.failure =
+        (struct job_failure){.outcome = OUTCOME_ERROR, .error_log = "boom", .retry_after_us = 20 * SEC};
     assert_int_equal(decide(w, op), ERR_OK);
     assert_int_equal(op->u.fail.status, JOB_PENDING);
     engine_poll(w->engine, poll_new(w, 1, "p2", &a));

@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-#define FILE_BYTES 1000000
+#define FILE_BYTES    1000000
 #define STREAM_CHUNKS 200
 
 struct fixture {

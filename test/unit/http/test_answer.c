@@ -86,9 +86,10 @@ static void test_keep_alive_and_pipelining(void **state)
 
     fd = client_open(f);
     for (int i = 0; i < 50; i++)
-        client_puts(fd, "POST /json HTTP/1.1\r\n" HOST "Content-Type: application/json\r\nContent-Length: 4\r\n\r\ntrue"
-                        "POST /defer HTTP/1.1\r\n" HOST "Transfer-Encoding: chunked\r\n\r\n1\r\na\r\n2\r\nbc\r\n0\r\n\r\n"
-                        "DELETE /json HTTP/1.1\r\n" HOST "\r\n");
+        client_puts(fd,
+                    "POST /json HTTP/1.1\r\n" HOST "Content-Type: application/json\r\nContent-Length: 4\r\n\r\ntrue"
+                    "POST /defer HTTP/1.1\r\n" HOST "Transfer-Encoding: chunked\r\n\r\n1\r\na\r\n2\r\nbc\r\n0\r\n\r\n"
+                    "DELETE /json HTTP/1.1\r\n" HOST "\r\n");
     for (int i = 0; i < 50; i++) {
         a = client_read(fd, false);
         assert_int_equal(a.status, 201);
@@ -232,7 +233,8 @@ static void test_half_closed_with_the_request(void **state)
 static void test_one_byte_at_a_time(void **state)
 {
     struct fixture *f = *state;
-    const char *request = "POST /json?x=1 HTTP/1.1\r\n" HOST "Content-Type: application/json\r\nContent-Length: 2\r\n\r\n{}";
+    const char *request =
+        "POST /json?x=1 HTTP/1.1\r\n" HOST "Content-Type: application/json\r\nContent-Length: 2\r\n\r\n{}";
     int fd = client_open(f);
     for (const char *s = request; *s; s++)
         client_send(fd, s, 1);

@@ -33,7 +33,8 @@ static void upload_with_length(const struct fixture *f, const char *bytes, size_
     char head[256];
     int fd = client_open(f);
     snprintf(head, sizeof head,
-             "POST /upload HTTP/1.1\r\n" HOST "Content-Type: application/octet-stream\r\nContent-Length: %zu\r\n\r\n", n);
+             "POST /upload HTTP/1.1\r\n" HOST "Content-Type: application/octet-stream\r\nContent-Length: %zu\r\n\r\n",
+             n);
     client_puts(fd, head);
     client_send(fd, bytes, n);
     struct answer a = client_read(fd, false);
@@ -56,8 +57,9 @@ static void test_upload_of_20_mb(void **state)
     wait_for(&f->freed_sem);
 
     int fd = client_open(f);
-    client_puts(fd, "POST /upload HTTP/1.1\r\n" HOST
-                    "Content-Type: application/octet-stream\r\nTransfer-Encoding: chunked\r\nExpect: 100-continue\r\n\r\n");
+    client_puts(fd,
+                "POST /upload HTTP/1.1\r\n" HOST
+                "Content-Type: application/octet-stream\r\nTransfer-Encoding: chunked\r\nExpect: 100-continue\r\n\r\n");
     struct answer a = client_read(fd, false);
     assert_int_equal(a.status, 100);
     free(a.body);
@@ -154,7 +156,8 @@ static void test_failing_upload_is_answered_and_closed(void **state)
     for (int i = 0; i < 2; i++) {
         char head[128];
         int fd = client_open(f);
-        snprintf(head, sizeof head, "POST %s HTTP/1.1\r\n" HOST "Content-Length: %zu\r\n\r\n", cases[i].path, UPLOAD_BYTES);
+        snprintf(head, sizeof head, "POST %s HTTP/1.1\r\n" HOST "Content-Length: %zu\r\n\r\n", cases[i].path,
+                 UPLOAD_BYTES);
         client_puts(fd, head);
         client_send(fd, bytes, UPLOAD_BYTES);
         struct answer a = client_read(fd, false);
@@ -249,8 +252,8 @@ static void test_not_modified(void **state)
     static const struct {
         const char *headers;
         int status;
-    } cases[] = {{"If-None-Match: \"etag1\"\r\n", 304},  {"If-None-Match: W/\"etag1\"\r\n", 304},
-                 {"If-None-Match: *\r\n", 304},          {"If-None-Match: \"a\", \"etag1\"\r\n", 304},
+    } cases[] = {{"If-None-Match: \"etag1\"\r\n", 304}, {"If-None-Match: W/\"etag1\"\r\n", 304},
+                 {"If-None-Match: *\r\n", 304},         {"If-None-Match: \"a\", \"etag1\"\r\n", 304},
                  {"If-None-Match: \"etag2\"\r\n", 200}, {"If-None-Match: \"etag11\"\r\n", 200}};
     char value[64];
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {

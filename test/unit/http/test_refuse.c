@@ -30,10 +30,25 @@ static void test_unknown_path_and_method(void **state)
 
 static void test_path_escapes(void **state)
 {
-    static const char *const bad[] = {"/%2e%2e/ping", "/echo/%2E./x/b", "/echo/../ping",   "/echo/a%00/x/b", "/echo/a%2fb/x/b",
-                                      "/echo/%/x/b",  "/echo/%zz/x/b",  "/echo/%ff/x/b",   "/echo/a%0a/x/b", "/echo/a%5cb/x/b",
-                                      "/ping?a=%00",  "/ping?a=%c3",    "/ping?%2",        "/ping?a=1&a=2",  "http://127.0.0.1/ping",
-                                      "*",            "/ping#x",        "/echo/%1/x/b",    "/./ping"};
+    static const char *const bad[] = {"/%2e%2e/ping",
+                                      "/echo/%2E./x/b",
+                                      "/echo/../ping",
+                                      "/echo/a%00/x/b",
+                                      "/echo/a%2fb/x/b",
+                                      "/echo/%/x/b",
+                                      "/echo/%zz/x/b",
+                                      "/echo/%ff/x/b",
+                                      "/echo/a%0a/x/b",
+                                      "/echo/a%5cb/x/b",
+                                      "/ping?a=%00",
+                                      "/ping?a=%c3",
+                                      "/ping?%2",
+                                      "/ping?a=1&a=2",
+                                      "http://127.0.0.1/ping",
+                                      "*",
+                                      "/ping#x",
+                                      "/echo/%1/x/b",
+                                      "/./ping"};
     char request[256];
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         snprintf(request, sizeof request, "GET %s HTTP/1.1\r\n" HOST "\r\n", bad[i]);
@@ -69,7 +84,8 @@ static void test_smuggling_is_400_and_close(void **state)
     char request[512];
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         snprintf(request, sizeof request,
-                 "POST /json HTTP/1.1\r\n" HOST "Content-Type: application/json\r\n%s\r\n0\r\n\r\nGET /ping HTTP/1.1\r\n" HOST "\r\n",
+                 "POST /json HTTP/1.1\r\n" HOST
+                 "Content-Type: application/json\r\n%s\r\n0\r\n\r\nGET /ping HTTP/1.1\r\n" HOST "\r\n",
                  bad[i]);
         int fd = client_open(f);
         char all[8192] = "";
@@ -137,8 +153,8 @@ static void test_content_types(void **state)
     expect(f, "POST /json HTTP/1.1\r\n" HOST "Content-Type: application/jsonx\r\nContent-Length: 2\r\n\r\n{}", 415,
            "unsupported_media_type");
     expect(f, "POST /upload HTTP/1.1\r\n" HOST "Content-Length: 2\r\n\r\n{}", 415, "unsupported_media_type");
-    struct answer a =
-        ask(f, "POST /json HTTP/1.1\r\n" HOST "Content-Type: Application/JSON ; charset=utf-8\r\nContent-Length: 2\r\n\r\n{}");
+    struct answer a = ask(f, "POST /json HTTP/1.1\r\n" HOST
+                             "Content-Type: Application/JSON ; charset=utf-8\r\nContent-Length: 2\r\n\r\n{}");
     assert_int_equal(a.status, 201);
     assert_string_equal(a.body, "{}");
     free(a.body);
@@ -182,7 +198,8 @@ static void test_body_limit(void **state)
     close(fd);
     /* found out on the way */
     fd = client_open(f);
-    client_puts(fd, "POST /json HTTP/1.1\r\n" HOST "Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n");
+    client_puts(fd,
+                "POST /json HTTP/1.1\r\n" HOST "Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n");
     for (int i = 0; i < 20; i++) {
         client_puts(fd, "100\r\n");
         client_send(fd, block, 256);
