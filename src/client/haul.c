@@ -63,7 +63,8 @@ void error_from_answer(struct haul_error *err, int status, const char *body, siz
     json_t *doc = NULL;
     struct err ignored = {0};
     if (n > 0 && json_parse(body, n, &doc, &ignored) == ERR_OK && json_is_object(doc)) {
-        const char *code = member_text(doc, "code"), *detail = member_text(doc, "detail"), *title = member_text(doc, "title");
+        const char *code = member_text(doc, "code"), *detail = member_text(doc, "detail"),
+                   *title = member_text(doc, "title");
         const char *field = member_text(doc, "field");
         snprintf(err->code, sizeof(err->code), "%s", code);
         snprintf(err->field, sizeof(err->field), "%s", field);
@@ -81,7 +82,8 @@ void error_from_answer(struct haul_error *err, int status, const char *body, siz
     if (!err->code[0])
         snprintf(err->code, sizeof(err->code), "http_%d", status);
     if (!err->message[0])
-        snprintf(err->message, sizeof(err->message), "the server answered with HTTP status %d and no explanation", status);
+        snprintf(err->message, sizeof(err->message), "the server answered with HTTP status %d and no explanation",
+                 status);
 }
 
 bool error_passing(const struct haul_error *err)
@@ -105,7 +107,8 @@ void backoff_sleep(unsigned n, int retry_after_s)
 
 static bool host_is_loopback(const char *host)
 {
-    return strncmp(host, "127.", 4) == 0 || strcmp(host, "localhost") == 0 || strcmp(host, "[::1]") == 0 || strcmp(host, "::1") == 0;
+    return strncmp(host, "127.", 4) == 0 || strcmp(host, "localhost") == 0 || strcmp(host, "[::1]") == 0 ||
+           strcmp(host, "::1") == 0;
 }
 
 /* Takes the URL apart to refuse what would be silently ignored: a query, a user, an unknown scheme. */
@@ -113,7 +116,8 @@ static bool url_check(const char *url, bool *ret_loopback, struct haul_error *er
 {
     *ret_loopback = false;
     if (strncasecmp(url, "http://", 7) != 0 && strncasecmp(url, "https://", 8) != 0) {
-        error_set(err, HAUL_LOCAL, "invalid", "'%.200s' is not a server's URL: it looks like http://127.0.0.1:8420", url);
+        error_set(err, HAUL_LOCAL, "invalid", "'%.200s' is not a server's URL: it looks like http://127.0.0.1:8420",
+                  url);
         return false;
     }
     CURLU *u = curl_url();
@@ -122,7 +126,8 @@ static bool url_check(const char *url, bool *ret_loopback, struct haul_error *er
         return false;
     }
     char *host = NULL, *query = NULL, *user = NULL, *fragment = NULL;
-    bool ok = curl_url_set(u, CURLUPART_URL, url, 0) == CURLUE_OK && curl_url_get(u, CURLUPART_HOST, &host, 0) == CURLUE_OK;
+    bool ok =
+        curl_url_set(u, CURLUPART_URL, url, 0) == CURLUE_OK && curl_url_get(u, CURLUPART_HOST, &host, 0) == CURLUE_OK;
     if (ok) {
         curl_url_get(u, CURLUPART_QUERY, &query, 0);
         curl_url_get(u, CURLUPART_USER, &user, 0);
@@ -131,7 +136,8 @@ static bool url_check(const char *url, bool *ret_loopback, struct haul_error *er
     }
     if (!ok || query || user || fragment) {
         ok = false;
-        error_set(err, HAUL_LOCAL, "invalid", "'%.200s' is not a server's URL: it looks like http://127.0.0.1:8420", url);
+        error_set(err, HAUL_LOCAL, "invalid", "'%.200s' is not a server's URL: it looks like http://127.0.0.1:8420",
+                  url);
     }
     curl_free(host);
     curl_free(query);
@@ -259,7 +265,8 @@ void exchange_header(struct exchange *x, const char *name, const char *value)
         x->headers = more;
 }
 
-bool exchange_begin(struct exchange *x, struct haul_client *c, const char *method, const char *path, struct haul_error *err)
+bool exchange_begin(struct exchange *x, struct haul_client *c, const char *method, const char *path,
+                    struct haul_error *err)
 {
     error_clear(err);
     *x = (struct exchange){.client = c, .range_from = -1, .range_total = -1, .length = -1};
@@ -282,7 +289,8 @@ bool exchange_begin(struct exchange *x, struct haul_client *c, const char *metho
     curl_easy_setopt(e, CURLOPT_PROTOCOLS_STR, "http,https");
     curl_easy_setopt(e, CURLOPT_FOLLOWLOCATION, 0L);
     curl_easy_setopt(e, CURLOPT_NOSIGNAL, 1L);
-    curl_easy_setopt(e, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1); /* uploads over HTTP/2 stall before curl 8.2 */
+    curl_easy_setopt(e, CURLOPT_HTTP_VERSION,
+                     (long)CURL_HTTP_VERSION_1_1); /* uploads over HTTP/2 stall before curl 8.2 */
     curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS, (long)CONNECT_TIMEOUT_MS);
     curl_easy_setopt(e, CURLOPT_TCP_KEEPALIVE, 1L);
     curl_easy_setopt(e, CURLOPT_TCP_KEEPIDLE, 30L);
@@ -348,8 +356,8 @@ void exchange_end(struct exchange *x)
 
 /* ---- calls ---- */
 
-static int call(struct haul_client *c, const char *method, const char *path, const char *body, const char *token, const char *key,
-                int64_t extra_wait_ms, char **ret_json, struct haul_error *err)
+static int call(struct haul_client *c, const char *method, const char *path, const char *body, const char *token,
+                const char *key, int64_t extra_wait_ms, char **ret_json, struct haul_error *err)
 {
     if (ret_json)
         *ret_json = NULL;
@@ -375,8 +383,8 @@ static int call(struct haul_client *c, const char *method, const char *path, con
     return rc;
 }
 
-int haul_call(struct haul_client *c, const char *method, const char *path, const char *body, const char *token, int64_t extra_wait_ms,
-              char **ret_json, struct haul_error *err)
+int haul_call(struct haul_client *c, const char *method, const char *path, const char *body, const char *token,
+              int64_t extra_wait_ms, char **ret_json, struct haul_error *err)
 {
     struct haul_error own;
     return call(c, method, path, body, token, NULL, extra_wait_ms, ret_json, err ? err : &own);
@@ -407,7 +415,8 @@ static int text_sink_take(void *arg, struct exchange *x, const char *p, size_t n
     return s->sink(s->arg, p, n);
 }
 
-int haul_stream(struct haul_client *c, const char *path, int (*sink)(void *arg, const char *p, size_t n), void *arg, struct haul_error *err)
+int haul_stream(struct haul_client *c, const char *path, int (*sink)(void *arg, const char *p, size_t n), void *arg,
+                struct haul_error *err)
 {
     struct haul_error own;
     struct exchange x;
@@ -418,13 +427,14 @@ int haul_stream(struct haul_client *c, const char *path, int (*sink)(void *arg, 
     struct text_sink s = {.sink = sink, .arg = arg};
     x.sink = text_sink_take;
     x.sink_arg = &s;
-    int rc = exchange_run(&x, err); /* no time limit: a job may say nothing for hours; a dead peer is found by keep-alive */
+    int rc =
+        exchange_run(&x, err); /* no time limit: a job may say nothing for hours; a dead peer is found by keep-alive */
     exchange_end(&x);
     return rc;
 }
 
-int haul_log_append(struct haul_client *c, const char *job_id, unsigned attempt, const char *token, int64_t offset, const void *p,
-                    size_t n, int64_t *ret_next, struct haul_error *err)
+int haul_log_append(struct haul_client *c, const char *job_id, unsigned attempt, const char *token, int64_t offset,
+                    const void *p, size_t n, int64_t *ret_next, struct haul_error *err)
 {
     struct haul_error own;
     struct exchange x;
@@ -446,7 +456,8 @@ int haul_log_append(struct haul_client *c, const char *job_id, unsigned attempt,
         if (json_parse(buf_str(&x.body), x.body.len, &doc, NULL) == ERR_OK)
             next = json_object_get(doc, "next_offset");
         if (!json_is_integer(next))
-            rc = error_set(err, HAUL_REFUSED, "corrupt", "the server's answer has no next_offset: is %s a haul server?", c->url);
+            rc = error_set(err, HAUL_REFUSED, "corrupt", "the server's answer has no next_offset: is %s a haul server?",
+                           c->url);
         else if (ret_next)
             *ret_next = (int64_t)json_integer_value(next);
         json_decref(doc);

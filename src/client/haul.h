@@ -18,12 +18,12 @@ enum haul_rc {
 /** What went wrong in the latest call. */
 struct haul_error {
     enum haul_rc rc;
-    int status;         /* HTTP status, 0 when there was no answer */
-    char code[48];      /* wire code: "stale_token" */
+    int status;    /* HTTP status, 0 when there was no answer */
+    char code[48]; /* wire code: "stale_token" */
     char field[64];
-    char message[512];  /* for people, with what to do */
+    char message[512]; /* for people, with what to do */
     bool repeatable;
-    int retry_after_s;  /* 0 when the server gave none */
+    int retry_after_s; /* 0 when the server gave none */
 };
 
 /** @param url  "http://host:port"; ERR in `err` when it is not one. @param user_agent may be NULL. */
@@ -35,8 +35,8 @@ void haul_client_timeout(struct haul_client *c, int64_t timeout_ms);
 /** Any JSON call. @param body  JSON text or NULL. @param token  attempt token for the Haul-Token header, or NULL.
  * @param ret_json  answer's text (may be "" on 204), NULL to drop it. @param extra_wait_ms added to the timeout (long polls).
  * HAUL_OK on 2xx. */
-int haul_call(struct haul_client *c, const char *method, const char *path, const char *body, const char *token, int64_t extra_wait_ms,
-              char **ret_json, struct haul_error *err);
+int haul_call(struct haul_client *c, const char *method, const char *path, const char *body, const char *token,
+              int64_t extra_wait_ms, char **ret_json, struct haul_error *err);
 /** As haul_call with an Idempotency-Key header (may be NULL). Repeats itself, with back-off, up to `tries` times while the outcome
  * is unknown or the server is busy. */
 int haul_call_repeated(struct haul_client *c, const char *method, const char *path, const char *body, const char *token,
@@ -48,14 +48,15 @@ typedef int (*haul_progress)(void *arg, int64_t done, int64_t total);
 /** Streams a file to POST /v1/blobs (or PUT `path` when given: an attempt's output). Checks the answer's sha256 and size against what
  * was sent. ret_ref: "blob:<uuid>", 64 bytes; ret_sha256: 65 bytes hex; both may be NULL. Not limited in time while bytes move
  * (60 s without a byte: HAUL_NETWORK). */
-int haul_upload(struct haul_client *c, const char *path, const char *token, int fd, int64_t size, haul_progress progress, void *arg,
-                char *ret_ref, char *ret_sha256, struct haul_error *err);
+int haul_upload(struct haul_client *c, const char *path, const char *token, int fd, int64_t size,
+                haul_progress progress, void *arg, char *ret_ref, char *ret_sha256, struct haul_error *err);
 /** Streams GET /v1/blobs/{id} (ref "blob:<uuid>" or a path beginning with '/') into fd; checks SHA-256 against the ETag. Resumes with
  * a range request, up to 5 times, after a cut. */
-int haul_download(struct haul_client *c, const char *ref_or_path, int fd, haul_progress progress, void *arg, int64_t *ret_size,
-                  struct haul_error *err);
+int haul_download(struct haul_client *c, const char *ref_or_path, int fd, haul_progress progress, void *arg,
+                  int64_t *ret_size, struct haul_error *err);
 /** Streams text (a job's log) to `sink` as it comes; follow: until the server ends it. @return nonzero from sink stops. */
-int haul_stream(struct haul_client *c, const char *path, int (*sink)(void *arg, const char *p, size_t n), void *arg, struct haul_error *err);
+int haul_stream(struct haul_client *c, const char *path, int (*sink)(void *arg, const char *p, size_t n), void *arg,
+                struct haul_error *err);
 /** Appends to an attempt's log: POST …/log?offset=N, bytes as application/octet-stream. Repeatable. ret_next: next offset. */
-int haul_log_append(struct haul_client *c, const char *job_id, unsigned attempt, const char *token, int64_t offset, const void *p,
-                    size_t n, int64_t *ret_next, struct haul_error *err);
+int haul_log_append(struct haul_client *c, const char *job_id, unsigned attempt, const char *token, int64_t offset,
+                    const void *p, size_t n, int64_t *ret_next, struct haul_error *err);

@@ -5,10 +5,10 @@
 #include <curl/curl.h>
 #include <sys/types.h>
 
-#define ANSWER_MAX (32u << 20)        /* largest JSON answer kept: a page of 1000 jobs with their error logs fits */
-#define CALL_TIMEOUT_MS 30000
+#define ANSWER_MAX         (32u << 20) /* largest JSON answer kept: a page of 1000 jobs with their error logs fits */
+#define CALL_TIMEOUT_MS    30000
 #define CONNECT_TIMEOUT_MS 5000
-#define SILENCE_S 60                  /* a transfer without a byte for this long is cut */
+#define SILENCE_S          60 /* a transfer without a byte for this long is cut */
 
 struct haul_client {
     CURL *easy; /* kept between calls: its connection stays open */
@@ -24,12 +24,12 @@ struct exchange {
     struct haul_client *client;
     struct curl_slist *headers;
     bool no_memory;
-    struct buf body;      /* the answer, unless `sink` takes it */
-    long status;          /* of the answer; 0 before its first line */
-    char etag[80];        /* without quotes; "" when absent */
-    int64_t range_from;   /* of Content-Range, -1 when absent */
-    int64_t range_total;  /* of Content-Range, -1 when absent */
-    int64_t length;       /* of Content-Length, -1 when absent */
+    struct buf body;     /* the answer, unless `sink` takes it */
+    long status;         /* of the answer; 0 before its first line */
+    char etag[80];       /* without quotes; "" when absent */
+    int64_t range_from;  /* of Content-Range, -1 when absent */
+    int64_t range_total; /* of Content-Range, -1 when absent */
+    int64_t length;      /* of Content-Length, -1 when absent */
     int retry_after_s;
     /* Takes the bytes of a 2xx answer; nonzero stops. NULL: they go to `body`. */
     int (*sink)(void *arg, struct exchange *x, const char *p, size_t n);
@@ -38,14 +38,16 @@ struct exchange {
 };
 
 /** Sets up the handle for one request. @param path begins with '/'. ERR is in `err` when false. */
-bool exchange_begin(struct exchange *x, struct haul_client *c, const char *method, const char *path, struct haul_error *err);
+bool exchange_begin(struct exchange *x, struct haul_client *c, const char *method, const char *path,
+                    struct haul_error *err);
 void exchange_header(struct exchange *x, const char *name, const char *value); /* value NULL: nothing */
 /** Performs it. HAUL_OK on 2xx. */
 int exchange_run(struct exchange *x, struct haul_error *err);
 void exchange_end(struct exchange *x);
 
 void error_clear(struct haul_error *err);
-int error_set(struct haul_error *err, enum haul_rc rc, const char *code, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
+int error_set(struct haul_error *err, enum haul_rc rc, const char *code, const char *fmt, ...)
+    __attribute__((format(printf, 4, 5)));
 /** Reads a problem document (RFC 9457); anything else gives a message made of the status. */
 void error_from_answer(struct haul_error *err, int status, const char *body, size_t n, int retry_after_s);
 /** Waits before try number `n` (1..): 0.2 s doubling to 5 s, at least what the server asked for (at most 30 s). */

@@ -19,7 +19,7 @@ struct upload {
     struct sha256 *hash;
     haul_progress progress;
     void *arg;
-    int sys;         /* errno of a read that failed */
+    int sys; /* errno of a read that failed */
     bool shrank, stopped, no_memory;
 };
 
@@ -89,10 +89,12 @@ static int upload_check(struct exchange *x, struct upload *u, char *ret_ref, cha
     const char *sha = json_string_value(json_object_get(doc, "sha256"));
     const json_t *size = json_object_get(doc, "size");
     if (!ref || !sha || !json_is_integer(size) || strlen(ref) >= 64)
-        rc = error_set(err, HAUL_REFUSED, "corrupt", "the server's answer to an upload has no ref, size and sha256: is %s a haul server?",
+        rc = error_set(err, HAUL_REFUSED, "corrupt",
+                       "the server's answer to an upload has no ref, size and sha256: is %s a haul server?",
                        x->client->url);
     else if (strcmp(sha, hex) != 0 || (int64_t)json_integer_value(size) != u->done)
-        rc = error_set(err, HAUL_REFUSED, "corrupt", "the server stored %lld bytes with SHA-256 %.64s, but %lld bytes with %s were sent",
+        rc = error_set(err, HAUL_REFUSED, "corrupt",
+                       "the server stored %lld bytes with SHA-256 %.64s, but %lld bytes with %s were sent",
                        (long long)json_integer_value(size), sha, (long long)u->done, hex);
     else {
         if (ret_ref)
@@ -113,8 +115,8 @@ static void transfer_options(CURL *e)
     curl_easy_setopt(e, CURLOPT_NOPROGRESS, 0L);
 }
 
-int haul_upload(struct haul_client *c, const char *path, const char *token, int fd, int64_t size, haul_progress progress, void *arg,
-                char *ret_ref, char *ret_sha256, struct haul_error *err)
+int haul_upload(struct haul_client *c, const char *path, const char *token, int fd, int64_t size,
+                haul_progress progress, void *arg, char *ret_ref, char *ret_sha256, struct haul_error *err)
 {
     struct haul_error own;
     struct exchange x;
@@ -143,8 +145,9 @@ int haul_upload(struct haul_client *c, const char *path, const char *token, int 
     if (rc == HAUL_OK)
         rc = upload_check(&x, &u, ret_ref, ret_sha256, err);
     else if (u.shrank)
-        rc = error_set(err, HAUL_LOCAL, "io", "the file became shorter while it was sent: %lld of %lld bytes were there",
-                       (long long)u.done, (long long)size);
+        rc =
+            error_set(err, HAUL_LOCAL, "io", "the file became shorter while it was sent: %lld of %lld bytes were there",
+                      (long long)u.done, (long long)size);
     else if (u.sys)
         rc = error_set(err, HAUL_LOCAL, "io", "reading the file to send: %s", strerror(u.sys));
     else if (u.no_memory)
@@ -256,13 +259,17 @@ static int download_check(struct download *d, bool must_hash, struct haul_error 
     uint8_t digest[32], unused[32];
     char hex[SHA256_HEX_MAX];
     if (d->total >= 0 && d->done != d->total)
-        return error_set(err, HAUL_NETWORK, "network", "%lld of %lld bytes came", (long long)d->done, (long long)d->total);
+        return error_set(err, HAUL_NETWORK, "network", "%lld of %lld bytes came", (long long)d->done,
+                         (long long)d->total);
     if (hex_parse(d->etag, unused, 32) != 0 || strlen(d->etag) != 64)
-        return must_hash ? error_set(err, HAUL_REFUSED, "corrupt", "the server gave no SHA-256 to check the download against") : HAUL_OK;
+        return must_hash
+                   ? error_set(err, HAUL_REFUSED, "corrupt", "the server gave no SHA-256 to check the download against")
+                   : HAUL_OK;
     sha256_end(d->hash, digest);
     hex_format(digest, sizeof(digest), hex);
     if (strcasecmp(hex, d->etag) != 0)
-        return error_set(err, HAUL_REFUSED, "corrupt", "what was downloaded has SHA-256 %s, but the server says %.64s", hex, d->etag);
+        return error_set(err, HAUL_REFUSED, "corrupt", "what was downloaded has SHA-256 %s, but the server says %.64s",
+                         hex, d->etag);
     return HAUL_OK;
 }
 
@@ -277,15 +284,16 @@ static bool blob_path(const char *ref_or_path, char *ret, size_t size)
     return true;
 }
 
-int haul_download(struct haul_client *c, const char *ref_or_path, int fd, haul_progress progress, void *arg, int64_t *ret_size,
-                  struct haul_error *err)
+int haul_download(struct haul_client *c, const char *ref_or_path, int fd, haul_progress progress, void *arg,
+                  int64_t *ret_size, struct haul_error *err)
 {
     struct haul_error own;
     char path[1024];
     if (!err)
         err = &own;
     if (!blob_path(ref_or_path, path, sizeof(path)))
-        return error_set(err, HAUL_LOCAL, "invalid", "'%.100s' is not a blob: it looks like blob:0198c0de-0000-7000-8000-000000000000",
+        return error_set(err, HAUL_LOCAL, "invalid",
+                         "'%.100s' is not a blob: it looks like blob:0198c0de-0000-7000-8000-000000000000",
                          ref_or_path);
     struct download d = {.fd = fd, .total = -1, .progress = progress, .arg = arg, .hash = sha256_new()};
     if (!d.hash)
