@@ -48,7 +48,8 @@ struct get_args {
 };
 
 static const struct opt get_options[] = {
-    {"output", 'o', OPT_TEXT, offsetof(struct get_args, out), "FILE", 0, 0, "write to FILE ('-': standard output, the default into a pipe)"},
+    {"output", 'o', OPT_TEXT, offsetof(struct get_args, out), "FILE", 0, 0,
+     "write to FILE ('-': standard output, the default into a pipe)"},
 };
 
 static int run_get(struct cli *cli, const void *args, int argc, char **argv)
@@ -64,7 +65,8 @@ static int run_get(struct cli *cli, const void *args, int argc, char **argv)
         return blob_fetch(cli, argv[0], out, slash ? slash + 1 : out);
     }
     if (!out && term_is(stdout))
-        return cli_usage(&command_blob_get, "a blob may hold anything, which can upset a terminal: name a file, or '-' if it is meant");
+        return cli_usage(&command_blob_get,
+                         "a blob may hold anything, which can upset a terminal: name a file, or '-' if it is meant");
     struct haul_client *c = cli_client(cli, &status);
     if (!c)
         return status;
@@ -76,10 +78,22 @@ static int run_get(struct cli *cli, const void *args, int argc, char **argv)
 }
 
 const struct command command_blob_put = {
-    .name = "blob", .sub = "put", .args = "FILE", .summary = "Upload a file ('-': standard input); prints its ref.",
-    .min_args = 1, .max_args = 1, .run = run_put,
+    .name = "blob",
+    .sub = "put",
+    .args = "FILE",
+    .summary = "Upload a file ('-': standard input); prints its ref.",
+    .min_args = 1,
+    .max_args = 1,
+    .run = run_put,
 };
 const struct command command_blob_get = {
-    .name = "blob", .sub = "get", .args = "REF [FILE]", .summary = "Download a blob, checked against its SHA-256.",
-    .options = get_options, .n_options = ARRAY_LEN(get_options), .min_args = 1, .max_args = 2, .run = run_get,
+    .name = "blob",
+    .sub = "get",
+    .args = "REF [FILE]",
+    .summary = "Download a blob, checked against its SHA-256.",
+    .options = get_options,
+    .n_options = ARRAY_LEN(get_options),
+    .min_args = 1,
+    .max_args = 2,
+    .run = run_get,
 };

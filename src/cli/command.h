@@ -11,10 +11,10 @@
 
 /** What every command gets. */
 struct cli {
-    char *server;   /* URL, after flags, environment and file */
-    char *config;   /* --config, or NULL */
+    char *server; /* URL, after flags, environment and file */
+    char *config; /* --config, or NULL */
     bool json;
-    bool met; /* the server has answered */
+    bool met;                   /* the server has answered */
     struct haul_client *client; /* made by cli_client */
 };
 
@@ -24,19 +24,19 @@ struct text_list {
 };
 
 enum opt_kind {
-    OPT_FLAG,     /* bool */
-    OPT_TEXT,     /* const char *, borrowed from argv */
-    OPT_LIST,     /* struct text_list: may be given more than once */
-    OPT_INT,      /* int64_t; min - 1 when not given */
-    OPT_DURATION  /* usec; the text is checked here and sent as it is */
+    OPT_FLAG,    /* bool */
+    OPT_TEXT,    /* const char *, borrowed from argv */
+    OPT_LIST,    /* struct text_list: may be given more than once */
+    OPT_INT,     /* int64_t; min - 1 when not given */
+    OPT_DURATION /* usec; the text is checked here and sent as it is */
 };
 
 struct opt {
     const char *name;
     char letter; /* 0: none */
     enum opt_kind kind;
-    size_t offset; /* into the command's own struct */
-    const char *arg; /* shown in --help */
+    size_t offset;    /* into the command's own struct */
+    const char *arg;  /* shown in --help */
     int64_t min, max; /* OPT_INT */
     const char *help;
 };
@@ -51,13 +51,14 @@ struct command {
     const struct opt *options;
     size_t n_options;
     int min_args, max_args; /* positional ones; max -1: any number */
-    int (*run)(struct cli *cli, const void *args, int argc, char **argv); /* positional only. NULL: app/main.c runs it */
+    int (*run)(struct cli *cli, const void *args, int argc,
+               char **argv); /* positional only. NULL: app/main.c runs it */
 };
 
 extern const struct command *const commands[]; /* ended by NULL */
 extern const struct command command_submit, command_jobs_list, command_jobs_show, command_jobs_log, command_jobs_cancel,
-    command_jobs_retry, command_jobs_discard, command_jobs_wait, command_jobs_outputs, command_workers, command_blob_put,
-    command_blob_get, command_status, command_version, command_help, command_server, command_worker;
+    command_jobs_retry, command_jobs_discard, command_jobs_wait, command_jobs_outputs, command_workers,
+    command_blob_put, command_blob_get, command_status, command_version, command_help, command_server, command_worker;
 
 /** Prints an error on stderr with what to do. @return the exit status for it. */
 int cli_usage(const struct command *cmd, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

@@ -17,10 +17,12 @@
 #include <stdarg.h>
 
 const struct command *const commands[] = {
-    &command_submit,      &command_jobs_list,   &command_jobs_show,    &command_jobs_log,     &command_jobs_wait,
-    &command_jobs_cancel, &command_jobs_retry,  &command_jobs_discard, &command_jobs_outputs, &command_workers,
-    &command_blob_put,    &command_blob_get,    &command_status,       &command_server,       &command_worker,
-    &command_version,     &command_help,        NULL,
+    &command_submit,     &command_jobs_list,    &command_jobs_show,
+    &command_jobs_log,   &command_jobs_wait,    &command_jobs_cancel,
+    &command_jobs_retry, &command_jobs_discard, &command_jobs_outputs,
+    &command_workers,    &command_blob_put,     &command_blob_get,
+    &command_status,     &command_server,       &command_worker,
+    &command_version,    &command_help,         NULL,
 };
 
 /* ---- errors ---- */
@@ -33,8 +35,8 @@ int cli_usage(const struct command *cmd, const char *fmt, ...)
     vsnprintf(text, sizeof(text), fmt, ap);
     va_end(ap);
     AUTO_FREE char *safe = text_safe(text);
-    fprintf(stderr, "haul%s%s%s%s: %s\n", cmd ? " " : "", cmd ? cmd->name : "", cmd && cmd->sub ? " " : "", cmd && cmd->sub ? cmd->sub : "",
-            safe ? safe : "wrong usage");
+    fprintf(stderr, "haul%s%s%s%s: %s\n", cmd ? " " : "", cmd ? cmd->name : "", cmd && cmd->sub ? " " : "",
+            cmd && cmd->sub ? cmd->sub : "", safe ? safe : "wrong usage");
     if (cmd)
         fprintf(stderr, "Try 'haul help %s%s%s'.\n", cmd->name, cmd->sub ? " " : "", cmd->sub ? cmd->sub : "");
     else
@@ -45,7 +47,8 @@ int cli_usage(const struct command *cmd, const char *fmt, ...)
 int cli_err(const struct err *err, const char *what)
 {
     AUTO_FREE char *safe = text_safe(err->msg);
-    fprintf(stderr, "haul: %s%s%s%s%s\n", what ? what : "", what ? ": " : "", err->field, *err->field ? ": " : "", safe ? safe : "error");
+    fprintf(stderr, "haul: %s%s%s%s%s\n", what ? what : "", what ? ": " : "", err->field, *err->field ? ": " : "",
+            safe ? safe : "error");
     return err_exit(err->code);
 }
 
@@ -70,9 +73,11 @@ int cli_haul_err(const struct cli *cli, const struct haul_error *err, const char
 {
     AUTO_FREE char *safe = text_safe(err->message), *field = text_safe(err->field);
     bool named = field && *field && safe && strncmp(safe, field, strlen(field)) != 0;
-    fprintf(stderr, "haul: %s%s%s%s%s\n", what ? what : "", what ? ": " : "", named ? field : "", named ? ": " : "", safe ? safe : "error");
+    fprintf(stderr, "haul: %s%s%s%s%s\n", what ? what : "", what ? ": " : "", named ? field : "", named ? ": " : "",
+            safe ? safe : "error");
     if (err->rc == HAUL_NETWORK && err->status == 0)
-        fprintf(stderr, "Is the server running there? 'haul server' starts one; --server or HAUL_SERVER names another.\n");
+        fprintf(stderr,
+                "Is the server running there? 'haul server' starts one; --server or HAUL_SERVER names another.\n");
     return haul_error_exit(err);
 }
 
@@ -122,7 +127,8 @@ bool cli_job_id(const struct command *cmd, const char *s)
     struct uuid id;
     if (uuid_parse(s, &id))
         return true;
-    cli_usage(cmd, "'%.80s' is not a job id: give all 36 characters, as 'haul submit' and 'haul jobs list' print them", s);
+    cli_usage(cmd, "'%.80s' is not a job id: give all 36 characters, as 'haul submit' and 'haul jobs list' print them",
+              s);
     return false;
 }
 
@@ -197,8 +203,8 @@ static int option_take(const struct command *cmd, const struct opt *o, void *arg
         errno = 0;
         long long v = strtoll(value, &end, 10);
         if (errno || end == value || *end || isspace((unsigned char)*value) || v < o->min || v > o->max)
-            return cli_usage(cmd, "--%s must be a whole number from %lld to %lld, got '%.80s'", o->name, (long long)o->min,
-                             (long long)o->max, value);
+            return cli_usage(cmd, "--%s must be a whole number from %lld to %lld, got '%.80s'", o->name,
+                             (long long)o->min, (long long)o->max, value);
         *(int64_t *)at = v;
         break;
     }
@@ -229,7 +235,8 @@ static int parse(struct cli *cli, const struct command *cmd, void *args, int arg
     assert(cmd->n_options <= OPTIONS_MAX);
     for (size_t i = 0; i < cmd->n_options; i++) {
         const struct opt *o = &cmd->options[i];
-        longs[n++] = (struct option){o->name, o->kind == OPT_FLAG ? no_argument : required_argument, NULL, OPTION_BASE + (int)i};
+        longs[n++] =
+            (struct option){o->name, o->kind == OPT_FLAG ? no_argument : required_argument, NULL, OPTION_BASE + (int)i};
         if (o->letter) {
             shorts[n_shorts++] = o->letter;
             if (o->kind != OPT_FLAG)
@@ -255,7 +262,8 @@ static int parse(struct cli *cli, const struct command *cmd, void *args, int arg
         } else if (c == '?') {
             if (optopt > 0 && optopt < 256)
                 return cli_usage(cmd, "there is no option -%c", optopt);
-            return cli_usage(cmd, "there is no option '%.80s', or not with a value, or more than one begins so", argv[optind - 1]);
+            return cli_usage(cmd, "there is no option '%.80s', or not with a value, or more than one begins so",
+                             argv[optind - 1]);
         } else if (c == ':') {
             return cli_usage(cmd, "option '%.80s' needs a value", argv[optind - 1]);
         } else if (c >= OPTION_BASE) {
@@ -312,7 +320,8 @@ static const struct command *find(int argc, char **argv, int *ret_words, bool *r
             return c;
     }
     /* "haul jobs" and "haul jobs --status failed" list them. */
-    if (*ret_group && strcmp(argv[1], "jobs") == 0 && (argc == 2 || (argv[2][0] == '-' && strcmp(argv[2], "--help") && strcmp(argv[2], "-h")))) {
+    if (*ret_group && strcmp(argv[1], "jobs") == 0 &&
+        (argc == 2 || (argv[2][0] == '-' && strcmp(argv[2], "--help") && strcmp(argv[2], "-h")))) {
         *ret_words = 1;
         return &command_jobs_list;
     }
@@ -359,11 +368,12 @@ int cli_main(int argc, char **argv)
     if (cmd) {
         argv[words] = argv[0]; /* getopt skips the first */
         rc = run_command(&cli, cmd, argc - words, argv + words);
-    } else if (group && argc > 2 && (strcmp(argv[2], "--help") == 0 || strcmp(argv[2], "-h") == 0 || strcmp(argv[2], "help") == 0)) {
+    } else if (group && argc > 2 &&
+               (strcmp(argv[2], "--help") == 0 || strcmp(argv[2], "-h") == 0 || strcmp(argv[2], "help") == 0)) {
         rc = help_group(argv[1], stdout) == 0 ? EXIT_OK : EXIT_USAGE;
     } else if (group) {
-        rc = cli_usage(NULL, "'%s' needs one of its commands%s%.80s%s; 'haul help %s' lists them", argv[1], argc > 2 ? ", and '" : "",
-                       argc > 2 ? argv[2] : "", argc > 2 ? "' is none" : "", argv[1]);
+        rc = cli_usage(NULL, "'%s' needs one of its commands%s%.80s%s; 'haul help %s' lists them", argv[1],
+                       argc > 2 ? ", and '" : "", argc > 2 ? argv[2] : "", argc > 2 ? "' is none" : "", argv[1]);
     } else {
         rc = cli_usage(NULL, "there is no command '%.80s'", argv[1]);
     }

@@ -19,7 +19,8 @@ static int sections_check(const struct config *c, struct err *err)
     for (size_t i = 0; i < c->root->n_items; i++) {
         const struct config_node *n = c->root->items[i];
         if (strcmp(n->key, "server") != 0 && strcmp(n->key, "worker") != 0 && strcmp(n->key, "client") != 0)
-            return err_set(err, ERR_INVALID, 0, "%s:%u: unknown section '%s'; known are server, worker, client", c->path, n->line, n->key);
+            return err_set(err, ERR_INVALID, 0, "%s:%u: unknown section '%s'; known are server, worker, client",
+                           c->path, n->line, n->key);
     }
     return ERR_OK;
 }

@@ -100,7 +100,8 @@ int outputs_fetch(struct cli *cli, const char *job_id, const char *dir)
         const char *name = jtext(o, "name");
         AUTO_FREE char *to = NULL;
         if (!filename_valid(name)) { /* a name must not lead out of the folder */
-            err_set(&err, ERR_INVALID, 0, "an output is named '%.100s', which is no plain file name: not downloaded", name);
+            err_set(&err, ERR_INVALID, 0, "an output is named '%.100s', which is no plain file name: not downloaded",
+                    name);
             status = cli_err(&err, job_id);
             break;
         }

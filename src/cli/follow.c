@@ -4,7 +4,7 @@
 #include "base/json.h"
 #include "base/timefmt.h"
 
-#define POLL_S 30
+#define POLL_S  30
 #define AWAY_US (10 * 60 * USEC_PER_SEC) /* a server that stays away longer than this is given up */
 
 struct view {
@@ -13,7 +13,7 @@ struct view {
     char message[300];
     double percent; /* -1: never reported */
     int64_t attempt;
-    int tenth;      /* last tenth told in plain text */
+    int tenth; /* last tenth told in plain text */
 };
 
 static bool finished(const char *status)
@@ -36,10 +36,12 @@ static void view_draw(struct view *v)
     if (strcmp(v->status, "running") == 0 && v->percent >= 0) {
         if (eta_left(&v->bar.eta, now_mono(), &left))
             left_format(left, eta);
-        snprintf(text, sizeof(text), "%s%s%s%s", eta[0] ? "left " : "", eta, eta[0] && v->message[0] ? "  " : "", v->message);
+        snprintf(text, sizeof(text), "%s%s%s%s", eta[0] ? "left " : "", eta, eta[0] && v->message[0] ? "  " : "",
+                 v->message);
         bar_line(&v->bar, v->percent / 100, text);
     } else {
-        snprintf(text, sizeof(text), "%s%s%s%s", v->status, v->message[0] ? " (" : "", v->message, v->message[0] ? ")" : "");
+        snprintf(text, sizeof(text), "%s%s%s%s", v->status, v->message[0] ? " (" : "", v->message,
+                 v->message[0] ? ")" : "");
         bar_line(&v->bar, -1, text);
     }
 }
@@ -48,7 +50,8 @@ static void view_draw(struct view *v)
 static void view_tell(struct view *v, bool new_status)
 {
     if (new_status)
-        fprintf(stderr, "%s %s%s%s%s\n", v->bar.label, v->status, v->message[0] ? " (" : "", v->message, v->message[0] ? ")" : "");
+        fprintf(stderr, "%s %s%s%s%s\n", v->bar.label, v->status, v->message[0] ? " (" : "", v->message,
+                v->message[0] ? ")" : "");
     int tenth = (int)(v->percent / 10);
     if (v->percent >= 0 && strcmp(v->status, "running") == 0 && tenth != v->tenth) {
         char eta[32] = "";
@@ -106,7 +109,8 @@ static void view_away(struct view *v, const struct haul_error *err)
 static int gave_up(struct view *v, const char *job_id, const char *why)
 {
     bar_clear(&v->bar);
-    fprintf(stderr, "haul: gave up waiting for %s: %s. The job goes on; 'haul jobs wait %s' waits again.\n", job_id, why, job_id);
+    fprintf(stderr, "haul: gave up waiting for %s: %s. The job goes on; 'haul jobs wait %s' waits again.\n", job_id,
+            why, job_id);
     return EXIT_GAVE_UP;
 }
 
@@ -132,7 +136,8 @@ int follow(struct cli *cli, const char *job_id, usec give_up_us, bool met, char 
         if (version < 0)
             snprintf(path, sizeof(path), "/v1/jobs/%s", job_id);
         else
-            snprintf(path, sizeof(path), "/v1/jobs/%s?wait=%llds&version=%lld", job_id, (long long)wait_s, (long long)version);
+            snprintf(path, sizeof(path), "/v1/jobs/%s?wait=%llds&version=%lld", job_id, (long long)wait_s,
+                     (long long)version);
         AUTO_FREE char *text = NULL;
         struct haul_error herr;
         struct err err = {0};
@@ -184,7 +189,8 @@ void follow_epilogue(const json_t *job)
     if (rfc3339_parse(jtext(job, "started_at"), &from) && rfc3339_parse(jtext(job, "finished_at"), &to))
         left_format(to - from, took);
     enum colour c = status_colour(status);
-    fprintf(stderr, "%.36s %s%s%s%s%s", id, colour_begin(stderr, c), status, colour_end(stderr, c), took[0] ? " after " : "", took);
+    fprintf(stderr, "%.36s %s%s%s%s%s", id, colour_begin(stderr, c), status, colour_end(stderr, c),
+            took[0] ? " after " : "", took);
     int64_t attempt = jint(job, "attempt");
     if (attempt > 1)
         fprintf(stderr, ", attempt %lld", (long long)attempt);

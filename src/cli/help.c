@@ -4,8 +4,10 @@
 #include "cli/term.h"
 
 static const struct opt common[] = {
-    {"server", 0, OPT_TEXT, 0, "URL", 0, 0, "server to talk to (default: HAUL_SERVER, the configuration file, http://127.0.0.1:8420)"},
-    {"config", 0, OPT_TEXT, 0, "FILE", 0, 0, "configuration file (default: HAUL_CONFIG, ~/.config/haul/haul.yaml, /etc/haul/haul.yaml)"},
+    {"server", 0, OPT_TEXT, 0, "URL", 0, 0,
+     "server to talk to (default: HAUL_SERVER, the configuration file, http://127.0.0.1:8420)"},
+    {"config", 0, OPT_TEXT, 0, "FILE", 0, 0,
+     "configuration file (default: HAUL_CONFIG, ~/.config/haul/haul.yaml, /etc/haul/haul.yaml)"},
     {"json", 0, OPT_FLAG, 0, NULL, 0, 0, "print JSON"},
     {"help", 'h', OPT_FLAG, 0, NULL, 0, 0, "print this help"},
 };
@@ -14,9 +16,9 @@ static void print_options(const struct opt *o, size_t n, FILE *f)
 {
     for (size_t i = 0; i < n; i++) {
         char left[80];
-        int w = snprintf(left, sizeof(left), "  %c%c%s--%s%s%s%s", o[i].letter ? '-' : ' ', o[i].letter ? o[i].letter : ' ',
-                         o[i].letter ? ", " : "  ", o[i].name, o[i].arg ? " " : "", o[i].arg ? o[i].arg : "",
-                         o[i].kind == OPT_LIST ? "..." : "");
+        int w = snprintf(left, sizeof(left), "  %c%c%s--%s%s%s%s", o[i].letter ? '-' : ' ',
+                         o[i].letter ? o[i].letter : ' ', o[i].letter ? ", " : "  ", o[i].name, o[i].arg ? " " : "",
+                         o[i].arg ? o[i].arg : "", o[i].kind == OPT_LIST ? "..." : "");
         if (w > 32)
             fprintf(f, "%s\n%34s%s\n", left, "", o[i].help);
         else
@@ -65,14 +67,19 @@ int help_group(const char *name, FILE *f)
 
 void help_all(FILE *f)
 {
-    fprintf(f, "haul: a background job queue for heavy jobs\n\nUsage: haul COMMAND [OPTION...] [ARGUMENT...]\n\nCommands:\n");
+    fprintf(
+        f,
+        "haul: a background job queue for heavy jobs\n\nUsage: haul COMMAND [OPTION...] [ARGUMENT...]\n\nCommands:\n");
     for (size_t i = 0; commands[i]; i++)
         print_row(commands[i], f);
     fprintf(f, "\nCommon options:\n");
     print_options(common, ARRAY_LEN(common), f);
-    fprintf(f, "\nExit status: 0 well; 1 the job failed; 2 the command line is wrong; 3 the job was cancelled; 4 waiting gave up;\n"
-               "11 refused as invalid; 12 not found; 13 conflict; 14 too large; 15 forbidden; 16 the server is away or busy;\n"
-               "18 timed out; 19 a local file. 'haul help COMMAND' tells more about one of them.\n");
+    fprintf(
+        f,
+        "\nExit status: 0 well; 1 the job failed; 2 the command line is wrong; 3 the job was cancelled; 4 waiting gave "
+        "up;\n"
+        "11 refused as invalid; 12 not found; 13 conflict; 14 too large; 15 forbidden; 16 the server is away or busy;\n"
+        "18 timed out; 19 a local file. 'haul help COMMAND' tells more about one of them.\n");
 }
 
 static int run(struct cli *cli, const void *args, int argc, char **argv)
@@ -93,14 +100,20 @@ static int run(struct cli *cli, const void *args, int argc, char **argv)
 }
 
 const struct command command_help = {
-    .name = "help", .args = "[COMMAND]", .summary = "Tell about a command, or all of them.", .max_args = 2, .run = run,
+    .name = "help",
+    .args = "[COMMAND]",
+    .summary = "Tell about a command, or all of them.",
+    .max_args = 2,
+    .run = run,
 };
 
 /* Run by app/main.c; told about here. */
 static const struct opt server_options[] = {
     {"listen", 0, OPT_TEXT, 0, "ADDR:PORT", 0, 0, "address to listen on (default 127.0.0.1:8420; port 0: a free one)"},
-    {"data", 0, OPT_TEXT, 0, "DIR", 0, 0, "folder of everything the server keeps (default ~/.local/share/haul; /var/lib/haul as root)"},
-    {"config", 0, OPT_TEXT, 0, "FILE", 0, 0, "configuration file (default: HAUL_CONFIG, ~/.config/haul/haul.yaml, /etc/haul/haul.yaml)"},
+    {"data", 0, OPT_TEXT, 0, "DIR", 0, 0,
+     "folder of everything the server keeps (default ~/.local/share/haul; /var/lib/haul as root)"},
+    {"config", 0, OPT_TEXT, 0, "FILE", 0, 0,
+     "configuration file (default: HAUL_CONFIG, ~/.config/haul/haul.yaml, /etc/haul/haul.yaml)"},
     {"insecure", 0, OPT_FLAG, 0, NULL, 0, 0, "listen beyond this machine although nobody is asked who they are"},
     {"lease", 0, OPT_DURATION, 0, "DURATION", 0, 0, "how long a worker keeps a job without a heartbeat (default 60s)"},
     {"heartbeat", 0, OPT_DURATION, 0, "DURATION", 0, 0, "how often a worker is to report"},
@@ -111,20 +124,24 @@ const struct command command_server = {
     .name = "server",
     .args = "",
     .summary = "Run the API server, the store and the blobs.",
-    .detail = "SIGTERM lets calls that are under way end, then stops it. Every option is a key of the section 'server:' of the\n"
+    .detail = "SIGTERM lets calls that are under way end, then stops it. Every option is a key of the section "
+              "'server:' of the\n"
               "configuration file too; flags win.",
     .options = server_options,
     .n_options = ARRAY_LEN(server_options),
 };
 
 static const struct opt worker_options[] = {
-    {"server", 0, OPT_TEXT, 0, "URL", 0, 0, "server to work for (default: HAUL_SERVER, the configuration file, http://127.0.0.1:8420)"},
+    {"server", 0, OPT_TEXT, 0, "URL", 0, 0,
+     "server to work for (default: HAUL_SERVER, the configuration file, http://127.0.0.1:8420)"},
     {"handlers", 0, OPT_TEXT, 0, "FILE", 0, 0, "handlers.yaml: what runs for which task type"},
     {"slots", 0, OPT_INT, 0, "N", 0, 0, "jobs at a time (default: the number of processors)"},
     {"queue", 0, OPT_LIST, 0, "NAME", 0, 0, "take jobs of this queue only; may be repeated"},
-    {"state", 0, OPT_TEXT, 0, "DIR", 0, 0, "folder for scratch and what must survive a restart (default ~/.local/share/haul/worker)"},
+    {"state", 0, OPT_TEXT, 0, "DIR", 0, 0,
+     "folder for scratch and what must survive a restart (default ~/.local/share/haul/worker)"},
     {"name", 0, OPT_TEXT, 0, "NAME", 0, 0, "name shown in 'haul workers' (default: the host's)"},
-    {"config", 0, OPT_TEXT, 0, "FILE", 0, 0, "configuration file (default: HAUL_CONFIG, ~/.config/haul/haul.yaml, /etc/haul/haul.yaml)"},
+    {"config", 0, OPT_TEXT, 0, "FILE", 0, 0,
+     "configuration file (default: HAUL_CONFIG, ~/.config/haul/haul.yaml, /etc/haul/haul.yaml)"},
     {"help", 'h', OPT_FLAG, 0, NULL, 0, 0, "print this help"},
 };
 

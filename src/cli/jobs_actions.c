@@ -17,7 +17,8 @@ static int act_on(struct cli *cli, const char *verb, const char *id, json_t *rep
     bool discard = strcmp(verb, "discard") == 0;
     snprintf(path, sizeof(path), discard ? "/v1/jobs/%s" : "/v1/jobs/%s/%s", id, verb);
     if (haul_call_repeated(c, discard ? "DELETE" : "POST", path, NULL, NULL, NULL, 3, &text, &herr) != HAUL_OK) {
-        json_array_append_new(report, json_pack("{s:s,s:b,s:s,s:s}", "job_id", id, "ok", 0, "code", herr.code, "detail", herr.message));
+        json_array_append_new(
+            report, json_pack("{s:s,s:b,s:s,s:s}", "job_id", id, "ok", 0, "code", herr.code, "detail", herr.message));
         return cli_haul_err(cli, &herr, id);
     }
     const char *now = discard ? "discarded" : "done";
@@ -65,14 +66,29 @@ static int run_discard(struct cli *cli, const void *args, int argc, char **argv)
 }
 
 const struct command command_jobs_cancel = {
-    .name = "jobs", .sub = "cancel", .args = "ID...", .summary = "Cancel jobs; running ones are asked to stop.",
-    .min_args = 1, .max_args = -1, .run = run_cancel,
+    .name = "jobs",
+    .sub = "cancel",
+    .args = "ID...",
+    .summary = "Cancel jobs; running ones are asked to stop.",
+    .min_args = 1,
+    .max_args = -1,
+    .run = run_cancel,
 };
 const struct command command_jobs_retry = {
-    .name = "jobs", .sub = "retry", .args = "ID...", .summary = "Run failed or cancelled jobs again.",
-    .min_args = 1, .max_args = -1, .run = run_retry,
+    .name = "jobs",
+    .sub = "retry",
+    .args = "ID...",
+    .summary = "Run failed or cancelled jobs again.",
+    .min_args = 1,
+    .max_args = -1,
+    .run = run_retry,
 };
 const struct command command_jobs_discard = {
-    .name = "jobs", .sub = "discard", .args = "ID...", .summary = "Forget finished jobs, with their logs and outputs.",
-    .min_args = 1, .max_args = -1, .run = run_discard,
+    .name = "jobs",
+    .sub = "discard",
+    .args = "ID...",
+    .summary = "Forget finished jobs, with their logs and outputs.",
+    .min_args = 1,
+    .max_args = -1,
+    .run = run_discard,
 };

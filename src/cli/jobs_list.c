@@ -10,7 +10,8 @@ struct args {
 };
 
 static const struct opt options[] = {
-    {"status", 0, OPT_TEXT, offsetof(struct args, status), "STATUS", 0, 0, "pending, running, success, failed or cancelled"},
+    {"status", 0, OPT_TEXT, offsetof(struct args, status), "STATUS", 0, 0,
+     "pending, running, success, failed or cancelled"},
     {"task-type", 't', OPT_TEXT, offsetof(struct args, task_type), "NAME", 0, 0, "jobs of this task type"},
     {"queue", 'q', OPT_TEXT, offsetof(struct args, queue), "NAME", 0, 0, "jobs of this queue"},
     {"limit", 'n', OPT_INT, offsetof(struct args, limit), "N", 1, 100000, "at most so many (default 50)"},
@@ -103,6 +104,11 @@ static int run(struct cli *cli, const void *args, int argc, char **argv)
 }
 
 const struct command command_jobs_list = {
-    .name = "jobs", .sub = "list", .args = "", .summary = "List jobs, newest first ('haul jobs' does too).",
-    .options = options, .n_options = ARRAY_LEN(options), .run = run,
+    .name = "jobs",
+    .sub = "list",
+    .args = "",
+    .summary = "List jobs, newest first ('haul jobs' does too).",
+    .options = options,
+    .n_options = ARRAY_LEN(options),
+    .run = run,
 };

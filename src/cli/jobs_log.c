@@ -14,7 +14,8 @@ struct args {
 
 static const struct opt options[] = {
     {"follow", 'f', OPT_FLAG, offsetof(struct args, follow), NULL, 0, 0, "go on printing until the attempt ends"},
-    {"attempt", 'a', OPT_INT, offsetof(struct args, attempt), "N", 1, 1000000, "log of this attempt (default: the latest)"},
+    {"attempt", 'a', OPT_INT, offsetof(struct args, attempt), "N", 1, 1000000,
+     "log of this attempt (default: the latest)"},
 };
 
 struct printer {
@@ -53,7 +54,8 @@ static int run(struct cli *cli, const void *args, int argc, char **argv)
         return EXIT_USAGE;
     int n = snprintf(path, sizeof(path), "/v1/jobs/%s/log%s", argv[0], a->follow || a->attempt > 0 ? "?" : "");
     if (a->attempt > 0)
-        n += snprintf(path + n, sizeof(path) - (size_t)n, "attempt=%lld%s", (long long)a->attempt, a->follow ? "&" : "");
+        n +=
+            snprintf(path + n, sizeof(path) - (size_t)n, "attempt=%lld%s", (long long)a->attempt, a->follow ? "&" : "");
     if (a->follow)
         snprintf(path + n, sizeof(path) - (size_t)n, "follow=1");
     struct haul_client *c = cli_client(cli, &status);
@@ -102,7 +104,14 @@ static int run(struct cli *cli, const void *args, int argc, char **argv)
 }
 
 const struct command command_jobs_log = {
-    .name = "jobs", .sub = "log", .args = "ID", .summary = "Print what a job's handler wrote.",
+    .name = "jobs",
+    .sub = "log",
+    .args = "ID",
+    .summary = "Print what a job's handler wrote.",
     .detail = "On a terminal control characters are shown as \\xNN; into a pipe or file the bytes go as they are.",
-    .options = options, .n_options = ARRAY_LEN(options), .min_args = 1, .max_args = 1, .run = run,
+    .options = options,
+    .n_options = ARRAY_LEN(options),
+    .min_args = 1,
+    .max_args = 1,
+    .run = run,
 };

@@ -47,6 +47,13 @@ static int run(struct cli *cli, const void *args, int argc, char **argv)
 }
 
 const struct command command_jobs_outputs = {
-    .name = "jobs", .sub = "outputs", .args = "ID", .summary = "List what a job made, or download it.",
-    .options = options, .n_options = ARRAY_LEN(options), .min_args = 1, .max_args = 1, .run = run,
+    .name = "jobs",
+    .sub = "outputs",
+    .args = "ID",
+    .summary = "List what a job made, or download it.",
+    .options = options,
+    .n_options = ARRAY_LEN(options),
+    .min_args = 1,
+    .max_args = 1,
+    .run = run,
 };

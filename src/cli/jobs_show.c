@@ -10,8 +10,8 @@ static void line_colour(const char *name, const char *value, enum colour c)
     if (!*value)
         return;
     AUTO_FREE char *safe = text_safe(value);
-    fprintf(stdout, "%s%-16s%s%s%s%s\n", colour_begin(stdout, COLOUR_DIM), name, colour_end(stdout, COLOUR_DIM), colour_begin(stdout, c),
-            safe ? safe : "", colour_end(stdout, c));
+    fprintf(stdout, "%s%-16s%s%s%s%s\n", colour_begin(stdout, COLOUR_DIM), name, colour_end(stdout, COLOUR_DIM),
+            colour_begin(stdout, c), safe ? safe : "", colour_end(stdout, c));
 }
 
 static void line(const char *name, const char *value)
@@ -52,9 +52,9 @@ static void show_job(const json_t *job, const char *raw)
         snprintf(text, sizeof(text), "%.4g%%%s%.300s", jreal(progress, "percent"), *m ? "  " : "", m);
         line("progress", text);
     }
-    snprintf(text, sizeof(text), "%lld of at most %lld (retries %lld, interruptions %lld, losses %lld)", (long long)jint(job, "attempt"),
-             (long long)jint(job, "max_attempts"), (long long)jint(job, "retries"), (long long)jint(job, "interruptions"),
-             (long long)jint(job, "losses"));
+    snprintf(text, sizeof(text), "%lld of at most %lld (retries %lld, interruptions %lld, losses %lld)",
+             (long long)jint(job, "attempt"), (long long)jint(job, "max_attempts"), (long long)jint(job, "retries"),
+             (long long)jint(job, "interruptions"), (long long)jint(job, "losses"));
     line("attempt", text);
     snprintf(text, sizeof(text), "%lld", (long long)jint(job, "priority"));
     line("priority", text);
@@ -120,7 +120,9 @@ static void show_attempts(const json_t *attempts)
         table_cell(t, took);
         const char *outcome = jtext(a, "outcome");
         table_cell_colour(t, *outcome ? outcome : "running",
-                          !*outcome ? COLOUR_BLUE : strcmp(outcome, "success") == 0 ? COLOUR_GREEN : COLOUR_RED);
+                          !*outcome                         ? COLOUR_BLUE
+                          : strcmp(outcome, "success") == 0 ? COLOUR_GREEN
+                                                            : COLOUR_RED);
         table_cellf(t, "%.1fs", jreal(a, "cpu_s"));
         bytes_format(jint(a, "peak_memory_bytes"), text);
         table_cell(t, text);
@@ -160,6 +162,11 @@ static int run(struct cli *cli, const void *args, int argc, char **argv)
 }
 
 const struct command command_jobs_show = {
-    .name = "jobs", .sub = "show", .args = "ID", .summary = "Show a job, its attempts and why it failed.",
-    .min_args = 1, .max_args = 1, .run = run,
+    .name = "jobs",
+    .sub = "show",
+    .args = "ID",
+    .summary = "Show a job, its attempts and why it failed.",
+    .min_args = 1,
+    .max_args = 1,
+    .run = run,
 };

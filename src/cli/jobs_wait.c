@@ -8,13 +8,18 @@ struct args {
 };
 
 static const struct opt options[] = {
-    {"timeout", 0, OPT_DURATION, offsetof(struct args, timeout), "DURATION", 0, 0, "wait at most so long for all of them (exit status 4)"},
+    {"timeout", 0, OPT_DURATION, offsetof(struct args, timeout), "DURATION", 0, 0,
+     "wait at most so long for all of them (exit status 4)"},
 };
 
 /* The worst of them is the exit status: an error, then failed, gave up, cancelled. */
 static int rank(int status)
 {
-    return status == EXIT_OK ? 0 : status == EXIT_JOB_CANCELLED ? 1 : status == EXIT_GAVE_UP ? 2 : status == EXIT_JOB_FAILED ? 3 : 4;
+    return status == EXIT_OK              ? 0
+           : status == EXIT_JOB_CANCELLED ? 1
+           : status == EXIT_GAVE_UP       ? 2
+           : status == EXIT_JOB_FAILED    ? 3
+                                          : 4;
 }
 
 static int run(struct cli *cli, const void *args, int argc, char **argv)
@@ -46,7 +51,14 @@ static int run(struct cli *cli, const void *args, int argc, char **argv)
 }
 
 const struct command command_jobs_wait = {
-    .name = "jobs", .sub = "wait", .args = "ID...", .summary = "Follow jobs to their end; the exit status tells the worst.",
+    .name = "jobs",
+    .sub = "wait",
+    .args = "ID...",
+    .summary = "Follow jobs to their end; the exit status tells the worst.",
     .detail = "Exit status: 0 all succeeded, 1 one failed, 3 one was cancelled, 4 waiting gave up.",
-    .options = options, .n_options = ARRAY_LEN(options), .min_args = 1, .max_args = -1, .run = run,
+    .options = options,
+    .n_options = ARRAY_LEN(options),
+    .min_args = 1,
+    .max_args = -1,
+    .run = run,
 };

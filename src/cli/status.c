@@ -41,8 +41,9 @@ static int run(struct cli *cli, const void *args, int argc, char **argv)
         return status;
     }
     if (cli->json) {
-        json_t *doc = json_pack("{s:s,s:O,s:O,s:O}", "url", cli->server, "server", json_object_get(stats, "server"), "queues",
-                                json_object_get(stats, "queues"), "workers", json_object_get(workers, "workers"));
+        json_t *doc =
+            json_pack("{s:s,s:O,s:O,s:O}", "url", cli->server, "server", json_object_get(stats, "server"), "queues",
+                      json_object_get(stats, "queues"), "workers", json_object_get(workers, "workers"));
         print_json(doc);
         json_decref(doc);
     } else {
@@ -68,5 +69,8 @@ static int run(struct cli *cli, const void *args, int argc, char **argv)
 }
 
 const struct command command_status = {
-    .name = "status", .args = "", .summary = "Is the server there, what stands in its queues, who works.", .run = run,
+    .name = "status",
+    .args = "",
+    .summary = "Is the server there, what stands in its queues, who works.",
+    .run = run,
 };

@@ -26,19 +26,28 @@ struct args {
 static const struct opt options[] = {
     {"input", 'i', OPT_LIST, offsetof(struct args, inputs), "[NAME=]FILE", 0, 0,
      "send FILE; the handler finds it as in/NAME (default: the file's own name)"},
-    {"payload", 0, OPT_TEXT, offsetof(struct args, payload), "JSON", 0, 0, "parameters of the task (default {}); @FILE reads them from a file"},
-    {"param", 'p', OPT_LIST, offsetof(struct args, pairs), "KEY=VALUE", 0, 0, "one parameter; true, false, null and numbers are taken as such"},
-    {"payload-ref", 0, OPT_TEXT, offsetof(struct args, payload_ref), "URI", 0, 0, "a blob that is there already (default: the first input)"},
+    {"payload", 0, OPT_TEXT, offsetof(struct args, payload), "JSON", 0, 0,
+     "parameters of the task (default {}); @FILE reads them from a file"},
+    {"param", 'p', OPT_LIST, offsetof(struct args, pairs), "KEY=VALUE", 0, 0,
+     "one parameter; true, false, null and numbers are taken as such"},
+    {"payload-ref", 0, OPT_TEXT, offsetof(struct args, payload_ref), "URI", 0, 0,
+     "a blob that is there already (default: the first input)"},
     {"queue", 'q', OPT_TEXT, offsetof(struct args, queue), "NAME", 0, 0, "queue (default: the task type)"},
     {"label", 'l', OPT_LIST, offsetof(struct args, labels), "KEY=VALUE", 0, 0, "a label to remember with the job"},
-    {"dedup-key", 0, OPT_TEXT, offsetof(struct args, dedup_key), "KEY", 0, 0, "a second submission with the same key gives the first job"},
-    {"delay", 0, OPT_TEXT, offsetof(struct args, delay), "DURATION", 0, 0, "do not start before this much time has passed"},
+    {"dedup-key", 0, OPT_TEXT, offsetof(struct args, dedup_key), "KEY", 0, 0,
+     "a second submission with the same key gives the first job"},
+    {"delay", 0, OPT_TEXT, offsetof(struct args, delay), "DURATION", 0, 0,
+     "do not start before this much time has passed"},
     {"priority", 0, OPT_INT, offsetof(struct args, priority), "0-9", 0, 9, "9 goes first (default 5)"},
-    {"max-attempts", 0, OPT_INT, offsetof(struct args, max_attempts), "N", 1, 100, "attempts before it is failed (default 5)"},
+    {"max-attempts", 0, OPT_INT, offsetof(struct args, max_attempts), "N", 1, 100,
+     "attempts before it is failed (default 5)"},
     {"timeout", 0, OPT_TEXT, offsetof(struct args, timeout), "DURATION", 0, 0, "longest time of one attempt"},
-    {"wait", 'w', OPT_FLAG, offsetof(struct args, wait), NULL, 0, 0, "follow the job to its end; the exit status tells how it ended"},
-    {"wait-timeout", 0, OPT_DURATION, offsetof(struct args, wait_timeout), "DURATION", 0, 0, "wait at most so long (exit status 4); implies --wait"},
-    {"out", 'o', OPT_TEXT, offsetof(struct args, out), "DIR", 0, 0, "download the outputs into DIR after success; implies --wait"},
+    {"wait", 'w', OPT_FLAG, offsetof(struct args, wait), NULL, 0, 0,
+     "follow the job to its end; the exit status tells how it ended"},
+    {"wait-timeout", 0, OPT_DURATION, offsetof(struct args, wait_timeout), "DURATION", 0, 0,
+     "wait at most so long (exit status 4); implies --wait"},
+    {"out", 'o', OPT_TEXT, offsetof(struct args, out), "DIR", 0, 0,
+     "download the outputs into DIR after success; implies --wait"},
 };
 
 struct input {
@@ -160,7 +169,8 @@ static int labels_check(const struct command *cmd, const struct text_list *l)
     return EXIT_OK;
 }
 
-static void request_write(struct buf *b, const char *task, const struct args *a, const char *payload, const struct input *in, size_t n)
+static void request_write(struct buf *b, const char *task, const struct args *a, const char *payload,
+                          const struct input *in, size_t n)
 {
     struct json_writer w;
     jw_init(&w, b);
@@ -217,7 +227,8 @@ static int post(struct cli *cli, const char *body, const char *dedup_key, char *
      * body, where any text can stand. */
     rng_hex128(rng_real(), random);
     unsigned tries = cli->met ? POST_TRIES : 3;
-    if (haul_call_repeated(c, "POST", "/v1/jobs", body, NULL, dedup_key ? NULL : random, tries, ret_text, &herr) != HAUL_OK)
+    if (haul_call_repeated(c, "POST", "/v1/jobs", body, NULL, dedup_key ? NULL : random, tries, ret_text, &herr) !=
+        HAUL_OK)
         return cli_haul_err(cli, &herr, "submit");
     cli->met = true;
     if (json_parse(*ret_text, strlen(*ret_text), ret_job, &err) != ERR_OK)
@@ -243,7 +254,8 @@ static int submit(struct cli *cli, const struct args *a, const char *task, struc
     const struct command *cmd = &command_submit;
     int status;
     if ((status = payload_read(cmd, a, &payload)) != EXIT_OK || (status = labels_check(cmd, &a->labels)) != EXIT_OK ||
-        (status = duration_check(cmd, "delay", a->delay)) != EXIT_OK || (status = duration_check(cmd, "timeout", a->timeout)) != EXIT_OK ||
+        (status = duration_check(cmd, "delay", a->delay)) != EXIT_OK ||
+        (status = duration_check(cmd, "timeout", a->timeout)) != EXIT_OK ||
         (status = inputs_open(cmd, &a->inputs, in)) != EXIT_OK)
         return status;
     for (size_t i = 0; i < a->inputs.n; i++)

@@ -99,7 +99,8 @@ static void cell_print(const struct table *t, size_t column, const struct cell *
     size_t pad = columns < width ? width - columns : 0;
     if (t->right[column])
         fprintf(f, "%*s", (int)pad, "");
-    fprintf(f, "%s%.*s%s%s", colour_begin(f, c->colour), (int)n, c->text, cut ? "\u2026" : "", colour_end(f, c->colour));
+    fprintf(f, "%s%.*s%s%s", colour_begin(f, c->colour), (int)n, c->text, cut ? "\u2026" : "",
+            colour_end(f, c->colour));
     if (!last)
         fprintf(f, "%*s", (int)(t->right[column] ? 2 : pad + 2), "");
 }
@@ -120,7 +121,8 @@ bool table_print(struct table *t, FILE *f, unsigned width)
     }
     for (size_t i = 0; width > 0 && i < n_columns && sum > width; i++)
         if (t->flexible[i]) {
-            size_t floor = MAX(t->titles[i].columns, (size_t)8), give = widths[i] > floor ? MIN(widths[i] - floor, sum - width) : 0;
+            size_t floor = MAX(t->titles[i].columns, (size_t)8),
+                   give = widths[i] > floor ? MIN(widths[i] - floor, sum - width) : 0;
             widths[i] -= give;
             sum -= give;
         }

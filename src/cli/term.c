@@ -31,8 +31,9 @@ unsigned term_width(FILE *f)
 const char *colour_begin(FILE *f, enum colour c)
 {
     static const char *const codes[] = {
-        [COLOUR_NONE] = "",          [COLOUR_RED] = "\033[31m",  [COLOUR_GREEN] = "\033[32m", [COLOUR_YELLOW] = "\033[33m",
-        [COLOUR_BLUE] = "\033[34m", [COLOUR_DIM] = "\033[2m", [COLOUR_BOLD] = "\033[1m",
+        [COLOUR_NONE] = "",           [COLOUR_RED] = "\033[31m",  [COLOUR_GREEN] = "\033[32m",
+        [COLOUR_YELLOW] = "\033[33m", [COLOUR_BLUE] = "\033[34m", [COLOUR_DIM] = "\033[2m",
+        [COLOUR_BOLD] = "\033[1m",
     };
     return c != COLOUR_NONE && term_colour(f) ? codes[c] : "";
 }
@@ -63,7 +64,11 @@ enum colour status_colour(const char *status)
 static int utf8_step(const char *s, size_t n, uint32_t *ret)
 {
     const unsigned char *u = (const unsigned char *)s;
-    int len = u[0] < 0x80 ? 1 : u[0] >= 0xC2 && u[0] < 0xE0 ? 2 : (u[0] & 0xF0) == 0xE0 ? 3 : u[0] >= 0xF0 && u[0] < 0xF5 ? 4 : 0;
+    int len = u[0] < 0x80                   ? 1
+              : u[0] >= 0xC2 && u[0] < 0xE0 ? 2
+              : (u[0] & 0xF0) == 0xE0       ? 3
+              : u[0] >= 0xF0 && u[0] < 0xF5 ? 4
+                                            : 0;
     if (len == 0)
         return 0;
     uint32_t cp = len == 1 ? u[0] : (uint32_t)u[0] & (0x7Fu >> len);
@@ -83,8 +88,8 @@ static int utf8_step(const char *s, size_t n, uint32_t *ret)
 /* Characters that act on a terminal or reorder what is read. */
 static bool harmful(uint32_t cp)
 {
-    return cp < 0x20 || (cp >= 0x7F && cp < 0xA0) || (cp >= 0x202A && cp <= 0x202E) || (cp >= 0x2066 && cp <= 0x2069) || cp == 0x2028 ||
-           cp == 0x2029;
+    return cp < 0x20 || (cp >= 0x7F && cp < 0xA0) || (cp >= 0x202A && cp <= 0x202E) || (cp >= 0x2066 && cp <= 0x2069) ||
+           cp == 0x2028 || cp == 0x2029;
 }
 
 size_t text_columns(const char *s)

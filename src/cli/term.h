@@ -8,9 +8,9 @@
 
 enum colour { COLOUR_NONE, COLOUR_RED, COLOUR_GREEN, COLOUR_YELLOW, COLOUR_BLUE, COLOUR_DIM, COLOUR_BOLD };
 
-bool term_is(FILE *f);      /* a terminal? */
-bool term_colour(FILE *f);  /* a terminal that wants colour: NO_COLOR unset, TERM not "dumb" */
-unsigned term_width(FILE *f); /* columns; 80 when not known */
+bool term_is(FILE *f);                            /* a terminal? */
+bool term_colour(FILE *f);                        /* a terminal that wants colour: NO_COLOR unset, TERM not "dumb" */
+unsigned term_width(FILE *f);                     /* columns; 80 when not known */
 const char *colour_begin(FILE *f, enum colour c); /* "" without colour */
 const char *colour_end(FILE *f, enum colour c);
 enum colour status_colour(const char *status);
@@ -50,7 +50,7 @@ struct eta {
     usec t0, t1;
     double p0, p1;
 };
-void eta_see(struct eta *e, usec now_us, double done); /* done: 0..1 */
+void eta_see(struct eta *e, usec now_us, double done);         /* done: 0..1 */
 bool eta_left(const struct eta *e, usec now_us, usec *ret_us); /* false: not known yet */
 
 /** A progress line on stderr. On a terminal it is redrawn in place; elsewhere nothing. */

@@ -8,5 +8,8 @@ static int run(struct cli *cli, const void *args, int argc, char **argv)
 }
 
 const struct command command_version = {
-    .name = "version", .args = "", .summary = "Print the version.", .run = run,
+    .name = "version",
+    .args = "",
+    .summary = "Print the version.",
+    .run = run,
 };

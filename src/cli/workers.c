@@ -51,5 +51,8 @@ static int run(struct cli *cli, const void *args, int argc, char **argv)
 }
 
 const struct command command_workers = {
-    .name = "workers", .args = "", .summary = "List the workers that the server knows.", .run = run,
+    .name = "workers",
+    .args = "",
+    .summary = "List the workers that the server knows.",
+    .run = run,
 };
