@@ -33,7 +33,7 @@ static void test_whole(void **state)
     struct lease_request ask;
     struct err err;
     assert_int_equal(parse("{" ID ",\"name\":\"w\",\"host\":\"h\",\"version\":\"0.1\",\"isolation\":\"namespaces\","
-                                  "\"handlers\":{\"a\":\"1\",\"b\":\"2\"},"
+                           "\"handlers\":{\"a\":\"1\",\"b\":\"2\"},"
                            "\"queues\":[\"q\"],\"slots\":3,\"slots_total\":4,\"slots_busy\":1,\"wait\":\"5s\"}",
                            &ask, &err),
                      ERR_OK);
