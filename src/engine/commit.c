@@ -65,6 +65,8 @@ static void batch_gather(struct engine *e, struct batch *b)
             e->ops_last = link;
         e->n_ops--;
         b->ops[b->n++] = op;
+        if (op->kind == OP_SUBMIT)
+            dispatch_with_submission(e, &op->u.submit); /* offers a claim: gathered as the last of this loop */
     }
     HASH_CLEAR(hh, seen);
 }

@@ -236,6 +236,34 @@ void dispatch_claims(struct engine *e)
     }
 }
 
+static struct lane_entry *lane_of(struct engine *e, const struct job *job)
+{
+    struct lane_entry *entry, *tmp;
+
+    HASH_ITER (hh, e->lanes, entry, tmp)
+        if (entry->lane.priority == job->priority && !strcmp(entry->lane.task_type, job->task_type) &&
+            !strcmp(entry->lane.queue, job->queue) && !strcmp(entry->lane.project, job->project))
+            return entry;
+    return NULL;
+}
+
+void dispatch_with_submission(struct engine *e, const struct op_submit *submit)
+{
+    struct lease_poll *p;
+
+    if (e->draining || !e->polls || submit->delay_us > 0 || submit->job.run_at > engine_store_now(e))
+        return;
+    struct lane_entry *entry = lane_of(e, &submit->job);
+    if (!entry || entry->lane.ready > entry->reserved)
+        return; /* a new lane, or one where others stand before it: the next step sees to it */
+    DL_FOREACH (e->polls, p)
+        if (p->asked && !p->in_flight && lane_fits(&entry->lane, &p->want) && (!p->alive || p->alive(p))) {
+            unsigned one = 1;
+            claim_offer(e, p, &entry, &one, 1);
+            return;
+        }
+}
+
 void engine_poll(struct engine *e, struct lease_poll *p)
 {
     struct lease_poll *other, *tmp;

@@ -60,6 +60,8 @@ void commit_batches(struct engine *e);
 int dispatch_load(struct engine *e, struct err *err);
 void dispatch_lane_change(struct engine *e, const struct lane_change *change);
 void dispatch_claims(struct engine *e);
+/* A submission joins a batch: where a worker waits for its like, the claim joins the same batch (one transaction, one sync). */
+void dispatch_with_submission(struct engine *e, const struct op_submit *submit);
 usec dispatch_timeouts(struct engine *e, usec boot_us); /* @return the next one, on the boot clock */
 void dispatch_end(struct engine *e, enum err_code why);
 void dispatch_release(struct engine *e);

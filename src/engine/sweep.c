@@ -42,7 +42,8 @@ void sweep_note_decided(struct engine *e, const struct op *op)
         sweep_by(&e->sweepers[SWEEP_LEASES], op->u.heartbeat.lease_until);
         break;
     case OP_SUBMIT:
-        sweep_by(&e->sweepers[SWEEP_DUE], op->u.submit.job.run_at);
+        if (op->u.submit.job.run_at > op->u.submit.job.created_at) /* else it stands in its lane already */
+            sweep_by(&e->sweepers[SWEEP_DUE], op->u.submit.job.run_at);
         if (op->u.submit.job.start_deadline_at)
             sweep_by(&e->sweepers[SWEEP_DUE], op->u.submit.job.start_deadline_at);
         break;
