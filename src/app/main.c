@@ -3,8 +3,21 @@
 #include "cli/cli.h"
 #include "worker/worker.h"
 
+/* `haul help server` is `haul server --help`. */
+static void help_of_command(int argc, char **argv)
+{
+    static char help[] = "--help";
+
+    if (argc == 3 && strcmp(argv[1], "help") == 0 &&
+        (strcmp(argv[2], "server") == 0 || strcmp(argv[2], "worker") == 0)) {
+        argv[1] = argv[2];
+        argv[2] = help;
+    }
+}
+
 int main(int argc, char **argv)
 {
+    help_of_command(argc, argv);
     if (argc > 1 && strcmp(argv[1], "server") == 0)
         return server_main(argc - 1, argv + 1);
     if (argc > 1 && strcmp(argv[1], "worker") == 0)

@@ -96,7 +96,11 @@ static void print_help(const struct server_options *o)
     puts("Usage: haul server [--config FILE] [--OPTION VALUE]...\n\n"
          "Runs the server. Options, which are keys of `server:` in the configuration file, too:\n");
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-        printf("  --%-18s %s", rows[i].name, rows[i].help);
+        char name[32];
+        snprintf(name, sizeof(name), "%s", rows[i].name);
+        for (char *c = name; *c; c++)
+            *c = *c == '_' ? '-' : *c;
+        printf("  --%-18s %s", name, rows[i].help);
         print_default(&rows[i], o);
         putchar('\n');
     }

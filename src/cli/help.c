@@ -107,49 +107,15 @@ const struct command command_help = {
     .run = run,
 };
 
-/* Run by app/main.c; told about here. */
-static const struct opt server_options[] = {
-    {"listen", 0, OPT_TEXT, 0, "ADDR:PORT", 0, 0, "address to listen on (default 127.0.0.1:8420; port 0: a free one)"},
-    {"data", 0, OPT_TEXT, 0, "DIR", 0, 0,
-     "folder of everything the server keeps (default ~/.local/share/haul; /var/lib/haul as root)"},
-    {"config", 0, OPT_TEXT, 0, "FILE", 0, 0,
-     "configuration file (default: HAUL_CONFIG, ~/.config/haul/haul.yaml, /etc/haul/haul.yaml)"},
-    {"insecure", 0, OPT_FLAG, 0, NULL, 0, 0, "listen beyond this machine although nobody is asked who they are"},
-    {"lease", 0, OPT_DURATION, 0, "DURATION", 0, 0, "how long a worker keeps a job without a heartbeat (default 60s)"},
-    {"heartbeat", 0, OPT_DURATION, 0, "DURATION", 0, 0, "how often a worker is to report"},
-    {"help", 'h', OPT_FLAG, 0, NULL, 0, 0, "print this help"},
-};
-
+/* Run by app/main.c, which gives `haul help server` to them too: each tells of its own options. */
 const struct command command_server = {
     .name = "server",
     .args = "",
     .summary = "Run the API server, the store and the blobs.",
-    .detail = "SIGTERM lets calls that are under way end, then stops it. Every option is a key of the section "
-              "'server:' of the\n"
-              "configuration file too; flags win.",
-    .options = server_options,
-    .n_options = ARRAY_LEN(server_options),
-};
-
-static const struct opt worker_options[] = {
-    {"server", 0, OPT_TEXT, 0, "URL", 0, 0,
-     "server to work for (default: HAUL_SERVER, the configuration file, http://127.0.0.1:8420)"},
-    {"handlers", 0, OPT_TEXT, 0, "FILE", 0, 0, "handlers.yaml: what runs for which task type"},
-    {"slots", 0, OPT_INT, 0, "N", 0, 0, "jobs at a time (default: the number of processors)"},
-    {"queue", 0, OPT_LIST, 0, "NAME", 0, 0, "take jobs of this queue only; may be repeated"},
-    {"state", 0, OPT_TEXT, 0, "DIR", 0, 0,
-     "folder for scratch and what must survive a restart (default ~/.local/share/haul/worker)"},
-    {"name", 0, OPT_TEXT, 0, "NAME", 0, 0, "name shown in 'haul workers' (default: the host's)"},
-    {"config", 0, OPT_TEXT, 0, "FILE", 0, 0,
-     "configuration file (default: HAUL_CONFIG, ~/.config/haul/haul.yaml, /etc/haul/haul.yaml)"},
-    {"help", 'h', OPT_FLAG, 0, NULL, 0, 0, "print this help"},
 };
 
 const struct command command_worker = {
     .name = "worker",
     .args = "",
     .summary = "Run jobs for a server, each in its sandbox.",
-    .detail = "Every option is a key of the section 'worker:' of the configuration file too; flags win.",
-    .options = worker_options,
-    .n_options = ARRAY_LEN(worker_options),
 };

@@ -190,3 +190,10 @@ def test_wait_survives_a_restart_of_the_server(server, environment, make_worker,
     finally:
         waiting.kill()
         waiting.communicate()
+
+
+@pytest.mark.parametrize("command, option", [("server", "--max-attempts"), ("worker", "--orphan-limit")])
+def test_help_of_a_command_is_what_the_command_itself_says(haul, command, option):
+    told, own = haul("help", command), haul(command, "--help")
+    assert (told.returncode, own.returncode) == (0, 0)
+    assert told.stdout == own.stdout and option in own.stdout
