@@ -260,10 +260,11 @@ int read_strings(struct json_reader *r, const char *key, size_t max_n, bool (*va
     if (!items)
         return stick(r, no_memory(r->err));
     for (size_t i = 0; i < n; i++) {
-        const char *s = json_string_value(json_array_get(array, i));
+        const json_t *item = json_array_get(array, i);
+        const char *s = json_string_value(item);
         char field[ERR_FIELD_MAX];
         snprintf(field, sizeof(field), "%s[%zu]", key, i);
-        if (!s || !valid(s))
+        if (!s || strlen(s) != json_string_length(item) || !valid(s))
             return stick(r, err_field(r->err, field, "must be %s", what));
         for (size_t k = 0; k < i; k++)
             if (strcmp(items[k], s) == 0)
@@ -296,6 +297,8 @@ int read_string_map(struct json_reader *r, const char *key, size_t max_n, size_t
                 r, err_field(r->err, key, "keys must be %s of 1 to %zu bytes", names ? "names" : "text", key_max));
         if (!json_is_string(v) || json_string_length(v) > value_max)
             return stick(r, err_field(r->err, field, "must be a string of at most %zu bytes", value_max));
+        if (strlen(json_string_value(v)) != json_string_length(v))
+            return stick(r, err_field(r->err, field, "must not contain U+0000"));
     }
     char *text = json_dumps(map, JSON_COMPACT | JSON_SORT_KEYS);
     *ret = text ? arena_strdup(arena, text) : NULL;

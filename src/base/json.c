@@ -44,7 +44,7 @@ int json_parse(const char *text, size_t n, json_t **ret, struct err *err)
     int rc = check_depth(text, n, err);
     if (rc != ERR_OK)
         return rc;
-    json_t *value = json_loadb(n ? text : "", n, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &e);
+    json_t *value = json_loadb(n ? text : "", n, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL, &e);
     if (!value && json_error_code(&e) == json_error_out_of_memory)
         return err_set(err, ERR_NO_MEMORY, 0, "parse JSON");
     if (!value)

@@ -11,7 +11,7 @@
 #define JSON_DEPTH_MAX 32
 
 /** Parses one JSON value and nothing after it. Refuses duplicate keys, bad UTF-8, depth over JSON_DEPTH_MAX, U+0000 in
- * strings (jansson's default). ERR_MALFORMED tells line and column. Caller: json_decref(*ret). */
+ * keys (in strings it may stand: json_get_string refuses it). ERR_MALFORMED tells line and column. Caller: json_decref(*ret). */
 int json_parse(const char *text, size_t n, json_t **ret, struct err *err);
 
 /** The raw text of member `key` of the top-level object in `text`, which json_parse accepted. Borrowed from `text`.

@@ -28,7 +28,7 @@ def raw(server, data, read=True):
 # --- JSON
 
 @pytest.mark.parametrize("body", [b"", b"{", b'{"task_type": "x"} trailing', b'{"task_type": "x", "task_type": "y"}', b"nonsense",
-                                  b'{"task_type": "x", "payload": NaN}', b"[" * 5000, b'{"task_type": "a\\u0000b"}',  b'{"task_type": "\xff\xfe"}',
+                                  b'{"task_type": "x", "payload": NaN}', b"[" * 5000, b'{"task_type": "\xff\xfe"}',
                                   b'{"task_type": "x", "payload": "\xc3\x28"}', b'{"a": ' * 40 + b"1" + b"}" * 40])
 def test_malformed_json_is_refused(api, body):
     problem(api.post("/v1/jobs", data=body, headers=JSON), 400, "malformed")
@@ -43,7 +43,7 @@ def test_json_that_is_no_object_is_refused(api, body):
 
 
 @pytest.mark.parametrize("field, value", [
-    ("task_type", 1), ("task_type", ""), ("task_type", "a" * 129), ("task_type", "with space"),
+    ("task_type", 1), ("task_type", ""), ("task_type", "a" * 129), ("task_type", "with space"), ("task_type", "a\u0000b"), ("labels", {"k": "a\u0000b"}), ("dedup_key", "a\u0000b"),
     ("task_type", None), ("task_type", ["x"]),
     ("queue", 5), ("queue", "q" * 129), ("queue", ""),
     ("labels", []), ("labels", {"k": 1}), ("labels", {"k" * 64: "v"}), ("labels", {"k": "v" * 256}),
@@ -93,7 +93,7 @@ def test_inputs_of_the_same_name(api):
     assert body["field"].startswith("inputs")
 
 
-@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "/etc/passwd", "x" * 256, "new\nline"])
+@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "/etc/passwd", "a\u0000b", "x" * 256, "new\nline"])
 def test_input_names_are_file_names(api, name):
     ref = api.put_blob(b"x")["ref"]
     body = problem(api.post("/v1/jobs", {"task_type": "t", "inputs": [{"name": name, "ref": ref}]}), 422, "invalid")
@@ -129,7 +129,7 @@ def test_headers_over_16_kib(server, api):
 
 
 def test_payload_comes_back_as_it_was_written(api):
-    payload = b'{ "z": 9223372036854775807, "real": 1.10, "a": "\\u00e4 \xc3\xa4", "e": 1E5 }'
+    payload = b'{ "z": 9223372036854775807, "real": 1.10, "a": "\\u0000 \\u00e4 \xc3\xa4", "e": 1E5 }'
     answer = api.post("/v1/jobs", data=b'{"task_type": "t", "payload": ' + payload + b"}", headers=JSON)
     assert answer.status_code == 201
     again = api.get(f"/v1/jobs/{answer.json()['job_id']}")
