@@ -1,5 +1,6 @@
 """The HTTP API as docs/openapi.yaml describes it."""
 import hashlib
+import http.client
 import os
 import signal
 import threading
@@ -279,15 +280,20 @@ def test_nothing_acknowledged_is_lost_by_kill_9(server, api):
 
 
 def test_sigterm_drains_and_exits_0(server, api):
-    waiting = []
     job = api.submit("t")
-    poll = threading.Thread(target=lambda: waiting.append(
-        api.get(f"/v1/jobs/{job['job_id']}", params={"wait": "60s", "version": job["version"]}).status_code))
-    poll.start()
-    until(lambda: server.popen.poll() is None)
+    poll = http.client.HTTPConnection(server.url.removeprefix("http://"), timeout=30)
+    poll.request("GET", f"/v1/jobs/{job['job_id']}?wait=60s&version={job['version']}")
+    ports = server.url.rpartition(":")[2], poll.sock.getsockname()[1]
+
+    def taken():
+        """the server has read the request: its end of the connection holds no unread byte"""
+        with open("/proc/net/tcp", encoding="ascii") as table:
+            ends = [line.split()[1:5] for line in list(table)[1:]]
+        return any((int(own[-4:], 16), int(peer[-4:], 16)) == (int(ports[0]), ports[1]) and queues.endswith(":00000000")
+                   for own, peer, _, queues in ends)
+    until(taken)
     assert server.terminate() == 0
-    poll.join(20)
-    assert waiting in ([200], [503])
+    assert poll.getresponse().status in (200, 503)
 
 
 @pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
