@@ -52,8 +52,17 @@ def processes():
 
 def processes_of_job(job_id):
     """Process ids of a job's handler and its descendants, wherever they were re-parented to."""
+    return [pid for pid, _ in family_of_job(job_id)]
+
+
+def states_of_job(job_id):
+    """The kernel's word for each of them: 'T' is stopped."""
+    return [state for _, state in family_of_job(job_id)]
+
+
+def family_of_job(job_id):
     mark = f"HAUL_JOB_ID={job_id}".encode()
-    return [pid for pid, _, state, _, environment in processes() if state != "Z" and mark in environment]
+    return [(pid, state) for pid, _, state, _, environment in processes() if state != "Z" and mark in environment]
 
 
 class Process:

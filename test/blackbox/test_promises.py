@@ -4,7 +4,7 @@ import signal
 import uuid
 
 import pytest
-from conftest import COMPLETE, Api, isolations, problem, processes_of_job, until
+from conftest import COMPLETE, Api, isolations, problem, processes_of_job, states_of_job, until
 
 SHORT = {"lease": "4s", "heartbeat": "1s", "confirm": "4s", "backoff_base": "100ms"}
 
@@ -166,3 +166,21 @@ def test_P26_thousand_parallel_submissions_one_job(server):
     assert len(api.get("/v1/jobs", params={"task_type": "unique"}).json()["jobs"]) == 1
     problem(api.post("/v1/jobs", {**body, "payload": {"n": 2}}), 409, "conflict")
     assert api.post("/v1/jobs", body).json()["job_id"] == answers[0].json()["job_id"]
+
+
+def test_P03_job_is_frozen_while_its_lease_cannot_be_renewed_and_goes_on(make_server, make_worker, tmp_path):
+    server = make_server(SHORT)
+    api = Api(server.url)
+    make_worker(server.url, {"steady": f"while [ ! -e {tmp_path}/go ]; do sleep 0.05; done; echo made > out/result"})
+    job_id = api.submit("steady")["job_id"]
+    api.wait_status(job_id, "running")
+    until(lambda: "T" not in states_of_job(job_id) and states_of_job(job_id))
+
+    server.kill()
+    until(lambda: set(states_of_job(job_id)) == {"T"})  # before the lease ends, whatever the handler is doing
+    (tmp_path / "go").touch()
+    server.restart()
+
+    job = api.wait_status(job_id, "success")  # thawed by the first renewal
+    assert (job["attempt"], job["losses"], job["retries"]) == (1, 0, 0)
+    assert api.get(job["result_url"]).text == "made\n"
