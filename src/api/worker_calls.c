@@ -190,6 +190,16 @@ void output_put(struct http_request *req)
 
 /* --- complete, fail --- */
 
+/* What every report begins with. *ret_root is the caller's to decref, also on error. */
+static int report_head(struct http_request *req, struct uuid *ret_job_id, struct token *ret_token, json_t **ret_root,
+                       struct err *err)
+{
+    int rc = req_query_none(req, err);
+    if (!rc)
+        rc = req_token(req, ret_job_id, ret_token, err);
+    return rc ? rc : req_json(req, true, ret_root, err);
+}
+
 static void complete_members(struct call *c, struct json_writer *w)
 {
     jw_string(w, "status", job_status_name(c->op.u.complete.status));
@@ -203,11 +213,7 @@ static void complete_done(struct call *c)
 static int complete_body(struct http_request *req, struct op_complete *op, struct err *err)
 {
     json_t *root = NULL;
-    int rc = req_query_none(req, err);
-    if (!rc)
-        rc = req_token(req, &op->job_id, &op->token, err);
-    if (!rc)
-        rc = req_json(req, true, &root, err);
+    int rc = report_head(req, &op->job_id, &op->token, &root, err);
     if (!rc)
         rc = complete_parse(root, http_arena(req), op, err);
     json_decref(root);
@@ -242,11 +248,7 @@ static void fail_done(struct call *c)
 static int fail_body(struct http_request *req, struct op_fail *op, struct err *err)
 {
     json_t *root = NULL;
-    int rc = req_query_none(req, err);
-    if (!rc)
-        rc = req_token(req, &op->job_id, &op->token, err);
-    if (!rc)
-        rc = req_json(req, true, &root, err);
+    int rc = report_head(req, &op->job_id, &op->token, &root, err);
     if (!rc)
         rc = fail_parse(root, http_arena(req), op, err);
     json_decref(root);
