@@ -1,0 +1,169 @@
+/* The dispatcher and the watches: who gets what, who hears what, and when. */
+#include "world.h"
+
+static void test_waiting_worker_gets_a_new_job_without_time_passing(void **state)
+{
+    struct world *w = *state;
+    struct answer a;
+    engine_poll(w->engine, poll_new(w, 1, "p1", &a));
+    settle(w);
+    assert_int_equal(a.calls, 0);
+    struct uuid id = submit(w, "encode");
+    assert_int_equal(a.calls, 1);
+    assert_int_equal(a.n, 1);
+    assert_true(uuid_equal(&a.job.job_id, &id));
+    assert_int_equal(look(w, id).status, JOB_RUNNING);
+}
+
+static const struct store_driver *counted;
+static int batches;
+
+static void apply_counted(struct store *s, struct op **ops, size_t n, void (*decided)(void *arg), void *arg)
+{
+    batches++;
+    counted->apply(s, ops, n, decided, arg);
+}
+
+static void test_submission_and_claim_are_one_transaction_where_a_worker_waits(void **state)
+{
+    struct world *w = *state;
+    struct store_driver counting = *(counted = store_sqlite());
+    struct answer a;
+    submit(w, "encode"); /* the lane is known from now on */
+    struct job first = claim(w, 1, "p1");
+    assert_int_equal(complete(w, &first, NULL), ERR_OK);
+    counting.apply = apply_counted;
+    world_engine(w, &counting);
+    engine_poll(w->engine, poll_new(w, 1, "p2", &a));
+    submit(w, "encode"); /* lanes that stand empty are not loaded at a start: this one comes by two transactions */
+    assert_int_equal(a.n, 1);
+    engine_poll(w->engine, poll_new(w, 1, "p3", &a));
+    settle(w);
+    batches = 0;
+    submit(w, "encode");
+    assert_int_equal(a.calls, 1);
+    assert_int_equal(a.n, 1);
+    assert_int_equal(batches, 1);
+    world_engine(w, NULL);
+}
+
+static void test_poll_is_answered_empty_at_its_end_and_never_with_a_foreign_type(void **state)
+{
+    struct world *w = *state;
+    struct answer a;
+    submit(w, "other");
+    engine_poll(w->engine, poll_new(w, 1, "p1", &a));
+    pass(w, 29 * SEC);
+    assert_int_equal(a.calls, 0);
+    pass(w, 2 * SEC);
+    assert_int_equal(a.calls, 1);
+    assert_int_equal(a.n, 0);
+    assert_int_equal(a.code, ERR_OK);
+}
+
+static void test_repeated_poll_gets_the_same_claims(void **state)
+{
+    struct world *w = *state;
+    submit(w, "encode");
+    submit(w, "encode");
+    struct job first = claim(w, 1, "same"), again = claim(w, 1, "same");
+    assert_true(uuid_equal(&first.job_id, &again.job_id));
+    assert_true(token_equal(&first.token, &again.token));
+}
+
+static void test_failed_job_backs_off_and_starts_when_due(void **state)
+{
+    struct world *w = *state;
+    struct answer a;
+    struct uuid id = submit(w, "encode");
+    struct job job = claim(w, 1, "p1");
+    struct op *op = op_new(w, OP_FAIL, NULL);
+    op->u.fail.job_id = id;
+    op->u.fail.token = job.token;
+    op->u.fail.failure =
+        (struct job_failure){.outcome = OUTCOME_ERROR, .error_log = "boom", .retry_after_us = 20 * SEC};
+    assert_int_equal(decide(w, op), ERR_OK);
+    assert_int_equal(op->u.fail.status, JOB_PENDING);
+    engine_poll(w->engine, poll_new(w, 1, "p2", &a));
+    pass(w, 15 * SEC);
+    assert_int_equal(a.calls, 0);
+    pass(w, 10 * SEC);
+    assert_int_equal(a.calls, 1);
+    assert_int_equal(a.n, 1);
+    assert_int_equal(a.job.attempt, 2);
+    assert_int_equal(a.job.retries, 1);
+}
+
+static bool gone(struct lease_poll *p)
+{
+    (void)p;
+    return false;
+}
+
+static void test_vanished_client_gets_no_lease(void **state)
+{
+    struct world *w = *state;
+    struct answer a;
+    struct lease_poll *p = poll_new(w, 1, "p1", &a);
+    p->alive = gone;
+    struct uuid id = submit(w, "encode");
+    engine_poll(w->engine, p);
+    settle(w);
+    assert_int_equal(a.calls, 1);
+    assert_int_equal(a.code, ERR_CANCELLED);
+    assert_int_equal(look(w, id).status, JOB_PENDING);
+}
+
+static void fired(struct watch *watch)
+{
+    (*(int *)watch->owner)++;
+}
+
+static void test_drain_answers_those_who_wait(void **state)
+{
+    struct world *w = *state;
+    struct answer a;
+    int news = 0;
+    struct uuid id = submit(w, "other");
+    struct watch watch = {.job_id = id, .wait_us = 30 * SEC, .fire = fired, .owner = &news};
+    engine_watch(w->engine, &watch);
+    engine_poll(w->engine, poll_new(w, 1, "p1", &a));
+    settle(w);
+    engine_drain(w->engine);
+    assert_int_equal(a.calls, 1);
+    assert_int_equal(a.n, 0);
+    assert_int_equal(news, 1);
+    assert_true(engine_idle(w->engine));
+}
+
+static void test_watch_fires_on_news_and_at_its_end(void **state)
+{
+    struct world *w = *state;
+    int calm = 0, news = 0;
+    struct uuid id = submit(w, "encode"), other = submit(w, "other");
+    struct watch a = {.job_id = id, .wait_us = 30 * SEC, .fire = fired, .owner = &news};
+    struct watch b = {.job_id = other, .wait_us = 30 * SEC, .fire = fired, .owner = &calm};
+    engine_watch(w->engine, &a);
+    engine_watch(w->engine, &b);
+    claim(w, 1, "p");
+    assert_int_equal(news, 1);
+    assert_int_equal(calm, 0);
+    pass(w, 31 * SEC);
+    assert_int_equal(calm, 1);
+    assert_int_equal(news, 1);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(test_waiting_worker_gets_a_new_job_without_time_passing),
+        TEST(test_submission_and_claim_are_one_transaction_where_a_worker_waits),
+        TEST(test_poll_is_answered_empty_at_its_end_and_never_with_a_foreign_type),
+        TEST(test_repeated_poll_gets_the_same_claims),
+        TEST(test_failed_job_backs_off_and_starts_when_due),
+        TEST(test_vanished_client_gets_no_lease),
+        TEST(test_drain_answers_those_who_wait),
+        TEST(test_watch_fires_on_news_and_at_its_end),
+    };
+    return cmocka_run_group_tests_name("engine-dispatch", tests, NULL, NULL);
+}
