@@ -1,6 +1,7 @@
 #include "base/timefmt.h"
 
 #include <inttypes.h>
+#include <stddef.h>
 
 #define SEC_PER_DAY 86400
 
@@ -95,14 +96,18 @@ static bool parse_date(const char **s, int64_t *ret_days)
     return true;
 }
 
-static bool parse_clock(const char **s, int64_t *ret_sec)
+static bool parse_clock(const char **s, bool need_seconds, int64_t *ret_sec)
 {
     int h = digits(s, 2);
     if (h < 0 || h > 23 || !skip(s, ":"))
         return false;
     int m = digits(s, 2);
-    if (m < 0 || m > 59 || !skip(s, ":"))
+    if (m < 0 || m > 59)
         return false;
+    if (!skip(s, ":")) {
+        *ret_sec = h * 3600 + m * 60;
+        return !need_seconds;
+    }
     int sec = digits(s, 2);
     if (sec < 0 || sec > 60)
         return false;
@@ -143,7 +148,7 @@ static bool parse_offset(const char **s, int64_t *ret_sec)
 bool rfc3339_parse(const char *s, usec *ret_us)
 {
     int64_t days, sec, us, offset;
-    if (!s || !parse_date(&s, &days) || !skip(&s, "Tt") || !parse_clock(&s, &sec) || !parse_fraction(&s, &us) ||
+    if (!s || !parse_date(&s, &days) || !skip(&s, "Tt") || !parse_clock(&s, true, &sec) || !parse_fraction(&s, &us) ||
         !parse_offset(&s, &offset) || *s)
         return false;
     *ret_us = (days * SEC_PER_DAY + sec - offset) * USEC_PER_SEC + us;
@@ -228,4 +233,91 @@ void duration_format(usec d_us, char ret[48])
     }
     if (d_us == 0)
         snprintf(ret, 48, "0s");
+}
+
+/* ---- instants as people write them ---- */
+
+/* The clock on the wall of this machine's user, as an instant; false when it was skipped. mktime alone would move it, and choose by
+ * what it was asked before when it was there twice: so each reading is tried and read back. */
+static bool local_instant(int64_t days, int64_t sec, usec *ret_us)
+{
+    int64_t y;
+    int m, d;
+    bool found = false;
+    civil_from_days(days, &y, &m, &d);
+    tzset();
+    for (int dst = 1; dst >= 0; dst--) {
+        struct tm tm = {.tm_year = (int)y - 1900,
+                        .tm_mon = m - 1,
+                        .tm_mday = d,
+                        .tm_hour = (int)(sec / 3600),
+                        .tm_min = (int)(sec / 60 % 60),
+                        .tm_sec = (int)(sec % 60),
+                        .tm_isdst = dst};
+        const struct tm want = tm;
+        struct tm back;
+        time_t t = mktime(&tm);
+        if (!localtime_r(&t, &back) || back.tm_year != want.tm_year || back.tm_mon != want.tm_mon ||
+            back.tm_mday != want.tm_mday || back.tm_hour != want.tm_hour || back.tm_min != want.tm_min ||
+            back.tm_sec != want.tm_sec)
+            continue;
+        if (!found || (usec)t * USEC_PER_SEC < *ret_us)
+            *ret_us = (usec)t * USEC_PER_SEC;
+        found = true;
+    }
+    return found;
+}
+
+/* 1: it is one; 0: it is none; -1: one that this time zone skipped. */
+static int date_scan(const char *s, usec *ret_us)
+{
+    int64_t days, sec = 0, us = 0, offset;
+    if (!parse_date(&s, &days))
+        return 0;
+    if (*s) {
+        const char *clock = s + 1;
+        if (!skip(&s, "Tt ") || !parse_clock(&s, false, &sec))
+            return 0;
+        if (s - clock == (ptrdiff_t)strlen("10:00:30") && !parse_fraction(&s, &us))
+            return 0;
+    }
+    if (*s) {
+        if (!parse_offset(&s, &offset) || *s)
+            return 0;
+        *ret_us = (days * SEC_PER_DAY + sec - offset) * USEC_PER_SEC + us;
+        return 1;
+    }
+    if (!local_instant(days, sec, ret_us))
+        return -1;
+    *ret_us += us;
+    return 1;
+}
+
+int when_parse(const char *s, const char *field, usec now_us, enum when way, usec *ret_us, struct err *err)
+{
+    usec v;
+    if (!s)
+        s = "";
+    if (strcmp(s, "now") == 0) {
+        *ret_us = now_us;
+        return ERR_OK;
+    }
+    int date = date_scan(s, &v);
+    if (date < 0)
+        return err_field(err, field, "'%.40s' does not exist in your time zone: the clock was put forward past it", s);
+    if (date > 0) {
+        *ret_us = v;
+        return ERR_OK;
+    }
+    bool bare = s[strspn(s, "0123456789")] == '\0'; /* "2026" is more likely half a date than 34 minutes */
+    if (!bare && duration_scan(s, &v)) {
+        if (way == WHEN_AGO ? __builtin_sub_overflow(now_us, v, &v) : __builtin_add_overflow(now_us, v, &v))
+            return err_field(err, field, "'%.40s' is too long a time", s);
+        *ret_us = v;
+        return ERR_OK;
+    }
+    return err_field(err, field,
+                     "not a time: '%.40s' (like 10m or 2d for %s, 2026-12-01, 2026-12-01 10:00 in local time, "
+                     "2026-12-01T10:00:00Z, now)",
+                     s, way == WHEN_AGO ? "so long ago" : "from now");
 }

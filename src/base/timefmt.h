@@ -16,3 +16,12 @@ bool rfc3339_parse(const char *s, usec *ret_us);
 int duration_parse(const char *s, const char *field, usec *ret_us, struct err *err);
 /** Shortest exact form: "1h30m", "250ms", "0s". `ret` at least 48 bytes. */
 void duration_format(usec d_us, char ret[48]);
+
+/** Which way a bare duration points from now. */
+enum when { WHEN_AGO, WHEN_AHEAD };
+
+/** An instant as people write it: a duration with a unit ("10m": so long ago, or from now, as `way` says), "now", RFC 3339, or a date
+ * with or without a time of day ("2026-12-01", "2026-12-01 10:00", "2026-12-01T10:00:30Z"; the offset may be Z or +01:00). What has no
+ * offset is local time (TZ): a date alone is its midnight, the earlier of two is taken when a clock was put back, and one that the
+ * clock skipped is refused. ERR_INVALID naming `field`. Not for the wire: that is rfc3339_parse. */
+int when_parse(const char *s, const char *field, usec now_us, enum when way, usec *ret_us, struct err *err);

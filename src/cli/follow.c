@@ -28,16 +28,24 @@ int follow_exit(const char *status)
     return strcmp(status, "cancelled") == 0 ? EXIT_JOB_CANCELLED : EXIT_JOB_FAILED;
 }
 
+/* "3.1 %/min, left 18m00s"; "" while nothing is known. */
+static void pace_format(const struct view *v, char ret[80])
+{
+    char rate[32], left[32] = "";
+    usec left_us;
+    eta_rate_format(&v->bar.eta, rate);
+    if (eta_left(&v->bar.eta, now_mono(), &left_us))
+        left_format(left_us, left);
+    snprintf(ret, 80, "%s%s%s%s", rate, *rate && *left ? ", " : "", *left ? "left " : "", left);
+}
+
 /* On a terminal: one line, redrawn. */
 static void view_draw(struct view *v)
 {
-    char text[400], eta[32] = "";
-    usec left;
+    char text[480], pace[80];
     if (strcmp(v->status, "running") == 0 && v->percent >= 0) {
-        if (eta_left(&v->bar.eta, now_mono(), &left))
-            left_format(left, eta);
-        snprintf(text, sizeof(text), "%s%s%s%s", eta[0] ? "left " : "", eta, eta[0] && v->message[0] ? "  " : "",
-                 v->message);
+        pace_format(v, pace);
+        snprintf(text, sizeof(text), "%s%s%s", pace, *pace && v->message[0] ? "  " : "", v->message);
         bar_line(&v->bar, v->percent / 100, text);
     } else {
         snprintf(text, sizeof(text), "%s%s%s%s", v->status, v->message[0] ? " (" : "", v->message,
@@ -54,11 +62,9 @@ static void view_tell(struct view *v, bool new_status)
                 v->message[0] ? ")" : "");
     int tenth = (int)(v->percent / 10);
     if (v->percent >= 0 && strcmp(v->status, "running") == 0 && tenth != v->tenth) {
-        char eta[32] = "";
-        usec left;
-        if (eta_left(&v->bar.eta, now_mono(), &left))
-            left_format(left, eta);
-        fprintf(stderr, "%s running %d%%%s%s\n", v->bar.label, (int)v->percent, eta[0] ? ", left " : "", eta);
+        char pace[80];
+        pace_format(v, pace);
+        fprintf(stderr, "%s running %d%%%s%s\n", v->bar.label, (int)v->percent, *pace ? ", " : "", pace);
         v->tenth = tenth;
     }
 }
@@ -114,14 +120,14 @@ static int gave_up(struct view *v, const char *job_id, const char *why)
     return EXIT_GAVE_UP;
 }
 
-int follow(struct cli *cli, const char *job_id, usec give_up_us, bool met, char **ret_text)
+int follow(struct cli *cli, const char *job_id, const char *which, usec give_up_us, bool met, char **ret_text)
 {
     int status = EXIT_OK;
     struct haul_client *c = cli_client(cli, &status);
     if (!c)
         return status;
-    char label[48];
-    snprintf(label, sizeof(label), "%.36s", job_id);
+    char label[80];
+    snprintf(label, sizeof(label), "%.30s%s%.36s", which ? which : "", which ? " " : "", job_id);
     struct view v = {.bar = {.label = label}, .percent = -1};
     int64_t version = -1;
     usec away_since = 0;

@@ -3,10 +3,11 @@
 #include "cli/command.h"
 #include "cli/term.h"
 
-/** Waits for the end of a job by long polls, showing state, percent and what is left. A server that restarts is waited for.
+/** Waits for the end of a job by long polls, showing state, percent, its rate and what is left. A server that restarts is waited for.
+ * @param which  shown before the id ("[2/5]"), or NULL
  * @param give_up_us  USEC_NEVER or a monotonic instant  @param met  the server has answered before: its absence is not a typing error
  * @param ret_text  the job as it was last seen, free(); may be NULL @return enum exit_status, or an error's status (printed) */
-int follow(struct cli *cli, const char *job_id, usec give_up_us, bool met, char **ret_text);
+int follow(struct cli *cli, const char *job_id, const char *which, usec give_up_us, bool met, char **ret_text);
 /** What a finished job means as an exit status. */
 int follow_exit(const char *status);
 /** One line on stderr for how it ended, and its error_log when it failed. */

@@ -34,7 +34,9 @@ static int run(struct cli *cli, const void *args, int argc, char **argv)
     for (int i = 0; i < argc; i++) {
         AUTO_FREE char *text = NULL;
         json_t *job = NULL;
-        int status = follow(cli, argv[i], until, i > 0, &text);
+        char which[32];
+        snprintf(which, sizeof(which), "[%d/%d]", i + 1, argc);
+        int status = follow(cli, argv[i], argc > 1 ? which : NULL, until, i > 0, &text);
         if (rank(status) > rank(worst))
             worst = status;
         if (text && json_parse(text, strlen(text), &job, NULL) == ERR_OK) {
@@ -55,7 +57,10 @@ const struct command command_jobs_wait = {
     .sub = "wait",
     .args = "ID...",
     .summary = "Follow jobs to their end; the exit status tells the worst.",
-    .detail = "Exit status: 0 all succeeded, 1 one failed, 3 one was cancelled, 4 waiting gave up.",
+    .detail =
+        "A terminal shows a bar with percent, rate and time left; elsewhere there is a line for each tenth. Several\n"
+        "jobs are shown one after the other, in the order given.\n"
+        "Exit status: 0 all succeeded, 1 one failed, 3 one was cancelled, 4 waiting gave up.",
     .options = options,
     .n_options = ARRAY_LEN(options),
     .min_args = 1,

@@ -17,7 +17,7 @@
 struct args {
     struct text_list inputs, pairs, labels;
     const char *payload, *payload_ref, *queue, *dedup_key, *out;
-    const char *delay, *timeout;
+    const char *delay, *run_at, *start_within, *timeout;
     int64_t priority, max_attempts;
     usec wait_timeout;
     bool wait;
@@ -38,6 +38,10 @@ static const struct opt options[] = {
      "a second submission with the same key gives the first job"},
     {"delay", 0, OPT_TEXT, offsetof(struct args, delay), "DURATION", 0, 0,
      "do not start before this much time has passed"},
+    {"run-at", 0, OPT_TEXT, offsetof(struct args, run_at), "TIME", 0, 0,
+     "do not start before TIME: 10m (from now), 2026-12-01 10:00 (local), RFC 3339"},
+    {"start-within", 0, OPT_TEXT, offsetof(struct args, start_within), "DURATION", 0, 0,
+     "fail the job when it has not been started so soon"},
     {"priority", 0, OPT_INT, offsetof(struct args, priority), "0-9", 0, 9, "9 goes first (default 5)"},
     {"max-attempts", 0, OPT_INT, offsetof(struct args, max_attempts), "N", 1, 100,
      "attempts before it is failed (default 5)"},
@@ -98,6 +102,13 @@ static int inputs_open(const struct command *cmd, const struct text_list *list, 
     return EXIT_OK;
 }
 
+/* What the options say, checked and made ready for the wire. */
+struct request {
+    const char *task; /* NULL: each line of a batch has its own */
+    char *payload;    /* JSON; NULL: not given */
+    char run_at[RFC3339_MAX];
+};
+
 static int payload_read(const struct command *cmd, const struct args *a, char **ret)
 {
     struct err err = {0};
@@ -132,8 +143,10 @@ static int payload_read(const struct command *cmd, const struct args *a, char **
             return cli_err(&err, NULL);
         }
         *ret = b.len > 0 ? buf_take(&b) : strdup("");
+    } else if (a->payload) {
+        *ret = strdup(a->payload);
     } else {
-        *ret = strdup(a->payload ? a->payload : "{}");
+        return EXIT_OK;
     }
     json_decref(doc);
     doc = NULL;
@@ -147,12 +160,24 @@ static int payload_read(const struct command *cmd, const struct args *a, char **
     return EXIT_OK;
 }
 
-static int duration_check(const struct command *cmd, const char *name, const char *text)
+static int times_check(const struct command *cmd, const struct args *a, char ret_run_at[RFC3339_MAX])
 {
-    usec ignored;
+    const struct {
+        const char *name, *text;
+    } durations[] = {{"delay", a->delay}, {"start-within", a->start_within}, {"timeout", a->timeout}};
     struct err err = {0};
-    if (text && duration_parse(text, name, &ignored, &err) != ERR_OK)
-        return cli_usage(cmd, "--%s must be a duration like 90s, 10m or 1h30m, got '%.80s'", name, text);
+    usec us;
+    for (size_t i = 0; i < ARRAY_LEN(durations); i++)
+        if (durations[i].text && duration_parse(durations[i].text, durations[i].name, &us, &err) != ERR_OK)
+            return cli_usage(cmd, "--%s must be a duration like 90s, 10m or 1h30m, got '%.80s'", durations[i].name,
+                             durations[i].text);
+    if (a->delay && a->run_at)
+        return cli_usage(cmd, "--delay and --run-at cannot be given together");
+    if (a->run_at) {
+        if (when_parse(a->run_at, "run-at", now_wall(), WHEN_AHEAD, &us, &err) != ERR_OK)
+            return cli_usage(cmd, "--run-at: %s", err.msg);
+        rfc3339_format(us, ret_run_at);
+    }
     return EXIT_OK;
 }
 
@@ -169,16 +194,18 @@ static int labels_check(const struct command *cmd, const struct text_list *l)
     return EXIT_OK;
 }
 
-static void request_write(struct buf *b, const char *task, const struct args *a, const char *payload,
-                          const struct input *in, size_t n)
+static void request_write(struct buf *b, const struct request *q, const struct args *a, const struct input *in,
+                          size_t n)
 {
     struct json_writer w;
     jw_init(&w, b);
     jw_object(&w, NULL);
-    jw_string(&w, "task_type", task);
+    if (q->task)
+        jw_string(&w, "task_type", q->task);
     if (a->queue)
         jw_string(&w, "queue", a->queue);
-    jw_raw(&w, "payload", payload, strlen(payload));
+    if (q->payload)
+        jw_raw(&w, "payload", q->payload, strlen(q->payload));
     if (a->payload_ref || n > 0)
         jw_string(&w, "payload_ref", a->payload_ref ? a->payload_ref : in[0].ref);
     if (n > 0) {
@@ -205,6 +232,10 @@ static void request_write(struct buf *b, const char *task, const struct args *a,
         jw_string(&w, "dedup_key", a->dedup_key);
     if (a->delay)
         jw_string(&w, "delay", a->delay);
+    if (a->run_at)
+        jw_string(&w, "run_at", q->run_at);
+    if (a->start_within)
+        jw_string(&w, "start_within", a->start_within);
     if (a->priority >= 0)
         jw_int(&w, "priority", a->priority);
     if (a->max_attempts > 0)
@@ -240,7 +271,7 @@ static int after(struct cli *cli, const struct args *a, const char *id)
 {
     AUTO_FREE char *text = NULL;
     usec until = a->wait_timeout > 0 ? now_mono() + a->wait_timeout : USEC_NEVER;
-    int status = follow(cli, id, until, true, &text);
+    int status = follow(cli, id, NULL, until, true, &text);
     if (status == EXIT_OK && a->out)
         status = outputs_fetch(cli, id, a->out);
     if (cli->json && text)
@@ -248,15 +279,11 @@ static int after(struct cli *cli, const struct args *a, const char *id)
     return status;
 }
 
-static int submit(struct cli *cli, const struct args *a, const char *task, struct input *in)
+static int submit(struct cli *cli, const struct args *a, const struct request *q, struct input *in)
 {
-    AUTO_FREE char *payload = NULL, *text = NULL;
-    const struct command *cmd = &command_submit;
-    int status;
-    if ((status = payload_read(cmd, a, &payload)) != EXIT_OK || (status = labels_check(cmd, &a->labels)) != EXIT_OK ||
-        (status = duration_check(cmd, "delay", a->delay)) != EXIT_OK ||
-        (status = duration_check(cmd, "timeout", a->timeout)) != EXIT_OK ||
-        (status = inputs_open(cmd, &a->inputs, in)) != EXIT_OK)
+    AUTO_FREE char *text = NULL;
+    int status = inputs_open(&command_submit, &a->inputs, in);
+    if (status != EXIT_OK)
         return status;
     for (size_t i = 0; i < a->inputs.n; i++)
         if ((status = blob_send(cli, in[i].fd, in[i].size, in[i].name, in[i].ref, NULL)) != EXIT_OK)
@@ -264,7 +291,7 @@ static int submit(struct cli *cli, const struct args *a, const char *task, struc
     struct buf b;
     json_t *job = NULL;
     buf_init(&b, 4 << 20);
-    request_write(&b, task, a, payload, in, a->inputs.n);
+    request_write(&b, q, a, in, a->inputs.n);
     if (b.failed) {
         struct err err = {0};
         err_set(&err, ERR_TOO_LARGE, 0, "the request is too large: send large data with --input");
@@ -289,15 +316,28 @@ static int submit(struct cli *cli, const struct args *a, const char *task, struc
     return wait ? after(cli, a, id) : EXIT_OK;
 }
 
+static int request_check(const struct args *a, struct request *q)
+{
+    const struct command *cmd = &command_submit;
+    int status = payload_read(cmd, a, &q->payload);
+    if (status == EXIT_OK)
+        status = labels_check(cmd, &a->labels);
+    return status == EXIT_OK ? times_check(cmd, a, q->run_at) : status;
+}
+
 static int run(struct cli *cli, const void *args, int argc, char **argv)
 {
     struct input in[INPUTS_MAX];
+    struct request q = {.task = argv[0]};
     for (size_t i = 0; i < INPUTS_MAX; i++)
         in[i] = (struct input){.fd = -1};
-    int status = submit(cli, args, argv[0], in);
+    int status = request_check(args, &q);
+    if (status == EXIT_OK)
+        status = submit(cli, args, &q, in);
     for (size_t i = 0; i < INPUTS_MAX; i++)
         if (in[i].fd >= 0)
             close(in[i].fd);
+    free(q.payload);
     return status;
 }
 

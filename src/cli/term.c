@@ -305,6 +305,20 @@ bool eta_left(const struct eta *e, usec now_us, usec *ret_us)
     return true;
 }
 
+void eta_rate_format(const struct eta *e, char ret[32])
+{
+    ret[0] = '\0';
+    if (!e->begun || e->p1 <= e->p0 || e->t1 <= e->t0)
+        return;
+    double per_minute = 100 * (e->p1 - e->p0) * 60 * (double)USEC_PER_SEC / (double)(e->t1 - e->t0);
+    if (per_minute >= 120)
+        snprintf(ret, 32, "%.1f %%/s", per_minute / 60);
+    else if (per_minute >= 0.1)
+        snprintf(ret, 32, "%.1f %%/min", per_minute);
+    else
+        snprintf(ret, 32, "%.2f %%/h", per_minute * 60);
+}
+
 /* ---- the progress line ---- */
 
 void bar_clear(struct bar *b)
@@ -322,7 +336,9 @@ void bar_line(struct bar *b, double done, const char *text)
     unsigned width = term_width(stderr);
     AUTO_FREE char *line = NULL;
     char blocks[40 * 3 + 1];
-    const size_t cells = 24;
+    /* The bar gives way to what is written around it. */
+    size_t taken = text_columns(b->label) + text_columns(text) + sizeof("  100% ");
+    const size_t cells = MIN((size_t)24, MAX((size_t)8, width > taken ? width - taken : 0));
     bool plain = !term_colour(stderr);
     if (done >= 0) {
         size_t full = (size_t)(done * (double)cells + 0.5), at = 0;

@@ -52,6 +52,8 @@ struct eta {
 };
 void eta_see(struct eta *e, usec now_us, double done);         /* done: 0..1 */
 bool eta_left(const struct eta *e, usec now_us, usec *ret_us); /* false: not known yet */
+/** How fast: "3.1 %/min"; per second or per hour where the number reads better. "" when not known yet. */
+void eta_rate_format(const struct eta *e, char ret[32]);
 
 /** A progress line on stderr. On a terminal it is redrawn in place; elsewhere nothing. */
 struct bar {

@@ -1,6 +1,10 @@
 """The command line: what it prints, where, and with which exit status (docs/exit-codes.md)."""
+import datetime
 import hashlib
 import json
+import os
+import pty
+import re
 import subprocess
 
 import pytest
@@ -13,6 +17,11 @@ NOBODY = "http://127.0.0.1:1"  # a port on which nobody listens
 def cli(haul, server):
     """The CLI pointed at a running server by HAUL_SERVER."""
     return lambda *arguments, **kwargs: haul(*arguments, url=server.url, **kwargs)
+
+
+def seconds_between(first, second):
+    first, second = (datetime.datetime.fromisoformat(t.replace("Z", "+00:00")) for t in (first, second))
+    return (second - first).total_seconds()
 
 
 def one_json(run):
@@ -55,6 +64,29 @@ def test_submit_prints_the_job_id(cli, api):
     job = api.job(run.stdout.strip())
     assert job["payload"]["height"] == 480 and job["payload"]["name"] == "clip"
     assert (job["labels"], job["queue"], job["priority"], job["max_attempts"], job["timeout_s"]) == ({"who": "me"}, "q", 7, 2, 3600)
+
+
+def test_submit_understands_human_times(cli, api):
+    def submitted(*options, **kwargs):
+        run = cli("submit", "t", *options, **kwargs)
+        assert run.returncode == 0, run.stderr
+        return api.job(run.stdout.strip())
+
+    assert submitted("--run-at", "2030-12-01 10:00", env={"TZ": "CET-1"})["run_at"] == "2030-12-01T09:00:00Z"
+    assert submitted("--run-at", "2030-12-01T10:00Z", env={"TZ": "CET-1"})["run_at"] == "2030-12-01T10:00:00Z"
+    assert submitted("--run-at", "2030-12-01")["run_at"].startswith("2030-1")
+    job = submitted("--run-at", "10m", "--start-within", "1h")
+    assert seconds_between(job["created_at"], job["run_at"]) == pytest.approx(600, abs=5)
+    assert job["start_deadline_at"]
+
+
+@pytest.mark.parametrize("options", [
+    ["--run-at", "yesterday"], ["--run-at", "90"], ["--run-at", "2030-02-30"], ["--run-at", "10m", "--delay", "10m"],
+    ["--delay", "2030-01-01"], ["--start-within", "soon"],
+])
+def test_bad_times_exit_2_and_name_the_option(haul, options):
+    run = haul("submit", "t", *options, url=NOBODY)
+    assert run.returncode == 2 and options[0] in run.stderr, run
 
 
 def test_submit_with_payload_and_json(cli, api):
@@ -190,6 +222,37 @@ def test_wait_survives_a_restart_of_the_server(server, environment, make_worker,
     finally:
         waiting.kill()
         waiting.communicate()
+
+
+def test_wait_tells_percent_rate_and_time_left(server, environment, make_worker, tmp_path):
+    """Piped: a line for each tenth. On a terminal: a bar, redrawn."""
+    api = Api(server.url)
+    make_worker(server.url, {"steps": f"for i in 10 20 30 40 50; do echo \"progress $i\" >&3; while [ ! -e {tmp_path}/$i ]; "
+                                      "do sleep 0.02; done; done"})
+    job_id = api.submit("steps")["job_id"]
+    lead, follow = pty.openpty()
+    env = {**environment, "HAUL_SERVER": server.url}
+    shown = subprocess.Popen([str(HAUL), "jobs", "wait", job_id, job_id], env=env, stdout=subprocess.DEVNULL, stderr=follow)
+    piped = subprocess.Popen([str(HAUL), "jobs", "wait", job_id], env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                             text=True)
+    os.close(follow)
+    screen, lines = "", []
+    try:
+        for step in (10, 20, 30, 40, 50):
+            while f"running {step}%" not in "".join(lines):
+                lines.append(piped.stderr.readline())
+                assert lines[-1], lines
+            while f" {step}% " not in screen:
+                screen += os.read(lead, 4096).decode()
+            (tmp_path / str(step)).touch()
+        assert shown.wait(30) == 0 and piped.wait(30) == 0
+    finally:
+        for process in (shown, piped):
+            process.kill()
+        piped.communicate()
+        os.close(lead)
+    assert re.search(r"running 50%, \d+\.\d+ %/(s|min), left \d+", "".join(lines)), lines
+    assert re.search(r"\[1/2\] \S+ #+\.+  50% \d+\.\d+ %/(s|min), left \d+", screen), screen
 
 
 @pytest.mark.parametrize("command, option", [("server", "--max-attempts"), ("worker", "--orphan-limit")])

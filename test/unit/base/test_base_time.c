@@ -112,6 +112,123 @@ static void test_bad_times_are_refused(void **state)
     }
 }
 
+static void expect_when(const char *s, enum when way, const char *want)
+{
+    usec t;
+    char text[RFC3339_MAX];
+    struct err err;
+    assert_int_equal(when_parse(s, "f", 1795582255000000, way, &t, &err), ERR_OK); /* now: 2026-11-25T04:50:55Z */
+    rfc3339_format(t, text);
+    assert_string_equal(text, want);
+}
+
+static void test_instants_as_people_write_them(void **state)
+{
+    static const struct {
+        const char *s, *want;
+    } rows[] = {
+        {"now", "2026-11-25T04:50:55Z"},
+        {"2026-12-01", "2026-12-01T00:00:00Z"},
+        {"2026-12-01 10:00", "2026-12-01T10:00:00Z"},
+        {"2026-12-01T10:00", "2026-12-01T10:00:00Z"},
+        {"2026-12-01t10:00:30", "2026-12-01T10:00:30Z"},
+        {"2026-12-01 10:00:30.25", "2026-12-01T10:00:30.250Z"},
+        {"2026-12-01T10:00Z", "2026-12-01T10:00:00Z"},
+        {"2026-12-01 10:00+02:00", "2026-12-01T08:00:00Z"},
+        {"2026-12-01T10:00:00-05:30", "2026-12-01T15:30:00Z"},
+        {"2026-11-25T04:50:55.123456Z", "2026-11-25T04:50:55.123456Z"},
+        {"1969-12-31", "1969-12-31T00:00:00Z"},
+    };
+    (void)state;
+    setenv("TZ", "UTC", 1);
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        expect_when(rows[i].s, WHEN_AGO, rows[i].want);
+        expect_when(rows[i].s, WHEN_AHEAD, rows[i].want);
+    }
+    expect_when("10m", WHEN_AGO, "2026-11-25T04:40:55Z");
+    expect_when("10m", WHEN_AHEAD, "2026-11-25T05:00:55Z");
+    expect_when("1h30m", WHEN_AGO, "2026-11-25T03:20:55Z");
+    expect_when("2d", WHEN_AGO, "2026-11-23T04:50:55Z");
+    expect_when("1w1ms", WHEN_AHEAD, "2026-12-02T04:50:55.001Z");
+    expect_when("0s", WHEN_AGO, "2026-11-25T04:50:55Z");
+}
+
+static void test_instants_without_an_offset_are_local(void **state)
+{
+    usec t;
+    struct err err;
+    (void)state;
+    setenv("TZ", "CET-1CEST,M3.5.0,M10.5.0/3", 1);
+    expect_when("2026-12-01", WHEN_AGO, "2026-11-30T23:00:00Z");
+    expect_when("2026-07-01", WHEN_AGO, "2026-06-30T22:00:00Z");
+    expect_when("2026-07-01 12:00:00.5", WHEN_AGO, "2026-07-01T10:00:00.500Z");
+    expect_when("2026-12-01T10:00Z", WHEN_AGO, "2026-12-01T10:00:00Z");
+    expect_when("2026-03-29 01:59:59", WHEN_AGO, "2026-03-29T00:59:59Z");
+    expect_when("2026-03-29 03:00", WHEN_AGO, "2026-03-29T01:00:00Z");
+    expect_when("2026-10-25 02:30", WHEN_AGO, "2026-10-25T00:30:00Z"); /* there twice: the earlier */
+    expect_when("2026-10-25 03:00", WHEN_AGO, "2026-10-25T02:00:00Z");
+    assert_int_equal(when_parse("2026-03-29 02:30", "f", 0, WHEN_AGO, &t, &err), ERR_INVALID); /* skipped */
+    assert_non_null(strstr(err.msg, "does not exist"));
+    setenv("TZ", "EST5", 1);
+    expect_when("2026-12-01", WHEN_AGO, "2026-12-01T05:00:00Z");
+    setenv("TZ", "UTC", 1);
+}
+
+static void test_bad_instants_are_refused(void **state)
+{
+    static const char *const bad[] = {"",
+                                      " ",
+                                      "90",
+                                      "2026",
+                                      "-10m",
+                                      "+10m",
+                                      "10",
+                                      "10 m",
+                                      "10m ago",
+                                      "1.5h",
+                                      "1m1h",
+                                      "yesterday",
+                                      "Now",
+                                      "now ",
+                                      "2026-12",
+                                      "2026-12-1",
+                                      "2026-13-01",
+                                      "2026-02-29",
+                                      "26-12-01",
+                                      "2026-12-01T",
+                                      "2026-12-01 ",
+                                      "2026-12-01Z",
+                                      "2026-12-01T10",
+                                      "2026-12-01T10:",
+                                      "2026-12-01T10:00:",
+                                      "2026-12-01T24:00",
+                                      "2026-12-01T10:60",
+                                      "2026-12-01  10:00",
+                                      "2026-12-01T10:00 Z",
+                                      "2026-12-01T10:00+0200",
+                                      "2026-12-01T10:00+02",
+                                      "2026-12-01T10:00Zx",
+                                      "2026-12-01T10:00.",
+                                      "2026-12-01T10:00.5",
+                                      "01.12.2026",
+                                      "12/01/2026",
+                                      "9223372036854775807us1us",
+                                      "9999999999999999999d"};
+    (void)state;
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        usec t = 77;
+        struct err err;
+        assert_int_equal(when_parse(bad[i], "created_after", 1795582255000000, WHEN_AGO, &t, &err), ERR_INVALID);
+        assert_string_equal(err.field, "created_after");
+        assert_int_equal(t, 77);
+    }
+    usec t = 77;
+    struct err err;
+    assert_int_equal(when_parse("9223372036854775807us", "f", 1, WHEN_AHEAD, &t, &err), ERR_INVALID);
+    assert_int_equal(when_parse(NULL, "f", 1, WHEN_AHEAD, &t, &err), ERR_INVALID);
+    assert_int_equal(t, 77);
+}
+
 static void test_every_day_survives_the_round_trip(void **state)
 {
     (void)state;
@@ -191,6 +308,9 @@ int main(void)
         cmocka_unit_test(test_bad_durations_are_refused),
         cmocka_unit_test(test_rfc3339),
         cmocka_unit_test(test_bad_times_are_refused),
+        cmocka_unit_test(test_instants_as_people_write_them),
+        cmocka_unit_test(test_instants_without_an_offset_are_local),
+        cmocka_unit_test(test_bad_instants_are_refused),
         cmocka_unit_test(test_every_day_survives_the_round_trip),
         cmocka_unit_test(test_uuid_v7_sorts_by_microsecond),
         cmocka_unit_test(test_uuid_text),

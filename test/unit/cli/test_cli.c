@@ -112,6 +112,26 @@ static void test_eta(void **state)
     assert_false(eta_left(&e, 99000000, &left));
 }
 
+static void test_rate_is_told_in_the_unit_that_reads_best(void **state)
+{
+    struct eta e = {0};
+    char t[32];
+    eta_rate_format(&e, t);
+    assert_string_equal(t, "");
+    eta_see(&e, 0, 0.1);
+    eta_rate_format(&e, t);
+    assert_string_equal(t, "");
+    eta_see(&e, 120 * USEC_PER_SEC, 0.162);
+    eta_rate_format(&e, t);
+    assert_string_equal(t, "3.1 %/min");
+    e = (struct eta){.begun = true, .t1 = 10 * USEC_PER_SEC, .p1 = 0.5};
+    eta_rate_format(&e, t);
+    assert_string_equal(t, "5.0 %/s");
+    e = (struct eta){.begun = true, .t1 = 7200 * USEC_PER_SEC, .p1 = 0.01};
+    eta_rate_format(&e, t);
+    assert_string_equal(t, "0.50 %/h");
+}
+
 static void test_numbers_for_people(void **state)
 {
     char t[32];
@@ -200,6 +220,7 @@ int main(void)
         cmocka_unit_test(test_table_aligns_and_escapes),
         cmocka_unit_test(test_table_cuts_the_column_that_gives),
         cmocka_unit_test(test_eta),
+        cmocka_unit_test(test_rate_is_told_in_the_unit_that_reads_best),
         cmocka_unit_test(test_numbers_for_people),
         cmocka_unit_test(test_text_is_made_harmless),
         cmocka_unit_test(test_stream_is_made_harmless_however_it_is_cut),
