@@ -66,6 +66,12 @@ int completion_journal(const struct attempt *a, const struct ending *e, struct e
     jw_object(&w, NULL);
     jw_string(&w, "kind", strcmp(e->outcome, "success") ? "fail" : "complete");
     jw_int(&w, "log_total", e->log_total);
+    if (e->progress) {
+        jw_object(&w, "progress");
+        jw_real(&w, "percent", e->progress->percent);
+        jw_string(&w, "message", e->progress->message);
+        jw_object_end(&w);
+    }
     body_write(&w, e);
     jw_object_end(&w);
     jw_object_end(&w);
@@ -115,6 +121,24 @@ static bool log_deliver(const struct attempt *a, struct haul_client *c, struct l
             backoff_wait(failures++, REPEAT_CAP, -1);
     }
     return true;
+}
+
+/* What the handler said just before it ended: worth as much waiting as the log. */
+static void progress_deliver(const struct attempt *a, struct haul_client *c, const json_t *doc)
+{
+    const json_t *o = json_object_get(doc, "progress");
+    const char *message = json_string_value(json_object_get(o, "message"));
+    struct progress p = {.percent = json_number_value(json_object_get(o, "percent"))};
+    struct haul_error he;
+    if (!o)
+        return;
+    snprintf(p.message, sizeof p.message, "%s", message ? message : "");
+    for (unsigned round = 0;; round++) {
+        const int rc = progress_post(a, c, &p, &he);
+        if (rc == HAUL_OK || refused_for_good(rc, &he))
+            return;
+        backoff_wait(round, REPEAT_CAP, -1);
+    }
 }
 
 static void name_escape(const char *name, char *ret, size_t size)
@@ -210,6 +234,7 @@ static int document_deliver(const struct attempt *a, struct haul_client *c, json
         return err_set(err, ERR_CORRUPT, 0, "completion.json");
     if (!log_deliver(a, c, log, log_sent))
         log_event(LOG_INFO, "token is stale, the ending will tell", "job_id", a->job_id, NULL);
+    progress_deliver(a, c, doc);
     if (!strcmp(kind, "complete")) {
         int64_t bytes = 0;
         bool is_stale = false;

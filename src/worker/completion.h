@@ -2,6 +2,7 @@
 /* How an attempt ended: written to disk before anyone is told, told until someone answers. */
 #include "worker/attempt.h"
 #include "worker/logs.h"
+#include "worker/reports.h"
 #include "worker/transfer.h"
 
 struct ending {
@@ -9,7 +10,8 @@ struct ending {
     bool permanent;
     const char *error_log; /* not for success */
     struct string_list outputs;
-    int exit_code, signal; /* -1: none */
+    const struct progress *progress; /* the last one, when the server does not have it yet; else NULL */
+    int exit_code, signal;           /* -1: none */
     usec cpu_us;
     int64_t peak_bytes, bytes_in, log_total;
 };

@@ -11,7 +11,6 @@
 #include <sys/eventfd.h>
 
 #define SEND_EVERY_MS 500 /* a follower sees lines this late at most; a chatty handler costs two requests a second */
-#define MESSAGE_MAX   256 /* the server takes no longer ones */
 
 struct reports {
     const struct attempt *a;
@@ -23,8 +22,7 @@ struct reports {
     size_t line_n;
     char error[REPORT_LINE_MAX];
     bool progress_new, log_new;
-    double percent;
-    char message[MESSAGE_MAX];
+    struct progress progress;
     int64_t log_sent;
 };
 
@@ -74,8 +72,8 @@ static void line_take(struct reports *r)
     if (kind == REPORT_ERROR)
         text_copy(r->error, sizeof r->error, message);
     if (kind == REPORT_PROGRESS) {
-        r->percent = percent;
-        text_copy(r->message, sizeof r->message, message);
+        r->progress.percent = percent;
+        text_copy(r->progress.message, sizeof r->progress.message, message);
         r->progress_new = true;
     }
     pthread_mutex_unlock(&r->lock);
@@ -104,35 +102,50 @@ void reports_log_grew(struct reports *r)
         wake(r->wake_fd);
 }
 
+void reports_end(struct reports *r)
+{
+    if (r->line_n)
+        line_take(r);
+}
+
 const char *reports_error(const struct reports *r)
 {
     return r->error;
 }
 
-static int progress_send(struct reports *r, struct haul_client *c)
+int progress_post(const struct attempt *a, struct haul_client *c, const struct progress *p, struct haul_error *he)
 {
-    char message[MESSAGE_MAX], path[256];
-    pthread_mutex_lock(&r->lock);
-    const bool any = r->progress_new;
-    const double percent = r->percent;
-    memcpy(message, r->message, sizeof message);
-    r->progress_new = false;
-    pthread_mutex_unlock(&r->lock);
-    if (!any)
-        return HAUL_OK;
+    char path[256];
     struct buf b;
     struct json_writer w;
     buf_init(&b, 8192);
     jw_init(&w, &b);
     jw_object(&w, NULL);
-    jw_real(&w, "percent", percent);
-    if (*message)
-        jw_string(&w, "message", message);
+    jw_real(&w, "percent", p->percent);
+    if (*p->message)
+        jw_string(&w, "message", p->message);
     jw_object_end(&w);
-    attempt_path(r->a, "progress", path, sizeof path);
-    struct haul_error he;
-    const int rc = haul_call(c, "POST", path, buf_str(&b), r->a->token, 0, NULL, &he);
+    attempt_path(a, "progress", path, sizeof path);
+    const int rc = haul_call(c, "POST", path, buf_str(&b), a->token, 0, NULL, he);
     buf_release(&b);
+    return rc;
+}
+
+/* What the server did not take stays new: the next round sends it, or the ending does. */
+static int progress_send(struct reports *r, struct haul_client *c)
+{
+    struct haul_error he;
+    pthread_mutex_lock(&r->lock);
+    const bool any = r->progress_new;
+    const struct progress p = r->progress;
+    r->progress_new = false;
+    pthread_mutex_unlock(&r->lock);
+    const int rc = any ? progress_post(r->a, c, &p, &he) : HAUL_OK;
+    if (rc == HAUL_NETWORK || (rc == HAUL_REFUSED && he.repeatable)) {
+        pthread_mutex_lock(&r->lock);
+        r->progress_new = true;
+        pthread_mutex_unlock(&r->lock);
+    }
     return rc;
 }
 
@@ -209,11 +222,15 @@ int reports_start(const struct attempt *a, struct logs *log, struct reports **re
 
 void reports_stop(struct reports *r, int64_t *ret_log_sent)
 {
-    if (r->line_n)
-        line_take(r); /* a last line without its end */
     wake(r->stop_fd);
     pthread_join(r->thread, NULL);
     *ret_log_sent = r->log_sent;
+}
+
+bool reports_unsent(const struct reports *r, struct progress *ret)
+{
+    *ret = r->progress;
+    return r->progress_new;
 }
 
 void reports_free(struct reports *r)

@@ -219,6 +219,7 @@ static int handler_run(struct run *r, struct failure *f, struct err *err)
     lease_guard(r->lease, r->box);
     r->started_us = boot_now();
     handler_wait(r);
+    reports_end(r->reports);
     lease_guard(r->lease, NULL);
     rc = sandbox_result(r->box, &r->wait_status, &r->cpu_us, &r->peak_bytes, err);
     sandbox_free(r->box);
@@ -264,8 +265,11 @@ static void outcome_judge(struct run *r, struct ending *e, struct failure *f)
 static int attempt_end(struct run *r, struct failure *f, struct ending *e, struct err *err)
 {
     int64_t sent = 0;
+    struct progress last;
     if (r->reports)
         reports_stop(r->reports, &sent);
+    if (r->reports && reports_unsent(r->reports, &last))
+        e->progress = &last;
     if (r->log)
         logs_seal(r->log);
     AUTO_FREE char *error_log = f->outcome ? error_log_make(f->message, r->log) : NULL;
