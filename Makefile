@@ -4,7 +4,7 @@ MESON_FLAGS ?=
 export BUILD MESON_FLAGS KEEP
 
 .DEFAULT_GOAL := all
-.PHONY: all help packages demo test lint format asan tsan clean
+.PHONY: all help packages demo test lint format asan tsan fuzz clean
 
 all: ## build build/haul
 	@scripts/build
@@ -33,5 +33,8 @@ asan: packages ## every test under AddressSanitizer and UBSan, in build-asan
 tsan: packages ## every test under ThreadSanitizer, in build-tsan
 	@BUILD=build-tsan MESON_FLAGS="$(MESON_FLAGS) -Db_sanitize=thread -Db_lundef=false" scripts/test
 
+fuzz: packages ## run fuzz target T (default: each) for SECONDS (default 60), in build-fuzz; KEEP=1 keeps what it learnt
+	@scripts/fuzz $(if $(KEEP),--keep) $(or $(T),all) $(or $(SECONDS),60)
+
 clean: ## remove what was built
-	rm -rf build build-asan build-tsan
+	rm -rf build build-asan build-tsan build-fuzz

@@ -1,0 +1,54 @@
+/* The strict parser, the raw members, and the writer: whatever goes in, what comes out is JSON. */
+#include "fuzz.h"
+#include "base/json.h"
+
+/* Any bytes as a string: valid JSON again. */
+static void written(const char *text, size_t n)
+{
+    struct buf out;
+    struct json_writer w;
+    struct err err = {0};
+    json_t *doc = NULL;
+    buf_init(&out, 16u << 20);
+    jw_init(&w, &out);
+    jw_object(&w, NULL);
+    jw_stringn(&w, "text", text, n);
+    jw_object_end(&w);
+    MUST(json_parse(buf_str(&out), out.len, &doc, &err) == ERR_OK);
+    json_decref(doc);
+    buf_release(&out);
+}
+
+/* The raw text of a member parses to what the parser saw there. */
+static void raw(const char *text, size_t n, json_t *doc)
+{
+    const char *key;
+    json_t *value;
+    json_object_foreach (doc, key, value) {
+        const char *part;
+        size_t n_part;
+        struct err err = {0};
+        json_t *again = NULL;
+        MUST(json_raw_member(text, n, key, &part, &n_part));
+        MUST(part >= text && part + n_part <= text + n);
+        if (json_is_object(value) || json_is_array(value)) {
+            MUST(json_parse(part, n_part, &again, &err) == ERR_OK);
+            MUST(json_equal(again, value));
+            json_decref(again);
+        }
+    }
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    const char *text = (const char *)data;
+    struct err err = {0};
+    json_t *doc = NULL;
+    int rc = json_parse(text, size, &doc, &err);
+    must_explain(rc, &err);
+    written(text, size);
+    if (rc == ERR_OK && json_is_object(doc))
+        raw(text, size, doc);
+    json_decref(doc);
+    return 0;
+}
