@@ -3,7 +3,9 @@
 #include <inttypes.h>
 #include <stddef.h>
 
-#define SEC_PER_DAY 86400
+#define SEC_PER_DAY  86400
+#define YEAR_0_S     INT64_C(-62167219200) /* 0000-01-01T00:00:00Z */
+#define YEAR_10000_S INT64_C(253402300800)
 
 /* Days since 1970-01-01 of a proleptic Gregorian date, and back (Howard Hinnant, "chrono-compatible low-level date
  * algorithms"): no time zone tables, no limits of time_t's friends. */
@@ -151,7 +153,10 @@ bool rfc3339_parse(const char *s, usec *ret_us)
     if (!s || !parse_date(&s, &days) || !skip(&s, "Tt") || !parse_clock(&s, true, &sec) || !parse_fraction(&s, &us) ||
         !parse_offset(&s, &offset) || *s)
         return false;
-    *ret_us = (days * SEC_PER_DAY + sec - offset) * USEC_PER_SEC + us;
+    int64_t utc = days * SEC_PER_DAY + sec - offset;
+    if (utc < YEAR_0_S || utc >= YEAR_10000_S) /* the offset leads out of the years that four digits can name */
+        return false;
+    *ret_us = utc * USEC_PER_SEC + us;
     return true;
 }
 

@@ -104,7 +104,9 @@ static void test_bad_times_are_refused(void **state)
                                       "2026-01-01T00:00:00+24:00",
                                       "2026-01-01T00:00:00Zx",
                                       "26-01-01T00:00:00Z",
-                                      "+026-01-01T00:00:00Z"};
+                                      "+026-01-01T00:00:00Z",
+                                      "9999-12-31T23:59:59-00:01",
+                                      "0000-01-01T00:00:00+00:01"};
     (void)state;
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
         usec t;
