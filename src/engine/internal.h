@@ -17,13 +17,14 @@ struct watch_bucket {
     UT_hash_handle hh;
 };
 
-enum sweep_id { SWEEP_LEASES, SWEEP_DUE, SWEEP_BLOBS, SWEEP_DEDUP, SWEEP_COUNT };
+enum sweep_id { SWEEP_LEASES, SWEEP_DUE, SWEEP_BLOBS, SWEEP_DEDUP, SWEEP_RETENTION, SWEEP_COUNT };
 
 struct sweeper {
     enum op_kind kind;
     usec
         period_us; /* at the latest after a pass that found nothing to wait for; USEC_NEVER: only when something is due */
-    usec next_at; /* the store's time */
+    usec next_at;    /* the store's time */
+    usec offered_at; /* likewise: when the latest pass began */
     bool busy;
     struct op op;
     struct engine *engine;

@@ -1,5 +1,5 @@
-/* Sweepers: expired leases, due jobs, unreferenced blobs, old dedup keys. Each pass is an op of at most OP_CHANGES_MAX rows; the store
- * keeps the lease that lets one server do it.
+/* Sweepers: expired leases, due jobs, unreferenced blobs, old dedup keys, jobs whose retention is over. Each pass is an op of bounded
+ * work that stands in the queue behind the ops that came before it; a pass that was not enough asks for another.
  *
  * Grace (DESIGN, law 5): when this server was not there to see renewals (start, pause, outage) or its idea of time and the store's
  * part, grace is written one full lease ahead before anything expires. */
@@ -18,8 +18,9 @@ static void sweep_by(struct sweeper *s, usec at)
 
 void sweep_init(struct engine *e)
 {
-    static const enum op_kind kinds[SWEEP_COUNT] = {OP_SWEEP_LEASES, OP_SWEEP_DUE, OP_SWEEP_BLOBS, OP_SWEEP_DEDUP};
-    static const usec periods[SWEEP_COUNT] = {USEC_NEVER, USEC_NEVER, SWEEP_HOUSE_US, SWEEP_HOUSE_US};
+    static const enum op_kind kinds[SWEEP_COUNT] = {OP_SWEEP_LEASES, OP_SWEEP_DUE, OP_SWEEP_BLOBS, OP_SWEEP_DEDUP,
+                                                    OP_SWEEP_RETENTION};
+    static const usec periods[SWEEP_COUNT] = {USEC_NEVER, USEC_NEVER, SWEEP_HOUSE_US, SWEEP_HOUSE_US, SWEEP_HOUSE_US};
 
     for (size_t i = 0; i < SWEEP_COUNT; i++) {
         e->sweepers[i].kind = kinds[i];
@@ -63,6 +64,12 @@ static void remove_swept_bytes(struct engine *e, const struct op_sweep *sweep)
         e->cfg.blob_driver->remove(e->cfg.blobs, &sweep->removed[i], NULL);
 }
 
+/* Nobody waits for these: they leave the writer to others for as long as their last pass took, so a purge of millions gets half of it. */
+static bool can_wait(const struct sweeper *s)
+{
+    return s->kind == OP_SWEEP_BLOBS || s->kind == OP_SWEEP_DEDUP || s->kind == OP_SWEEP_RETENTION;
+}
+
 static void sweep_done(struct op *op)
 {
     struct sweeper *s = op->owner;
@@ -78,7 +85,7 @@ static void sweep_done(struct op *op)
     if (op->u.sweep.touched && (s->kind == OP_SWEEP_LEASES || s->kind == OP_SWEEP_DUE))
         watch_fire_all(e); /* which jobs is not said: those who wait look again */
     if (op->u.sweep.more && op->u.sweep.touched)
-        sweep_by(s, now);
+        sweep_by(s, can_wait(s) ? now + (now - s->offered_at) : now);
     if (op->u.sweep.next_at != USEC_NEVER && op->u.sweep.next_at > 0)
         sweep_by(s, MAX(op->u.sweep.next_at, now + (op->u.sweep.next_at <= now ? SWEEP_RETRY_US : 0)));
     if (s->period_us != USEC_NEVER)
@@ -99,6 +106,7 @@ static void sweep_offer(struct engine *e, struct sweeper *s)
     s->op.u.sweep.limit = OP_CHANGES_MAX;
     s->busy = true;
     s->next_at = USEC_NEVER;
+    s->offered_at = engine_store_now(e);
     engine_offer(e, &s->op);
 }
 

@@ -29,6 +29,7 @@ enum op_kind {
     OP_SWEEP_DUE,
     OP_SWEEP_BLOBS,
     OP_SWEEP_DEDUP,
+    OP_SWEEP_RETENTION,
     OP_GRACE,
     OP_KIND_COUNT
 };

@@ -19,6 +19,7 @@ static int (*const kinds[OP_KIND_COUNT])(struct tx *t) = {
     [OP_SWEEP_DUE] = op_sweep_due,
     [OP_SWEEP_BLOBS] = op_sweep_blobs,
     [OP_SWEEP_DEDUP] = op_sweep_dedup,
+    [OP_SWEEP_RETENTION] = op_sweep_retention,
     [OP_GRACE] = op_grace,
 };
 

@@ -152,6 +152,7 @@ int op_sweep_leases(struct tx *t); /* sweep.c */
 int op_sweep_due(struct tx *t);
 int op_sweep_blobs(struct tx *t);
 int op_sweep_dedup(struct tx *t);
+int op_sweep_retention(struct tx *t);
 int op_grace(struct tx *t);
 
 /* --- apply.c, open.c, read.c --- */

@@ -147,54 +147,75 @@ int op_sweep_blobs(struct tx *t)
     return rc;
 }
 
-/** Finished jobs whose retention is over. Dead letters stay until somebody decides. */
-static int history_sweep(struct tx *t, int64_t limit, size_t *ret_n, usec *ret_next)
-{
-    struct uuid id[OP_CHANGES_MAX];
-    usec keep = t->s->policy.retention_us, now = t->now;
-    int rc;
-
-    *ret_n = 0;
-    *ret_next = USEC_NEVER;
-    if (keep <= 0)
-        return ERR_OK;
-    t->now = now - keep;
-    rc = ids(t, id, ret_n, "SELECT job_id FROM history WHERE finished_at <= ?1 ORDER BY finished_at LIMIT ?2", limit);
-    t->now = now;
-    for (size_t i = 0; rc == ERR_OK && i < *ret_n; i++) {
-        struct row row;
-        rc = load(t, &id[i], &row);
-        if (rc == ERR_OK)
-            rc = row_remove(t, &row);
-    }
-    if (rc == ERR_OK)
-        rc = q_int(t->c, USEC_NEVER, ret_next, t->err, "SELECT min(finished_at) FROM history", "");
-    if (rc == ERR_OK && *ret_next != USEC_NEVER)
-        *ret_next += keep;
-    return rc;
-}
-
 int op_sweep_dedup(struct tx *t)
 {
     struct op_sweep *op = &t->op->u.sweep;
     int64_t limit = begin(op), keys;
-    size_t jobs;
-    usec next;
     int rc = q_run(t->c, &keys, t->err,
                    "DELETE FROM dedup WHERE (project, key) IN (SELECT project, key FROM dedup WHERE expires_at <= ?1"
                    " ORDER BY expires_at LIMIT ?2)",
                    "ii", t->now, limit);
 
     if (rc == ERR_OK)
-        rc = history_sweep(t, limit - keys, &jobs, &next);
-    if (rc == ERR_OK)
         rc = q_int(t->c, USEC_NEVER, &op->next_at, t->err, "SELECT min(expires_at) FROM dedup", "");
     if (rc != ERR_OK)
         return rc;
-    op->next_at = MIN(op->next_at, next);
-    op->touched = (size_t)keys + jobs;
+    op->touched = (size_t)keys;
     op->more = op->next_at <= t->now;
     return ERR_OK;
+}
+
+/* What one job drags along (log, outputs, attempts) may be thousands of rows: a pass counts rows, not jobs, and ends between two jobs
+ * or in the middle of one's log. Other ops come first again before the next pass. */
+#define RETENTION_ROWS 1000
+
+static int64_t rows_left(const struct tx *t, int64_t began)
+{
+    return RETENTION_ROWS - (sqlite3_total_changes64(t->c->db) - began);
+}
+
+/** Removes a job whose retention is over. *ret_whole: false when only a part of its log went, for lack of rows. */
+static int retire_one(struct tx *t, const struct uuid *id, int64_t rows, bool *ret_whole)
+{
+    struct row row;
+    int64_t chunks;
+    int rc = q_run(t->c, &chunks, t->err,
+                   "DELETE FROM log_chunks WHERE rowid IN (SELECT rowid FROM log_chunks WHERE job_id = ?1 LIMIT ?2)",
+                   "ui", id, rows);
+
+    *ret_whole = chunks < rows;
+    if (rc != ERR_OK || !*ret_whole)
+        return rc;
+    rc = load(t, id, &row);
+    return rc == ERR_OK ? row_remove(t, &row) : rc;
+}
+
+/** Finished jobs whose retention is over. Dead letters are not in history: they stay until somebody decides. */
+int op_sweep_retention(struct tx *t)
+{
+    struct op_sweep *op = &t->op->u.sweep;
+    struct uuid id[OP_CHANGES_MAX];
+    int64_t limit = begin(op), began = sqlite3_total_changes64(t->c->db), rows = RETENTION_ROWS;
+    usec keep = t->s->policy.retention_us, now = t->now;
+    size_t n;
+
+    if (keep <= 0)
+        return ERR_OK;
+    t->now = now - keep;
+    int rc = ids(t, id, &n, "SELECT job_id FROM history WHERE finished_at <= ?1 ORDER BY finished_at LIMIT ?2", limit);
+    t->now = now;
+    for (size_t i = 0; rc == ERR_OK && i < n && rows > 0; i++) {
+        bool whole;
+        rc = retire_one(t, &id[i], rows, &whole);
+        op->touched++;
+        rows = rows_left(t, began);
+    }
+    if (rc == ERR_OK)
+        rc = q_int(t->c, USEC_NEVER, &op->next_at, t->err, "SELECT min(finished_at) FROM history", "");
+    if (rc == ERR_OK && op->next_at != USEC_NEVER)
+        op->next_at += keep;
+    op->more = op->next_at <= now;
+    return rc;
 }
 
 int op_grace(struct tx *t)

@@ -293,23 +293,6 @@ static void test_discard_of_a_dead_letter(void **state)
     assert_counts(w);
 }
 
-static void test_retention_removes_history_and_leaves_dead_letters(void **state)
-{
-    struct world *w = *state;
-
-    submit(w, "encode");
-    submit(w, "encode");
-    struct job done = claim(w, w->worker, "encode"), dead = claim(w, w->worker, "encode");
-    apply(w, complete_op(w, &done, NULL, 0));
-    apply(w, fail_op(w, &dead, OUTCOME_ERROR, true));
-    assert_int_equal(sweep(w, OP_SWEEP_DEDUP)->u.sweep.next_at, w->d->now(w->s) + w->policy.retention_us);
-    later(w, w->policy.retention_us);
-    assert_int_equal(sweep(w, OP_SWEEP_DEDUP)->u.sweep.touched, 1);
-    assert_int_equal(w->d->job_get(w->s, "default", &done.job_id, w->arena, &done, NULL), ERR_NOT_FOUND);
-    assert_int_equal(get(w, dead.job_id).status, JOB_FAILED);
-    assert_counts(w);
-}
-
 static void test_reopening_keeps_everything(void **state)
 {
     struct world *w = *state;
@@ -355,7 +338,6 @@ const struct CMUnitTest finish_tests[] = {
     TEST(test_success_stays),
     TEST(test_discard_takes_everything),
     TEST(test_discard_of_a_dead_letter),
-    TEST(test_retention_removes_history_and_leaves_dead_letters),
     TEST(test_reopening_keeps_everything),
 };
 const size_t n_finish_tests = ARRAY_LEN(finish_tests);
