@@ -193,6 +193,9 @@ int job_heartbeat(struct job *job, const struct policy *p, const struct token *t
         JOB_PENDING) { /* its lease had lapsed, nobody claimed since: the attempt goes on, so has no outcome */
         enter(job, EV_HEARTBEAT, JOB_RUNNING);
         job->last_outcome = OUTCOME_NONE;
+        if (job->loss_charged && job->losses > 0)
+            job->losses--;
+        job->loss_charged = false;
     }
     job->lease_until = MAX(job->lease_until, later(now, p->lease_us));
     job->confirmed = true;

@@ -95,6 +95,7 @@ struct job {
     struct uuid owner_id;     /* worker of the latest attempt; nil when none */
     usec lease_until;         /* 0 unless running */
     bool confirmed;           /* a heartbeat came since the claim */
+    bool loss_charged;        /* pending only, and for job_heartbeat only: the latest attempt's lapse was charged */
     usec cancel_requested_at; /* 0 = no */
     usec started_at;          /* first claim of the current attempt */
     usec finished_at;
@@ -127,7 +128,8 @@ usec backoff_us(const struct policy *p, uint32_t retries, uint64_t dice);
 /** pending and due -> running; attempt + 1; lease_until = now + confirm_us, unconfirmed. */
 int job_claim(struct job *job, const struct policy *p, struct uuid owner, const struct token *token, usec now,
               struct err *err);
-/** running -> running, lease extended; pending with the latest token (lease had lapsed) -> running again. */
+/** running -> running, lease extended; pending with the latest token (lease had lapsed) -> running again, and if the loss was
+ * charged it is given back: the attempt was not lost. */
 int job_heartbeat(struct job *job, const struct policy *p, const struct token *token, usec now, struct err *err);
 /** running, or pending with the latest token -> success; cancelled when a cancel was requested. */
 int job_complete(struct job *job, const struct token *token, usec now, struct err *err);
@@ -149,6 +151,18 @@ int job_retry(struct job *job, usec now, struct err *err);
  * pending or failed. @param charge  false: this loss counts for no budget. ret_outcome: what the attempt ended as. */
 int job_expire(struct job *job, const struct policy *p, bool charge, usec now, enum outcome *ret_outcome,
                struct err *err);
+/** A lease that lapsed, as far as the job's own row does not tell. */
+struct loss {
+    usec lease_until;
+    usec grace_until; /* the latest grace written */
+    bool others;      /* another worker, with another job, was lost or falls silent within loss_window_us of it */
+    uint32_t before;  /* attempts of this job that were lost before, charged or not */
+};
+/** Does it count against the job? Not around an outage of ours, nor when it was not the only worker to go; but a job that was lost
+ * `max_interruptions` times pays for every further loss: two poison jobs that run side by side must end, too. */
+bool loss_charged(const struct policy *p, const struct loss *loss);
+/** How far apart the ends of leases are that one event ended. */
+usec loss_window_us(const struct policy *p);
 /** Start deadline passed while pending -> failed, outcome EXPIRED. */
 int job_miss_deadline(struct job *job, usec now, struct err *err);
 

@@ -19,12 +19,24 @@ int running_load(struct tx *t, const struct uuid *job_id, const struct token *to
     return ERR_OK;
 }
 
+static int loss_was_charged(struct tx *t, const struct job *job, bool *ret)
+{
+    int64_t charged = 0;
+    int rc = q_int(t->c, 0, &charged, t->err, "SELECT charged FROM attempts WHERE job_id = ?1 AND attempt = ?2", "ui",
+                   &job->job_id, (int64_t)job->attempt);
+
+    *ret = charged != 0;
+    return rc;
+}
+
 int op_heartbeat(struct tx *t)
 {
     struct op_heartbeat *op = &t->op->u.heartbeat;
     struct row row;
     int rc = row_load(t->c, t->op->project, &op->job_id, LOAD_LEAN, t->scratch, &row, t->err);
 
+    if (rc == ERR_OK && row.was == JOB_PENDING)
+        rc = loss_was_charged(t, &row.job, &row.job.loss_charged);
     if (rc == ERR_OK)
         rc = job_heartbeat(&row.job, &t->s->policy, &op->token, t->now, t->err);
     if (rc != ERR_OK)
@@ -34,7 +46,8 @@ int op_heartbeat(struct tx *t)
     op->cancel = row.job.cancel_requested_at != 0;
     if (op->was == JOB_PENDING) /* the lease had lapsed: the attempt goes on */
         rc = q_run(t->c, NULL, t->err,
-                   "UPDATE attempts SET ended_at = 0, outcome = 0, error = NULL WHERE job_id = ?1 AND attempt = ?2",
+                   "UPDATE attempts SET ended_at = 0, outcome = 0, error = NULL, charged = 0"
+                   " WHERE job_id = ?1 AND attempt = ?2",
                    "ui", &op->job_id, (int64_t)row.job.attempt);
     if (rc == ERR_OK)
         rc = row_save(t, &row);

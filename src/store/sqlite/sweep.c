@@ -28,16 +28,48 @@ static int load(struct tx *t, const struct uuid *id, struct row *row)
     return row_load(t->c, NULL, id, LOAD_LEAN, t->scratch, row, t->err);
 }
 
-static int expire_one(struct tx *t, const struct uuid *id, bool charge)
+/** What core wants to know of a lapsed lease: who else was lost about then, and how often this job was before. */
+static int loss_look(struct tx *t, const struct job *job, struct loss *ret)
+{
+    _Static_assert(OUTCOME_LOST == 7, "as the statements and the index attempts_lost say");
+    const usec window_us = loss_window_us(&t->s->policy), from = job->lease_until - window_us;
+    int64_t others = 0, before = 0;
+    int rc =
+        q_int(t->c, 0, &others, t->err,
+              "SELECT EXISTS (SELECT 1 FROM jobs WHERE status = 1 AND confirmed = 1 AND lease_until BETWEEN ?3 AND ?4"
+              " AND owner_id <> ?1 AND job_id <> ?2)"
+              " OR EXISTS (SELECT 1 FROM attempts WHERE outcome = 7 AND ended_at >= ?3 AND worker_id <> ?1"
+              " AND job_id <> ?2)",
+              "uuii", &job->owner_id, &job->job_id, from, job->lease_until + window_us);
+
+    if (rc == ERR_OK)
+        rc = q_int(t->c, 0, &before, t->err, "SELECT count(*) FROM attempts WHERE job_id = ?1 AND outcome = 7", "u",
+                   &job->job_id);
+    *ret = (struct loss){.lease_until = job->lease_until,
+                         .grace_until = t->s->grace_until,
+                         .others = others != 0,
+                         .before = (uint32_t)before};
+    return rc;
+}
+
+static int expire_one(struct tx *t, const struct uuid *id)
 {
     struct row row;
+    struct loss loss;
     enum outcome outcome;
     int rc = load(t, id, &row);
 
     if (rc == ERR_OK)
-        rc = job_expire(&row.job, &t->s->policy, charge, t->now, &outcome, t->err);
+        rc = loss_look(t, &row.job, &loss);
+    if (rc != ERR_OK)
+        return rc;
+    uint32_t losses = row.job.losses;
+    rc = job_expire(&row.job, &t->s->policy, loss_charged(&t->s->policy, &loss), t->now, &outcome, t->err);
     if (rc == ERR_OK)
         rc = attempt_end(t, id, row.job.attempt, outcome, row.job.status == JOB_FAILED ? row.job.error_log : NULL);
+    if (rc == ERR_OK && row.job.losses != losses)
+        rc = q_run(t->c, NULL, t->err, "UPDATE attempts SET charged = 1 WHERE job_id = ?1 AND attempt = ?2", "ui", id,
+                   (int64_t)row.job.attempt);
     if (rc == ERR_OK && row.job.status != JOB_PENDING) /* nobody can complete it any more */
         rc = outputs_release(t, id);
     return rc == ERR_OK ? row_save(t, &row) : rc;
@@ -48,22 +80,16 @@ int op_sweep_leases(struct tx *t)
     struct op_sweep *op = &t->op->u.sweep;
     struct uuid id[OP_CHANGES_MAX];
     size_t n;
-    int64_t losers, limit = begin(op);
-    int rc;
+    int64_t limit = begin(op);
 
     if (t->now < t->s->grace_until) {
         op->next_at = t->s->grace_until;
         return ERR_OK;
     }
-    /* Several workers gone at once: the fault is the network's or ours, and healthy jobs must not pay. */
-    rc = q_int(t->c, 0, &losers, t->err,
-               "SELECT count(DISTINCT owner_id) FROM jobs WHERE status = 1 AND lease_until <= ?1 AND confirmed = 1",
-               "i", t->now);
-    if (rc == ERR_OK)
-        rc = ids(t, id, &n,
+    int rc = ids(t, id, &n,
                  "SELECT job_id FROM jobs WHERE status = 1 AND lease_until <= ?1 ORDER BY lease_until LIMIT ?2", limit);
     for (size_t i = 0; rc == ERR_OK && i < n; i++) {
-        rc = expire_one(t, &id[i], losers <= 1);
+        rc = expire_one(t, &id[i]);
         op->touched += rc == ERR_OK;
     }
     if (rc == ERR_OK)

@@ -91,6 +91,72 @@ static void test_P06_too_many_losses_end_in_the_dead_letters(void **state)
     assert_counts(w);
 }
 
+/* The leases of a fleet that went away at once end as its renewals were staggered: each sweep sees one. */
+static void test_P06_losses_within_one_heartbeat_are_one_event(void **state)
+{
+    struct world *w = *state;
+    const usec heartbeat_us = w->policy.heartbeat_us;
+    struct job a = held(w, w->worker);
+
+    later(w, heartbeat_us);
+    struct job b = held(w, w->other);
+    later(w, w->policy.lease_us - heartbeat_us);
+    assert_int_equal(sweep(w, OP_SWEEP_LEASES)->u.sweep.touched, 1); /* the first: the other has not lapsed yet */
+    assert_int_equal(get(w, a.job_id).losses, 0);
+    later(w, heartbeat_us);
+    assert_int_equal(sweep(w, OP_SWEEP_LEASES)->u.sweep.touched, 1); /* the last: the other is gone already */
+    assert_int_equal(get(w, b.job_id).losses, 0);
+    assert_int_equal(attempt_of(w, a.job_id, 1).outcome, OUTCOME_LOST);
+}
+
+static void test_P06_loss_is_charged_while_others_are_well(void **state)
+{
+    struct world *w = *state;
+    struct job a = held(w, w->worker), b = held(w, w->other);
+
+    later(w, w->policy.lease_us - w->policy.heartbeat_us);
+    assert_ok(heartbeat(w, &b)); /* as late as ever: about to renew again when the first lapses */
+    later(w, w->policy.heartbeat_us);
+    assert_int_equal(sweep(w, OP_SWEEP_LEASES)->u.sweep.touched, 1);
+    assert_int_equal(get(w, a.job_id).losses, 1);
+    assert_int_equal(get(w, b.job_id).status, JOB_RUNNING);
+}
+
+static void test_P06_losses_around_an_outage_are_charged_to_none(void **state)
+{
+    struct world *w = *state;
+    struct job job = held(w, w->worker);
+    struct op *grace = op_make(w, OP_GRACE);
+
+    later(w, 3 * w->policy.lease_us);
+    grace->u.grace.until = w->d->now(w->s) + w->policy.lease_us;
+    apply(w, grace);
+    later(w, w->policy.lease_us);
+    assert_int_equal(sweep(w, OP_SWEEP_LEASES)->u.sweep.touched, 1);
+    assert_int_equal(get(w, job.job_id).status, JOB_PENDING);
+    assert_int_equal(get(w, job.job_id).losses, 0);
+    job = claim(w, w->other, "encode"); /* and the next one, long after, is */
+    assert_ok(heartbeat(w, &job));
+    later(w, w->policy.lease_us);
+    sweep(w, OP_SWEEP_LEASES);
+    assert_int_equal(get(w, job.job_id).losses, 1);
+}
+
+static void test_loss_is_given_back_when_the_attempt_goes_on(void **state)
+{
+    struct world *w = *state;
+    struct job job = held(w, w->worker);
+
+    for (uint32_t i = 0; i < 2 * w->policy.max_losses; i++) { /* a bad line, and nobody else to take it */
+        later(w, w->policy.lease_us);
+        assert_int_equal(sweep(w, OP_SWEEP_LEASES)->u.sweep.touched, 1);
+        assert_int_equal(get(w, job.job_id).losses, 1);
+        assert_ok(heartbeat(w, &job));
+        assert_int_equal(get(w, job.job_id).losses, 0);
+    }
+    assert_int_equal(get(w, job.job_id).attempt, 1);
+}
+
 static void test_cancelled_job_ends_with_its_lease(void **state)
 {
     struct world *w = *state;
@@ -246,6 +312,10 @@ const struct CMUnitTest lease_tests[] = {
     TEST(test_unconfirmed_claim_costs_nothing),
     TEST(test_grace_holds_every_lease),
     TEST(test_P06_losses_of_several_workers_are_charged_to_none),
+    TEST(test_P06_losses_within_one_heartbeat_are_one_event),
+    TEST(test_P06_loss_is_charged_while_others_are_well),
+    TEST(test_P06_losses_around_an_outage_are_charged_to_none),
+    TEST(test_loss_is_given_back_when_the_attempt_goes_on),
     TEST(test_P06_too_many_losses_end_in_the_dead_letters),
     TEST(test_cancelled_job_ends_with_its_lease),
     TEST(test_P10_late_completion_with_the_latest_token),

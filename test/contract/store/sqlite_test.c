@@ -1,6 +1,7 @@
 /* What is SQLite's own: failing commits, readers beside the writer, files that are not ours. Built with fault points. */
 #include "fixture.h"
 #include "base/fs.h"
+#include "store/sqlite/schema.h"
 #include "store/sqlite/sqlite.h"
 #include <pthread.h>
 #include <sqlite3.h>
@@ -173,7 +174,8 @@ static void test_files_of_others_are_refused(void **state)
     assert_non_null(strstr(err.msg, "newer"));
     execute(w, "PRAGMA user_version = 0; PRAGMA application_id = 7");
     assert_int_equal(w->d->open(&config, &s, &err), ERR_CORRUPT);
-    execute(w, "PRAGMA user_version = 1; PRAGMA application_id = 1751217516");
+    execute(
+        w, arena_printf(w->arena, "PRAGMA user_version = %u; PRAGMA application_id = 1751217516", sqlite_n_migrations));
     assert_int_equal(w->d->open(&config, &w->s, &err), ERR_OK);
 }
 
@@ -235,6 +237,31 @@ static void test_retention_leaves_no_row_in_any_table(void **state)
     assert_int_equal(rows_of(w, &job.job_id), 0);
 }
 
+static void test_every_earlier_schema_is_brought_up_to_date(void **state)
+{
+    struct world *w = *state;
+
+    for (unsigned from = 1; from < sqlite_n_migrations; from++) {
+        w->d->close(w->s);
+        assert_int_equal(fs_remove_tree(w->dir, NULL), ERR_OK);
+        assert_int_equal(mkdir(w->dir, 0700), 0);
+        for (unsigned i = 0; i < from; i++)
+            execute(w, sqlite_migrations[i]);
+        execute(w, arena_printf(w->arena, "PRAGMA user_version = %u; PRAGMA application_id = 1751217516", from));
+        struct store_config config = {
+            .dir = w->dir, .clock = clock_fake_view(&w->clock), .rng = w->rng, .policy = w->policy};
+        assert_int_equal(w->d->open(&config, &w->s, NULL), ERR_OK);
+        submit(w, "encode");
+        struct job job = claim(w, w->worker, "encode");
+        assert_ok(heartbeat(w, &job));
+        later(w, w->policy.lease_us);
+        assert_int_equal(sweep(w, OP_SWEEP_LEASES)->u.sweep.touched, 1);
+        job = claim(w, w->other, "encode");
+        assert_int_equal(apply(w, complete_op(w, &job, NULL, 0)), ERR_OK);
+        assert_counts(w);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -246,6 +273,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_reads_have_a_deadline, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(test_retention_leaves_no_row_in_any_table, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(test_files_of_others_are_refused, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(test_every_earlier_schema_is_brought_up_to_date, world_setup, world_teardown),
     };
 
     setenv("HAUL_FAULTS_AT", "sqlite.op:2,sqlite.commit:3,sqlite.sync:5", 1);
