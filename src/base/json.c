@@ -126,6 +126,49 @@ bool json_raw_member(const char *text, size_t n, const char *key, const char **r
     return false;
 }
 
+int json_raw_item(const char *text, size_t n, size_t *pos, const char **ret_text, size_t *ret_n)
+{
+    size_t i = skip_space(text, n, *pos);
+    bool first = *pos == 0;
+    if (i >= n || (first && text[i] != '['))
+        return -1;
+    if (first)
+        i = skip_space(text, n, i + 1);
+    if (i < n && text[i] == ']')
+        return skip_space(text, n, i + 1) == n ? 0 : -1;
+    if (!first && (i >= n || text[i] != ','))
+        return -1;
+    if (!first)
+        i = skip_space(text, n, i + 1);
+    size_t end = skip_value(text, n, i);
+    if (end == i || end >= n)
+        return -1;
+    *ret_text = text + i;
+    *ret_n = end - i;
+    *pos = end;
+    return 1;
+}
+
+bool json_well_formed(const char *text, size_t n)
+{
+    json_error_t e;
+    json_t *value = json_loadb(n ? text : "", n, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL, &e);
+    if (value) {
+        json_decref(value);
+        return true;
+    }
+    switch (json_error_code(&e)) {
+    case json_error_duplicate_key:
+    case json_error_numeric_overflow:
+    case json_error_stack_overflow:
+    case json_error_null_byte_in_key:
+    case json_error_out_of_memory:
+        return true;
+    default:
+        return false;
+    }
+}
+
 /* ---- reading members ---- */
 
 struct field {

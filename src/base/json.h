@@ -18,6 +18,14 @@ int json_parse(const char *text, size_t n, json_t **ret, struct err *err);
  * false when there is no such member. (Payloads are stored as the text that was validated: jansson re-serialises.) */
 bool json_raw_member(const char *text, size_t n, const char *key, const char **ret_text, size_t *ret_n);
 
+/** The raw items of the array in `text`, one a call: begin with *pos = 0. Only brackets, quotes and commas are looked at: an item may
+ * still be no JSON, and when every item is JSON the whole array is.
+ * @return 1: an item, borrowed from `text`; 0: that was all, and nothing but space follows; -1: no such array */
+int json_raw_item(const char *text, size_t n, size_t *pos, const char **ret_text, size_t *ret_n);
+
+/** Is this JSON by its grammar? What json_parse refuses beyond it (a key twice, depth, numbers out of range) may be in it. */
+bool json_well_formed(const char *text, size_t n);
+
 /** Reads the members of one object strictly. The first error sticks in `err`; later reads do nothing. Example:
  *      struct json_reader r;
  *      json_reader_init(&r, obj, "", err);

@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 struct http_server;
+struct json_writer;
 struct http_request;
 
 enum http_flags {
@@ -76,6 +77,8 @@ void http_reply_text(struct http_request *req, int status, const char *content_t
                      size_t n); /* copies */
 /** RFC 9457 problem from `err`: type, title, status, detail, code, field, request_id; Retry-After on 503. */
 void http_reply_err(struct http_request *req, const struct err *err);
+/** That problem as an object below `key`, for an answer that holds several. */
+void http_write_problem(struct http_request *req, struct json_writer *w, const char *key, const struct err *err);
 /** Bytes of a file from the bytes pool; honours Range (single; 206, 416), If-None-Match with the etag, HEAD. Takes the fd. */
 void http_reply_file(struct http_request *req, int fd, int64_t size, const char *content_type, const char *etag,
                      const char *filename);

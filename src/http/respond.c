@@ -104,25 +104,31 @@ void http_reply_text(struct http_request *req, int status, const char *content_t
     http_reply_commit(req, &reply);
 }
 
+void http_write_problem(struct http_request *req, struct json_writer *w, const char *key, const struct err *err)
+{
+    int status = err_http(err->code);
+    char type[96];
+    snprintf(type, sizeof type, "urn:haul:problem:%s", err_name(err->code));
+    jw_object(w, key);
+    jw_string(w, "type", type);
+    jw_string(w, "title", MHD_get_reason_phrase_for((unsigned)status));
+    jw_int(w, "status", status);
+    jw_string(w, "detail", err->msg);
+    jw_string(w, "code", err_name(err->code));
+    if (err->field[0])
+        jw_string(w, "field", err->field);
+    jw_string(w, "request_id", req->id);
+    jw_object_end(w);
+}
+
 void http_reply_err(struct http_request *req, const struct err *err)
 {
     int status = err_http(err->code);
     struct buf body;
     struct json_writer w;
-    char type[96];
-    snprintf(type, sizeof type, "urn:haul:problem:%s", err_name(err->code));
     buf_init(&body, 16 << 10);
     jw_init(&w, &body);
-    jw_object(&w, NULL);
-    jw_string(&w, "type", type);
-    jw_string(&w, "title", MHD_get_reason_phrase_for((unsigned)status));
-    jw_int(&w, "status", status);
-    jw_string(&w, "detail", err->msg);
-    jw_string(&w, "code", err_name(err->code));
-    if (err->field[0])
-        jw_string(&w, "field", err->field);
-    jw_string(&w, "request_id", req->id);
-    jw_object_end(&w);
+    http_write_problem(req, &w, NULL, err);
     /* Without memory even for this the status alone has to do. */
     size_t n = body.failed ? 0 : body.len;
     struct http_reply reply = {.status = status, .body = n ? buf_take(&body) : NULL, .body_n = n};
