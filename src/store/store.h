@@ -51,6 +51,7 @@ struct op_submit {
     usec start_within_us;     /* start_deadline_at = now + this; 0 none */
     uint8_t request_hash[32]; /* of the request as sent */
     usec dedup_us;            /* window of the key */
+    bool id_only;             /* in: of a known key's job the id is enough, `job` is else left as it was */
     bool duplicate;           /* out: the key was known; job is the first one */
 };
 struct op_claim { /* a worker's poll: repeats what the poll id was given before, else takes */
@@ -123,7 +124,8 @@ struct op_fail {
 };
 struct op_job {
     struct uuid job_id;
-    struct job job; /* out: as it stands after (cancel, retry) */
+    bool id_only;   /* in: of the job below, the id and the status are enough */
+    struct job job; /* out: as it stands after (cancel, retry), or stood (discard) */
 };
 struct blob_row {
     struct uuid blob_id;

@@ -109,11 +109,26 @@ int op_fail(struct tx *t)
     return rc;
 }
 
+static int person_load(struct tx *t, struct row *ret)
+{
+    const struct op_job *op = &t->op->u.job;
+
+    return row_load(t->c, t->op->project, &op->job_id, op->id_only ? LOAD_LEAN : LOAD_FULL,
+                    op->id_only ? t->scratch : t->op->arena, ret, t->err);
+}
+
+static void person_answer(struct tx *t, const struct row *row)
+{
+    struct op_job *op = &t->op->u.job;
+
+    op->job = op->id_only ? (struct job){.job_id = row->job.job_id, .status = row->job.status} : row->job;
+}
+
 int op_cancel(struct tx *t)
 {
     struct op_job *op = &t->op->u.job;
     struct row row;
-    int rc = row_load(t->c, t->op->project, &op->job_id, LOAD_FULL, t->op->arena, &row, t->err);
+    int rc = person_load(t, &row);
     int64_t version = rc == ERR_OK ? row.job.version : 0;
 
     if (rc == ERR_OK)
@@ -125,36 +140,34 @@ int op_cancel(struct tx *t)
             rc = row_save(t, &row);
     }
     if (rc == ERR_OK)
-        op->job = row.job;
+        person_answer(t, &row);
     return rc;
 }
 
 int op_retry(struct tx *t)
 {
-    struct op_job *op = &t->op->u.job;
     struct row row;
-    int rc = row_load(t->c, t->op->project, &op->job_id, LOAD_FULL, t->op->arena, &row, t->err);
+    int rc = person_load(t, &row);
 
     if (rc == ERR_OK)
         rc = job_retry(&row.job, t->now, t->err);
     if (rc == ERR_OK)
         rc = row_save(t, &row);
     if (rc == ERR_OK)
-        op->job = row.job;
+        person_answer(t, &row);
     return rc;
 }
 
 int op_discard(struct tx *t)
 {
-    struct op_job *op = &t->op->u.job;
     struct row row;
-    int rc = row_load(t->c, t->op->project, &op->job_id, LOAD_FULL, t->op->arena, &row, t->err);
+    int rc = person_load(t, &row);
 
     if (rc != ERR_OK)
         return rc;
     if (row.job.status == JOB_PENDING || row.job.status == JOB_RUNNING)
         return err_set(t->err, ERR_ILLEGAL_STATE, 0, "a job that is %s cannot be discarded: cancel it first",
                        job_status_name(row.job.status));
-    op->job = row.job;
+    person_answer(t, &row);
     return row_remove(t, &row);
 }

@@ -114,11 +114,14 @@ static int submit_again(struct tx *t, const struct known *known)
             return err_set(t->err, ERR_CONFLICT, 0, "the key belongs to another request: job %s", text);
         }
     }
-    int rc = row_load(t->c, t->op->project, &known->job_id, LOAD_FULL, t->op->arena, &row, t->err);
-    if (rc == ERR_OK) {
-        op->job = row.job;
-        op->duplicate = true;
+    op->duplicate = true;
+    if (op->id_only) {
+        op->job.job_id = known->job_id; /* a removed job takes its key along: there is one */
+        return ERR_OK;
     }
+    int rc = row_load(t->c, t->op->project, &known->job_id, LOAD_FULL, t->op->arena, &row, t->err);
+    if (rc == ERR_OK)
+        op->job = row.job;
     return rc;
 }
 

@@ -293,6 +293,44 @@ static void test_discard_of_a_dead_letter(void **state)
     assert_counts(w);
 }
 
+/* Where many are asked for, payloads are not read: the arena would not hold a thousand of them. */
+static void test_ids_only(void **state)
+{
+    struct world *w = *state;
+    static const struct {
+        enum op_kind kind;
+        enum job_status after;
+    } steps[] = {
+        {OP_CANCEL, JOB_CANCELLED}, {OP_RETRY, JOB_PENDING}, {OP_CANCEL, JOB_CANCELLED}, {OP_DISCARD, JOB_CANCELLED}};
+    char payload[JOB_PAYLOAD_MAX + 1] = {0};
+
+    memset(payload, '1', JOB_PAYLOAD_MAX);
+    for (int i = 0; i < 2; i++) {
+        struct op *op = submit_op(w, "encode");
+        op->u.submit.job.payload = payload;
+        op->u.submit.job.dedup_key = "k";
+        op->u.submit.id_only = true;
+        op->arena = arena_new(1024);
+        assert_int_equal(apply(w, op), ERR_OK);
+        assert_int_equal(op->u.submit.duplicate, i == 1);
+        w->other = i == 0 ? op->u.submit.job.job_id : w->other;
+        assert_true(uuid_equal(&op->u.submit.job.job_id, &w->other));
+        arena_free(op->arena);
+    }
+    for (size_t i = 0; i < ARRAY_LEN(steps); i++) {
+        struct op *op = job_op(w, steps[i].kind, w->other);
+        op->u.job.id_only = true;
+        op->arena = arena_new(1024);
+        assert_int_equal(apply(w, op), ERR_OK);
+        assert_int_equal(op->u.job.job.status, steps[i].after);
+        if (i + 1 < ARRAY_LEN(steps))
+            assert_string_equal(get(w, w->other).payload, payload);
+        arena_free(op->arena);
+    }
+    assert_int_equal(w->d->job_get(w->s, "default", &w->other, w->arena, &(struct job){0}, NULL), ERR_NOT_FOUND);
+    assert_counts(w);
+}
+
 static void test_reopening_keeps_everything(void **state)
 {
     struct world *w = *state;
@@ -338,6 +376,7 @@ const struct CMUnitTest finish_tests[] = {
     TEST(test_success_stays),
     TEST(test_discard_takes_everything),
     TEST(test_discard_of_a_dead_letter),
+    TEST(test_ids_only),
     TEST(test_reopening_keeps_everything),
 };
 const size_t n_finish_tests = ARRAY_LEN(finish_tests);
