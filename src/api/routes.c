@@ -1,15 +1,27 @@
 /* Every route of the API on one page. */
 #include "api/routes.h"
-#include "api/api.h"
+#include "api/request.h"
 #include "base/auto.h"
 
-#define JSON_MAX (1024u * 1024)
+#define JSON_MAX API_JSON_MAX
 #define JOB      "/v1/jobs/{job_id}"
 #define ATTEMPT  JOB "/attempts/{n}"
 
 const struct http_route api_routes[] = {
     {.method = "POST", .path = "/v1/jobs", .flags = HTTP_JSON_BODY, .body_max = JSON_MAX, .handle = jobs_submit},
     {.method = "GET", .path = "/v1/jobs", .handle = jobs_list},
+    {.method = "POST",
+     .path = "/v1/jobs:batch",
+     .flags = HTTP_JSON_BODY,
+     .body_max = API_BATCH_MAX,
+     .handle = jobs_batch},
+    {.method = "POST", .path = "/v1/jobs:cancel", .flags = HTTP_JSON_BODY, .body_max = JSON_MAX, .handle = jobs_cancel},
+    {.method = "POST", .path = "/v1/jobs:retry", .flags = HTTP_JSON_BODY, .body_max = JSON_MAX, .handle = jobs_retry},
+    {.method = "POST",
+     .path = "/v1/jobs:discard",
+     .flags = HTTP_JSON_BODY,
+     .body_max = JSON_MAX,
+     .handle = jobs_discard},
     {.method = "GET", .path = JOB, .handle = jobs_get},
     {.method = "DELETE", .path = JOB, .handle = job_discard},
     {.method = "POST", .path = JOB "/cancel", .flags = HTTP_JSON_BODY, .body_max = JSON_MAX, .handle = job_cancel_post},

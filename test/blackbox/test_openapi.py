@@ -64,6 +64,12 @@ def test_answers_are_described(api):
                                           "dedup_key": "k", "start_within": 3600})).json()
     described(api.post("/v1/jobs", {"task_type": "u", "dedup_key": "k"}))
     described(api.post("/v1/jobs", {"nonsense": 1}))
+    described(api.post("/v1/jobs:batch", {"jobs": [{"task_type": "b"}, {"task_type": "u", "dedup_key": "k"}, {}]}))
+    described(api.post("/v1/jobs:batch", {"jobs": []}))
+    batch = api.post("/v1/jobs:batch", {"jobs": [{"task_type": "b"}]}).json()["results"][0]["job_id"]
+    for verb in ("cancel", "retry", "cancel", "discard", "cancel"):
+        described(api.post(f"/v1/jobs:{verb}", {"job_ids": [batch, str(uuid.uuid4())]}))
+    described(api.post("/v1/jobs:retry", {}))
     described(api.get("/v1/jobs"))
     described(api.get("/v1/jobs", params={"limit": "many"}))
     path = f"/v1/jobs/{job['job_id']}"
