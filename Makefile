@@ -4,16 +4,19 @@ MESON_FLAGS ?=
 export BUILD MESON_FLAGS KEEP
 
 .DEFAULT_GOAL := all
-.PHONY: all help packages demo test lint format asan tsan fuzz clean
+.PHONY: all help packages packages-develop demo test lint format asan tsan fuzz fresh clean
 
 all: ## build build/haul
 	@scripts/build
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' Makefile
 
 packages: ## install the Debian packages of packaging/debian-packages.txt that are missing
 	@scripts/install-packages
+
+packages-develop: ## and those of packaging/debian-packages-develop.txt
+	@scripts/install-packages --develop
 
 demo: packages all ## transcode a real video as a background job (KEEP=1 leaves server and worker running)
 	@scripts/demo
@@ -21,10 +24,10 @@ demo: packages all ## transcode a real video as a background job (KEEP=1 leaves 
 test: packages ## build, and run every test; the last line is "N passed, N failed"
 	@scripts/test
 
-lint: ## clang-format, the rooms' includes, clang-tidy
+lint: packages-develop ## clang-format, the rooms' includes, clang-tidy
 	@scripts/lint
 
-format: ## let clang-format rewrite src, handlers and test
+format: packages-develop ## let clang-format rewrite src, handlers and test
 	@scripts/c-files | xargs -0 clang-format -i
 
 asan: packages ## every test under AddressSanitizer and UBSan, in build-asan
@@ -33,8 +36,11 @@ asan: packages ## every test under AddressSanitizer and UBSan, in build-asan
 tsan: packages ## every test under ThreadSanitizer, in build-tsan
 	@BUILD=build-tsan MESON_FLAGS="$(MESON_FLAGS) -Db_sanitize=thread -Db_lundef=false" scripts/test
 
-fuzz: packages ## run fuzz target T (default: each) for SECONDS (default 60), in build-fuzz; KEEP=1 keeps what it learnt
+fuzz: packages-develop ## run fuzz target T (default: each) for SECONDS (default 60), in build-fuzz; KEEP=1 keeps what it learnt
 	@scripts/fuzz $(if $(KEEP),--keep) $(or $(T),all) $(or $(SECONDS),60)
+
+fresh: ## both commands of the README in a new minimal Debian 12, and in a 13; needs root (one: scripts/fresh-root SUITE)
+	@for suite in bookworm trixie; do scripts/fresh-root $$suite || exit 1; done
 
 clean: ## remove what was built
 	rm -rf build build-asan build-tsan build-fuzz
