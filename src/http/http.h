@@ -25,7 +25,8 @@ enum http_flags {
 struct http_route {
     const char *method, *path; /* "/v1/jobs/{job_id}/attempts/{n}": a parameter fills a whole segment */
     unsigned flags;
-    size_t body_max; /* without HTTP_STREAM_BODY */
+    size_t body_max;               /* without HTTP_STREAM_BODY */
+    const char *const *repeatable; /* query parameters that may be given more than once, NULL-terminated; NULL: none */
     void (*handle)(struct http_request *req);
     /* HTTP_STREAM_BODY: called on the bytes pool, one at a time for a request. An error is the answer; the rest is not read. */
     int (*begin)(struct http_request *req, struct err *err);
@@ -60,6 +61,8 @@ const char *http_method(struct http_request *req);
 const char *http_path(struct http_request *req);
 const char *http_param(struct http_request *req, const char *name); /* percent-decoded; never NULL for a route's own */
 const char *http_query(struct http_request *req, const char *name); /* NULL when absent */
+/** The i-th value, counted from 0, of a parameter that may be repeated; NULL past the last. */
+const char *http_query_nth(struct http_request *req, const char *name, size_t i);
 /** First query key not in `known` (NULL-terminated), or NULL: unknown ones are refused. */
 const char *http_query_unknown(struct http_request *req, const char *const *known);
 const char *http_header(struct http_request *req, const char *name);

@@ -144,6 +144,7 @@ int http_check_body(struct http_request *req, struct err *err);
 /* route.c */
 int http_parse_uri(struct http_request *req, struct err *err);
 int http_find_route(struct http_request *req, struct err *err);
+int http_check_query(struct http_request *req, struct err *err); /* after the route is known */
 
 /* respond.c */
 /* The answer of the room itself, without a handler. */

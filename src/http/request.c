@@ -161,6 +161,8 @@ static int judge_header(struct http_request *req, const char *version, bool *ret
     if (rc == ERR_OK)
         rc = http_find_route(req, err);
     if (rc == ERR_OK)
+        rc = http_check_query(req, err);
+    if (rc == ERR_OK)
         rc = http_check_body(req, err);
     return rc;
 }
@@ -362,6 +364,14 @@ const char *http_param(struct http_request *req, const char *name)
 const char *http_query(struct http_request *req, const char *name)
 {
     return http_pairs_get(&req->query, name, false);
+}
+
+const char *http_query_nth(struct http_request *req, const char *name, size_t i)
+{
+    for (size_t k = 0; k < req->query.n; k++)
+        if (strcmp(req->query.items[k].name, name) == 0 && i-- == 0)
+            return req->query.items[k].value;
+    return NULL;
 }
 
 const char *http_query_unknown(struct http_request *req, const char *const *known)

@@ -48,8 +48,6 @@ static int parse_query(struct http_request *req, const char *s, struct err *err)
             if (!name || !value)
                 return err_set(err, ERR_MALFORMED, 0,
                                "the query holds a broken escape or a character that is not allowed");
-            if (http_pairs_get(&req->query, name, false))
-                return err_field(err, name, "given more than once in the query");
             if (req->query.n >= HTTP_PAIRS_MAX || !http_pairs_add(req, &req->query, name, value))
                 return err_set(err, ERR_MALFORMED, 0, "too many query parameters");
         }
@@ -68,6 +66,28 @@ int http_parse_uri(struct http_request *req, struct err *err)
     if (req->path[0] != '/' || strchr(req->uri, '#'))
         return err_set(err, ERR_MALFORMED, 0, "the request target must be a path");
     return query ? parse_query(req, query + 1, err) : ERR_OK;
+}
+
+static bool may_repeat(const struct http_route *route, const char *name)
+{
+    for (const char *const *k = route->repeatable; k && *k; k++)
+        if (strcmp(*k, name) == 0)
+            return true;
+    return false;
+}
+
+int http_check_query(struct http_request *req, struct err *err)
+{
+    for (size_t i = 0; i < req->query.n; i++) {
+        const char *name = req->query.items[i].name;
+        for (size_t k = 0; k < i; k++)
+            if (strcmp(req->query.items[k].name, name) == 0 && !may_repeat(req->route, name)) {
+                err_field(err, name, "given more than once in the query: here it may be given once");
+                err->code = ERR_MALFORMED;
+                return ERR_MALFORMED;
+            }
+    }
+    return ERR_OK;
 }
 
 /* Decoded segments of the path; "." and ".." and a hidden slash have no business in it. */

@@ -24,7 +24,7 @@ static void get_ping(struct http_request *req)
 
 static void get_echo(struct http_request *req)
 {
-    static const char *const known[] = {"q", NULL};
+    static const char *const known[] = {"q", "tag", NULL};
     const char *unknown = http_query_unknown(req, known), *q = http_query(req, "q");
     struct err err = {0};
     if (unknown) {
@@ -32,7 +32,11 @@ static void get_echo(struct http_request *req)
         http_reply_err(req, &err);
         return;
     }
-    reply_text(req, arena_printf(http_arena(req), "%s|%s|%s", http_param(req, "a"), http_param(req, "b"), q ? q : "-"));
+    const char *text =
+        arena_printf(http_arena(req), "%s|%s|%s", http_param(req, "a"), http_param(req, "b"), q ? q : "-");
+    for (size_t i = 0; http_query_nth(req, "tag", i); i++)
+        text = arena_printf(http_arena(req), "%s,%s", text, http_query_nth(req, "tag", i));
+    reply_text(req, text);
 }
 
 static void post_json(struct http_request *req)
@@ -186,9 +190,10 @@ static void get_stream(struct http_request *req)
                       (struct http_stream){.read = counter_read, .free = counter_free, .arg = c, .retry_ms = 1});
 }
 
+static const char *const tags[] = {"tag", NULL};
 static const struct http_route routes[] = {
     {.method = "GET", .path = "/ping", .handle = get_ping},
-    {.method = "GET", .path = "/echo/{a}/x/{b}", .handle = get_echo},
+    {.method = "GET", .path = "/echo/{a}/x/{b}", .handle = get_echo, .repeatable = tags},
     {.method = "POST", .path = "/json", .flags = HTTP_JSON_BODY, .body_max = 1024, .handle = post_json},
     {.method = "DELETE", .path = "/json", .handle = post_empty},
     {.method = "POST", .path = "/defer", .body_max = 64, .handle = post_defer},

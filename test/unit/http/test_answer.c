@@ -18,6 +18,14 @@ static void test_params_and_query(void **state)
     a = ask(f, "GET /echo/1/x/2?z=1 HTTP/1.1\r\n" HOST "\r\n");
     assert_non_null(strstr(a.body, "\"field\":\"z\""));
     expect_problem(&a, 422, "invalid");
+    a = ask(f, "GET /echo/1/x/2?tag=b&q=3&tag=a&tag=b&tag HTTP/1.1\r\n" HOST "\r\n");
+    assert_string_equal(a.body, "1|2|3,b,a,b,");
+    free(a.body);
+    a = ask(f, "GET /echo/1/x/2?q=1&tag=1&q=1 HTTP/1.1\r\n" HOST "\r\n");
+    assert_non_null(strstr(a.body, "\"field\":\"q\""));
+    expect_problem(&a, 400, "malformed");
+    a = ask(f, "GET /ping?tag=1&tag=2 HTTP/1.1\r\n" HOST "\r\n"); /* repeatable elsewhere */
+    expect_problem(&a, 400, "malformed");
 }
 
 static void test_request_id(void **state)
