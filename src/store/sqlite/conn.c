@@ -1,6 +1,5 @@
 /* A connection and its statements: prepared once, found by the address of their text. */
 #include "store/sqlite/internal.h"
-#include <stdarg.h>
 
 int conn_err(struct conn *c, int rc, struct err *err)
 {
@@ -138,7 +137,7 @@ static int bind(sqlite3_stmt *st, const char *types, va_list ap)
     return rc;
 }
 
-static int vopen(struct conn *c, sqlite3_stmt **ret, struct err *err, const char *sql, const char *types, va_list ap)
+int q_vopen(struct conn *c, sqlite3_stmt **ret, struct err *err, const char *sql, const char *types, va_list ap)
 {
     sqlite3_stmt *st = NULL;
     int rc = prepare(c, sql, &st, err);
@@ -158,7 +157,7 @@ int q_open(struct conn *c, sqlite3_stmt **ret, struct err *err, const char *sql,
     va_list ap;
 
     va_start(ap, types);
-    int rc = vopen(c, ret, err, sql, types, ap);
+    int rc = q_vopen(c, ret, err, sql, types, ap);
     va_end(ap);
     return rc;
 }
@@ -186,7 +185,7 @@ int q_run(struct conn *c, int64_t *ret_changed, struct err *err, const char *sql
     va_list ap;
 
     va_start(ap, types);
-    int rc = vopen(c, &st, err, sql, types, ap);
+    int rc = q_vopen(c, &st, err, sql, types, ap);
     va_end(ap);
     if (rc == ERR_OK)
         rc = q_step(c, st, &row, err);
@@ -202,7 +201,7 @@ int q_int(struct conn *c, int64_t absent, int64_t *ret, struct err *err, const c
     va_list ap;
 
     va_start(ap, types);
-    int rc = vopen(c, &st, err, sql, types, ap);
+    int rc = q_vopen(c, &st, err, sql, types, ap);
     va_end(ap);
     if (rc == ERR_OK)
         rc = q_step(c, st, &row, err);

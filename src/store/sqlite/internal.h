@@ -4,6 +4,7 @@
 #include "store/store.h"
 #include <pthread.h>
 #include <sqlite3.h>
+#include <stdarg.h>
 
 #define READERS          4
 #define READ_DEADLINE_US (250 * USEC_PER_MSEC)
@@ -32,6 +33,7 @@ int conn_err(struct conn *c, int rc, struct err *err);
 /* A query: `sql` must be a literal or otherwise live as long as the connection. `types` tells the parameters:
  * i int64_t, d double, t text or NULL, x text or NULL kept as bytes, b pointer and size_t (NULL pointer: NULL), u struct uuid pointer (nil: NULL). */
 int q_open(struct conn *c, sqlite3_stmt **ret, struct err *err, const char *sql, const char *types, ...);
+int q_vopen(struct conn *c, sqlite3_stmt **ret, struct err *err, const char *sql, const char *types, va_list ap);
 /** Next row, if any. */
 int q_step(struct conn *c, sqlite3_stmt *st, bool *ret_row, struct err *err);
 void q_close(sqlite3_stmt *st); /* NULL accepted */

@@ -1,15 +1,9 @@
 /* Reads: on a bounded set of read-only connections, each in one snapshot and under a deadline. */
-#include "store/sqlite/internal.h"
-#include "base/buf.h"
+#include "store/sqlite/read.h"
 #include <inttypes.h>
 
 #define WAIT_US           (2 * USEC_PER_SEC) /* for a free connection, or for a checkpoint that reads must let through */
 #define START_DEADLINE_US (60 * USEC_PER_SEC) /* counting lanes, once, before anybody waits */
-
-struct reading {
-    struct store *s;
-    struct conn *c;
-};
 
 static int reader_take(struct store *s, size_t *ret, struct err *err)
 {
@@ -44,7 +38,7 @@ static void reader_give(struct store *s, const struct conn *c)
     pthread_mutex_unlock(&s->mu);
 }
 
-static int read_begin(struct store *s, usec deadline_us, struct reading *ret, struct err *err)
+int read_begin(struct store *s, usec deadline_us, struct reading *ret, struct err *err)
 {
     size_t i = 0;
     int rc = reader_take(s, &i, err);
@@ -62,7 +56,7 @@ static int read_begin(struct store *s, usec deadline_us, struct reading *ret, st
     return ERR_OK;
 }
 
-static void read_end(struct reading *r)
+void read_end(struct reading *r)
 {
     if (!r->c)
         return;
@@ -72,191 +66,113 @@ static void read_end(struct reading *r)
     reader_give(r->s, r->c);
 }
 
-/* Declared before any statement of its, so that it ends after them. */
-#define AUTO_READING __attribute__((cleanup(read_end)))
-
-/** An array in an arena that grows by doubling; what it outgrew stays until the arena goes. */
-static void *grow(struct arena *arena, void *items, size_t n, size_t size)
+void *list_add(struct list *l)
 {
-    if (n != 0 && (n & (n - 1)) != 0)
-        return items;
-    void *bigger = arena_array(arena, n ? n * 2 : 1, size);
-    if (bigger && n)
-        memcpy(bigger, items, n * size);
-    return bigger;
+    if (l->n == 0 || (l->n & (l->n - 1)) == 0) {
+        void *bigger = arena_array(l->arena, l->n ? l->n * 2 : 1, l->item_size);
+        if (!bigger)
+            return NULL;
+        if (l->n)
+            memcpy(bigger, l->items, l->n * l->item_size);
+        l->items = bigger;
+    }
+    return (char *)l->items + l->item_size * l->n++;
 }
 
-static int no_memory(struct err *err)
+int read_no_memory(struct err *err)
 {
     return err_set(err, ERR_NO_MEMORY, 0, "answer");
 }
 
-int read_job_get(struct store *s, const char *project, const struct uuid *id, struct arena *arena, struct job *ret,
-                 struct err *err)
+/** All rows of a query, in a read of their own. `row` adds one to the list; false: no memory. */
+static int read_list(struct store *s, usec deadline_us, struct list *l, bool (*row)(struct list *l, sqlite3_stmt *st),
+                     struct err *err, const char *sql, const char *types, ...)
 {
     AUTO_READING struct reading r = {0};
-    struct row row;
-    int rc = read_begin(s, READ_DEADLINE_US, &r, err);
+    AUTO_QUERY sqlite3_stmt *st = NULL;
+    bool more;
+    va_list ap;
+    int rc = read_begin(s, deadline_us, &r, err);
 
-    if (rc == ERR_OK)
-        rc = row_load(r.c, project, id, LOAD_FULL, arena, &row, err);
-    if (rc == ERR_OK)
-        *ret = row.job;
-    return rc;
-}
-
-/* --- lists --- */
-
-/** One table's part of a page, written so that each filter uses the index that ends in job_id. */
-static void list_part(struct buf *sql, const struct job_filter *f, const char *table)
-{
-    buf_printf(sql, "SELECT * FROM (SELECT " ROW_COLUMNS("x'7b7d'") " FROM %s WHERE project = ?1", table);
-    if (!uuid_is_nil(&f->before))
-        buf_adds(sql, " AND job_id < ?2");
-    if (f->status >= 0)
-        buf_adds(sql, " AND status = ?3");
-    if (f->task_type)
-        buf_adds(sql, " AND task_type = ?4");
-    if (f->queue)
-        buf_adds(sql, " AND queue = ?5");
-    buf_adds(sql, " ORDER BY job_id DESC LIMIT ?6)");
-}
-
-static int list_prepare(struct conn *c, const struct job_filter *f, unsigned limit, sqlite3_stmt **ret, struct err *err)
-{
-    struct buf sql;
-    bool jobs = f->status < 0 || !job_finished((enum job_status)f->status);
-    bool history = f->status < 0 || job_finished((enum job_status)f->status);
-
-    buf_init(&sql, 16384);
-    if (jobs)
-        list_part(&sql, f, "jobs");
-    if (jobs && history)
-        buf_adds(&sql, " UNION ALL ");
-    if (history)
-        list_part(&sql, f, "history");
-    buf_adds(&sql, " ORDER BY job_id DESC LIMIT ?6");
-    int rc = sql.failed ? SQLITE_NOMEM : sqlite3_prepare_v2(c->db, buf_str(&sql), -1, ret, NULL);
-    buf_release(&sql);
-    if (rc == SQLITE_OK)
-        rc = sqlite3_bind_text(*ret, 1, f->project, -1, SQLITE_STATIC);
-    if (rc == SQLITE_OK && !uuid_is_nil(&f->before))
-        rc = sqlite3_bind_blob(*ret, 2, f->before.b, 16, SQLITE_STATIC);
-    if (rc == SQLITE_OK && f->status >= 0)
-        rc = sqlite3_bind_int(*ret, 3, f->status);
-    if (rc == SQLITE_OK && f->task_type)
-        rc = sqlite3_bind_text(*ret, 4, f->task_type, -1, SQLITE_STATIC);
-    if (rc == SQLITE_OK && f->queue)
-        rc = sqlite3_bind_text(*ret, 5, f->queue, -1, SQLITE_STATIC);
-    if (rc == SQLITE_OK)
-        rc = sqlite3_bind_int64(*ret, 6, (int64_t)limit + 1);
-    return rc == SQLITE_OK ? ERR_OK : conn_err(c, rc, err);
-}
-
-static void auto_finalize(sqlite3_stmt **st)
-{
-    sqlite3_finalize(*st);
-}
-
-int read_job_list(struct store *s, const struct job_filter *f, struct arena *arena, struct job_page *ret,
-                  struct err *err)
-{
-    AUTO_READING struct reading r = {0};
-    __attribute__((cleanup(auto_finalize))) sqlite3_stmt *st = NULL;
-    unsigned limit = f->limit == 0 ? 50 : MIN(f->limit, 1000u);
-    bool more = false;
-    int rc = read_begin(s, READ_DEADLINE_US, &r, err);
-
-    *ret = (struct job_page){0};
-    if (rc == ERR_OK)
-        rc = list_prepare(r.c, f, limit, &st, err);
-    while (rc == ERR_OK && (rc = q_step(r.c, st, &more, err)) == ERR_OK && more) {
-        struct row row;
-
-        if (ret->n == limit) {
-            ret->more = true;
-            break;
-        }
-        if (!(ret->jobs = grow(arena, ret->jobs, ret->n, sizeof(*ret->jobs))))
-            return no_memory(err);
-        rc = row_read(st, arena, &row, err);
-        if (rc == ERR_OK)
-            ret->jobs[ret->n++] = row.job;
-    }
-    for (size_t i = 0; rc == ERR_OK && i < ret->n; i++)
-        rc = row_inputs(r.c, arena, &ret->jobs[i], err);
+    if (rc != ERR_OK)
+        return rc;
+    va_start(ap, types);
+    rc = q_vopen(r.c, &st, err, sql, types, ap);
+    va_end(ap);
+    while (rc == ERR_OK && (rc = q_step(r.c, st, &more, err)) == ERR_OK && more)
+        if (!row(l, st))
+            return read_no_memory(err);
     return rc;
 }
 
 /* --- about one job --- */
 
+static bool attempt_row(struct list *l, sqlite3_stmt *st)
+{
+    struct attempt *a = list_add(l);
+
+    if (!a)
+        return false;
+    *a = (struct attempt){
+        .job_id = *(const struct uuid *)l->about,
+        .attempt = (uint32_t)sqlite3_column_int64(st, 0),
+        .worker_id = col_uuid(st, 1),
+        .worker_name = col_text(st, 2, l->arena),
+        .handler_version = col_text(st, 3, l->arena),
+        .started_at = sqlite3_column_int64(st, 4),
+        .ended_at = sqlite3_column_int64(st, 5),
+        .outcome = (enum outcome)sqlite3_column_int(st, 6),
+        .usage = {.exit_code = sqlite3_column_int(st, 7),
+                  .signal = sqlite3_column_int(st, 8),
+                  .cpu_us = sqlite3_column_int64(st, 9),
+                  .peak_memory_bytes = sqlite3_column_int64(st, 10),
+                  .bytes_in = sqlite3_column_int64(st, 11),
+                  .bytes_out = sqlite3_column_int64(st, 12)},
+        .log_bytes = sqlite3_column_int64(st, 13),
+        .error = col_text(st, 14, l->arena),
+    };
+    return true;
+}
+
 int read_attempts(struct store *s, const struct uuid *job_id, struct arena *arena, struct attempt **ret, size_t *ret_n,
                   struct err *err)
 {
-    AUTO_READING struct reading r = {0};
-    AUTO_QUERY sqlite3_stmt *st = NULL;
-    bool more;
-    int rc = read_begin(s, READ_DEADLINE_US, &r, err);
+    struct list l = {.arena = arena, .item_size = sizeof(**ret), .about = job_id};
+    int rc = read_list(s, READ_DEADLINE_US, &l, attempt_row, err,
+                       "SELECT attempt, worker_id, worker_name, handler_version, started_at, ended_at, outcome, "
+                       "exit_code, signal, cpu_us,"
+                       " peak_memory_bytes, bytes_in, bytes_out, log_bytes, error FROM attempts WHERE job_id = ?1 "
+                       "ORDER BY attempt",
+                       "u", job_id);
 
-    *ret = NULL;
-    *ret_n = 0;
-    if (rc == ERR_OK)
-        rc = q_open(r.c, &st, err,
-                    "SELECT attempt, worker_id, worker_name, handler_version, started_at, ended_at, outcome, "
-                    "exit_code, signal, cpu_us,"
-                    " peak_memory_bytes, bytes_in, bytes_out, log_bytes, error FROM attempts WHERE job_id = ?1 ORDER "
-                    "BY attempt",
-                    "u", job_id);
-    while (rc == ERR_OK && (rc = q_step(r.c, st, &more, err)) == ERR_OK && more) {
-        if (!(*ret = grow(arena, *ret, *ret_n, sizeof(**ret))))
-            return no_memory(err);
-        (*ret)[(*ret_n)++] = (struct attempt){
-            .job_id = *job_id,
-            .attempt = (uint32_t)sqlite3_column_int64(st, 0),
-            .worker_id = col_uuid(st, 1),
-            .worker_name = col_text(st, 2, arena),
-            .handler_version = col_text(st, 3, arena),
-            .started_at = sqlite3_column_int64(st, 4),
-            .ended_at = sqlite3_column_int64(st, 5),
-            .outcome = (enum outcome)sqlite3_column_int(st, 6),
-            .usage = {.exit_code = sqlite3_column_int(st, 7),
-                      .signal = sqlite3_column_int(st, 8),
-                      .cpu_us = sqlite3_column_int64(st, 9),
-                      .peak_memory_bytes = sqlite3_column_int64(st, 10),
-                      .bytes_in = sqlite3_column_int64(st, 11),
-                      .bytes_out = sqlite3_column_int64(st, 12)},
-            .log_bytes = sqlite3_column_int64(st, 13),
-            .error = col_text(st, 14, arena),
-        };
-    }
+    *ret = l.items;
+    *ret_n = l.n;
     return rc;
+}
+
+static bool output_row(struct list *l, sqlite3_stmt *st)
+{
+    struct output *o = list_add(l);
+
+    if (!o)
+        return false;
+    *o = (struct output){
+        .name = col_text(st, 0, l->arena), .blob_id = col_uuid(st, 1), .size = sqlite3_column_int64(st, 2)};
+    col_hash(st, 3, o->sha256);
+    return o->name;
 }
 
 int read_outputs(struct store *s, const struct uuid *job_id, struct arena *arena, struct output **ret, size_t *ret_n,
                  struct err *err)
 {
-    AUTO_READING struct reading r = {0};
-    AUTO_QUERY sqlite3_stmt *st = NULL;
-    bool more;
-    int rc = read_begin(s, READ_DEADLINE_US, &r, err);
+    struct list l = {.arena = arena, .item_size = sizeof(**ret)};
+    int rc =
+        read_list(s, READ_DEADLINE_US, &l, output_row, err,
+                  "SELECT name, blob_id, size, sha256 FROM outputs WHERE job_id = ?1 AND published = 1 ORDER BY name",
+                  "u", job_id);
 
-    *ret = NULL;
-    *ret_n = 0;
-    if (rc == ERR_OK)
-        rc = q_open(r.c, &st, err,
-                    "SELECT name, blob_id, size, sha256 FROM outputs WHERE job_id = ?1 AND published = 1 ORDER BY name",
-                    "u", job_id);
-    while (rc == ERR_OK && (rc = q_step(r.c, st, &more, err)) == ERR_OK && more) {
-        if (!(*ret = grow(arena, *ret, *ret_n, sizeof(**ret))))
-            return no_memory(err);
-        struct output *o = &(*ret)[*ret_n];
-        *o = (struct output){
-            .name = col_text(st, 0, arena), .blob_id = col_uuid(st, 1), .size = sqlite3_column_int64(st, 2)};
-        col_hash(st, 3, o->sha256);
-        if (!o->name)
-            return no_memory(err);
-        ++*ret_n;
-    }
+    *ret = l.items;
+    *ret_n = l.n;
     return rc;
 }
 
@@ -340,40 +256,40 @@ int read_blob_get(struct store *s, const char *project, const struct uuid *id, s
                              .created_at = sqlite3_column_int64(st, 3),
                              .expires_at = sqlite3_column_int64(st, 4)};
     col_hash(st, 1, ret->sha256);
-    return ret->project ? ERR_OK : no_memory(err);
+    return ret->project ? ERR_OK : read_no_memory(err);
+}
+
+static bool worker_row(struct list *l, sqlite3_stmt *st)
+{
+    struct worker_row *w = list_add(l);
+
+    if (!w)
+        return false;
+    *w = (struct worker_row){
+        .worker_id = col_uuid(st, 0),
+        .name = col_text(st, 1, l->arena),
+        .host = col_text(st, 2, l->arena),
+        .version = col_text(st, 3, l->arena),
+        .isolation = col_text(st, 4, l->arena),
+        .handlers = col_text(st, 5, l->arena),
+        .slots_total = (unsigned)sqlite3_column_int64(st, 6),
+        .slots_busy = (unsigned)sqlite3_column_int64(st, 7),
+        .first_seen = sqlite3_column_int64(st, 8),
+        .last_seen = sqlite3_column_int64(st, 9),
+    };
+    return true;
 }
 
 int read_workers(struct store *s, struct arena *arena, struct worker_row **ret, size_t *ret_n, struct err *err)
 {
-    AUTO_READING struct reading r = {0};
-    AUTO_QUERY sqlite3_stmt *st = NULL;
-    bool more;
-    int rc = read_begin(s, READ_DEADLINE_US, &r, err);
+    struct list l = {.arena = arena, .item_size = sizeof(**ret)};
+    int rc = read_list(s, READ_DEADLINE_US, &l, worker_row, err,
+                       "SELECT worker_id, name, host, version, isolation, handlers, slots_total, slots_busy, "
+                       "first_seen, last_seen FROM workers ORDER BY last_seen DESC LIMIT 10000",
+                       "");
 
-    *ret = NULL;
-    *ret_n = 0;
-    if (rc == ERR_OK)
-        rc = q_open(r.c, &st, err,
-                    "SELECT worker_id, name, host, version, isolation, handlers, slots_total, slots_busy, first_seen, "
-                    "last_seen FROM workers"
-                    " ORDER BY last_seen DESC LIMIT 10000",
-                    "");
-    while (rc == ERR_OK && (rc = q_step(r.c, st, &more, err)) == ERR_OK && more) {
-        if (!(*ret = grow(arena, *ret, *ret_n, sizeof(**ret))))
-            return no_memory(err);
-        (*ret)[(*ret_n)++] = (struct worker_row){
-            .worker_id = col_uuid(st, 0),
-            .name = col_text(st, 1, arena),
-            .host = col_text(st, 2, arena),
-            .version = col_text(st, 3, arena),
-            .isolation = col_text(st, 4, arena),
-            .handlers = col_text(st, 5, arena),
-            .slots_total = (unsigned)sqlite3_column_int64(st, 6),
-            .slots_busy = (unsigned)sqlite3_column_int64(st, 7),
-            .first_seen = sqlite3_column_int64(st, 8),
-            .last_seen = sqlite3_column_int64(st, 9),
-        };
-    }
+    *ret = l.items;
+    *ret_n = l.n;
     return rc;
 }
 
@@ -383,76 +299,72 @@ static bool same(const struct stat_row *row, const char *project, const char *qu
            strcmp(row->task_type, task_type) == 0;
 }
 
+/** Rows of one task type follow each other, one a status: they become one. */
+static bool stat_row(struct list *l, sqlite3_stmt *st)
+{
+    const char *project = (const char *)sqlite3_column_text(st, 0), *queue = (const char *)sqlite3_column_text(st, 1),
+               *type = (const char *)sqlite3_column_text(st, 2);
+    struct stat_row *row = l->n ? (struct stat_row *)l->items + l->n - 1 : NULL;
+    int status = sqlite3_column_int(st, 3);
+
+    if (!project || !queue || !type)
+        return false;
+    if (!row || !same(row, project, queue, type)) {
+        row = list_add(l);
+        if (!row)
+            return false;
+        *row = (struct stat_row){
+            arena_strdup(l->arena, project), arena_strdup(l->arena, queue), arena_strdup(l->arena, type), {0}};
+        if (!row->project || !row->queue || !row->task_type)
+            return false;
+    }
+    if (status >= 0 && status < JOB_STATUS_COUNT)
+        row->by_status[status] = sqlite3_column_int64(st, 4);
+    return true;
+}
+
 int read_stats(struct store *s, struct arena *arena, struct stat_row **ret, size_t *ret_n, struct err *err)
 {
-    AUTO_READING struct reading r = {0};
-    AUTO_QUERY sqlite3_stmt *st = NULL;
-    bool more;
-    int rc = read_begin(s, READ_DEADLINE_US, &r, err);
+    struct list l = {.arena = arena, .item_size = sizeof(**ret)};
+    int rc = read_list(s, READ_DEADLINE_US, &l, stat_row, err,
+                       "SELECT project, queue, task_type, status, sum(n) AS total FROM counters GROUP BY project, "
+                       "queue, task_type, status HAVING total <> 0 ORDER BY project, queue, task_type",
+                       "");
 
-    *ret = NULL;
-    *ret_n = 0;
-    if (rc == ERR_OK)
-        rc = q_open(r.c, &st, err,
-                    "SELECT project, queue, task_type, status, sum(n) AS total FROM counters GROUP BY project, queue, "
-                    "task_type, status"
-                    " HAVING total <> 0 ORDER BY project, queue, task_type",
-                    "");
-    while (rc == ERR_OK && (rc = q_step(r.c, st, &more, err)) == ERR_OK && more) {
-        const char *project = (const char *)sqlite3_column_text(st, 0),
-                   *queue = (const char *)sqlite3_column_text(st, 1), *type = (const char *)sqlite3_column_text(st, 2);
-        int status = sqlite3_column_int(st, 3);
-
-        if (!project || !queue || !type)
-            return no_memory(err);
-        if (*ret_n == 0 || !same(&(*ret)[*ret_n - 1], project, queue, type)) {
-            if (!(*ret = grow(arena, *ret, *ret_n, sizeof(**ret))))
-                return no_memory(err);
-            struct stat_row *row = &(*ret)[*ret_n];
-            *row = (struct stat_row){
-                arena_strdup(arena, project), arena_strdup(arena, queue), arena_strdup(arena, type), {0}};
-            if (!row->project || !row->queue || !row->task_type)
-                return no_memory(err);
-            ++*ret_n;
-        }
-        if (status >= 0 && status < JOB_STATUS_COUNT)
-            (*ret)[*ret_n - 1].by_status[status] = sqlite3_column_int64(st, 4);
-    }
+    *ret = l.items;
+    *ret_n = l.n;
     return rc;
+}
+
+static bool lane_row(struct list *l, sqlite3_stmt *st)
+{
+    struct lane *lane = list_add(l);
+
+    if (!lane)
+        return false;
+    *lane = (struct lane){.lane_id = sqlite3_column_int64(st, 0),
+                          .project = col_text(st, 1, l->arena),
+                          .queue = col_text(st, 2, l->arena),
+                          .task_type = col_text(st, 3, l->arena),
+                          .priority = sqlite3_column_int(st, 4),
+                          .ready = (uint64_t)sqlite3_column_int64(st, 5),
+                          .oldest_at = sqlite3_column_int64(st, 6)};
+    return lane->project && lane->queue && lane->task_type;
 }
 
 int read_lanes(struct store *s, struct arena *arena, struct lane **ret, size_t *ret_n, struct err *err)
 {
-    AUTO_READING struct reading r = {0};
-    AUTO_QUERY sqlite3_stmt *st = NULL;
-    bool more;
-    int rc = read_begin(s, START_DEADLINE_US, &r, err);
+    struct list l = {.arena = arena, .item_size = sizeof(**ret)};
+    int rc =
+        read_list(s, START_DEADLINE_US, &l, lane_row, err,
+                  "SELECT l.lane_id, l.project, l.queue, l.task_type, l.priority, k.n,"
+                  " (SELECT run_at FROM jobs j WHERE j.lane_id = l.lane_id AND j.ready_seq = k.first)"
+                  " FROM (SELECT lane_id, count(*) AS n, min(ready_seq) AS first FROM jobs WHERE ready_seq IS NOT NULL"
+                  " GROUP BY lane_id) k JOIN lanes l ON l.lane_id = k.lane_id ORDER BY l.lane_id",
+                  "");
 
-    *ret = NULL;
-    *ret_n = 0;
-    if (rc == ERR_OK)
-        rc = q_open(r.c, &st, err,
-                    "SELECT l.lane_id, l.project, l.queue, l.task_type, l.priority, k.n,"
-                    " (SELECT run_at FROM jobs j WHERE j.lane_id = l.lane_id AND j.ready_seq = k.first)"
-                    " FROM (SELECT lane_id, count(*) AS n, min(ready_seq) AS first FROM jobs WHERE ready_seq IS NOT "
-                    "NULL GROUP BY lane_id) k"
-                    " JOIN lanes l ON l.lane_id = k.lane_id ORDER BY l.lane_id",
-                    "");
-    while (rc == ERR_OK && (rc = q_step(r.c, st, &more, err)) == ERR_OK && more) {
-        if (!(*ret = grow(arena, *ret, *ret_n, sizeof(**ret))))
-            return no_memory(err);
-        struct lane *lane = &(*ret)[*ret_n];
-        *lane = (struct lane){.lane_id = sqlite3_column_int64(st, 0),
-                              .project = col_text(st, 1, arena),
-                              .queue = col_text(st, 2, arena),
-                              .task_type = col_text(st, 3, arena),
-                              .priority = sqlite3_column_int(st, 4),
-                              .ready = (uint64_t)sqlite3_column_int64(st, 5),
-                              .oldest_at = sqlite3_column_int64(st, 6)};
-        if (!lane->project || !lane->queue || !lane->task_type)
-            return no_memory(err);
-        ++*ret_n;
-    }
+    *ret = l.items;
+    *ret_n = l.n;
     return rc;
 }
 
@@ -469,6 +381,6 @@ int read_meta(struct store *s, const char *key, struct arena *arena, const char 
     if (rc == ERR_OK)
         rc = q_step(r.c, st, &found, err);
     if (rc == ERR_OK && found && !(*ret = col_text(st, 0, arena)))
-        rc = no_memory(err);
+        rc = read_no_memory(err);
     return rc;
 }

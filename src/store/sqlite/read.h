@@ -1,0 +1,23 @@
+#pragma once
+/* Within the driver: how a read is made. A read holds one of the connections, in one snapshot and under a deadline. */
+#include "store/sqlite/internal.h"
+
+struct reading {
+    struct store *s;
+    struct conn *c;
+};
+int read_begin(struct store *s, usec deadline_us, struct reading *ret, struct err *err);
+void read_end(struct reading *r);
+/* Declared before any statement of its, so that it ends after them. */
+#define AUTO_READING __attribute__((cleanup(read_end)))
+
+/** An array in an arena that grows by doubling; what it outgrew stays until the arena goes. */
+struct list {
+    struct arena *arena;
+    size_t item_size, n;
+    void *items;
+    const void *about; /* for whoever reads the rows */
+};
+void *list_add(struct list *l); /* a zeroed item behind the others; NULL: no memory */
+
+int read_no_memory(struct err *err);
