@@ -1,94 +1,370 @@
-/* haul jobs cancel, retry, discard: one call for each id, each reported, none stops the others. */
+/* haul jobs cancel, retry, discard: by ids, or all that a filter matches. */
 #include "base/auto.h"
+#include "base/buf.h"
 #include "base/json.h"
-#include "cli/command.h"
-#include "cli/term.h"
+#include "cli/patient.h"
+#include "cli/selection.h"
+#include <strings.h>
 
-static int act_on(struct cli *cli, const char *verb, const char *id, json_t *report)
+#define CHUNK         1000 /* ids a call */
+#define REFUSALS_TOLD 10
+#define REFUSALS_KEPT 1000 /* in --json */
+
+struct args {
+    struct filter filter;
+    bool all, yes, dry_run;
+};
+
+static const struct opt options[] = {
+    FILTER_OPTIONS(args, filter),
+    {"all", 'a', OPT_FLAG, offsetof(struct args, all), NULL, 0, 0, "every job that this can be done to"},
+    {"limit", 'n', OPT_INT, offsetof(struct args, filter.limit), "N", 1, INT32_MAX,
+     "at most so many, the newest (default: all that match)"},
+    {"yes", 'y', OPT_FLAG, offsetof(struct args, yes), NULL, 0, 0, "do not ask"},
+    {"dry-run", 0, OPT_FLAG, offsetof(struct args, dry_run), NULL, 0, 0, "only count what matches"},
+};
+
+struct action {
+    const struct command *cmd;
+    const char *statuses[4]; /* what it can be done to */
+    const char *verb, *can;  /* "Cancel", "pending and running jobs can be cancelled" */
+    const char *past;        /* "cancelled" */
+};
+
+/* One command's work on any number of jobs. */
+struct work {
+    struct cli *cli;
+    const struct action *action;
+    struct bar bar;
+    size_t n, done, asked, refused; /* asked: running jobs that were told to stop, part of done */
+    int status;                     /* of the first refusal */
+    bool each;                      /* ids were given: each is reported */
+    json_t *report;                 /* each: all of them; otherwise refusals */
+};
+
+/* The answer to a repeated call may be about what the first try has done already. */
+static bool done_before(const struct work *w, const json_t *r, unsigned tries)
 {
-    char path[128];
-    AUTO_FREE char *text = NULL;
-    struct haul_error herr;
-    json_t *job = NULL;
-    int status = EXIT_OK;
-    struct haul_client *c = cli_client(cli, &status);
-    if (!c)
-        return status;
-    bool discard = strcmp(verb, "discard") == 0;
-    snprintf(path, sizeof(path), discard ? "/v1/jobs/%s" : "/v1/jobs/%s/%s", id, verb);
-    if (haul_call_repeated(c, discard ? "DELETE" : "POST", path, NULL, NULL, NULL, 3, &text, &herr) != HAUL_OK) {
-        json_array_append_new(
-            report, json_pack("{s:s,s:b,s:s,s:s}", "job_id", id, "ok", 0, "code", herr.code, "detail", herr.message));
-        return cli_haul_err(cli, &herr, id);
-    }
-    const char *now = discard ? "discarded" : "done";
-    if (!discard && json_parse(text, strlen(text), &job, NULL) == ERR_OK)
-        now = jtext(job, "status");
-    bool asked = strcmp(verb, "cancel") == 0 && strcmp(now, "running") == 0;
-    json_array_append_new(report, json_pack("{s:s,s:b,s:s}", "job_id", id, "ok", 1, "status", now));
-    if (!cli->json)
-        printf("%s %s\n", id, asked ? "is asked to stop" : now);
-    json_decref(job);
-    return EXIT_OK;
+    if (tries < 2)
+        return false;
+    const char *sub = w->action->cmd->sub;
+    return (strcmp(sub, "retry") == 0 && jint(r, "status") == 409) ||
+           (strcmp(sub, "discard") == 0 && jint(r, "status") == 404);
 }
 
-static int act(struct cli *cli, const struct command *cmd, int argc, char **argv)
+static void refused(struct work *w, const char *id, const json_t *problem)
 {
-    for (int i = 0; i < argc; i++)
-        if (!cli_job_id(cmd, argv[i]))
-            return EXIT_USAGE;
-    json_t *report = json_array();
-    int status = EXIT_OK;
-    for (int i = 0; i < argc; i++) {
-        int rc = act_on(cli, cmd->sub, argv[i], report);
-        if (status == EXIT_OK)
-            status = rc;
+    const char *code = jtext(problem, "code"), *detail = jtext(problem, "detail");
+    if (!*detail)
+        detail = jtext(problem, "title");
+    w->refused++;
+    if (w->status == EXIT_OK)
+        w->status = err_exit(err_from_name(code));
+    if (w->each || json_array_size(w->report) < REFUSALS_KEPT)
+        json_array_append_new(w->report,
+                              json_pack("{s:s,s:b,s:s,s:s}", "job_id", id, "ok", 0, "code", code, "detail", detail));
+    if (!w->each && w->refused > REFUSALS_TOLD)
+        return;
+    AUTO_FREE char *safe = text_safe(detail);
+    bar_clear(&w->bar);
+    fprintf(stderr, "haul: %.36s: %s\n", id, safe ? safe : "refused");
+}
+
+static void result(struct work *w, const char *id, const json_t *r, unsigned tries)
+{
+    bool ok = jint(r, "status") < 300 || done_before(w, r, tries);
+    if (!ok) {
+        refused(w, id, json_object_get(r, "problem"));
+        return;
     }
-    if (cli->json)
-        print_json(report);
-    json_decref(report);
+    const char *now = jtext(r, "job_status"), *sub = w->action->cmd->sub;
+    bool asked = strcmp(sub, "cancel") == 0 && strcmp(now, "running") == 0;
+    if (!*now || strcmp(sub, "discard") == 0)
+        now = w->action->past;
+    w->done++;
+    w->asked += asked;
+    if (!w->each)
+        return;
+    json_array_append_new(w->report, json_pack("{s:s,s:b,s:s}", "job_id", id, "ok", 1, "status", now));
+    AUTO_FREE char *safe = text_safe(asked ? "is asked to stop" : now);
+    if (!w->cli->json)
+        printf("%s %s\n", id, safe ? safe : "");
+}
+
+/* At most CHUNK of them, in one call. */
+static int act_some(struct work *w, const struct uuid *ids, size_t n)
+{
+    struct buf body;
+    struct json_writer jw;
+    char path[40], id[UUID_STR_MAX];
+    AUTO_FREE char *text = NULL;
+    json_t *doc = NULL;
+    struct haul_error herr;
+    struct err err = {0};
+    unsigned tries = 0;
+    buf_init(&body, 64 + CHUNK * (UUID_STR_MAX + 3));
+    jw_init(&jw, &body);
+    jw_object(&jw, NULL);
+    jw_array(&jw, "job_ids");
+    for (size_t i = 0; i < n; i++) {
+        uuid_format(&ids[i], id);
+        jw_string(&jw, NULL, id);
+    }
+    jw_array_end(&jw);
+    jw_object_end(&jw);
+    snprintf(path, sizeof(path), "/v1/jobs:%s", w->action->cmd->sub);
+    int rc = call_patiently(w->cli, path, buf_str(&body), NULL, &w->bar, &text, &tries, &herr);
+    buf_release(&body);
+    bar_clear(&w->bar);
+    if (rc != HAUL_OK)
+        return cli_haul_err(w->cli, &herr, w->action->cmd->sub);
+    if (json_parse(text, strlen(text), &doc, &err) != ERR_OK)
+        return cli_err(&err, "the server's answer");
+    const json_t *results = json_object_get(doc, "results");
+    int status = EXIT_OK;
+    if (json_array_size(results) != n) {
+        err_set(&err, ERR_INTERNAL, 0, "the server's answer tells of %zu jobs, not of %zu", json_array_size(results),
+                n);
+        status = cli_err(&err, NULL);
+    }
+    for (size_t i = 0; status == EXIT_OK && i < n; i++) {
+        uuid_format(&ids[i], id);
+        result(w, id, json_array_get(results, i), tries);
+    }
+    json_decref(doc);
     return status;
 }
 
+static int act_all(struct work *w, const struct uuid *ids, size_t n)
+{
+    int status = EXIT_OK;
+    w->n = n;
+    interrupt_catch();
+    for (size_t at = 0; status == EXIT_OK && at < n && !interrupted(); at += CHUNK) {
+        status = act_some(w, ids + at, MIN(n - at, (size_t)CHUNK));
+        if (status == EXIT_OK && n > CHUNK && term_is(stderr)) {
+            char text[64];
+            size_t decided = w->done + w->refused;
+            snprintf(text, sizeof(text), "%zu of %zu", decided, n);
+            bar_line(&w->bar, (double)decided / (double)n, text);
+        }
+    }
+    bar_clear(&w->bar);
+    if (w->done + w->refused < n)
+        fprintf(stderr, "haul: stopped after %zu of %zu jobs; the same command takes the rest\n", w->done + w->refused,
+                n);
+    interrupt_release();
+    return status;
+}
+
+/* ---- ids ---- */
+
+static int act_on_ids(struct cli *cli, const struct action *action, int argc, char **argv)
+{
+    struct work w = {.cli = cli, .action = action, .bar = {.label = action->cmd->sub}, .each = true};
+    AUTO_FREE struct uuid *ids = reallocarray(NULL, (size_t)argc, sizeof(*ids));
+    int status = EXIT_OK;
+    if (!ids) {
+        struct err err = {0};
+        err_set(&err, ERR_NO_MEMORY, 0, "out of memory");
+        return cli_err(&err, NULL);
+    }
+    for (int i = 0; i < argc; i++) {
+        if (!cli_job_id(action->cmd, argv[i]))
+            return EXIT_USAGE;
+        uuid_parse(argv[i], &ids[i]);
+    }
+    if (!cli_client(cli, &status))
+        return status;
+    w.report = json_array();
+    status = act_all(&w, ids, (size_t)argc);
+    if (cli->json)
+        print_json(w.report);
+    json_decref(w.report);
+    return status != EXIT_OK ? status : w.status;
+}
+
+/* ---- a filter ---- */
+
+static bool applies(const struct action *action, const char *status)
+{
+    for (size_t i = 0; action->statuses[i]; i++)
+        if (strcmp(action->statuses[i], status) == 0)
+            return true;
+    return false;
+}
+
+static const char *jobs_word(size_t n)
+{
+    return n == 1 ? "job" : "jobs";
+}
+
+/* EXIT_OK: go on. */
+static int confirm(struct cli *cli, const struct action *action, const struct selection *sel)
+{
+    char answer[16] = "";
+    if (!cli->json || term_is(stderr))
+        selection_print(sel, stderr);
+    if (!term_is(stdin) || !term_is(stderr)) {
+        fprintf(stderr, "haul: %zu %s would be %s; nobody can be asked here: --yes does it, --dry-run only counts\n",
+                sel->n, jobs_word(sel->n), action->past);
+        return EXIT_USAGE;
+    }
+    fprintf(stderr, "%s %zu %s? [y/N] ", action->verb, sel->n, jobs_word(sel->n));
+    fflush(stderr);
+    if (fgets(answer, sizeof(answer), stdin) && (answer[0] == 'y' || answer[0] == 'Y') &&
+        (strcasecmp(answer, "y\n") == 0 || strcasecmp(answer, "yes\n") == 0))
+        return EXIT_OK;
+    fprintf(stderr, "nothing was done\n");
+    return err_exit(ERR_CANCELLED);
+}
+
+static void summary(struct cli *cli, const struct action *action, const struct selection *sel, const struct work *w,
+                    bool dry_run)
+{
+    if (cli->json) {
+        json_t *doc =
+            json_pack("{s:s,s:b,s:I,s:o,s:I,s:I,s:I,s:O}", "action", action->cmd->sub, "dry_run", (int)dry_run,
+                      "matched", (json_int_t)sel->n, "by", selection_json(sel), "done", (json_int_t)w->done,
+                      "asked_to_stop", (json_int_t)w->asked, "refused", (json_int_t)w->refused, "refusals", w->report);
+        print_json(doc);
+        json_decref(doc);
+        return;
+    }
+    if (dry_run) {
+        selection_print(sel, stdout);
+        printf("%zu %s would be %s\n", sel->n, jobs_word(sel->n), action->past);
+        return;
+    }
+    if (w->refused > REFUSALS_TOLD)
+        fprintf(stderr, "haul: and %zu more were refused\n", w->refused - REFUSALS_TOLD);
+    printf("%zu %s %s", w->done - w->asked, jobs_word(w->done - w->asked), action->past);
+    if (w->asked > 0)
+        printf(", %zu running asked to stop", w->asked);
+    if (w->refused > 0)
+        printf(", %zu refused", w->refused);
+    fputc('\n', stdout);
+}
+
+static int act_on_selection(struct cli *cli, const struct action *action, const struct args *a,
+                            const struct selection *sel)
+{
+    struct work w = {.cli = cli, .action = action, .bar = {.label = action->cmd->sub}};
+    int status = EXIT_OK;
+    if (sel->n == 0)
+        fprintf(stderr, "no jobs match: %s\n", action->can);
+    else if (!a->dry_run && !a->yes)
+        status = confirm(cli, action, sel);
+    if (status != EXIT_OK || (sel->n == 0 && !cli->json))
+        return status;
+    w.report = json_array();
+    if (!a->dry_run)
+        status = act_all(&w, sel->ids, sel->n);
+    summary(cli, action, sel, &w, a->dry_run);
+    json_decref(w.report);
+    return status != EXIT_OK ? status : w.status;
+}
+
+static int act(struct cli *cli, const struct action *action, const struct args *a, int argc, char **argv)
+{
+    const struct command *cmd = action->cmd;
+    bool filtered = !filter_empty(&a->filter);
+    struct selection sel;
+    if (argc > 0 && (filtered || a->all || a->filter.limit > 0 || a->dry_run))
+        return cli_usage(cmd, "give ids, or a filter, not both");
+    if (argc > 0)
+        return act_on_ids(cli, action, argc, argv);
+    if (!filtered && !a->all)
+        return cli_usage(cmd, "which jobs? Give ids, or a filter like --type or --label; --all takes every job");
+    if (filtered && a->all)
+        return cli_usage(cmd, "--all takes every job: give it or a filter, not both");
+    if (a->filter.status && !applies(action, a->filter.status))
+        return cli_usage(cmd, "--status %.40s: %s", a->filter.status, action->can);
+    int status = selection_fill(cli, cmd, &a->filter, action->statuses, &sel);
+    if (status == EXIT_OK)
+        status = act_on_selection(cli, action, a, &sel);
+    selection_release(&sel);
+    return status;
+}
+
+static const struct action action_cancel = {
+    .cmd = &command_jobs_cancel,
+    .statuses = {"pending", "running"},
+    .verb = "Cancel",
+    .can = "only pending and running jobs can be cancelled",
+    .past = "cancelled",
+};
+static const struct action action_retry = {
+    .cmd = &command_jobs_retry,
+    .statuses = {"failed", "cancelled"},
+    .verb = "Retry",
+    .can = "only failed and cancelled jobs can be retried",
+    .past = "retried",
+};
+static const struct action action_discard = {
+    .cmd = &command_jobs_discard,
+    .statuses = {"success", "failed", "cancelled"},
+    .verb = "Discard",
+    .can = "only jobs that are success, failed or cancelled can be discarded",
+    .past = "discarded",
+};
+
 static int run_cancel(struct cli *cli, const void *args, int argc, char **argv)
 {
-    return act(cli, &command_jobs_cancel, argc, argv);
+    return act(cli, &action_cancel, args, argc, argv);
 }
 
 static int run_retry(struct cli *cli, const void *args, int argc, char **argv)
 {
-    return act(cli, &command_jobs_retry, argc, argv);
+    return act(cli, &action_retry, args, argc, argv);
 }
 
 static int run_discard(struct cli *cli, const void *args, int argc, char **argv)
 {
-    return act(cli, &command_jobs_discard, argc, argv);
+    return act(cli, &action_discard, args, argc, argv);
 }
+
+#define HOW                                                                                                            \
+    "With a filter the jobs are counted first and shown by status and type; a terminal asks, elsewhere --yes is\n"     \
+    "needed. Exactly what was counted is acted upon, newest first; a job that has changed meanwhile may be refused\n"  \
+    "(exit status 13). A filter that matches nothing is no error. "
 
 const struct command command_jobs_cancel = {
     .name = "jobs",
     .sub = "cancel",
-    .args = "ID...",
+    .args = "[ID...]",
     .summary = "Cancel jobs; running ones are asked to stop.",
-    .min_args = 1,
+    .detail = HOW "Examples:\n"
+                  "  haul jobs cancel --type transcode_v1 --label customer=acme\n"
+                  "  haul jobs cancel --status pending --created-before 2d --yes",
+    .options = options,
+    .n_options = ARRAY_LEN(options),
     .max_args = -1,
     .run = run_cancel,
 };
 const struct command command_jobs_retry = {
     .name = "jobs",
     .sub = "retry",
-    .args = "ID...",
+    .args = "[ID...]",
     .summary = "Run failed or cancelled jobs again.",
-    .min_args = 1,
+    .detail = HOW "Examples:\n"
+                  "  haul jobs retry --status failed --type transcode_v1 --created-after 12h\n"
+                  "  haul jobs retry --all --dry-run",
+    .options = options,
+    .n_options = ARRAY_LEN(options),
     .max_args = -1,
     .run = run_retry,
 };
 const struct command command_jobs_discard = {
     .name = "jobs",
     .sub = "discard",
-    .args = "ID...",
+    .args = "[ID...]",
     .summary = "Forget finished jobs, with their logs and outputs.",
-    .min_args = 1,
+    .detail = HOW "Examples:\n"
+                  "  haul jobs discard --status cancelled --created-before 2026-11-01\n"
+                  "  haul jobs discard --label batch=test --limit 100",
+    .options = options,
+    .n_options = ARRAY_LEN(options),
     .max_args = -1,
     .run = run_discard,
 };

@@ -395,8 +395,13 @@ int bar_progress(void *arg, int64_t done, int64_t total)
 
 /* ---- signals ---- */
 
+/* Whoever asks twice does not want to wait for an answer that is on its way. */
 static void on_signal(int sig)
 {
+    if (caught) {
+        signal(sig, SIG_DFL);
+        raise(sig);
+    }
     caught = sig;
 }
 

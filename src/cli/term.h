@@ -69,7 +69,7 @@ void bar_clear(struct bar *b);
 /** A progress callback (haul_progress) that draws struct bar; stops when interrupted. */
 int bar_progress(void *arg, int64_t done, int64_t total);
 
-/** Between these, SIGINT and SIGTERM only set a flag, so that a temporary file can be removed. */
+/** Between these, SIGINT and SIGTERM only set a flag, so that a temporary file can be removed; the second one ends the program. */
 void interrupt_catch(void);
 void interrupt_release(void); /* the default action again, and the signal once more if it came */
 bool interrupted(void);

@@ -1,0 +1,108 @@
+/* Which jobs: conditions on the command line as a query, and the pages of what matches. */
+#include "cli/filter.h"
+#include "base/auto.h"
+#include "base/buf.h"
+#include "base/timefmt.h"
+#include "cli/term.h"
+
+#define QUERY_MAX 7000
+#define PAGE_MAX  1000
+
+bool filter_empty(const struct filter *f)
+{
+    return !f->status && !f->task_type && !f->queue && !f->created_after && !f->created_before && f->labels.n == 0;
+}
+
+static bool status_known(const char *s)
+{
+    static const char *const known[] = {"pending", "running", "success", "failed", "cancelled"};
+    for (size_t i = 0; i < ARRAY_LEN(known); i++)
+        if (strcmp(known[i], s) == 0)
+            return true;
+    return false;
+}
+
+static void add(struct buf *b, const char *name, const char *value)
+{
+    if (!value)
+        return;
+    buf_printf(b, "&%s=", name);
+    url_add(b, value);
+}
+
+static int add_time(const struct command *cmd, struct buf *b, const char *option, const char *name, const char *text,
+                    usec now)
+{
+    char at[RFC3339_MAX];
+    struct err err = {0};
+    usec us;
+    if (!text)
+        return EXIT_OK;
+    if (when_parse(text, option, now, WHEN_AGO, &us, &err) != ERR_OK)
+        return cli_usage(cmd, "--%s: %s", option, err.msg);
+    rfc3339_format(us, at);
+    add(b, name, at);
+    return EXIT_OK;
+}
+
+int filter_query(const struct command *cmd, const struct filter *f, struct buf *ret)
+{
+    usec now = now_wall();
+    int status;
+    buf_init(ret, QUERY_MAX);
+    if (f->status && !status_known(f->status))
+        return cli_usage(cmd, "--status must be pending, running, success, failed or cancelled, got '%.80s'",
+                         f->status);
+    add(ret, "task_type", f->task_type);
+    add(ret, "queue", f->queue);
+    for (size_t i = 0; i < f->labels.n; i++) {
+        if (f->labels.items[i][0] == '\0' || f->labels.items[i][0] == '=')
+            return cli_usage(cmd, "--label takes KEY or KEY=VALUE, got '%.80s'", f->labels.items[i]);
+        add(ret, "label", f->labels.items[i]);
+    }
+    if ((status = add_time(cmd, ret, "created-after", "created_after", f->created_after, now)) != EXIT_OK ||
+        (status = add_time(cmd, ret, "created-before", "created_before", f->created_before, now)) != EXIT_OK)
+        return status;
+    return ret->failed ? cli_usage(cmd, "the filters are too long: together at most %d bytes", QUERY_MAX) : EXIT_OK;
+}
+
+static int page(struct cli *cli, const char *query, const char *status, int64_t limit, const char *cursor, json_t **ret)
+{
+    struct buf path;
+    buf_init(&path, QUERY_MAX + 1000);
+    buf_printf(&path, "/v1/jobs?limit=%lld%s", (long long)limit, query);
+    add(&path, "status", status);
+    add(&path, "cursor", cursor);
+    int rc = cli_call(cli, "GET", buf_str(&path), NULL, ret, "jobs list");
+    buf_release(&path);
+    return rc;
+}
+
+int filter_walk(struct cli *cli, const char *query, const char *status, int64_t limit,
+                int (*take)(void *arg, json_t *job), void *arg, char **ret_cursor)
+{
+    AUTO_FREE char *cursor = NULL;
+    while (limit > 0) {
+        json_t *doc = NULL, *job;
+        size_t i;
+        int rc = page(cli, query, status, MIN(limit, (int64_t)PAGE_MAX), cursor, &doc);
+        if (rc != EXIT_OK)
+            return rc;
+        const json_t *jobs = json_object_get(doc, "jobs");
+        json_array_foreach (jobs, i, job)
+            if ((rc = take(arg, job)) != EXIT_OK)
+                break;
+        limit -= (int64_t)json_array_size(jobs);
+        free(cursor);
+        const char *next = json_string_value(json_object_get(doc, "next_cursor"));
+        cursor = next && json_array_size(jobs) > 0 ? strdup(next) : NULL;
+        json_decref(doc);
+        if (rc != EXIT_OK)
+            return rc;
+        if (!cursor)
+            break;
+    }
+    if (ret_cursor)
+        *ret_cursor = TAKE_PTR(cursor);
+    return EXIT_OK;
+}
