@@ -91,11 +91,31 @@ static void result(struct work *w, const char *id, const json_t *r, unsigned tri
         printf("%s %s\n", id, safe ? safe : "");
 }
 
-/* At most CHUNK of them, in one call. */
-static int act_some(struct work *w, const struct uuid *ids, size_t n)
+static void body_write(struct buf *b, const struct uuid *ids, size_t n)
+{
+    struct json_writer w;
+    char id[UUID_STR_MAX];
+    jw_init(&w, b);
+    jw_object(&w, NULL);
+    jw_array(&w, "job_ids");
+    for (size_t i = 0; i < n; i++) {
+        uuid_format(&ids[i], id);
+        jw_string(&w, NULL, id);
+    }
+    jw_array_end(&w);
+    jw_object_end(&w);
+}
+
+/* Is the job's outcome still open: the server was too busy for it? */
+static bool undecided(const json_t *r)
+{
+    return jint(r, "status") >= 300 && err_repeatable(err_from_name(jtext(json_object_get(r, "problem"), "code")));
+}
+
+/* One call about ids[0..n); those that are undecided are left in front, *ret_left of them. */
+static int act_once(struct work *w, struct uuid *ids, size_t n, bool last, unsigned *ret_tries, size_t *ret_left)
 {
     struct buf body;
-    struct json_writer jw;
     char path[40], id[UUID_STR_MAX];
     AUTO_FREE char *text = NULL;
     json_t *doc = NULL;
@@ -103,15 +123,7 @@ static int act_some(struct work *w, const struct uuid *ids, size_t n)
     struct err err = {0};
     unsigned tries = 0;
     buf_init(&body, 64 + CHUNK * (UUID_STR_MAX + 3));
-    jw_init(&jw, &body);
-    jw_object(&jw, NULL);
-    jw_array(&jw, "job_ids");
-    for (size_t i = 0; i < n; i++) {
-        uuid_format(&ids[i], id);
-        jw_string(&jw, NULL, id);
-    }
-    jw_array_end(&jw);
-    jw_object_end(&jw);
+    body_write(&body, ids, n);
     snprintf(path, sizeof(path), "/v1/jobs:%s", w->action->cmd->sub);
     int rc = call_patiently(w->cli, path, buf_str(&body), NULL, &w->bar, &text, &tries, &herr);
     buf_release(&body);
@@ -121,21 +133,43 @@ static int act_some(struct work *w, const struct uuid *ids, size_t n)
     if (json_parse(text, strlen(text), &doc, &err) != ERR_OK)
         return cli_err(&err, "the server's answer");
     const json_t *results = json_object_get(doc, "results");
-    int status = EXIT_OK;
-    if (json_array_size(results) != n) {
+    size_t left = 0;
+    *ret_tries += tries;
+    if (json_array_size(results) == n) {
+        for (size_t i = 0; i < n; i++) {
+            const json_t *r = json_array_get(results, i);
+            if (undecided(r) && !last) {
+                ids[left++] = ids[i];
+                continue;
+            }
+            uuid_format(&ids[i], id);
+            result(w, id, r, *ret_tries);
+        }
+    } else {
         err_set(&err, ERR_INTERNAL, 0, "the server's answer tells of %zu jobs, not of %zu", json_array_size(results),
                 n);
-        status = cli_err(&err, NULL);
-    }
-    for (size_t i = 0; status == EXIT_OK && i < n; i++) {
-        uuid_format(&ids[i], id);
-        result(w, id, json_array_get(results, i), tries);
     }
     json_decref(doc);
-    return status;
+    *ret_left = left;
+    return err.code == ERR_OK ? EXIT_OK : cli_err(&err, NULL);
 }
 
-static int act_all(struct work *w, const struct uuid *ids, size_t n)
+/* At most CHUNK of them; a server that is too busy for some is asked again about those. */
+static int act_some(struct work *w, struct uuid *ids, size_t n)
+{
+    usec until = now_mono() + PATIENCE_US;
+    unsigned tries = 0;
+    for (unsigned round = 1; n > 0; round++) {
+        int status = act_once(w, ids, n, now_mono() >= until, &tries, &n);
+        if (status != EXIT_OK)
+            return status;
+        if (n > 0 && !patient_sleep(round, 0))
+            break;
+    }
+    return EXIT_OK;
+}
+
+static int act_all(struct work *w, struct uuid *ids, size_t n)
 {
     int status = EXIT_OK;
     w->n = n;
@@ -159,6 +193,14 @@ static int act_all(struct work *w, const struct uuid *ids, size_t n)
 
 /* ---- ids ---- */
 
+static bool given_before(const struct uuid *ids, size_t n)
+{
+    for (size_t i = n; i-- > 0;)
+        if (uuid_equal(&ids[i], &ids[n]))
+            return true;
+    return false;
+}
+
 static int act_on_ids(struct cli *cli, const struct action *action, int argc, char **argv)
 {
     struct work w = {.cli = cli, .action = action, .bar = {.label = action->cmd->sub}, .each = true};
@@ -169,15 +211,17 @@ static int act_on_ids(struct cli *cli, const struct action *action, int argc, ch
         err_set(&err, ERR_NO_MEMORY, 0, "out of memory");
         return cli_err(&err, NULL);
     }
+    size_t n = 0;
     for (int i = 0; i < argc; i++) {
         if (!cli_job_id(action->cmd, argv[i]))
             return EXIT_USAGE;
-        uuid_parse(argv[i], &ids[i]);
+        if (uuid_parse(argv[i], &ids[n]) && !given_before(ids, n))
+            n++;
     }
     if (!cli_client(cli, &status))
         return status;
     w.report = json_array();
-    status = act_all(&w, ids, (size_t)argc);
+    status = act_all(&w, ids, n);
     if (cli->json)
         print_json(w.report);
     json_decref(w.report);
@@ -246,8 +290,7 @@ static void summary(struct cli *cli, const struct action *action, const struct s
     fputc('\n', stdout);
 }
 
-static int act_on_selection(struct cli *cli, const struct action *action, const struct args *a,
-                            const struct selection *sel)
+static int act_on_selection(struct cli *cli, const struct action *action, const struct args *a, struct selection *sel)
 {
     struct work w = {.cli = cli, .action = action, .bar = {.label = action->cmd->sub}};
     int status = EXIT_OK;
