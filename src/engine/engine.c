@@ -92,7 +92,7 @@ bool engine_lost(const struct engine *e)
 
 usec engine_step(struct engine *e)
 {
-    usec boot_us = engine_boot(e);
+    usec boot_us = engine_boot(e), store_us = engine_store_now(e); /* together: a slow commit must not part them */
 
     sweep_run(e);
     dispatch_claims(e);
@@ -105,7 +105,7 @@ usec engine_step(struct engine *e)
     if (e->ops || (e->work_arrived && e->polls && !e->draining))
         wake_us = boot_us;
     e->last_boot_us = boot_us;
-    e->last_store_us = engine_store_now(e);
+    e->last_store_us = store_us;
     e->asked_wake_us = wake_us;
     return wake_us;
 }

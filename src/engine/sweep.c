@@ -104,6 +104,7 @@ static void sweep_offer(struct engine *e, struct sweeper *s)
         return;
     }
     s->op.u.sweep.limit = OP_CHANGES_MAX;
+    s->op.u.sweep.as_of = engine_store_now(e);
     s->busy = true;
     s->next_at = USEC_NEVER;
     s->offered_at = engine_store_now(e);
@@ -116,6 +117,8 @@ static void grace_done(struct op *op)
 
     e->grace_busy = false;
     e->grace_due = op->err.code != ERR_OK; /* not written: the next step asks again, and nothing expires before */
+    if (e->grace_due)                      /* and that step is not this moment: a full disk is no reason to spin */
+        e->sweepers[SWEEP_LEASES].next_at = engine_store_now(e) + SWEEP_RETRY_US;
 }
 
 /* @return whether leases may be swept in this step. */

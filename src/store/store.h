@@ -141,6 +141,7 @@ struct op_blob_add {
 struct
     op_sweep { /* out: how many were touched, when to come again, and the blobs whose rows are gone (bytes to remove) */
     unsigned limit;
+    usec as_of; /* in, leases: only what had lapsed by then, however long the op waited. 0: now */
     size_t touched;
     bool more;
     usec next_at; /* USEC_NEVER: nothing waits */

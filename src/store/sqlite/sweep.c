@@ -82,6 +82,8 @@ int op_sweep_leases(struct tx *t)
     size_t n;
     int64_t limit = begin(op);
 
+    if (op->as_of > 0) /* the op may have waited behind a slow disk, and renewals with it */
+        t->now = MIN(t->now, op->as_of);
     if (t->now < t->s->grace_until) {
         op->next_at = t->s->grace_until;
         return ERR_OK;

@@ -1,5 +1,7 @@
 #include "world.h"
 #include "base/fs.h"
+#include "base/sha256.h"
+#include <sqlite3.h>
 
 void world_engine(struct world *w, const struct store_driver *driver)
 {
@@ -202,13 +204,7 @@ int heartbeat(struct world *w, const struct job *job)
 
 int complete(struct world *w, const struct job *job, enum job_status *ret)
 {
-    struct op *op = op_new(w, OP_COMPLETE, NULL);
-    op->u.complete.job_id = job->job_id;
-    op->u.complete.token = job->token;
-    int rc = decide(w, op);
-    if (ret)
-        *ret = op->u.complete.status;
-    return rc;
+    return complete_with(w, job, NULL, ret);
 }
 
 struct job look(struct world *w, struct uuid id)
@@ -218,4 +214,108 @@ struct job look(struct world *w, struct uuid id)
     if (w->cfg.store_driver->job_get(w->cfg.store, "default", &id, w->arena, &job, &err) != ERR_OK)
         fail_msg("job_get: %s", err.msg);
     return job;
+}
+
+int fail_with(struct world *w, const struct job *job, enum outcome outcome, usec retry_after_us)
+{
+    struct op *op = op_new(w, OP_FAIL, NULL);
+
+    op->u.fail.job_id = job->job_id;
+    op->u.fail.token = job->token;
+    op->u.fail.failure =
+        (struct job_failure){.outcome = outcome, .error_log = "boom", .retry_after_us = retry_after_us};
+    return decide(w, op);
+}
+
+int act(struct world *w, enum op_kind kind, struct uuid id)
+{
+    struct op *op = op_new(w, kind, NULL);
+
+    op->u.job.job_id = id;
+    return decide(w, op);
+}
+
+void stage(struct world *w, const struct job *job, const char *name)
+{
+    struct op *op = op_new(w, OP_OUTPUT, NULL);
+
+    op->u.output = (struct op_output){.job_id = job->job_id,
+                                      .token = job->token,
+                                      .name = name,
+                                      .blob_id = uuid_v7(w->clock.wall_us, w->cfg.rng),
+                                      .size = 4};
+    sha256_once(name, strlen(name), op->u.output.sha256);
+    assert_int_equal(decide(w, op), ERR_OK);
+}
+
+int complete_with(struct world *w, const struct job *job, const char *output, enum job_status *ret)
+{
+    struct op *op = op_new(w, OP_COMPLETE, NULL);
+
+    op->u.complete.job_id = job->job_id;
+    op->u.complete.token = job->token;
+    op->u.complete.outputs = &output;
+    op->u.complete.n_outputs = output ? 1 : 0;
+    int rc = decide(w, op);
+    if (ret)
+        *ret = op->u.complete.status;
+    return rc;
+}
+
+struct attempt attempt_of(struct world *w, struct uuid id, uint32_t n)
+{
+    struct attempt *all = NULL;
+    size_t count = 0;
+
+    assert_int_equal(store_sqlite()->attempts(w->cfg.store, &id, w->arena, &all, &count, NULL), ERR_OK);
+    assert_in_range(n, 1, count);
+    return all[n - 1];
+}
+
+size_t published(struct world *w, struct uuid id)
+{
+    struct output *rows = NULL;
+    size_t n = 0;
+
+    assert_int_equal(store_sqlite()->outputs(w->cfg.store, &id, w->arena, &rows, &n, NULL), ERR_OK);
+    return n;
+}
+
+static const char *table_text(struct world *w, sqlite3 *db, const char *table, const char *text)
+{
+    sqlite3_stmt *st;
+
+    assert_int_equal(
+        sqlite3_prepare_v2(db, arena_printf(w->arena, "SELECT * FROM %s ORDER BY 1, 2", table), -1, &st, NULL),
+        SQLITE_OK);
+    while (sqlite3_step(st) == SQLITE_ROW) {
+        text = arena_printf(w->arena, "%s\n%s", text, table);
+        for (int i = 0; i < sqlite3_column_count(st); i++) {
+            char hex[2 * 64 + 1] = "";
+            size_t n = MIN((size_t)sqlite3_column_bytes(st, i), (size_t)64);
+            if (sqlite3_column_type(st, i) == SQLITE_BLOB && n > 0)
+                hex_format(sqlite3_column_blob(st, i), n, hex);
+            const char *value = (const char *)sqlite3_column_text(st, i);
+            text = arena_printf(w->arena, "%s|%s", text, *hex ? hex : value ? value : "NULL");
+        }
+    }
+    sqlite3_finalize(st);
+    return text;
+}
+
+const char *everything(struct world *w)
+{
+    static const char *const tables[] = {"jobs",       "history", "inputs", "attempts", "outputs",
+                                         "log_chunks", "dedup",   "blobs",  "workers",  "counters"};
+    const char *text = "";
+    sqlite3 *db;
+
+    assert_int_equal(sqlite3_open_v2(arena_printf(w->arena, "%s/haul.db", w->dir), &db, SQLITE_OPEN_READONLY, NULL),
+                     SQLITE_OK);
+    sqlite3_db_config(db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
+    for (size_t i = 0; i < ARRAY_LEN(tables); i++)
+        text = table_text(w, db, tables[i], text);
+    sqlite3_close(db);
+    assert_true(strlen(text) > 0);
+    return text;
 }

@@ -50,4 +50,14 @@ struct job claim(struct world *w, uint8_t worker, const char *id); /* there must
 int heartbeat(struct world *w, const struct job *job);
 int complete(struct world *w, const struct job *job, enum job_status *ret);
 
+int fail_with(struct world *w, const struct job *job, enum outcome outcome, usec retry_after_us);
+int act(struct world *w, enum op_kind kind, struct uuid id); /* OP_CANCEL, OP_RETRY */
+/** Stages an output, which completing publishes when it is named. */
+void stage(struct world *w, const struct job *job, const char *name);
+int complete_with(struct world *w, const struct job *job, const char *output, enum job_status *ret);
+
 struct job look(struct world *w, struct uuid id);
+struct attempt attempt_of(struct world *w, struct uuid id, uint32_t n);
+size_t published(struct world *w, struct uuid id); /* outputs */
+/** Everything the store holds but its idea of time, to be compared. */
+const char *everything(struct world *w);
