@@ -8,6 +8,7 @@
 #include "core/lanes.h"
 
 struct store;
+struct store_snapshots;
 
 #define STORE_BATCH_MAX 512
 #define OP_CHANGES_MAX  64 /* also the most a sweep or a claim touches */
@@ -257,5 +258,6 @@ struct store_driver {
     int (*meta_get)(struct store *s, const char *key, struct arena *arena, const char **ret,
                     struct err *err); /* NULL value when absent */
     int (*meta_set)(struct store *s, const char *key, const char *value,
-                    struct err *err); /* before the first apply only */
+                    struct err *err);        /* before the first apply only */
+    const struct store_snapshots *snapshots; /* optional: store/snapshot.h */
 };

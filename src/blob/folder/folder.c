@@ -14,7 +14,9 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 
-#define FAN_OUT 256
+#define FAN_OUT    256
+#define COPY_BYTES ((size_t)256 << 10)
+#define ID_FILE    "folder-id"
 
 struct blobs {
     int dir_fd;
@@ -77,7 +79,7 @@ static int identify(const char *dir, char ret_id[UUID_STR_MAX], struct err *err)
     char path[PATH_MAX];
     struct buf text;
     struct uuid id;
-    int rc = fs_join(path, sizeof(path), dir, "folder-id", err);
+    int rc = fs_join(path, sizeof(path), dir, ID_FILE, err);
 
     if (rc != ERR_OK)
         return rc;
@@ -317,6 +319,72 @@ static int folder_remove(struct blobs *b, const struct uuid *id, struct err *err
     return ERR_OK;
 }
 
+static void folder_path(const struct uuid *id, char ret[BLOB_PATH_MAX])
+{
+    char name[UUID_STR_MAX], path[3 + UUID_STR_MAX];
+
+    blob_path(id, name, path);
+    snprintf(ret, BLOB_PATH_MAX, "%s", path);
+}
+
+static int copy_bytes(int from, int to, struct err *err)
+{
+    AUTO_FREE char *piece = malloc(COPY_BYTES);
+    ssize_t n = 0;
+    int rc = piece ? ERR_OK : err_set(err, ERR_NO_MEMORY, 0, "copy");
+
+    while (rc == ERR_OK && (n = read(from, piece, COPY_BYTES)) != 0)
+        if (n > 0)
+            rc = fs_write_all(to, piece, (size_t)n, err);
+        else if (errno != EINTR)
+            rc = err_set(err, ERR_IO, errno, "read");
+    return rc;
+}
+
+static int copy_blob(struct blobs *b, const char *path, int dir_fd, struct err *err)
+{
+    AUTO_FD int from = openat(b->dir_fd, path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    AUTO_FD int to = openat(dir_fd, path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0400);
+
+    if (from < 0 || to < 0)
+        return err_set(err, ERR_IO, errno, "copy blob '%s'", path);
+    int rc = copy_bytes(from, to, err);
+    return rc == ERR_OK ? rc : err_wrap(err, rc, "copy blob '%s'", path);
+}
+
+static int link_blob(struct blobs *b, const char *path, int dir_fd)
+{
+    if (FAULT("folder.link")) {
+        errno = EPERM;
+        return -1;
+    }
+    return linkat(b->dir_fd, path, dir_fd, path, 0);
+}
+
+static int folder_link(struct blobs *b, const struct uuid *id, int dir_fd, int64_t *ret_size, struct err *err)
+{
+    char name[UUID_STR_MAX], path[3 + UUID_STR_MAX];
+    struct stat st;
+
+    blob_path(id, name, path);
+    if (fstatat(b->dir_fd, path, &st, AT_SYMLINK_NOFOLLOW) < 0)
+        return err_set(err, errno == ENOENT ? ERR_NOT_FOUND : ERR_IO, errno, "blob %s", name);
+    if (!S_ISREG(st.st_mode))
+        return err_set(err, ERR_CORRUPT, 0, "blob %s is not a file", name);
+    *ret_size = st.st_size;
+
+    char fan[3] = {path[0], path[1], '\0'};
+
+    if (mkdirat(dir_fd, fan, 0700) < 0 && errno != EEXIST)
+        return err_set(err, ERR_IO, errno, "make '%s' for blob %s", fan, name);
+    if (link_blob(b, path, dir_fd) == 0)
+        return ERR_OK;
+    /* No links on this file system, none across two, or too many on this file. */
+    if (errno == EPERM || errno == EXDEV || errno == EMLINK || errno == EOPNOTSUPP || errno == ENOSYS)
+        return copy_blob(b, path, dir_fd, err);
+    return err_set(err, ERR_IO, errno, "link blob %s", name);
+}
+
 const struct blob_driver *blob_folder(void)
 {
     static const struct blob_driver driver = {
@@ -329,6 +397,9 @@ const struct blob_driver *blob_folder(void)
         .abort = folder_abort,
         .open_read = folder_open_read,
         .remove = folder_remove,
+        .id_file = ID_FILE,
+        .path = folder_path,
+        .link = folder_link,
     };
 
     return &driver;

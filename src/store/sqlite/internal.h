@@ -179,3 +179,6 @@ int read_workers(struct store *s, struct arena *arena, struct worker_row **ret, 
 int read_stats(struct store *s, struct arena *arena, struct stat_row **ret, size_t *ret_n, struct err *err);
 int read_lanes(struct store *s, struct arena *arena, struct lane **ret, size_t *ret_n, struct err *err);
 int read_meta(struct store *s, const char *key, struct arena *arena, const char **ret, struct err *err);
+
+/* --- snapshot.c --- */
+extern const struct store_snapshots sqlite_snapshots;

@@ -155,6 +155,7 @@ const struct store_driver *store_sqlite(void)
         .lanes = read_lanes,
         .meta_get = read_meta,
         .meta_set = meta_set,
+        .snapshots = &sqlite_snapshots,
     };
 
     return &driver;

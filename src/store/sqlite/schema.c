@@ -1,7 +1,10 @@
 /* Migrations. */
 #include "store/sqlite/schema.h"
+#include "base/buf.h"
+#include <string.h>
 
 #define APPLICATION_ID 0x6861756c /* "haul" */
+#define NAMES_MAX      (64u << 10)
 
 static int pragma_int(sqlite3 *db, const char *sql, int *ret, struct err *err)
 {
@@ -12,7 +15,8 @@ static int pragma_int(sqlite3 *db, const char *sql, int *ret, struct err *err)
         *ret = sqlite3_column_int(st, 0);
     rc = sqlite3_finalize(st);
     if (rc != SQLITE_OK)
-        return err_set(err, (rc & 0xff) == SQLITE_NOTADB ? ERR_CORRUPT : ERR_IO, 0, "%s: %s", sql, sqlite3_errmsg(db));
+        return err_set(err, (rc & 0xff) == SQLITE_NOTADB || (rc & 0xff) == SQLITE_CORRUPT ? ERR_CORRUPT : ERR_IO, 0,
+                       "%s: %s", sql, sqlite3_errmsg(db));
     return ERR_OK;
 }
 
@@ -23,7 +27,7 @@ static int run(sqlite3 *db, const char *sql, struct err *err)
     return ERR_OK;
 }
 
-int schema_migrate(sqlite3 *db, struct err *err)
+int schema_version(sqlite3 *db, unsigned *ret, struct err *err)
 {
     int version = 0, app = 0, tables = 0;
     int rc = pragma_int(db, "PRAGMA user_version", &version, err);
@@ -40,7 +44,18 @@ int schema_migrate(sqlite3 *db, struct err *err)
         return err_set(err, ERR_UNSUPPORTED, 0,
                        "the database has schema %d, this program knows up to %u: use a newer one", version,
                        sqlite_n_migrations);
-    for (unsigned i = (unsigned)version; i < sqlite_n_migrations; i++) {
+    *ret = (unsigned)version;
+    return ERR_OK;
+}
+
+int schema_migrate(sqlite3 *db, struct err *err)
+{
+    unsigned version = 0;
+    int rc = schema_version(db, &version, err);
+
+    if (rc != ERR_OK)
+        return rc;
+    for (unsigned i = version; i < sqlite_n_migrations; i++) {
         char stamp[96];
 
         snprintf(stamp, sizeof(stamp), "PRAGMA application_id = %d; PRAGMA user_version = %u; COMMIT", APPLICATION_ID,
@@ -56,4 +71,59 @@ int schema_migrate(sqlite3 *db, struct err *err)
         }
     }
     return ERR_OK;
+}
+
+/** What stands in it by name, sorted; not what SQLite keeps for itself. */
+static int names_of(sqlite3 *db, struct buf *ret, struct err *err)
+{
+    sqlite3_stmt *st = NULL;
+    int rc = sqlite3_prepare_v2(
+        db, "SELECT type || ' ' || name FROM sqlite_schema WHERE name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY 1", -1,
+        &st, NULL);
+
+    while (rc == SQLITE_OK && (rc = sqlite3_step(st)) == SQLITE_ROW) {
+        const char *name = (const char *)sqlite3_column_text(st, 0);
+        buf_printf(ret, "%s\n", name ? name : "");
+        rc = SQLITE_OK;
+    }
+    sqlite3_finalize(st);
+    if (rc != SQLITE_DONE)
+        return err_set(err, ERR_CORRUPT, 0, "the database's tables cannot be read: %s", sqlite3_errmsg(db));
+    return ret->failed ? err_set(err, ERR_CORRUPT, 0, "the database has more tables than haul makes") : ERR_OK;
+}
+
+static int fresh_names(unsigned version, struct buf *ret, struct err *err)
+{
+    sqlite3 *db = NULL;
+    int rc = sqlite3_open_v2(":memory:", &db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, NULL) ==
+                     SQLITE_OK
+                 ? ERR_OK
+                 : err_set(err, ERR_NO_MEMORY, 0, "database");
+
+    for (unsigned i = 0; rc == ERR_OK && i < version; i++)
+        rc = run(db, sqlite_migrations[i], err);
+    if (rc == ERR_OK)
+        rc = names_of(db, ret, err);
+    sqlite3_close_v2(db);
+    return rc;
+}
+
+int schema_compare(sqlite3 *db, struct err *err)
+{
+    struct buf got, want;
+    unsigned version;
+
+    buf_init(&got, NAMES_MAX);
+    buf_init(&want, NAMES_MAX);
+    int rc = schema_version(db, &version, err);
+    if (rc == ERR_OK)
+        rc = fresh_names(version, &want, err);
+    if (rc == ERR_OK)
+        rc = names_of(db, &got, err);
+    if (rc == ERR_OK && strcmp(buf_str(&got), buf_str(&want)) != 0)
+        rc = err_set(err, ERR_CORRUPT, 0, "the database's tables, indexes and triggers are not those of schema %u",
+                     version);
+    buf_release(&got);
+    buf_release(&want);
+    return rc;
 }

@@ -1,6 +1,7 @@
 /* What every driver of blobs promises (blob/blob.h). One row a driver. */
 #include "check.h"
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -194,6 +195,51 @@ static void test_remove(void **state)
     expect_bytes(r, &other, "stays", 5);
 }
 
+static void expect_file(int dir_fd, const char *path, const char *p, size_t n)
+{
+    AUTO_FD int fd = openat(dir_fd, path, O_RDONLY | O_NOFOLLOW);
+    AUTO_FREE char *got = malloc(n + 1);
+    struct stat st;
+
+    assert_true(fd >= 0 && got);
+    assert_int_equal(fstat(fd, &st), 0);
+    assert_true(S_ISREG(st.st_mode));
+    assert_int_equal(read(fd, got, n + 1), n);
+    assert_memory_equal(got, p, n);
+}
+
+static void test_linked_for_a_snapshot(void **state)
+{
+    struct room *r = *state;
+    AUTO_FREE char *p = some_bytes(300000, 8);
+    struct uuid ids[] = {new_id(), new_id(), new_id()}, absent = new_id();
+    char dir[PATH_MAX], path[BLOB_PATH_MAX];
+    int64_t size = -1;
+    struct err e = {0};
+
+    if (!r->d->link)
+        skip();
+    make_dir(dir);
+    AUTO_FD int at = open(dir, O_RDONLY | O_DIRECTORY);
+    assert_true(at >= 0);
+    for (size_t i = 0; i < ARRAY_LEN(ids); i++) {
+        put(r, &ids[i], p, i * 150000, 5000);
+        OK(r->d->link(r->b, &ids[i], at, &size, &err));
+        assert_int_equal(size, i * 150000);
+    }
+    assert_int_equal(r->d->link(r->b, &absent, at, &size, &e), ERR_NOT_FOUND);
+    for (size_t i = 0; i < ARRAY_LEN(ids); i++) { /* the snapshot outlives the blob */
+        OK(r->d->remove(r->b, &ids[i], &err));
+        r->d->path(&ids[i], path);
+        expect_file(at, path, p, i * 150000);
+    }
+    put(r, &ids[1], "other", 5, 5);
+    expect_bytes(r, &ids[1], "other", 5);
+    r->d->path(&ids[1], path);
+    expect_file(at, path, p, 150000);
+    drop_dir(dir);
+}
+
 static void test_uploads_side_by_side(void **state)
 {
     struct room *r = *state;
@@ -331,6 +377,7 @@ int main(void)
         CASE(test_abort_leaves_nothing),
         CASE(test_an_id_names_the_same_bytes_for_ever),
         CASE(test_remove),
+        CASE(test_linked_for_a_snapshot),
         CASE(test_uploads_side_by_side),
         CASE(test_cut_upload_leaves_nothing),
         CASE(test_any_thread_may_use_it),

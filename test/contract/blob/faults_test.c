@@ -3,6 +3,8 @@
 #include "check.h"
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 
 static bool empty(const char *dir, const char *name)
@@ -102,9 +104,57 @@ static void test_every_step(void **state)
     }
 }
 
+/** In the child: a file system without hard links. @return 0, or the number of what went wrong */
+static int link_by_copy(const char *dir)
+{
+    const struct blob_driver *d = blob_folder();
+    struct blobs *b;
+    char fid[UUID_STR_MAX], path[BLOB_PATH_MAX], to[PATH_MAX], got[8] = "";
+    struct err err = {0};
+    struct uuid id = new_id();
+    struct stat st;
+    int64_t size;
+
+    if (d->open(dir, &b, fid, &err) != ERR_OK || upload(d, b, &id) != ERR_OK)
+        return 1;
+    if (fs_join(to, sizeof(to), dir, "snapshot", &err) != ERR_OK || fs_mkdirs(to, 0700, &err) != ERR_OK)
+        return 2;
+    AUTO_FD int at = open(to, O_RDONLY | O_DIRECTORY);
+    if (d->link(b, &id, at, &size, &err) != ERR_OK || size != 4)
+        return 3;
+    d->path(&id, path);
+    if (fstatat(at, path, &st, 0) < 0 || st.st_nlink != 1 || st.st_size != 4)
+        return 4;
+    AUTO_FD int fd = openat(at, path, O_RDONLY);
+    if (read(fd, got, sizeof(got)) != 4 || strcmp(got, "half") != 0)
+        return 5;
+    d->close(b);
+    return 0;
+}
+
+static void test_a_file_system_without_links(void **state)
+{
+    char dir[PATH_MAX];
+    int status;
+
+    make_dir(dir);
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        setenv("HAUL_FAULTS_AT", "folder.link:1", 1);
+        _exit(link_by_copy(dir));
+    }
+    while (waitpid(pid, &status, 0) < 0)
+        assert_int_equal(errno, EINTR);
+    drop_dir(dir);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 0);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_every_step)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_every_step),
+                                       cmocka_unit_test(test_a_file_system_without_links)};
 
     return cmocka_run_group_tests_name("blob faults", tests, NULL, NULL);
 }

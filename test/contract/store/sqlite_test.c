@@ -2,6 +2,7 @@
 #include "fixture.h"
 #include "base/fs.h"
 #include "store/sqlite/schema.h"
+#include "store/snapshot.h"
 #include "store/sqlite/sqlite.h"
 #include <pthread.h>
 #include <sqlite3.h>
@@ -262,6 +263,106 @@ static void test_every_earlier_schema_is_brought_up_to_date(void **state)
     }
 }
 
+/* A copy of the store as it is, to be damaged. */
+static const char *copy_make(struct world *w)
+{
+    const struct store_snapshots *d = w->d->snapshots;
+    const char *dir = arena_printf(w->arena, "%s/copy", w->dir);
+    struct store_snapshot *sn = NULL;
+    bool whole = false;
+
+    assert_int_equal(fs_remove_tree(dir, NULL), ERR_OK);
+    assert_int_equal(fs_mkdirs(dir, 0700, NULL), ERR_OK);
+    assert_int_equal(d->begin(w->s, dir, &sn, NULL), ERR_OK);
+    while (!whole)
+        assert_int_equal(d->step(sn, &whole, NULL), ERR_OK);
+    d->end(sn);
+    return dir;
+}
+
+/* @return of open or check */
+static int copy_look(struct world *w, const char *dir, struct err *err)
+{
+    const struct store_snapshots *d = w->d->snapshots;
+    struct store_copy *c = NULL;
+    struct store_copy_info info;
+    int rc = d->open(dir, &c, &info, err);
+
+    if (rc == ERR_OK)
+        rc = d->check(c, err);
+    d->close(c);
+    return rc;
+}
+
+static void test_a_damaged_copy_is_seen(void **state)
+{
+    struct world *w = *state;
+    static const struct {
+        const char *sql;
+        int want;
+    } rows[] = {
+        {"PRAGMA user_version = 9999", ERR_UNSUPPORTED},
+        {"PRAGMA user_version = 0", ERR_CORRUPT},
+        {"PRAGMA application_id = 7", ERR_CORRUPT},
+        {"DROP TABLE log_chunks", ERR_CORRUPT},
+        {"CREATE TRIGGER t AFTER INSERT ON jobs BEGIN DELETE FROM jobs; END", ERR_CORRUPT},
+    };
+
+    for (int i = 0; i < 200; i++)
+        submit(w, "encode");
+    char *dir = w->dir, saved[sizeof(w->dir)];
+    snprintf(saved, sizeof(saved), "%s", dir);
+    const char *copy = copy_make(w);
+    struct err err = {0};
+    assert_int_equal(copy_look(w, copy, &err), ERR_OK);
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        copy = copy_make(w);
+        snprintf(w->dir, sizeof(w->dir), "%s", copy);
+        execute(w, rows[i].sql);
+        snprintf(w->dir, sizeof(w->dir), "%s", saved);
+        assert_int_equal(copy_look(w, copy, &err), rows[i].want);
+        assert_true(err.msg[0] != 0);
+    }
+
+    copy = copy_make(w);
+    char path[128];
+    snprintf(path, sizeof(path), "%s/haul.db", copy);
+    AUTO_FILE FILE *f = fopen(path, "r+");
+    assert_non_null(f);
+    for (long at = 4096 * 3; at < 4096 * 40; at += 4096) { /* the heads of pages */
+        fseek(f, at, SEEK_SET);
+        fputs("damage", f);
+    }
+    fflush(f);
+    assert_int_equal(copy_look(w, copy, &err), ERR_CORRUPT);
+    assert_int_equal(ftruncate(fileno(f), 5000), 0);
+    assert_int_equal(copy_look(w, copy, &err), ERR_CORRUPT);
+    assert_int_equal(ftruncate(fileno(f), 0), 0);
+    assert_int_equal(copy_look(w, copy, &err), ERR_CORRUPT);
+}
+
+/* HAUL_FAULTS_AT: the 8th step of this process finds the disk full. */
+static void test_a_full_disk_ends_the_copy_and_nothing_else(void **state)
+{
+    struct world *w = *state;
+    const struct store_snapshots *d = w->d->snapshots;
+    struct store_snapshot *sn = NULL;
+    struct err err = {0};
+    int rc = ERR_OK;
+    const char *dir = arena_printf(w->arena, "%s/copy", w->dir);
+
+    assert_int_equal(fs_mkdirs(dir, 0700, NULL), ERR_OK);
+    submit(w, "encode");
+    assert_int_equal(d->begin(w->s, dir, &sn, NULL), ERR_OK);
+    for (bool whole = false; rc == ERR_OK && !whole;)
+        rc = d->step(sn, &whole, &err);
+    d->end(sn);
+    assert_int_equal(rc, ERR_NO_SPACE);
+    assert_non_null(strstr(err.msg, "full"));
+    submit(w, "encode");
+    assert_int_equal(copy_look(w, copy_make(w), &err), ERR_OK);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -274,9 +375,11 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_retention_leaves_no_row_in_any_table, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(test_files_of_others_are_refused, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(test_every_earlier_schema_is_brought_up_to_date, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(test_a_damaged_copy_is_seen, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(test_a_full_disk_ends_the_copy_and_nothing_else, world_setup, world_teardown),
     };
 
-    setenv("HAUL_FAULTS_AT", "sqlite.op:2,sqlite.commit:3,sqlite.sync:5", 1);
+    setenv("HAUL_FAULTS_AT", "sqlite.op:2,sqlite.commit:3,sqlite.sync:5,sqlite.copy:8", 1);
     contract_driver = store_sqlite();
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
