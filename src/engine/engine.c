@@ -50,6 +50,7 @@ void engine_free(struct engine *e)
         err_set(&op->err, ERR_UNAVAILABLE, 0, "the server is stopping; repeat the call");
         op->done(op);
     }
+    snapshot_give_up(e);
     dispatch_end(e, ERR_UNAVAILABLE);
     watch_fire_all(e);
     for (size_t i = 0; i < SWEEP_COUNT; i++)
@@ -76,6 +77,7 @@ void engine_offer(struct engine *e, struct op *op)
 void engine_drain(struct engine *e)
 {
     e->draining = true;
+    snapshot_give_up(e);
     dispatch_end(e, ERR_OK);
     watch_fire_all(e);
 }
@@ -97,12 +99,13 @@ usec engine_step(struct engine *e)
     sweep_run(e);
     dispatch_claims(e);
     commit_batches(e);
+    snapshot_step(e);
     usec wake_us = MIN(dispatch_timeouts(e, boot_us), watch_timeouts(e, boot_us));
     wake_us = MIN(wake_us, sweep_next_boot(e));
     /* Never asleep for long: only so is every pause that could cost a lease seen as lateness (sweep.c, grace). A lease on schedule has
      * three quarters left, and a pause that long is late by half of one. */
     wake_us = MIN(wake_us, boot_us + e->cfg.policy.lease_us / 4);
-    if (e->ops || (e->work_arrived && e->polls && !e->draining))
+    if (e->ops || snapshot_copies(e) || (e->work_arrived && e->polls && !e->draining))
         wake_us = boot_us;
     e->last_boot_us = boot_us;
     e->last_store_us = store_us;

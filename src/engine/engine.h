@@ -62,9 +62,25 @@ struct watch {
 void engine_watch(struct engine *e, struct watch *w);
 void engine_unwatch(struct engine *e, struct watch *w); /* fires it if it still waits */
 
+/** A copy of the store, for a backup: made between batches, a step at a time. */
+struct snapshot {
+    const char *dir;                   /* where the copy goes: there, and empty */
+    bool (*alive)(struct snapshot *s); /* does anybody still want it? NULL: yes */
+    /** Called once. err NULL: the copy is whole, and no blob is swept until engine_snapshot_end. */
+    void (*whole)(struct snapshot *s, const struct err *err);
+    void *owner;
+    /* the engine's */
+    struct store_snapshot *copying;
+    bool told;
+};
+/** One at a time: else ERR_CONFLICT. */
+void engine_snapshot(struct engine *e, struct snapshot *s);
+/** Its owner has what it needs of the blobs. */
+void engine_snapshot_end(struct engine *e, struct snapshot *s);
+
 /** Does what is due: batches, claims for polls, sweeps, time-outs. @return when to be called again at the latest, on the boot clock. */
 usec engine_step(struct engine *e);
-/** No new polls get work; held polls are answered empty. Ops go on. */
+/** No new polls get work; held polls are answered empty; a snapshot that is not whole is given up. Ops go on. */
 void engine_drain(struct engine *e);
 bool engine_idle(const struct engine *e); /* no op waits or is in flight */
 /** The outcome of a batch is not known (a sync failed): only a restart, which reads what is on disk, can tell. */

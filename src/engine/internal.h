@@ -49,6 +49,7 @@ struct engine {
     bool grace_due, grace_busy;       /* to be written; on its way. Until then no lease expires */
     usec last_boot_us, last_store_us; /* at the last step; what the next one should agree with */
     usec asked_wake_us;               /* when the last step wanted to be called again, on the boot clock */
+    struct snapshot *snapshot;        /* being copied, or whole and holding the blobs */
     /* watches */
     struct watch_bucket *watches;
 };
@@ -71,6 +72,11 @@ void sweep_init(struct engine *e);
 void sweep_note_decided(struct engine *e, const struct op *op); /* a decided op may bring the next pass forward */
 void sweep_run(struct engine *e);
 usec sweep_next_boot(const struct engine *e);
+
+void snapshot_step(struct engine *e);
+bool snapshot_copies(const struct engine *e);      /* it wants another step */
+bool snapshot_holds_blobs(const struct engine *e); /* no blob may be swept */
+void snapshot_give_up(struct engine *e);           /* unless it is whole */
 
 void watch_note_decided(struct engine *e, const struct op *op);
 usec watch_timeouts(struct engine *e, usec boot_us);

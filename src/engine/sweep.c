@@ -140,6 +140,12 @@ static bool grace_checked(struct engine *e)
     return false;
 }
 
+/* Neither running nor kept from it. */
+static bool may_run(const struct engine *e, const struct sweeper *s)
+{
+    return !s->busy && !(s->kind == OP_SWEEP_BLOBS && snapshot_holds_blobs(e));
+}
+
 void sweep_run(struct engine *e)
 {
     usec now = engine_store_now(e);
@@ -147,7 +153,7 @@ void sweep_run(struct engine *e)
 
     for (size_t i = 0; i < SWEEP_COUNT; i++) {
         struct sweeper *s = &e->sweepers[i];
-        if (s->busy || s->next_at > now || (i == SWEEP_LEASES && !leases_allowed))
+        if (!may_run(e, s) || s->next_at > now || (i == SWEEP_LEASES && !leases_allowed))
             continue;
         sweep_offer(e, s);
     }
@@ -158,7 +164,7 @@ usec sweep_next_boot(const struct engine *e)
     usec now = engine_store_now(e), next = USEC_NEVER;
 
     for (size_t i = 0; i < SWEEP_COUNT; i++)
-        if (!e->sweepers[i].busy)
+        if (may_run(e, &e->sweepers[i]))
             next = MIN(next, e->sweepers[i].next_at);
     return next == USEC_NEVER ? USEC_NEVER : engine_boot(e) + MAX(next - now, 0);
 }
