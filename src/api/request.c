@@ -134,9 +134,12 @@ int no_memory(struct err *err)
 int req_query_only(struct http_request *req, const char *const *known, struct err *err)
 {
     const char *unknown = http_query_unknown(req, known);
+    char names[256] = "";
     if (!unknown)
         return ERR_OK;
-    return err_field(err, unknown, "unknown query parameter");
+    for (size_t i = 0, n = 0; known[i] && n < sizeof(names); i++)
+        n += (size_t)snprintf(names + n, sizeof(names) - n, "%s%s", i ? ", " : "", known[i]);
+    return err_field(err, unknown, "unknown query parameter; known: %s", *names ? names : "none");
 }
 
 int req_query_none(struct http_request *req, struct err *err)

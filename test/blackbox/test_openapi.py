@@ -1,99 +1,124 @@
-"""Holds the server to docs/openapi.yaml: every answer given here must be one that the file describes."""
-import re
+"""docs/openapi.yaml and the server say the same: every operation is called, well and badly, and every answer checked (contract.py, which
+also checks the answers of all other tests)."""
 import uuid
 
+import contract
 import jsonschema
 import pytest
-import yaml
-from conftest import COMPLETE, TOP
+from conftest import TOP
+from contract import OPERATIONS, SPEC, resolved, strict
 
-SPEC = yaml.safe_load((TOP / "docs" / "openapi.yaml").read_text())
 OCTETS = {"Content-Type": "application/octet-stream"}
+BY_ID = {o.id: o for o in OPERATIONS}
 
 
-def resolved(node):
-    """The node with every $ref replaced by what it refers to, and what stands beside it."""
+# --- the file by itself ---
+
+def refs(node):
     if isinstance(node, list):
-        return [resolved(n) for n in node]
-    if not isinstance(node, dict):
-        return node
-    if "$ref" in node:
-        target = SPEC
-        for part in node["$ref"].removeprefix("#/").split("/"):
-            target = target[part]
-        node = {**target, **{k: v for k, v in node.items() if k != "$ref"}}
-    return {k: resolved(v) for k, v in node.items()}
+        for n in node:
+            yield from refs(n)
+    elif isinstance(node, dict):
+        if isinstance(node.get("$ref"), str):
+            yield node["$ref"]
+        for v in node.values():
+            yield from refs(v)
 
 
-PATHS = resolved(SPEC["paths"])
+def test_every_operation_is_described():
+    ids = [o.id for o in OPERATIONS]
+    assert len(set(ids)) == len(ids)
+    tags = {t["name"] for t in SPEC["tags"]}
+    for o in OPERATIONS:
+        assert o.node["summary"] and set(o.node["tags"]) <= tags, o.id
+        assert all(r.get("description") for r, _ in o.responses.values()), o.id
+        names = {p["name"] for p in o.parameters if p["in"] == "path"}
+        assert names == {part[1:-1] for part in o.template.split("/") if part.startswith("{")}, o.id
+        assert all(p["in"] in ("path", "query", "header") and "schema" in p for p in o.parameters), o.id
 
 
-def described(answer):
-    """Asserts that the file describes this answer; gives it back."""
-    method, path = answer.request.method.lower(), answer.request.path_url.split("?")[0]
-    for template, operations in PATHS.items():
-        if method in operations and re.fullmatch(re.sub(r"\{[^}]+\}", "[^/]+", template), path):
-            break
-    else:
-        pytest.fail(f"{method} {path} is not in docs/openapi.yaml")
-    responses = operations[method]["responses"]
-    response = responses.get(str(answer.status_code), responses.get("default"))
-    assert response, f"{method} {template} answered {answer.status_code}: {answer.text}"
-    kind = answer.headers.get("Content-Type", "")
-    if "json" in kind:
-        schemas = {k: v["schema"] for k, v in response.get("content", {}).items()}
-        if schemas:
-            assert kind.split(";")[0] in schemas
-            jsonschema.validate(answer.json(), schemas[kind.split(";")[0]])
-    return answer
+def test_every_component_is_used_and_every_reference_resolves():
+    used = set(refs(SPEC))
+    for ref in used:
+        contract.pointed(ref)
+    declared = {f"#/components/{kind}/{name}" for kind, things in SPEC["components"].items() for name in things}
+    assert declared == used
 
 
-def test_the_file_is_consistent():
-    operations = [o for path in PATHS.values() for verb, o in path.items() if verb in ("get", "post", "put", "delete", "head")]
-    assert len({o["operationId"] for o in operations}) == len(operations) >= 23
-    for schema in resolved(SPEC["components"]["schemas"]).values():
-        jsonschema.Draft7Validator.check_schema(schema)
+def test_every_schema_is_valid_json_schema():
+    for name, schema in resolved(SPEC["components"]["schemas"]).items():
+        jsonschema.Draft202012Validator.check_schema(schema)
+        jsonschema.Draft202012Validator.check_schema(strict(schema))
 
 
-def test_answers_are_described(api):
-    ref = described(api.post("/v1/blobs", data=b"bytes", headers=OCTETS)).json()["ref"]
-    described(api.get("/v1/blobs/" + ref[5:]))
-    described(api.request("HEAD", "/v1/blobs/" + ref[5:]))
-    described(api.get("/v1/blobs/" + str(uuid.uuid4())))
-    job = described(api.post("/v1/jobs", {"task_type": "t", "payload_ref": ref, "labels": {"a": "b"}, "timeout": "10m",
-                                          "dedup_key": "k", "start_within": 3600})).json()
-    described(api.post("/v1/jobs", {"task_type": "u", "dedup_key": "k"}))
-    described(api.post("/v1/jobs", {"nonsense": 1}))
-    described(api.post("/v1/jobs:batch", {"jobs": [{"task_type": "b"}, {"task_type": "u", "dedup_key": "k"}, {}]}))
-    described(api.post("/v1/jobs:batch", {"jobs": []}))
-    batch = api.post("/v1/jobs:batch", {"jobs": [{"task_type": "b"}]}).json()["results"][0]["job_id"]
-    for verb in ("cancel", "retry", "cancel", "discard", "cancel"):
-        described(api.post(f"/v1/jobs:{verb}", {"job_ids": [batch, str(uuid.uuid4())]}))
-    described(api.post("/v1/jobs:retry", {}))
-    described(api.get("/v1/jobs"))
-    described(api.get("/v1/jobs", params={"limit": "many"}))
-    path = f"/v1/jobs/{job['job_id']}"
-    described(api.get(path))
-    claim = described(api.post("/v1/lease", {
-        "worker_id": str(uuid.uuid4()), "poll_id": "1", "name": "n", "host": "h", "version": "0", "isolation": "none",
-        "handlers": {"t": "1"}, "slots": 1, "slots_total": 1, "slots_busy": 0, "wait": 10})).json()["jobs"][0]
-    assert claim["inputs"][0]["name"] == "payload"
-    for verb, body in [("heartbeat", {}), ("progress", {"percent": 10.5, "message": "m"}), ("progress", {"percent": 101})]:
-        described(api.act(claim, verb, body))
-    described(api.act(claim, "log?offset=0", data=b"text", headers=OCTETS))
-    described(api.act(claim, "outputs/o", method="PUT", data=b"text", headers=OCTETS))
-    described(api.get(path))
-    described(api.request("DELETE", path))
-    described(api.act(claim, "fail", {"outcome": "error", "error_log": "again", "retry_after": "0s", **COMPLETE}))
-    described(api.post(path + "/cancel"))
-    described(api.post(path + "/retry"))
-    described(api.post(path + "/retry"))
-    for sub in ("attempts", "outputs", "log"):
-        described(api.get(f"{path}/{sub}"))
-    claim = api.lease("t")[0]
-    described(api.act(claim, "complete", {"outputs": [], **COMPLETE}))
-    for sub in ("", "/attempts", "/outputs", "/log"):
-        described(api.get(path + sub))
-    described(api.request("DELETE", path))
-    for other in ("/v1/workers", "/v1/stats", "/healthz", "/readyz"):
-        described(api.get(other))
+def examples():
+    """(where, schema, value) of each example in the file."""
+    for o in OPERATIONS:
+        bodies = [("request", o.node.get("requestBody", {}))] + [(s, r) for s, (r, _) in o.responses.items()]
+        for what, body in bodies:
+            for kind, content in body.get("content", {}).items():
+                if "example" in content:
+                    yield f"{o.id} {what}", kind, content["schema"], content["example"]
+
+
+def test_examples_fit_their_schemas():
+    for where, kind, schema, value in examples():
+        if "json" in kind:
+            errors = list(jsonschema.Draft202012Validator(strict(schema)).iter_errors(value))
+            assert not errors, f"{where}: {errors[0].json_path}: {errors[0].message}"
+
+
+# --- the server ---
+
+def test_the_server_serves_the_file(api):
+    assert api.get("/v1/openapi.yaml").content == (TOP / "docs" / "openapi.yaml").read_bytes()
+
+
+def path_of(operation, **values):
+    path = operation.template
+    for name, value in values.items():
+        path = path.replace("{" + name + "}", str(value))
+    return path
+
+
+@pytest.mark.parametrize("operation", [o for o in OPERATIONS if (o.body_schema() or {}).get("type") == "object"], ids=lambda o: o.id)
+def test_the_server_knows_the_same_members(api, operation):
+    """An unknown member is refused, and the refusal names the known ones: those of the file."""
+    claim = {"job_id": str(uuid.uuid4()), "attempt": 1, "token": "1." + "0" * 32}
+    answer = api.request(operation.verb.upper(), path_of(operation, **claim), json={"zz_unknown": 1}, headers={"Haul-Token": claim["token"]})
+    assert answer.status_code == 422, answer.text
+    problem = answer.json()
+    if "zz_unknown" not in problem.get("field", ""):  # a required one is asked for first
+        body = {name: sample(schema) for name, schema in operation.body_schema()["properties"].items()
+                if name in operation.body_schema().get("required", [])}
+        problem = api.request(operation.verb.upper(), path_of(operation, **claim), json={**body, "zz_unknown": 1},
+                              headers={"Haul-Token": claim["token"]}).json()
+    assert problem.get("field") == "zz_unknown", problem
+    known = problem["detail"].rpartition("; known: ")[2]
+    assert {k for k in known.split(", ") if k and k != "none"} == set(operation.body_schema().get("properties", {})), problem
+
+
+@pytest.mark.parametrize("operation", [o for o in OPERATIONS if o.verb == "get" and o.template.startswith("/v1/")], ids=lambda o: o.id)
+def test_the_server_knows_the_same_parameters(api, operation):
+    answer = api.get(path_of(operation, job_id=uuid.uuid4(), blob_id=uuid.uuid4()), params={"zz_unknown": "1"})
+    assert answer.status_code == 422 and answer.json()["field"] == "zz_unknown", answer.text
+    known = answer.json()["detail"].rpartition("; known: ")[2]
+    assert {k for k in known.split(", ") if k and k != "none"} == operation.query(), answer.text
+
+
+def sample(schema):
+    """Some value that the schema allows."""
+    if "example" in schema:
+        return schema["example"]
+    if "enum" in schema:
+        return schema["enum"][0]
+    if "oneOf" in schema:
+        return sample(schema["oneOf"][0])
+    kind = schema.get("type")
+    if kind == "array":
+        return [sample(schema["items"])] if schema.get("minItems") else []
+    if kind == "object":
+        return {"t": "1"} if isinstance(schema.get("additionalProperties"), dict) else {n: sample(schema["properties"][n]) for n in schema.get("required", [])}
+    if kind in ("integer", "number"):
+        return schema.get("minimum", 0)
+    return {"uuid": str(uuid.uuid4()), "date-time": "2026-12-01T10:00:00Z"}.get(schema.get("format"), "x" * max(1, schema.get("minLength", 1)))
