@@ -3,10 +3,10 @@
 #include "api/api.h"
 #include "base/json.h"
 
-#define API_PROJECT         "default" /* until keys name one */
+#define API_PROJECT         "default"      /* until keys name one */
 #define API_JSON_MAX        (1024u * 1024) /* a request's JSON; an item of a batch */
 #define API_ANSWER_MAX      (8u * 1024 * 1024)
-#define API_BATCH_MAX       (16u * 1024 * 1024) /* a batch's JSON */
+#define API_BATCH_MAX       (16u * 1024 * 1024)  /* a batch's JSON */
 #define API_LIST_MAX        (128u * 1024 * 1024) /* 1000 jobs at their largest */
 #define API_WAIT_MAX_US     (INT64_C(60) * USEC_PER_SEC)
 #define API_DURATION_MAX_US (INT64_C(3650) * 24 * 3600 * USEC_PER_SEC)
