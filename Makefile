@@ -30,8 +30,8 @@ lint: packages-develop ## clang-format, the rooms' includes, clang-tidy
 format: packages-develop ## let clang-format rewrite src, handlers and test
 	@scripts/c-files | xargs -0 clang-format -i
 
-asan: packages ## every test under AddressSanitizer and UBSan, in build-asan
-	@BUILD=build-asan MESON_FLAGS="$(MESON_FLAGS) -Db_sanitize=address,undefined -Db_lundef=false" scripts/test
+asan: packages-develop ## every test under AddressSanitizer and UBSan, by clang (whose two write into one report), in build-asan
+	@CC=clang BUILD=build-asan MESON_FLAGS="$(MESON_FLAGS) -Db_sanitize=address,undefined -Db_lundef=false" scripts/test
 
 tsan: packages ## every test under ThreadSanitizer, in build-tsan
 	@BUILD=build-tsan MESON_FLAGS="$(MESON_FLAGS) -Db_sanitize=thread -Db_lundef=false" scripts/test
