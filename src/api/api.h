@@ -25,7 +25,7 @@ struct api {
     struct pool *bytes; /* blob bytes */
 
     /* set by api_init */
-    usec started_boot_us;
+    usec started_boot_us, started_wall_us;
     atomic_bool draining; /* readyz says so; waits are answered at once */
     pthread_mutex_t lock;
     pthread_cond_t idle;

@@ -9,6 +9,7 @@
 void api_init(struct api *api)
 {
     api->started_boot_us = api->clock.boot_us(api->clock.self);
+    api->started_wall_us = api->clock.wall_us(api->clock.self);
     atomic_init(&api->draining, false);
     pthread_mutex_init(&api->lock, NULL);
     pthread_condattr_t attr;

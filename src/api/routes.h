@@ -30,5 +30,6 @@ void worker_fail(struct http_request *req);
 void workers_get(struct http_request *req);
 void stats_get(struct http_request *req);
 void openapi_get(struct http_request *req);
+void metrics_get(struct http_request *req);
 void health_get(struct http_request *req);
 void ready_get(struct http_request *req);

@@ -12,6 +12,7 @@ struct batch {
     struct engine *engine;
     struct op *ops[STORE_BATCH_MAX];
     size_t n;
+    usec began_boot_us;
 };
 
 /* The job that an op is about, or NULL. */
@@ -77,6 +78,7 @@ static void batch_decided(void *arg)
     struct engine *e = b->engine;
 
     e->batches_in_flight--;
+    metrics_note_batch(e, b->ops, b->n, engine_boot(e) - b->began_boot_us);
     for (size_t i = 0; i < b->n; i++) {
         struct op *op = b->ops[i];
         if (op->err.code == ERR_OK) {
@@ -87,6 +89,7 @@ static void batch_decided(void *arg)
         } else if (op->err.code == ERR_UNKNOWN_OUTCOME) {
             e->lost = true;
         }
+        metrics_note_op(e, op);
         op->done(op); /* may free it */
     }
     free(b);
@@ -101,6 +104,7 @@ void commit_batches(struct engine *e)
         b->engine = e;
         batch_gather(e, b);
         e->batches_in_flight++;
+        b->began_boot_us = engine_boot(e);
         e->cfg.store_driver->apply(e->cfg.store, b->ops, b->n, batch_decided, b);
     }
 }

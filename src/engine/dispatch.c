@@ -38,6 +38,7 @@ static struct lane_entry *lane_add(struct engine *e, const struct lane *lane)
         lane_entry_free(entry);
         return NULL;
     }
+    entry->pair = metrics_pair_index(e, lane->queue, lane->task_type);
     HASH_ADD(hh, e->lanes, lane.lane_id, sizeof entry->lane.lane_id, entry);
     return entry;
 }
@@ -80,6 +81,8 @@ void dispatch_lane_change(struct engine *e, const struct lane_change *change)
         uint64_t left = (uint64_t)(-(int64_t)change->delta);
         entry->lane.ready -= MIN(left, entry->lane.ready);
     }
+    if (change->lane.oldest_at) /* the head as the store saw it, right after the op */
+        entry->lane.oldest_at = change->lane.oldest_at;
 }
 
 static void poll_answer(struct engine *e, struct lease_poll *p, struct claimed *claimed, size_t n,

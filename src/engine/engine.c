@@ -26,7 +26,9 @@ int engine_new(const struct engine_config *config, struct engine **ret, struct e
         e->cfg.ops_max = OPS_DEFAULT;
     if (!e->cfg.polls_max)
         e->cfg.polls_max = POLLS_DEFAULT;
-    int rc = dispatch_load(e, err);
+    int rc = metrics_init(e, err);
+    if (rc == ERR_OK)
+        rc = dispatch_load(e, err);
     if (rc != ERR_OK) {
         engine_free(e);
         return err_wrap(err, rc, "load the lanes of ready jobs");
@@ -56,6 +58,7 @@ void engine_free(struct engine *e)
     for (size_t i = 0; i < SWEEP_COUNT; i++)
         arena_free(e->sweepers[i].op.arena);
     dispatch_release(e);
+    metrics_release(e);
     free(e);
 }
 
@@ -63,11 +66,12 @@ void engine_offer(struct engine *e, struct op *op)
 {
     if (e->n_ops >= e->cfg.ops_max) {
         err_set(&op->err, ERR_BUSY, 0, "%zu writes wait already; repeat the call a little later", e->n_ops);
+        metrics_note_op(e, op);
         op->done(op);
         return;
     }
     err_clear(&op->err);
-    op->n_changes = 0;
+    op->n_changes = op->n_ended = 0;
     op->next = NULL;
     *e->ops_last = op;
     e->ops_last = &op->next;

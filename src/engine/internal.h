@@ -1,11 +1,13 @@
 #pragma once
 /* What the engine's files share: the committer's queue, the dispatcher's lanes and polls, the sweepers, the watches. */
 #include "engine/engine.h"
+#include "engine/metrics.h"
 #include <uthash.h>
 #include <utlist.h>
 
 struct lane_entry {
     struct lane lane;  /* strings owned */
+    size_t pair;       /* where it is counted in metrics */
     uint64_t reserved; /* asked for by claims on their way */
     bool from_start;   /* the next claim must not trust the store's low-water mark: the last one came back short */
     UT_hash_handle hh;
@@ -15,6 +17,21 @@ struct watch_bucket {
     struct uuid job_id;
     struct watch *watches;
     UT_hash_handle hh;
+};
+
+#define PAIR_NAME_MAX (2 * JOB_NAME_MAX + 2)
+struct pair_entry {
+    char name[PAIR_NAME_MAX]; /* queue, a zero byte, task type */
+    size_t index;
+    UT_hash_handle hh;
+};
+
+struct metrics {
+    struct pair_entry *names;
+    struct metrics_pair *pairs; /* [0]: METRICS_OTHER */
+    size_t n_pairs, pairs_cap;
+    struct histogram commit_us, commit_ops;
+    uint64_t commits_failed;
 };
 
 enum sweep_id { SWEEP_LEASES, SWEEP_DUE, SWEEP_BLOBS, SWEEP_DEDUP, SWEEP_RETENTION, SWEEP_COUNT };
@@ -52,6 +69,7 @@ struct engine {
     struct snapshot *snapshot;        /* being copied, or whole and holding the blobs */
     /* watches */
     struct watch_bucket *watches;
+    struct metrics metrics;
 };
 
 usec engine_boot(const struct engine *e);
@@ -77,6 +95,12 @@ void snapshot_step(struct engine *e);
 bool snapshot_copies(const struct engine *e);      /* it wants another step */
 bool snapshot_holds_blobs(const struct engine *e); /* no blob may be swept */
 void snapshot_give_up(struct engine *e);           /* unless it is whole */
+
+int metrics_init(struct engine *e, struct err *err);
+void metrics_release(struct engine *e);
+size_t metrics_pair_index(struct engine *e, const char *queue, const char *task_type);
+void metrics_note_op(struct engine *e, const struct op *op); /* decided, or refused by the engine */
+void metrics_note_batch(struct engine *e, struct op *const *ops, size_t n, usec took_us);
 
 void watch_note_decided(struct engine *e, const struct op *op);
 usec watch_timeouts(struct engine *e, usec boot_us);

@@ -7,6 +7,7 @@
 #include "base/arena.h"
 #include "base/buf.h"
 #include "base/err.h"
+#include "base/histogram.h"
 #include "base/pool.h"
 #include <stdbool.h>
 #include <stddef.h>
@@ -15,6 +16,8 @@
 struct http_server;
 struct json_writer;
 struct http_request;
+
+#define HTTP_CLASSES 6 /* of a status: its first digit */
 
 enum http_flags {
     HTTP_JSON_BODY = 1,   /* requires content type application/json when there is a body */
@@ -54,6 +57,16 @@ uint16_t http_port(const struct http_server *s);
 void http_quiesce(struct http_server *s);
 /** Resumes and ends everything; every request must have been replied to. NULL accepted. */
 void http_stop(struct http_server *s);
+
+/** What was answered on one route since the start, and how long it took from the request line to the answer's first byte. */
+struct http_route_count {
+    const struct http_route *route;  /* NULL: refused before a route was found, or there was none */
+    uint64_t by_class[HTTP_CLASSES]; /* [2]: 2xx */
+    struct histogram duration_us;
+};
+extern const struct histogram_bounds http_duration_bounds;
+/** @param ret  one more than there are routes; that one, the last, is for no route. Any thread. */
+void http_counts(struct http_request *req, struct http_route_count *ret);
 
 void *http_app(struct http_request *req);
 struct arena *http_arena(struct http_request *req); /* lives until the response was sent; 4 MiB */

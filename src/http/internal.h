@@ -50,7 +50,8 @@ struct http_request {
     /* Set in the first call of MHD, constant from then on. */
     struct MHD_Connection *connection;
     struct http_connection *socket;
-    const char *uri; /* raw, as sent */
+    int64_t began_us; /* monotonic */
+    const char *uri;  /* raw, as sent */
     const char *method, *path, *id;
     const struct http_route *route;
     struct http_pairs header, query, param;
@@ -87,10 +88,17 @@ struct http_request {
     int64_t timer_due_us;
 };
 
+/* Added to by any thread that replies. */
+struct http_counter {
+    _Atomic uint64_t by_class[HTTP_CLASSES], buckets[HISTOGRAM_BOUNDS_MAX + 1];
+    _Atomic int64_t sum_us;
+};
+
 struct http_server {
     struct MHD_Daemon *daemon;
     const struct http_route *routes;
     size_t n_routes;
+    struct http_counter *counters; /* one a route, and one for none */
     void *app;
     struct pool *pool;
     char *host;
@@ -154,6 +162,9 @@ enum MHD_Result http_queue(struct http_request *req);
 /* Answers by hand in the middle of a body and then reads on, dropping, until the client stops or 5 s are over. */
 void http_linger(struct http_request *req);
 void http_mint_id(struct http_request *req, const char *offered);
+
+/* count.c */
+void http_count(struct http_request *req, int status);
 
 /* stream.c */
 ssize_t http_stream_read(void *cls, uint64_t pos, char *buf, size_t max);

@@ -91,6 +91,7 @@ void *http_request_new(void *cls, const char *uri, struct MHD_Connection *connec
     req->arena = arena;
     req->uri = arena_strdup(arena, uri);
     req->server = s;
+    req->began_us = http_now_us();
     req->content_length = -1;
     atomic_fetch_add(&s->refs, 1);
     atomic_store(&req->refs, 1);

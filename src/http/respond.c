@@ -54,6 +54,7 @@ void http_set_header(struct http_request *req, const char *name, const char *val
 /* Takes what `reply` owns; its headers are those set before. `req` may be gone afterwards. */
 void http_reply_commit(struct http_request *req, struct http_reply *reply)
 {
+    http_count(req, reply->status); /* before the client can ask for the counts */
     pthread_mutex_lock(&req->mutex);
     assert(!req->reply.ready);
     reply->headers = req->reply.headers;

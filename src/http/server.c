@@ -39,6 +39,7 @@ void http_server_unref(struct http_server *s)
         free(s->hosts[i]);
     free(s->hosts);
     free(s->host);
+    free(s->counters);
     pthread_mutex_destroy(&s->list);
     pthread_mutex_destroy(&s->leaf);
     pthread_cond_destroy(&s->timer_cond);
@@ -339,6 +340,11 @@ int http_start(const struct http_config *config, struct http_server **ret, struc
     struct http_server *s = calloc(1, sizeof *s);
     if (!s)
         return err_set(err, ERR_NO_MEMORY, 0, "start the HTTP server");
+    s->counters = calloc(config->n_routes + 1, sizeof *s->counters);
+    if (!s->counters) {
+        free(s);
+        return err_set(err, ERR_NO_MEMORY, 0, "start the HTTP server");
+    }
     s->routes = config->routes;
     s->n_routes = config->n_routes;
     s->app = config->app;

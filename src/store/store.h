@@ -41,6 +41,14 @@ struct lane_change {
     int delta;
 };
 
+/** Attempts that ended alike in one op. */
+struct ended {
+    const char *queue, *task_type;
+    enum outcome outcome; /* EXPIRED: no attempt, the job's start deadline passed */
+    usec ran_us;          /* from the claim to the worker's report; -1 where the worker made none */
+    unsigned n;
+};
+
 /** A job handed to a worker. */
 struct claimed {
     struct job job; /* token minted, lease set */
@@ -71,6 +79,7 @@ struct op_claim { /* a worker's poll: repeats what the poll id was given before,
     size_t n_tokens;
     struct claimed *claimed; /* out, in the op's arena */
     size_t n_claimed;
+    bool again; /* out: they were claimed before, by the same poll id */
 };
 struct op_heartbeat {
     struct uuid job_id;
@@ -164,6 +173,9 @@ struct op {
     struct lane_change
         changes[OP_CHANGES_MAX]; /* out: one a lane and direction; sweeps of `limit` rows never need more */
     size_t n_changes;
+    struct ended
+        *ended; /* out, in the arena: at most OP_CHANGES_MAX. A report that was answered before ends nothing again */
+    size_t n_ended;
     union {
         struct op_submit submit;
         struct op_claim claim;
@@ -220,6 +232,12 @@ struct stat_row {
     int64_t by_status[JOB_STATUS_COUNT];
 };
 
+/** What the store takes on its disk, and what it holds references to. */
+struct store_sizes {
+    int64_t blobs, blob_bytes;         /* rows, and what their bytes add up to */
+    int64_t database_bytes, log_bytes; /* files; the log is what is not in the database yet */
+};
+
 struct store_config {
     const char *dir;
     struct clock clock;
@@ -253,6 +271,8 @@ struct store_driver {
                     struct blob_row *ret, struct err *err);
     int (*workers)(struct store *s, struct arena *arena, struct worker_row **ret, size_t *ret_n, struct err *err);
     int (*stats)(struct store *s, struct arena *arena, struct stat_row **ret, size_t *ret_n, struct err *err);
+    /** Maintained, not counted: cheap. Any thread. */
+    void (*sizes)(struct store *s, struct store_sizes *ret);
     /** Lanes with ready jobs, at start. */
     int (*lanes)(struct store *s, struct arena *arena, struct lane **ret, size_t *ret_n, struct err *err);
     int (*meta_get)(struct store *s, const char *key, struct arena *arena, const char **ret,

@@ -41,7 +41,7 @@ static bool apply_one(struct store *s, struct op *op, usec now)
     int rc;
 
     err_clear(&op->err);
-    op->n_changes = 0;
+    op->n_changes = op->n_ended = 0;
     if (!op->project)
         op->project = "default";
     if ((unsigned)op->kind >= OP_KIND_COUNT || (!op->arena && op->kind != OP_GRACE)) {
@@ -60,7 +60,7 @@ static bool apply_one(struct store *s, struct op *op, usec now)
         rc = changes_finish(&t);
     if (rc != ERR_OK) {
         op->err.code = (enum err_code)rc;
-        op->n_changes = 0;
+        op->n_changes = op->n_ended = 0;
         if (in_transaction(s)) {
             q_run(&s->w, NULL, NULL, "ROLLBACK TO op", "");
             marks_forget(s); /* what was taken stands there again */
@@ -69,6 +69,10 @@ static bool apply_one(struct store *s, struct op *op, usec now)
     if (in_transaction(s))
         q_run(&s->w, NULL, NULL, "RELEASE op", "");
     arena_free(t.scratch);
+    if (rc == ERR_OK) {
+        s->batch_blobs += t.blobs;
+        s->batch_bytes += t.blob_bytes;
+    }
     return in_transaction(s);
 }
 
@@ -76,7 +80,7 @@ static void all_fail(struct op **ops, size_t n, const struct err *err)
 {
     for (size_t i = 0; i < n; i++) {
         ops[i]->err = *err;
-        ops[i]->n_changes = 0;
+        ops[i]->n_changes = ops[i]->n_ended = 0;
     }
 }
 
@@ -129,6 +133,7 @@ static int batch_begin(struct store *s, usec now, struct err *err)
 {
     char text[32];
 
+    s->batch_blobs = s->batch_bytes = 0;
     if (s->broken)
         return err_set(err, ERR_UNAVAILABLE, 0, "a sync of the database failed; restart the server");
     int rc = q_run(&s->w, NULL, err, "BEGIN IMMEDIATE", "");
@@ -157,7 +162,9 @@ void sqlite_apply(struct store *s, struct op **ops, size_t n, void (*decided)(vo
         }
     if (alive) {
         AUTO_QUERY sqlite3_stmt *st = NULL;
-        int rc = q_open(&s->w, &st, &err, "COMMIT", "");
+        int rc = totals_save(s, &err);
+        if (rc == ERR_OK)
+            rc = q_open(&s->w, &st, &err, "COMMIT", "");
         if (rc == ERR_OK) {
             int sql = FAULT("sqlite.commit") ? SQLITE_FULL
                       : FAULT("sqlite.sync") ? SQLITE_IOERR_FSYNC
@@ -174,9 +181,12 @@ void sqlite_apply(struct store *s, struct op **ops, size_t n, void (*decided)(vo
             all_fail(ops, n, &err);
         alive = rc == ERR_OK;
     }
-    if (!alive)
+    if (!alive) {
         marks_forget(s);
-    else
+    } else {
+        s->blobs += s->batch_blobs;
+        s->blob_bytes += s->batch_bytes;
         checkpoint(s);
+    }
     decided(arg);
 }

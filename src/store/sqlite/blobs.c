@@ -32,12 +32,18 @@ int blob_ref(struct tx *t, const struct uuid *id, int by)
 
 static int blob_insert(struct tx *t, const struct uuid *id, int64_t size, const uint8_t sha256[32], int64_t *ret_new)
 {
-    return q_run(t->c, ret_new, t->err,
-                 "INSERT INTO blobs (blob_id, project, size, sha256, refs, created_at, expires_at) VALUES (?1, ?2, ?3, "
-                 "?4, 0, ?5, ?6)"
-                 " ON CONFLICT DO NOTHING",
-                 "utibii", id, t->op->project, size, (const void *)sha256, (size_t)32, t->now,
-                 t->now + t->s->policy.blob_unreferenced_us);
+    int rc = q_run(t->c, ret_new, t->err,
+                   "INSERT INTO blobs (blob_id, project, size, sha256, refs, created_at, expires_at) VALUES (?1, ?2, "
+                   "?3, ?4, 0, ?5, ?6)"
+                   " ON CONFLICT DO NOTHING",
+                   "utibii", id, t->op->project, size, (const void *)sha256, (size_t)32, t->now,
+                   t->now + t->s->policy.blob_unreferenced_us);
+
+    if (rc == ERR_OK && *ret_new) {
+        t->blobs++;
+        t->blob_bytes += size;
+    }
+    return rc;
 }
 
 /** The row there is must be the same bytes of the same project. */

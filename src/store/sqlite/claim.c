@@ -16,6 +16,14 @@ static int worker_seen(struct tx *t, const struct op_claim *op)
         (int64_t)op->slots_total, (int64_t)op->slots_busy, t->now);
 }
 
+/** What it was just given is busy, too: a worker without a free slot does not ask again, and would look idle until it does. */
+static int worker_given(struct tx *t, const struct op_claim *op)
+{
+    return q_run(t->c, NULL, t->err,
+                 "UPDATE workers SET slots_busy = min(slots_total, slots_busy + ?2) WHERE worker_id = ?1", "ui",
+                 &op->worker_id, (int64_t)op->n_claimed);
+}
+
 static int given_before(struct tx *t, struct op_claim *op, size_t max)
 {
     AUTO_QUERY sqlite3_stmt *st = NULL;
@@ -86,6 +94,8 @@ static int take_one(struct tx *t, struct op_claim *op, struct taking *k, struct 
     if (rc == ERR_ILLEGAL_STATE) { /* overdue: its start deadline passed while it stood there */
         err_clear(t->err);
         rc = job_miss_deadline(job, t->now, t->err);
+        if (rc == ERR_OK)
+            rc = ended_add(t, job, OUTCOME_EXPIRED, -1);
         return rc == ERR_OK ? row_save(t, row) : rc;
     }
     if (rc != ERR_OK)
@@ -170,13 +180,15 @@ int op_claim(struct tx *t)
     int rc;
 
     op->n_claimed = 0;
+    op->again = false;
     if (!op->poll_id || !*op->poll_id || strlen(op->poll_id) > 64)
         return err_field(t->err, "poll_id", "must be 1 to 64 bytes");
     op->claimed = found; /* a poll may ask often and get nothing: its arena only holds what was given */
     rc = worker_seen(t, op);
     if (rc == ERR_OK)
         rc = given_before(t, op, k.max);
-    if (rc != ERR_OK || op->n_claimed > 0)
+    op->again = op->n_claimed > 0;
+    if (rc != ERR_OK || op->again)
         return claims_keep(t, op, rc);
     if (op->handlers && json_parse(op->handlers, strlen(op->handlers), &k.handlers, t->err) != ERR_OK) {
         err_clear(t->err);
@@ -185,5 +197,7 @@ int op_claim(struct tx *t)
     for (size_t i = 0; rc == ERR_OK && i < op->n_take && i < ARRAY_LEN(op->take); i++)
         rc = take_lane(t, op, &k, op->take[i].lane_id, op->take[i].count, op->take[i].from_start);
     json_decref(k.handlers);
+    if (rc == ERR_OK && op->n_claimed > 0)
+        rc = worker_given(t, op);
     return claims_keep(t, op, rc);
 }

@@ -42,6 +42,29 @@ static int attempt_decide(struct tx *t, const struct job *job, const struct usag
                  error, (int64_t)job->status, job->run_at);
 }
 
+int ended_add(struct tx *t, const struct job *job, enum outcome outcome, usec ran_us)
+{
+    struct op *op = t->op;
+    size_t i = ran_us < 0 ? 0 : op->n_ended; /* a time stands alone; those without are told together */
+
+    if (op->n_ended == 0 && !(op->ended = arena_array(op->arena, ran_us < 0 ? OP_CHANGES_MAX : 1, sizeof(*op->ended))))
+        return err_set(t->err, ERR_NO_MEMORY, 0, "ended attempts");
+    while (i < op->n_ended && (op->ended[i].outcome != outcome || strcmp(op->ended[i].queue, job->queue) != 0 ||
+                               strcmp(op->ended[i].task_type, job->task_type) != 0))
+        i++;
+    if (i == OP_CHANGES_MAX) /* only a count is lost; a pass touches no more than that */
+        return ERR_OK;
+    if (i == op->n_ended) {
+        op->ended[i] = (struct ended){arena_strdup(op->arena, job->queue), arena_strdup(op->arena, job->task_type),
+                                      outcome, ran_us, 0};
+        if (!op->ended[i].queue || !op->ended[i].task_type)
+            return err_set(t->err, ERR_NO_MEMORY, 0, "ended attempts");
+        op->n_ended++;
+    }
+    op->ended[i].n++;
+    return ERR_OK;
+}
+
 int attempt_end(struct tx *t, const struct uuid *job_id, uint32_t attempt, enum outcome outcome, const char *error)
 {
     return q_run(t->c, NULL, t->err,
@@ -76,6 +99,8 @@ int op_complete(struct tx *t)
         rc = row_save(t, &row);
     if (rc == ERR_OK)
         rc = attempt_decide(t, &row.job, &op->usage, NULL);
+    if (rc == ERR_OK)
+        rc = ended_add(t, &row.job, row.job.last_outcome, t->now - row.job.started_at);
     op->status = rc == ERR_OK ? row.job.status : JOB_PENDING;
     return rc;
 }
@@ -102,6 +127,8 @@ int op_fail(struct tx *t)
         rc = row_save(t, &row);
     if (rc == ERR_OK)
         rc = attempt_decide(t, &row.job, &op->usage, op->failure.error_log);
+    if (rc == ERR_OK)
+        rc = ended_add(t, &row.job, row.job.last_outcome, t->now - row.job.started_at);
     if (rc == ERR_OK) {
         op->status = row.job.status;
         op->run_at = row.job.run_at;

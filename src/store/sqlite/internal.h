@@ -3,6 +3,7 @@
 #include "base/auto.h"
 #include "store/store.h"
 #include <pthread.h>
+#include <stdatomic.h>
 #include <sqlite3.h>
 #include <stdarg.h>
 
@@ -65,6 +66,8 @@ struct store {
     size_t n_marks;
     int wal_pages, wal_done, page_size; /* log as it is, and as it was at the last checkpoint */
     bool broken;                        /* a sync failed: nothing is applied any more */
+    int64_t batch_blobs, batch_bytes;   /* what the batch at work adds to these: */
+    _Atomic int64_t blobs, blob_bytes;  /* as committed; read by any thread */
 
     pthread_mutex_t mu; /* guards what follows */
     pthread_cond_t cond;
@@ -83,7 +86,8 @@ struct tx {
     struct op *op;
     struct arena *scratch; /* gone after the op */
     usec now;
-    struct err *err; /* &op->err */
+    int64_t blobs, blob_bytes; /* rows of blobs it added, and their bytes */
+    struct err *err;           /* &op->err */
 };
 #define TX_SCRATCH_MAX (64u * 1024 * 1024)
 
@@ -148,6 +152,8 @@ int op_fail(struct tx *t);
 int op_cancel(struct tx *t);
 int op_retry(struct tx *t);
 int op_discard(struct tx *t);
+/** Tells in op->ended that an attempt of the job ended. `ran_us` as there. */
+int ended_add(struct tx *t, const struct job *job, enum outcome outcome, usec ran_us);
 /** The attempt's row ends without a report of the worker. */
 int attempt_end(struct tx *t, const struct uuid *job_id, uint32_t attempt, enum outcome outcome, const char *error);
 int op_sweep_leases(struct tx *t); /* sweep.c */
@@ -162,6 +168,9 @@ void sqlite_apply(struct store *s, struct op **ops, size_t n, void (*decided)(vo
 void marks_forget(struct store *s);
 int meta_put(struct conn *c, const char *key, const char *value, struct err *err);
 int meta_int(struct conn *c, const char *key, int64_t *ret, struct err *err); /* 0 when absent */
+/* How many blobs there are and what they weigh: kept in `meta`, so that nobody has to count them. */
+int totals_load(struct store *s, struct err *err); /* counts once, where an older version left no totals */
+int totals_save(struct store *s, struct err *err); /* in the batch's transaction: what it adds */
 
 int read_job_get(struct store *s, const char *project, const struct uuid *id, struct arena *arena, struct job *ret,
                  struct err *err);
@@ -177,6 +186,7 @@ int read_blob_get(struct store *s, const char *project, const struct uuid *id, s
                   struct blob_row *ret, struct err *err);
 int read_workers(struct store *s, struct arena *arena, struct worker_row **ret, size_t *ret_n, struct err *err);
 int read_stats(struct store *s, struct arena *arena, struct stat_row **ret, size_t *ret_n, struct err *err);
+void read_sizes(struct store *s, struct store_sizes *ret);
 int read_lanes(struct store *s, struct arena *arena, struct lane **ret, size_t *ret_n, struct err *err);
 int read_meta(struct store *s, const char *key, struct arena *arena, const char **ret, struct err *err);
 

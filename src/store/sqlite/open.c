@@ -22,6 +22,36 @@ int meta_int(struct conn *c, const char *key, int64_t *ret, struct err *err)
     return q_int(c, 0, ret, err, "SELECT CAST(value AS INTEGER) FROM meta WHERE key = ?1", "t", key);
 }
 
+int totals_load(struct store *s, struct err *err)
+{
+    int64_t known, blobs = 0, bytes = 0;
+    int rc = q_int(&s->w, 0, &known, err, "SELECT count(*) FROM meta WHERE key IN ('blobs', 'blob_bytes')", "");
+
+    if (rc == ERR_OK && known == 2)
+        rc = meta_int(&s->w, "blobs", &blobs, err);
+    else if (rc == ERR_OK)
+        rc = q_int(&s->w, 0, &blobs, err, "SELECT count(*) FROM blobs", "");
+    if (rc == ERR_OK && known == 2)
+        rc = meta_int(&s->w, "blob_bytes", &bytes, err);
+    else if (rc == ERR_OK)
+        rc = q_int(&s->w, 0, &bytes, err, "SELECT sum(size) FROM blobs", "");
+    s->blobs = blobs;
+    s->blob_bytes = bytes;
+    return rc;
+}
+
+int totals_save(struct store *s, struct err *err)
+{
+    char text[32];
+
+    if (s->batch_blobs == 0 && s->batch_bytes == 0)
+        return ERR_OK;
+    snprintf(text, sizeof(text), "%lld", (long long)(s->blobs + s->batch_blobs));
+    int rc = meta_put(&s->w, "blobs", text, err);
+    snprintf(text, sizeof(text), "%lld", (long long)(s->blob_bytes + s->batch_bytes));
+    return rc == ERR_OK ? meta_put(&s->w, "blob_bytes", text, err) : rc;
+}
+
 static int wal_grew(void *arg, sqlite3 *db, const char *name, int pages)
 {
     struct store *s = arg;
@@ -116,6 +146,8 @@ static int store_open(const struct store_config *config, struct store **ret, str
     if (rc == ERR_OK)
         rc = time_set(s, err);
     if (rc == ERR_OK)
+        rc = totals_load(s, err);
+    if (rc == ERR_OK)
         rc = meta_int(&s->w, "grace_until", &s->grace_until, err);
     if (rc == ERR_OK)
         rc = q_int(&s->w, 0, &s->ready_next, err, "SELECT max(ready_seq) FROM jobs WHERE ready_seq IS NOT NULL", "");
@@ -152,6 +184,7 @@ const struct store_driver *store_sqlite(void)
         .blob_get = read_blob_get,
         .workers = read_workers,
         .stats = read_stats,
+        .sizes = read_sizes,
         .lanes = read_lanes,
         .meta_get = read_meta,
         .meta_set = meta_set,

@@ -1,6 +1,7 @@
 /* Reads: on a bounded set of read-only connections, each in one snapshot and under a deadline. */
 #include "store/sqlite/read.h"
 #include <inttypes.h>
+#include <sys/stat.h>
 
 #define WAIT_US           (2 * USEC_PER_SEC) /* for a free connection, or for a checkpoint that reads must let through */
 #define START_DEADLINE_US (60 * USEC_PER_SEC) /* counting lanes, once, before anybody waits */
@@ -334,6 +335,18 @@ int read_stats(struct store *s, struct arena *arena, struct stat_row **ret, size
     *ret = l.items;
     *ret_n = l.n;
     return rc;
+}
+
+void read_sizes(struct store *s, struct store_sizes *ret)
+{
+    char wal[sizeof(s->path) + 8];
+    struct stat db_file, wal_file;
+
+    snprintf(wal, sizeof(wal), "%s-wal", s->path);
+    *ret = (struct store_sizes){.blobs = s->blobs,
+                                .blob_bytes = s->blob_bytes,
+                                .database_bytes = stat(s->path, &db_file) == 0 ? db_file.st_size : 0,
+                                .log_bytes = stat(wal, &wal_file) == 0 ? wal_file.st_size : 0};
 }
 
 static bool lane_row(struct list *l, sqlite3_stmt *st)

@@ -66,6 +66,8 @@ static int expire_one(struct tx *t, const struct uuid *id)
     uint32_t losses = row.job.losses;
     rc = job_expire(&row.job, &t->s->policy, loss_charged(&t->s->policy, &loss), t->now, &outcome, t->err);
     if (rc == ERR_OK)
+        rc = ended_add(t, &row.job, outcome, -1);
+    if (rc == ERR_OK)
         rc = attempt_end(t, id, row.job.attempt, outcome, row.job.status == JOB_FAILED ? row.job.error_log : NULL);
     if (rc == ERR_OK && row.job.losses != losses)
         rc = q_run(t->c, NULL, t->err, "UPDATE attempts SET charged = 1 WHERE job_id = ?1 AND attempt = ?2", "ui", id,
@@ -107,6 +109,8 @@ static int miss_one(struct tx *t, const struct uuid *id)
 
     if (rc == ERR_OK)
         rc = job_miss_deadline(&row.job, t->now, t->err);
+    if (rc == ERR_OK)
+        rc = ended_add(t, &row.job, OUTCOME_EXPIRED, -1);
     if (rc == ERR_OK)
         rc = outputs_release(t, id);
     return rc == ERR_OK ? row_save(t, &row) : rc;
@@ -163,8 +167,13 @@ int op_sweep_blobs(struct tx *t)
     int rc = ids(t, id, &n,
                  "SELECT blob_id FROM blobs WHERE refs = 0 AND expires_at <= ?1 ORDER BY expires_at LIMIT ?2", limit);
 
-    for (size_t i = 0; rc == ERR_OK && i < n; i++)
-        rc = q_run(t->c, NULL, t->err, "DELETE FROM blobs WHERE blob_id = ?1 AND refs = 0", "u", &id[i]);
+    for (size_t i = 0; rc == ERR_OK && i < n; i++) {
+        int64_t size;
+        rc = q_int(t->c, 0, &size, t->err, "DELETE FROM blobs WHERE blob_id = ?1 AND refs = 0 RETURNING size", "u",
+                   &id[i]);
+        t->blobs--;
+        t->blob_bytes -= size;
+    }
     if (rc == ERR_OK && n > 0 && !(op->removed = arena_memdup(t->op->arena, id, n * sizeof(id[0]))))
         rc = err_set(t->err, ERR_NO_MEMORY, 0, "blobs");
     if (rc == ERR_OK)

@@ -1,0 +1,41 @@
+#pragma once
+/* What the engine counts of its own work. Counted and copied on the engine's thread, without locks; rendered by whoever wants it. */
+#include "base/arena.h"
+#include "base/err.h"
+#include "base/histogram.h"
+#include "core/job.h"
+
+struct engine;
+
+/* Pairs of queue and task type that are told apart. Those that come later are counted together, as METRICS_OTHER. */
+#define METRICS_PAIRS_MAX 1000
+#define METRICS_OTHER     "other"
+/* Lanes that a copy looks at for the age of what stands in them. */
+#define METRICS_LANES_MAX 10000
+
+enum submission { SUBMISSION_ACCEPTED, SUBMISSION_DUPLICATE, SUBMISSION_REFUSED, SUBMISSION_COUNT };
+
+struct metrics_pair {
+    const char *queue, *task_type; /* borrowed from the engine: live as long as it does */
+    uint64_t submissions[SUBMISSION_COUNT];
+    uint64_t ended[OUTCOME_COUNT]; /* attempts; EXPIRED: jobs whose start deadline passed */
+    struct histogram start_us;     /* from when a job became due to its claim */
+    struct histogram run_us;       /* from the claim to the worker's report */
+    uint64_t ready;                /* in a copy: jobs that stand in lanes */
+    usec oldest_at;                /* in a copy: when the oldest of them became ready; 0 none */
+};
+
+struct engine_metrics {
+    struct metrics_pair *pairs; /* [0] is METRICS_OTHER */
+    size_t n_pairs;
+    struct histogram commit_us, commit_ops; /* a batch: until it was decided, and how many ops it had */
+    uint64_t commits_failed;
+    size_t ops_waiting, polls_held;
+    usec now; /* the store's */
+};
+
+extern const struct histogram_bounds metrics_start_bounds, metrics_run_bounds, metrics_commit_bounds,
+    metrics_batch_bounds;
+
+/** On the engine's thread: copies bounded arrays into `arena` and nothing more. */
+int engine_metrics(struct engine *e, struct arena *arena, struct engine_metrics *ret, struct err *err);
