@@ -61,16 +61,6 @@ static void test_poll_is_answered_empty_at_its_end_and_never_with_a_foreign_type
     assert_int_equal(a.code, ERR_OK);
 }
 
-static void test_repeated_poll_gets_the_same_claims(void **state)
-{
-    struct world *w = *state;
-    submit(w, "encode");
-    submit(w, "encode");
-    struct job first = claim(w, 1, "same"), again = claim(w, 1, "same");
-    assert_true(uuid_equal(&first.job_id, &again.job_id));
-    assert_true(token_equal(&first.token, &again.token));
-}
-
 static void test_failed_job_backs_off_and_starts_when_due(void **state)
 {
     struct world *w = *state;
@@ -159,7 +149,6 @@ int main(void)
         TEST(test_waiting_worker_gets_a_new_job_without_time_passing),
         TEST(test_submission_and_claim_are_one_transaction_where_a_worker_waits),
         TEST(test_poll_is_answered_empty_at_its_end_and_never_with_a_foreign_type),
-        TEST(test_repeated_poll_gets_the_same_claims),
         TEST(test_failed_job_backs_off_and_starts_when_due),
         TEST(test_vanished_client_gets_no_lease),
         TEST(test_drain_answers_those_who_wait),
