@@ -1,66 +1,84 @@
 /* GET /v1/jobs/{job_id}/log: an attempt's log, whole, in part, or as it grows. */
 #include "api/log_range.h"
+#include "api/log_text.h"
 #include "api/request.h"
 #include "api/routes.h"
+#include "base/auto.h"
 
 #define TEXT_TYPE       "text/plain; charset=utf-8"
 #define DIRECT_MAX      (1024 * 1024) /* up to here the answer has a length; beyond it is streamed, never held whole */
-#define FOLLOW_RETRY_MS 250           /* promised: live logs within 2 s */
+#define FOLLOW_RETRY_MS 100           /* costs a look at a counter */
+#define FOLLOW_LOOK_US  USEC_PER_SEC  /* and this often the store is asked, whatever the counter says */
 
 struct log_call {
     struct api *api;
     struct http_request *req;
     struct uuid job_id;
     int64_t attempt; /* 0: the latest */
+    int64_t offset;  /* -1: none given */
     bool follow;
 };
 
 struct log_stream {
-    struct api *api;
-    struct uuid job_id;
-    uint32_t attempt; /* 0: none yet */
-    int64_t at, end;  /* end -1: until the attempt ends */
+    struct log_text text; /* attempt 0: none yet */
+    bool follow;
+    uint64_t news; /* as of the last look that found nothing */
+    usec look_at;
 };
 
-/* The first attempt may be yet to come. @return false when it never will. */
-static bool stream_attempt(struct log_stream *s, int64_t *ret)
+/* The first attempt may be yet to come. @return 0 to look again, -1 when it never will. */
+static int64_t first_attempt(struct log_stream *s)
 {
+    struct api *api = s->text.api;
     struct arena *arena = arena_new(API_ANSWER_MAX);
     struct job job;
-    *ret = -1;
-    if (arena && s->api->store_driver->job_get(s->api->store, API_PROJECT, &s->job_id, arena, &job, NULL) == ERR_OK) {
-        s->attempt = job.attempt;
-        *ret = job.attempt > 0 || job.status == JOB_PENDING ? 0 : -1;
+    int64_t ret = 0;
+    struct err err;
+    err_clear(&err);
+    if (arena && api->store_driver->job_get(api->store, API_PROJECT, &s->text.job_id, arena, &job, &err) == ERR_OK) {
+        s->text.attempt = job.attempt;
+        ret = job.attempt > 0 || job.status == JOB_PENDING ? 0 : -1;
+    } else if (err.code == ERR_NOT_FOUND) {
+        ret = -1;
     }
     arena_free(arena);
-    return s->attempt > 0;
+    return ret;
+}
+
+/* Followers are many and news are rare: the store is asked only when something was decided since the last look. */
+static bool nothing_new(struct log_stream *s)
+{
+    struct api *api = s->text.api;
+    uint64_t news = loop_news(api->loop, &s->text.job_id);
+    usec now = api->clock.boot_us(api->clock.self);
+    if (news == s->news && now < s->look_at)
+        return true;
+    s->news = news; /* taken before the look, so that what comes in between is not missed */
+    s->look_at = now + FOLLOW_LOOK_US;
+    return false;
 }
 
 static int64_t stream_read(void *arg, void *buf, size_t max)
 {
     struct log_stream *s = arg;
-    int64_t total = 0, nothing = 0;
-    size_t n = 0;
-    bool ended = false;
     struct err err;
-    if (s->attempt == 0 && !stream_attempt(s, &nothing))
-        return nothing == 0 && atomic_load(&s->api->draining) ? -1 : nothing;
-    if (s->end >= 0 && (int64_t)max > s->end - s->at)
-        max = (size_t)(s->end - s->at);
-    if (max == 0)
-        return -1;
+    int64_t n = 0;
+    bool draining = atomic_load(&s->text.api->draining);
+    if (s->follow && !draining && nothing_new(s))
+        return 0;
+    if (s->text.attempt == 0)
+        n = first_attempt(s);
     err_clear(&err);
-    int rc = s->api->store_driver->log_read(s->api->store, &s->job_id, s->attempt, s->at, buf, max, &n, &total, &ended,
-                                            &err);
-    if (rc)
-        return err_repeatable(err.code) || rc == ERR_TIMEOUT ? 0 : -2;
-    s->at += (int64_t)n;
-    if (n > 0)
-        return (int64_t)n;
-    return ended || s->end >= 0 || atomic_load(&s->api->draining) ? -1 : 0;
+    if (s->text.attempt > 0)
+        n = log_text_read(&s->text, buf, max, &err);
+    if (n == -2 && (err_repeatable(err.code) || err.code == ERR_TIMEOUT))
+        n = 0;
+    if (n != 0)
+        s->look_at = 0;                 /* there may be more */
+    return n == 0 && draining ? -2 : n; /* cut, not ended: who follows on asks the next server */
 }
 
-static void stream(struct log_call *l, int status, uint32_t attempt, int64_t at, int64_t end)
+static void stream(struct log_call *l, int status, const struct log_text *text)
 {
     struct log_stream *s = calloc(1, sizeof(*s));
     if (!s) {
@@ -69,104 +87,118 @@ static void stream(struct log_call *l, int status, uint32_t attempt, int64_t at,
         reply_err(l->req, &err);
         return;
     }
-    *s = (struct log_stream){.api = l->api, .job_id = l->job_id, .attempt = attempt, .at = at, .end = end};
+    *s = (struct log_stream){.text = *text, .follow = l->follow};
     reply_stream(l->req, status, TEXT_TYPE,
                  (struct http_stream){.read = stream_read, .free = free, .arg = s, .retry_ms = FOLLOW_RETRY_MS});
 }
 
-static int read_part(struct log_call *l, uint32_t attempt, int64_t at, char *p, size_t n, size_t *ret_n,
-                     struct err *err)
-{
-    size_t done = 0;
-    while (done < n) {
-        size_t got = 0;
-        int64_t total = 0;
-        bool ended = false;
-        int rc = l->api->store_driver->log_read(l->api->store, &l->job_id, attempt, at + (int64_t)done, p + done,
-                                                n - done, &got, &total, &ended, err);
-        if (rc)
-            return rc;
-        if (got == 0)
-            break;
-        done += got;
-    }
-    *ret_n = done;
-    return ERR_OK;
-}
-
-static void direct(struct log_call *l, int status, uint32_t attempt, int64_t at, int64_t end)
+static void direct(struct log_call *l, int status, struct log_text *text, int64_t size)
 {
     struct err err;
-    size_t n = 0;
-    char *p = malloc((size_t)(end - at) + 1);
+    int64_t done = 0, n = 0;
+    size_t room = (size_t)size + LOG_TEXT_MIN;
+    char *p = malloc(room);
     err_clear(&err);
-    if (!p ? no_memory(&err) : read_part(l, attempt, at, p, (size_t)(end - at), &n, &err))
+    if (!p)
+        n = (no_memory(&err), -2);
+    while (n >= 0 && (n = log_text_read(text, p + done, room - (size_t)done, &err)) > 0)
+        done += n;
+    if (n == -2)
         reply_err(l->req, &err);
     else
-        reply_text(l->req, status, TEXT_TYPE, p, n);
+        reply_text(l->req, status, TEXT_TYPE, p, (size_t)done);
     free(p);
 }
 
-static void send(struct log_call *l, uint32_t attempt, int64_t total)
+static void refuse_range(struct log_call *l, int64_t size)
 {
-    int64_t from = 0, end = total;
-    enum range_kind kind = range_parse(http_header(l->req, "Range"), total, &from, &end);
+    struct err err;
     char range[96];
+    snprintf(range, sizeof(range), "bytes */%lld", (long long)size);
+    http_set_header(l->req, "Content-Range", range);
+    err_set(&err, ERR_RANGE, 0, "the log has %lld bytes", (long long)size);
+    reply_err(l->req, &err);
+}
+
+/* A range is of the text. While it is being cut its bytes move: then the whole answers, which a client must expect. */
+static enum range_kind range_of(struct log_call *l, const struct log_part *log, int64_t *ret_from, int64_t *ret_end)
+{
+    int64_t size = log_text_size(log);
+    *ret_from = 0;
+    *ret_end = size;
+    if (!log->ended && log->cut_to > log->cut_from)
+        return RANGE_ALL;
     http_set_header(l->req, "Accept-Ranges", "bytes");
-    if (kind == RANGE_BAD) {
-        struct err err;
-        snprintf(range, sizeof(range), "bytes */%lld", (long long)total);
+    enum range_kind kind = range_parse(http_header(l->req, "Range"), size, ret_from, ret_end);
+    if (kind == RANGE_PART) {
+        char range[96];
+        snprintf(range, sizeof(range), "bytes %lld-%lld/%lld", (long long)*ret_from, (long long)*ret_end - 1,
+                 (long long)size);
         http_set_header(l->req, "Content-Range", range);
-        err_set(&err, ERR_RANGE, 0, "the log has %lld bytes", (long long)total);
-        reply_err(l->req, &err);
+    }
+    return kind;
+}
+
+static void send(struct log_call *l, struct log_text *text, const struct log_part *log)
+{
+    int64_t from, end;
+    enum range_kind kind = range_of(l, log, &from, &end);
+    if (kind == RANGE_BAD) {
+        refuse_range(l, log_text_size(log));
         return;
     }
-    if (kind == RANGE_PART) {
-        snprintf(range, sizeof(range), "bytes %lld-%lld/%lld", (long long)from, (long long)end - 1, (long long)total);
-        http_set_header(l->req, "Content-Range", range);
-    }
+    log_text_seek(text, log, from, end);
     if (end - from <= DIRECT_MAX)
-        direct(l, kind == RANGE_PART ? 206 : 200, attempt, from, end);
+        direct(l, kind == RANGE_PART ? 206 : 200, text, end - from);
     else
-        stream(l, kind == RANGE_PART ? 206 : 200, attempt, from, end);
+        stream(l, kind == RANGE_PART ? 206 : 200, text);
+}
+
+/* From an offset: the handler's bytes are counted, not the text's. */
+static void send_from(struct log_call *l, struct log_text *text, const struct log_part *log)
+{
+    if (l->offset > log->total) {
+        refuse_range(l, log->total);
+        return;
+    }
+    text->at = l->offset;
+    text->end = log->total;
+    stream(l, 200, text);
 }
 
 static void task(void *arg)
 {
     struct log_call *l = arg;
+    const struct store_driver *d = l->api->store_driver;
     struct job job;
+    struct log_part log = {0};
     struct err err;
     err_clear(&err);
-    int rc = l->api->store_driver->job_get(l->api->store, API_PROJECT, &l->job_id, http_arena(l->req), &job, &err);
+    int rc = d->job_get(l->api->store, API_PROJECT, &l->job_id, http_arena(l->req), &job, &err);
     if (!rc && l->attempt > job.attempt)
         rc = err_set(&err, ERR_NOT_FOUND, 0, "the job has %u attempts, no attempt %lld", job.attempt,
                      (long long)l->attempt);
+    struct log_text text = {.api = l->api, .job_id = l->job_id, .left = INT64_MAX};
+    if (!rc)
+        text.attempt = l->attempt ? (uint32_t)l->attempt : job.attempt;
+    if (!rc && text.attempt > 0)
+        rc = d->log_read(l->api->store, &l->job_id, text.attempt, 0, NULL, 0, &log, &err);
     if (rc) {
         reply_err(l->req, &err);
-        return;
+    } else if (l->follow) {
+        text.at = MAX(l->offset, 0);
+        text.end = -1;
+        stream(l, 200, &text);
+    } else if (l->offset >= 0) {
+        send_from(l, &text, &log);
+    } else {
+        send(l, &text, &log);
     }
-    uint32_t attempt = l->attempt ? (uint32_t)l->attempt : job.attempt;
-    if (l->follow) {
-        stream(l, 200, attempt, 0, -1);
-        return;
-    }
-    int64_t total = 0;
-    if (attempt > 0) {
-        char probe[1];
-        size_t n = 0;
-        bool ended = false;
-        rc = l->api->store_driver->log_read(l->api->store, &l->job_id, attempt, 0, probe, sizeof(probe), &n, &total,
-                                            &ended, &err);
-    }
-    if (rc)
-        reply_err(l->req, &err);
-    else
-        send(l, attempt, total);
 }
 
 static int parse(struct http_request *req, struct log_call *l, struct err *err)
 {
-    static const char *const known[] = {"attempt", "follow", NULL};
+    static const char *const known[] = {"attempt", "follow", "offset", NULL};
     int64_t follow = 0;
     int rc = req_query_only(req, known, err);
     if (!rc)
@@ -175,6 +207,8 @@ static int parse(struct http_request *req, struct log_call *l, struct err *err)
         rc = req_query_int(req, "attempt", 0, 1, UINT32_MAX, &l->attempt, err);
     if (!rc)
         rc = req_query_int(req, "follow", 0, 0, 1, &follow, err);
+    if (!rc)
+        rc = req_query_int(req, "offset", -1, 0, INT64_MAX - JOB_LOG_CHUNK_MAX, &l->offset, err);
     l->follow = follow == 1;
     return rc;
 }

@@ -100,7 +100,7 @@ static void log_done(struct call *c)
 
 static int log_parse(struct http_request *req, struct op_log *op, struct err *err)
 {
-    static const char *const known[] = {"offset", NULL};
+    static const char *const known[] = {"offset", "skipped", NULL};
     int rc = req_query_only(req, known, err);
     if (!rc)
         rc = req_token(req, &op->job_id, &op->token, err);
@@ -108,6 +108,8 @@ static int log_parse(struct http_request *req, struct op_log *op, struct err *er
         rc = req_query_int(req, "offset", -1, 0, INT64_MAX - JOB_LOG_CHUNK_MAX, &op->offset, err);
     if (!rc && op->offset < 0)
         rc = err_field(err, "offset", "is required: where these bytes begin");
+    if (!rc)
+        rc = req_query_int(req, "skipped", 0, 0, INT64_MAX - JOB_LOG_CHUNK_MAX, &op->skipped, err);
     op->bytes = http_body(req, &op->n);
     if (!rc && op->n > JOB_LOG_CHUNK_MAX)
         rc = err_set(err, ERR_TOO_LARGE, 0, "at most %d bytes a call", JOB_LOG_CHUNK_MAX);

@@ -52,6 +52,16 @@ bool utf8_valid(const char *s, size_t n)
     return true;
 }
 
+void utf8_mend(char *s, size_t n)
+{
+    for (size_t i = 0; i < n;) {
+        size_t len = sequence((const unsigned char *)s + i, n - i);
+        if (len == 0)
+            s[i] = '?';
+        i += len ? len : 1;
+    }
+}
+
 size_t utf8_cut(const char *s, size_t n)
 {
     for (size_t back = 1; back <= 4 && back <= n; back++) {

@@ -434,14 +434,15 @@ int haul_stream(struct haul_client *c, const char *path, int (*sink)(void *arg, 
 }
 
 int haul_log_append(struct haul_client *c, const char *job_id, unsigned attempt, const char *token, int64_t offset,
-                    const void *p, size_t n, int64_t *ret_next, struct haul_error *err)
+                    int64_t skipped, const void *p, size_t n, int64_t *ret_next, struct haul_error *err)
 {
     struct haul_error own;
     struct exchange x;
-    char path[160];
+    char path[192];
     if (!err)
         err = &own;
-    snprintf(path, sizeof(path), "/v1/jobs/%s/attempts/%u/log?offset=%lld", job_id, attempt, (long long)offset);
+    snprintf(path, sizeof(path), "/v1/jobs/%s/attempts/%u/log?offset=%lld&skipped=%lld", job_id, attempt,
+             (long long)offset, (long long)skipped);
     if (!exchange_begin(&x, c, "POST", path, err))
         return HAUL_LOCAL;
     curl_easy_setopt(c->easy, CURLOPT_TIMEOUT_MS, (long)c->timeout_ms);

@@ -28,7 +28,8 @@
 #define JOB_ERROR_LOG_MAX   16384
 #define JOB_MESSAGE_MAX     256 /* progress message */
 #define JOB_PRIORITY_MAX    9
-#define JOB_LOG_MAX         (16 * 1024 * 1024)
+#define JOB_LOG_HEAD_MAX    (8 * 1024 * 1024) /* of a log its beginning is kept */
+#define JOB_LOG_TAIL_MAX    (8 * 1024 * 1024) /* and its end, however long it grew */
 #define JOB_LOG_CHUNK_MAX   65536
 
 enum job_status { JOB_PENDING, JOB_RUNNING, JOB_SUCCESS, JOB_FAILED, JOB_CANCELLED, JOB_STATUS_COUNT };

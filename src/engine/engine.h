@@ -61,6 +61,9 @@ struct watch {
 };
 void engine_watch(struct engine *e, struct watch *w);
 void engine_unwatch(struct engine *e, struct watch *w); /* fires it if it still waits */
+/** A number that is another one once something about the job was decided, its log included. A hint, and the one function here that any
+ * thread may call: whoever follows a log asks it before he reads the store again. It may move for another job's sake. */
+uint64_t engine_news(const struct engine *e, const struct uuid *job_id);
 
 /** A copy of the store, for a backup: made between batches, a step at a time. */
 struct snapshot {

@@ -2,6 +2,7 @@
 /* What the engine's files share: the committer's queue, the dispatcher's lanes and polls, the sweepers, the watches. */
 #include "engine/engine.h"
 #include "engine/metrics.h"
+#include <stdatomic.h>
 #include <uthash.h>
 #include <utlist.h>
 
@@ -33,6 +34,8 @@ struct metrics {
     struct histogram commit_us, commit_ops;
     uint64_t commits_failed;
 };
+
+#define NEWS_BUCKETS 1024 /* jobs share them by their id's random end */
 
 enum sweep_id { SWEEP_LEASES, SWEEP_DUE, SWEEP_BLOBS, SWEEP_DEDUP, SWEEP_RETENTION, SWEEP_COUNT };
 
@@ -70,6 +73,7 @@ struct engine {
     /* watches */
     struct watch_bucket *watches;
     struct metrics metrics;
+    atomic_uint_fast64_t news[NEWS_BUCKETS], news_of_all;
 };
 
 usec engine_boot(const struct engine *e);

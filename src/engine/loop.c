@@ -119,6 +119,11 @@ void loop_offer(struct loop *l, struct op *op)
     loop_post(l, offer_letter, op);
 }
 
+uint64_t loop_news(const struct loop *l, const struct uuid *job_id)
+{
+    return engine_news(l->engine, job_id);
+}
+
 struct drain {
     pthread_mutex_t lock;
     pthread_cond_t done;

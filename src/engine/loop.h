@@ -10,6 +10,8 @@ int loop_start(struct engine *engine, void (*on_lost)(void), struct loop **ret, 
 void loop_post(struct loop *l, void (*fn)(struct engine *e, void *arg), void *arg);
 /** Any thread. op->done is called on the engine's thread. */
 void loop_offer(struct loop *l, struct op *op);
+/** Any thread: engine_news. */
+uint64_t loop_news(const struct loop *l, const struct uuid *job_id);
 /** Any thread: drains polls and watches; returns once they are answered. */
 void loop_drain(struct loop *l);
 /** Commits what waits, stops the thread, frees the engine. NULL accepted. */

@@ -2,6 +2,16 @@
 #include "engine/internal.h"
 #include "base/auto.h"
 
+static size_t news_bucket(const struct uuid *job_id)
+{
+    return ((size_t)job_id->b[14] << 8 | job_id->b[15]) % NEWS_BUCKETS;
+}
+
+uint64_t engine_news(const struct engine *e, const struct uuid *job_id)
+{
+    return atomic_load(&e->news[news_bucket(job_id)]) + atomic_load(&e->news_of_all);
+}
+
 static struct watch_bucket *bucket_find(struct engine *e, const struct uuid *job_id)
 {
     struct watch_bucket *b;
@@ -54,6 +64,7 @@ static void fire_job(struct engine *e, const struct uuid *job_id, bool log_only)
     struct watch_bucket *b = bucket_find(e, job_id);
     struct watch *w, *tmp;
 
+    atomic_fetch_add(&e->news[news_bucket(job_id)], 1);
     if (!b)
         return;
     struct watch *all = b->watches;
@@ -123,6 +134,7 @@ usec watch_timeouts(struct engine *e, usec boot_us)
 
 void watch_fire_all(struct engine *e)
 {
+    atomic_fetch_add(&e->news_of_all, 1);
     while (e->watches)
         watch_fire(e, e->watches, e->watches->watches);
 }

@@ -94,10 +94,13 @@ struct op_progress {
     double percent;
     const char *message;
 };
+/* A log's offsets count bytes as the handler wrote them, whether they are kept or not. Kept are its first JOB_LOG_HEAD_MAX bytes and its
+ * last JOB_LOG_TAIL_MAX (and less than a chunk more); between them there is at most one cut. */
 struct op_log {
     struct uuid job_id;
     struct token token;
-    int64_t offset;
+    int64_t offset,
+        skipped; /* the `skipped` bytes before `offset` will never come. ERR_CONFLICT: a gap nobody owned up to */
     const void *bytes;
     size_t n;
     int64_t next_offset; /* out */
@@ -176,6 +179,7 @@ struct op {
     struct ended
         *ended; /* out, in the arena: at most OP_CHANGES_MAX. A report that was answered before ends nothing again */
     size_t n_ended;
+    bool log_to_pack; /* out: an attempt's log was closed, and is large enough to be packed */
     union {
         struct op_submit submit;
         struct op_claim claim;
@@ -221,6 +225,14 @@ struct output {
     int64_t size;
     uint8_t sha256[32];
 };
+/** A piece of a log, or what there is to know about it. */
+struct log_part {
+    int64_t at; /* where the piece begins: above what was asked for when the bytes there were left out */
+    size_t n;
+    int64_t total;            /* bytes so far: where the next ones belong */
+    int64_t cut_from, cut_to; /* bytes that are not kept; equal: none */
+    bool ended;               /* it will not grow any more */
+};
 struct worker_row {
     struct uuid worker_id;
     const char *name, *host, *version, *isolation, *handlers;
@@ -264,9 +276,9 @@ struct store_driver {
     /** Published outputs of the winning attempt, by name. */
     int (*outputs)(struct store *s, const struct uuid *job_id, struct arena *arena, struct output **ret, size_t *ret_n,
                    struct err *err);
-    /** Up to `max` bytes of an attempt's log from `offset`; ret_total is the bytes there are, ret_ended whether more may come. */
+    /** Up to `max` bytes of an attempt's log from `offset` on, or, when that was left out, from where it goes on. */
     int (*log_read)(struct store *s, const struct uuid *job_id, uint32_t attempt, int64_t offset, void *buf, size_t max,
-                    size_t *ret_n, int64_t *ret_total, bool *ret_ended, struct err *err);
+                    struct log_part *ret, struct err *err);
     int (*blob_get)(struct store *s, const char *project, const struct uuid *id, struct arena *arena,
                     struct blob_row *ret, struct err *err);
     int (*workers)(struct store *s, struct arena *arena, struct worker_row **ret, size_t *ret_n, struct err *err);

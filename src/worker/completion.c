@@ -5,6 +5,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "worker/log_send.h"
 #include <errno.h>
 
 #define ERROR_TAIL 4096
@@ -28,7 +29,8 @@ char *error_log_make(const char *cause, struct logs *log)
     }
     for (size_t i = 0; i < b.len; i++)
         if (!b.data[i])
-            b.data[i] = ' '; /* U+0000 is refused on the wire */
+            b.data[i] = ' ';  /* U+0000 is refused on the wire */
+    utf8_mend(b.data, b.len); /* a replacement character each would take it over the server's bound */
     return buf_take(&b);
 }
 
@@ -104,19 +106,17 @@ static bool stale(const struct haul_error *he)
 /* The log is worth waiting for a server, but not a job: a refusal ends it. */
 static bool log_deliver(const struct attempt *a, struct haul_client *c, struct logs *log, int64_t sent)
 {
-    static char chunk[LOG_CHUNK_MAX];
+    struct log_sender s = {.log = log, .sent = sent};
+    enum log_push pushed = LOG_PUSH_SENT;
     unsigned failures = 0;
-    for (size_t n; (n = logs_read(log, sent, chunk, sizeof chunk));) {
+    while (pushed != LOG_PUSH_NOTHING) {
         struct haul_error he;
-        int64_t next = sent;
-        const int rc = haul_log_append(c, a->job_id, a->number, a->token, sent, chunk, n, &next, &he);
-        if (rc == HAUL_OK && next > sent) {
-            sent = next;
+        const int rc = log_push(a, c, &s, false, &pushed, &he);
+        if (rc == HAUL_OK) {
             failures = 0;
-        } else if (rc == HAUL_OK || refused_for_good(rc, &he)) {
-            if (rc != HAUL_OK)
-                log_event(LOG_WARN, "rest of the log refused", "job_id", a->job_id, "why", he.message, NULL);
-            return rc == HAUL_OK || !stale(&he);
+        } else if (refused_for_good(rc, &he)) {
+            log_event(LOG_WARN, "rest of the log refused", "job_id", a->job_id, "why", he.message, NULL);
+            return !stale(&he);
         } else
             backoff_wait(failures++, REPEAT_CAP, -1);
     }

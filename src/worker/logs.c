@@ -6,15 +6,11 @@
 #include <limits.h>
 #include <pthread.h>
 
-#define CUT_ROOM 4096 /* the marker and the server's own bound */
-
 struct logs {
     int fd; /* log.kept: the head, then a ring for the tail */
     pthread_mutex_t lock;
     int64_t total;
     bool sealed;
-    char cut[128];
-    int64_t cut_n, tail_from; /* tail_from: offset in what was written; sealed with a cut only */
 };
 
 int logs_open(const char *dir, int64_t total, struct logs **ret, struct err *err)
@@ -53,8 +49,8 @@ static int64_t place(int64_t at, int64_t *ret_room)
         *ret_room = LOG_HEAD_MAX - at;
         return at;
     }
-    const int64_t in_ring = (at - LOG_HEAD_MAX) % LOG_TAIL_MAX;
-    *ret_room = LOG_TAIL_MAX - in_ring;
+    const int64_t in_ring = (at - LOG_HEAD_MAX) % LOG_RING_MAX;
+    *ret_room = LOG_RING_MAX - in_ring;
     return LOG_HEAD_MAX + in_ring;
 }
 
@@ -86,11 +82,6 @@ void logs_seal(struct logs *l)
 {
     pthread_mutex_lock(&l->lock);
     l->sealed = true;
-    if (l->total > LOG_HEAD_MAX + LOG_TAIL_MAX - CUT_ROOM) {
-        l->tail_from = l->total - (LOG_TAIL_MAX - CUT_ROOM);
-        l->cut_n = snprintf(l->cut, sizeof l->cut, "\n[... haul left out %lld bytes here ...]\n",
-                            (long long)(l->tail_from - LOG_HEAD_MAX));
-    }
     pthread_mutex_unlock(&l->lock);
 }
 
@@ -109,27 +100,18 @@ static size_t raw_read(struct logs *l, int64_t at, int64_t end, char *p, size_t 
     return want;
 }
 
-static size_t kept_read(struct logs *l, int64_t offset, char *p, size_t n)
+/* Where one who wants the bytes from `at` on has to go on: there, or at the tail when the ring has gone over them. */
+static int64_t reachable(const struct logs *l, int64_t at)
 {
-    if (!l->sealed)
-        return raw_read(l, offset, MIN(l->total, LOG_HEAD_MAX), p, n);
-    if (!l->cut_n)
-        return raw_read(l, offset, l->total, p, n);
-    if (offset < LOG_HEAD_MAX)
-        return raw_read(l, offset, LOG_HEAD_MAX, p, n);
-    offset -= LOG_HEAD_MAX;
-    if (offset < l->cut_n) {
-        const size_t m = MIN(n, (size_t)(l->cut_n - offset));
-        memcpy(p, l->cut + offset, m);
-        return m;
-    }
-    return raw_read(l, l->tail_from + offset - l->cut_n, l->total, p, n);
+    const int64_t oldest = l->total - (l->sealed ? LOG_TAIL_MAX : LOG_RING_MAX);
+    return at < LOG_HEAD_MAX || at >= oldest ? at : l->total - LOG_TAIL_MAX;
 }
 
-size_t logs_read(struct logs *l, int64_t offset, char *p, size_t n)
+size_t logs_read(struct logs *l, int64_t *at, char *p, size_t n)
 {
     pthread_mutex_lock(&l->lock);
-    const size_t got = kept_read(l, offset, p, n);
+    *at = reachable(l, *at);
+    const size_t got = raw_read(l, *at, l->total, p, n);
     pthread_mutex_unlock(&l->lock);
     return got;
 }

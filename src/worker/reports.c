@@ -4,17 +4,17 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "worker/log_send.h"
 #include <errno.h>
 #include <math.h>
 #include <poll.h>
 #include <pthread.h>
 #include <sys/eventfd.h>
 
-#define SEND_EVERY_MS 500 /* a follower sees lines this late at most; a chatty handler costs two requests a second */
+#define SEND_EVERY_MS 200 /* a follower sees lines this late at most; a chatty handler costs five requests a second */
 
 struct reports {
     const struct attempt *a;
-    struct logs *log;
     pthread_t thread;
     pthread_mutex_t lock;
     int wake_fd, stop_fd;
@@ -23,7 +23,8 @@ struct reports {
     char error[REPORT_LINE_MAX];
     bool progress_new, log_new;
     struct progress progress;
-    int64_t log_sent;
+    struct log_sender log; /* the thread's */
+    bool log_later;
 };
 
 enum report_kind report_parse(const char *line, double *ret_percent, const char **ret_message)
@@ -54,6 +55,7 @@ static void text_copy(char *to, size_t size, const char *from)
     const size_t n = utf8_cut(from, MIN(strlen(from), size - 1));
     memcpy(to, from, n);
     to[n] = 0;
+    utf8_mend(to, n);
     for (char *p = to; *p; p++)
         if ((unsigned char)*p < ' ' || *p == 0x7f) /* the server refuses them in a message */
             *p = ' ';
@@ -149,27 +151,25 @@ static int progress_send(struct reports *r, struct haul_client *c)
     return rc;
 }
 
-/* All of the log that there is now. */
+/* What there is now of the log, as far as the budget goes. */
 static int log_send(struct reports *r, struct haul_client *c)
 {
-    static _Thread_local char chunk[LOG_CHUNK_MAX];
+    enum log_push pushed = LOG_PUSH_SENT;
+    int rc = HAUL_OK;
     pthread_mutex_lock(&r->lock);
     r->log_new = false;
     pthread_mutex_unlock(&r->lock);
-    for (size_t n; (n = logs_read(r->log, r->log_sent, chunk, sizeof chunk));) {
+    while (rc == HAUL_OK && pushed == LOG_PUSH_SENT) {
         struct haul_error he;
-        int64_t next = r->log_sent;
-        const int rc = haul_log_append(c, r->a->job_id, r->a->number, r->a->token, r->log_sent, chunk, n, &next, &he);
-        if (rc)
-            return rc;
-        if (next <= r->log_sent)
-            return HAUL_REFUSED;
-        r->log_sent = next;
         struct pollfd p = {.fd = r->stop_fd, .events = POLLIN};
+        rc = log_push(r->a, c, &r->log, true, &pushed, &he);
+        if (rc == HAUL_REFUSED && he.repeatable)
+            rc = HAUL_NETWORK;
         if (poll(&p, 1, 0) > 0)
-            return HAUL_OK;
+            break;
     }
-    return HAUL_OK;
+    r->log_later = pushed == LOG_PUSH_LATER;
+    return rc;
 }
 
 static void *send_run(void *arg)
@@ -184,7 +184,7 @@ static void *send_run(void *arg)
     haul_client_timeout(c, 10000);
     for (unsigned failures = 0;;) {
         struct pollfd p[2] = {{.fd = r->stop_fd, .events = POLLIN}, {.fd = r->wake_fd, .events = POLLIN}};
-        (void)poll(p, 2, failures ? 0 : -1);
+        (void)poll(p, 2, failures || r->log_later ? 0 : -1);
         if (p[0].revents)
             break;
         uint64_t n;
@@ -208,7 +208,7 @@ int reports_start(const struct attempt *a, struct logs *log, struct reports **re
     if (!r)
         return err_set(err, ERR_NO_MEMORY, 0, "reports");
     r->a = a;
-    r->log = log;
+    r->log.log = log;
     pthread_mutex_init(&r->lock, NULL);
     r->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     r->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -224,7 +224,7 @@ void reports_stop(struct reports *r, int64_t *ret_log_sent)
 {
     wake(r->stop_fd);
     pthread_join(r->thread, NULL);
-    *ret_log_sent = r->log_sent;
+    *ret_log_sent = r->log.sent;
 }
 
 bool reports_unsent(const struct reports *r, struct progress *ret)

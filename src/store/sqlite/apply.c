@@ -42,6 +42,7 @@ static bool apply_one(struct store *s, struct op *op, usec now)
 
     err_clear(&op->err);
     op->n_changes = op->n_ended = 0;
+    op->log_to_pack = false;
     if (!op->project)
         op->project = "default";
     if ((unsigned)op->kind >= OP_KIND_COUNT || (!op->arena && op->kind != OP_GRACE)) {

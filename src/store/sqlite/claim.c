@@ -102,6 +102,8 @@ static int take_one(struct tx *t, struct op_claim *op, struct taking *k, struct 
         return rc;
     k->used++;
     rc = outputs_release(t, &job->job_id); /* what a lapsed attempt had staged */
+    if (rc == ERR_OK && job->attempt > 1)
+        rc = log_close(t, &job->job_id, job->attempt - 1);
     if (rc == ERR_OK)
         rc = row_save(t, row);
     if (rc == ERR_OK)

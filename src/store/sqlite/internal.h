@@ -144,7 +144,10 @@ int op_submit(struct tx *t);    /* submit.c */
 int op_claim(struct tx *t);     /* claim.c */
 int op_heartbeat(struct tx *t); /* running.c */
 int op_progress(struct tx *t);
-int op_log(struct tx *t);
+int op_log(struct tx *t); /* logs.c */
+/** No byte will come any more (the token is void, or another's): a small log becomes one row, a larger one is marked to be packed.
+ * Does nothing to one that is closed. */
+int log_close(struct tx *t, const struct uuid *job_id, uint32_t attempt);
 /** The job for a write by token: latest, undecided, running or lapsed. */
 int running_load(struct tx *t, const struct uuid *job_id, const struct token *token, struct row *ret);
 int op_complete(struct tx *t); /* finish.c */
@@ -181,7 +184,7 @@ int read_attempts(struct store *s, const struct uuid *job_id, struct arena *aren
 int read_outputs(struct store *s, const struct uuid *job_id, struct arena *arena, struct output **ret, size_t *ret_n,
                  struct err *err);
 int read_log(struct store *s, const struct uuid *job_id, uint32_t attempt, int64_t offset, void *buf, size_t max,
-             size_t *ret_n, int64_t *ret_total, bool *ret_ended, struct err *err);
+             struct log_part *ret, struct err *err); /* logs.c */
 int read_blob_get(struct store *s, const char *project, const struct uuid *id, struct arena *arena,
                   struct blob_row *ret, struct err *err);
 int read_workers(struct store *s, struct arena *arena, struct worker_row **ret, size_t *ret_n, struct err *err);

@@ -177,58 +177,6 @@ int read_outputs(struct store *s, const struct uuid *job_id, struct arena *arena
     return rc;
 }
 
-static int log_chunks(struct conn *c, const struct uuid *job_id, uint32_t attempt, int64_t offset, char *buf,
-                      size_t max, size_t *ret_n, struct err *err)
-{
-    AUTO_QUERY sqlite3_stmt *st = NULL;
-    bool more;
-    /* The chunk that holds `offset` begins less than a chunk's size before it. */
-    int rc = q_open(
-        c, &st, err,
-        "SELECT at, bytes FROM log_chunks WHERE job_id = ?1 AND attempt = ?2 AND at > ?3 AND at < ?4 ORDER BY at",
-        "uiii", job_id, (int64_t)attempt, offset - JOB_LOG_CHUNK_MAX, offset + (int64_t)max);
-
-    while (rc == ERR_OK && *ret_n < max && (rc = q_step(c, st, &more, err)) == ERR_OK && more) {
-        int64_t at = sqlite3_column_int64(st, 0), want = offset + (int64_t)*ret_n;
-        int64_t n = sqlite3_column_bytes(st, 1);
-        const char *bytes = sqlite3_column_blob(st, 1);
-
-        if (at + n <= want)
-            continue;
-        if (at > want)
-            return err_set(err, ERR_CORRUPT, 0, "the log has a gap at %" PRId64, want);
-        size_t take = MIN((size_t)(at + n - want), max - *ret_n);
-        memcpy(buf + *ret_n, bytes + (want - at), take);
-        *ret_n += take;
-    }
-    return rc;
-}
-
-int read_log(struct store *s, const struct uuid *job_id, uint32_t attempt, int64_t offset, void *buf, size_t max,
-             size_t *ret_n, int64_t *ret_total, bool *ret_ended, struct err *err)
-{
-    AUTO_READING struct reading r = {0};
-    AUTO_QUERY sqlite3_stmt *st = NULL;
-    bool found = false;
-    int rc = read_begin(s, READ_DEADLINE_US, &r, err);
-
-    *ret_n = 0;
-    if (rc == ERR_OK)
-        rc = q_open(r.c, &st, err, "SELECT log_bytes, ended_at FROM attempts WHERE job_id = ?1 AND attempt = ?2", "ui",
-                    job_id, (int64_t)attempt);
-    if (rc == ERR_OK)
-        rc = q_step(r.c, st, &found, err);
-    if (rc == ERR_OK && !found)
-        rc = err_set(err, ERR_NOT_FOUND, 0, "there is no attempt %" PRIu32, attempt);
-    if (rc != ERR_OK)
-        return rc;
-    *ret_total = sqlite3_column_int64(st, 0);
-    *ret_ended = sqlite3_column_int64(st, 1) != 0;
-    if (offset < 0 || offset >= *ret_total || max == 0)
-        return ERR_OK;
-    return log_chunks(r.c, job_id, attempt, offset, buf, MIN(max, (size_t)(*ret_total - offset)), ret_n, err);
-}
-
 /* --- the rest --- */
 
 int read_blob_get(struct store *s, const char *project, const struct uuid *id, struct arena *arena,

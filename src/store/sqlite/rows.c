@@ -216,12 +216,19 @@ static int readiness(struct tx *t, struct row *row)
     return change_add(t, row, ready ? 1 : -1);
 }
 
+/** Does anybody hold a token that may still write for the latest attempt? */
+static bool token_held(const struct job *job)
+{
+    static const uint8_t no_secret[sizeof(job->token.secret)];
+
+    return memcmp(job->token.secret, no_secret, sizeof(no_secret)) != 0;
+}
+
 /** What changes in a job's life; the columns of row_update below. */
 static int row_update(struct tx *t, const struct row *row, const char *sql)
 {
     const struct job *j = &row->job;
-    static const uint8_t no_secret[sizeof(j->token.secret)];
-    const void *secret = memcmp(j->token.secret, no_secret, sizeof(no_secret)) ? j->token.secret : NULL;
+    const void *secret = token_held(j) ? j->token.secret : NULL;
     AUTO_QUERY sqlite3_stmt *st = NULL;
     bool more;
     int rc = q_open(t->c, &st, t->err, sql, "uiiiiiiiibiuiiiiiixdtii", &j->job_id, (int64_t)j->status, j->run_at,
@@ -306,6 +313,8 @@ int row_save(struct tx *t, struct row *row)
         if (rc == ERR_OK)
             rc = count(t, &row->job, row->job.status, 1);
     }
+    if (rc == ERR_OK && row->job.attempt > 0 && !token_held(&row->job))
+        rc = log_close(t, &row->job.job_id, row->job.attempt);
     row->was = row->job.status;
     return rc;
 }

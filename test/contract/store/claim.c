@@ -172,82 +172,6 @@ static void test_progress(void **state)
     assert_refused(op, ERR_INVALID);
 }
 
-static void assert_log(struct world *w, struct uuid id, int64_t offset, const char *expected, int64_t total, bool ended)
-{
-    char buf[64];
-    size_t n;
-    int64_t have;
-    bool over;
-
-    assert_int_equal(w->d->log_read(w->s, &id, 1, offset, buf, sizeof(buf), &n, &have, &over, NULL), ERR_OK);
-    assert_int_equal(n, strlen(expected));
-    assert_memory_equal(buf, expected, n);
-    assert_int_equal(have, total);
-    assert_int_equal(over, ended);
-}
-
-static void test_log_repeats_and_gaps(void **state)
-{
-    struct world *w = *state;
-    struct op *op;
-
-    submit(w, "encode");
-    struct job job = claim(w, w->worker, "encode");
-    assert_log(w, job.job_id, 0, "", 0, false);
-    op = log_op(w, &job, 0, "hello ");
-    apply(w, op);
-    assert_ok(op);
-    assert_int_equal(op->u.log.next_offset, 6);
-    op = log_op(w, &job, 0, "hello "); /* a repeat */
-    apply(w, op);
-    assert_ok(op);
-    assert_int_equal(op->u.log.next_offset, 6);
-    op = log_op(w, &job, 3, "lo world"); /* half of it known */
-    apply(w, op);
-    assert_ok(op);
-    assert_int_equal(op->u.log.next_offset, 11);
-    op = log_op(w, &job, 12, "!");
-    apply(w, op);
-    assert_refused(op, ERR_CONFLICT);
-    op = log_op(w, &job, 0, "");
-    op->u.log.n = JOB_LOG_CHUNK_MAX + 1;
-    apply(w, op);
-    assert_refused(op, ERR_TOO_LARGE);
-    assert_log(w, job.job_id, 0, "hello world", 11, false);
-    assert_log(w, job.job_id, 4, "o world", 11, false);
-    assert_log(w, job.job_id, 11, "", 11, false);
-    apply(w, complete_op(w, &job, NULL, 0));
-    assert_log(w, job.job_id, 7, "orld", 11, true);
-    char buf[4];
-    size_t n;
-    int64_t total;
-    bool ended;
-    assert_int_equal(w->d->log_read(w->s, &job.job_id, 2, 0, buf, 4, &n, &total, &ended, NULL), ERR_NOT_FOUND);
-}
-
-static void test_log_is_bounded(void **state)
-{
-    struct world *w = *state;
-    static char piece[JOB_LOG_CHUNK_MAX];
-    int64_t at = 0;
-
-    submit(w, "encode");
-    struct job job = claim(w, w->worker, "encode");
-    memset(piece, 'x', sizeof(piece));
-    while (at < JOB_LOG_MAX) {
-        struct op *op = log_op(w, &job, at, "");
-        op->u.log.bytes = piece;
-        op->u.log.n = sizeof(piece);
-        apply(w, op);
-        assert_ok(op);
-        at = op->u.log.next_offset;
-    }
-    struct op *op = log_op(w, &job, at, "y");
-    apply(w, op);
-    assert_refused(op, ERR_TOO_LARGE);
-    assert_int_equal(attempt_of(w, job.job_id, 1).log_bytes, JOB_LOG_MAX);
-}
-
 const struct CMUnitTest claim_tests[] = {
     TEST(test_claim_takes_the_head_of_the_lane),
     TEST(test_same_poll_same_claims),
@@ -257,7 +181,5 @@ const struct CMUnitTest claim_tests[] = {
     TEST(test_workers_are_recorded),
     TEST(test_heartbeat_extends),
     TEST(test_progress),
-    TEST(test_log_repeats_and_gaps),
-    TEST(test_log_is_bounded),
 };
 const size_t n_claim_tests = ARRAY_LEN(claim_tests);

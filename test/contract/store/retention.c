@@ -49,8 +49,7 @@ static void assert_nothing_of(struct world *w, struct uuid id)
     struct attempt *attempts;
     struct output *outputs;
     size_t n = 1;
-    int64_t total;
-    bool ended;
+    struct log_part part;
     char byte;
 
     assert_true(gone(w, id));
@@ -58,7 +57,7 @@ static void assert_nothing_of(struct world *w, struct uuid id)
     assert_int_equal(n, 0);
     assert_int_equal(w->d->outputs(w->s, &id, w->arena, &outputs, &n, NULL), ERR_OK);
     assert_int_equal(n, 0);
-    assert_int_equal(w->d->log_read(w->s, &id, 2, 0, &byte, 1, &n, &total, &ended, NULL), ERR_NOT_FOUND);
+    assert_int_equal(w->d->log_read(w->s, &id, 2, 0, &byte, 1, &part, NULL), ERR_NOT_FOUND);
 }
 
 static struct op *rich_op(struct world *w, const struct job_input *input)

@@ -216,6 +216,7 @@ static void test_retention_leaves_no_row_in_any_table(void **state)
 {
     struct world *w = *state;
     enum { CHUNKS = 1500 };
+    static const char line[] = "a line that is long enough for a log that stays in many rows\n";
     struct op *op = submit_op(w, "encode");
     size_t passes = 0;
 
@@ -226,7 +227,7 @@ static void test_retention_leaves_no_row_in_any_table(void **state)
     for (int i = 0; i < CHUNKS; i += 100) {
         struct op *ops[100];
         for (int k = 0; k < 100; k++)
-            ops[k] = log_op(w, &job, i + k, "x");
+            ops[k] = log_op(w, &job, (i + k) * (int64_t)strlen(line), line);
         apply_all(w, ops, ARRAY_LEN(ops));
     }
     assert_int_equal(apply(w, complete_op(w, &job, NULL, 0)), ERR_OK);
@@ -363,6 +364,48 @@ static void test_a_full_disk_ends_the_copy_and_nothing_else(void **state)
     assert_int_equal(copy_look(w, copy_make(w), &err), ERR_OK);
 }
 
+/* A database of the second schema, with logs: of an attempt that ended, and of one that still writes. */
+static void test_logs_from_before_they_could_be_cut(void **state)
+{
+    struct world *w = *state;
+    static const char job[] =
+        "INSERT INTO jobs (job_id, project, queue, task_type, priority, lane_id, payload, labels, max_attempts,"
+        " timeout_us, created_at, start_deadline_at, status, run_at, waiting_on, attempt, retries, interruptions,"
+        " losses, token, token_attempt, owner_id, lease_until, confirmed, cancel_requested_at, started_at,"
+        " finished_at, last_outcome, progress, progress_at, version) VALUES (x'%032x', 'default', 'encode', 'encode',"
+        " 5, 1, x'7b7d', x'7b7d', 5, 0, 1, 0, %d, 1, 0, 1, 0, 0, 0, %s, 1, x'0a', 9000000000000000, 1, 0, 1, 0, 0, -1,"
+        " 0, 1);"
+        "INSERT INTO attempts (job_id, attempt, project, token, poll_id, worker_id, started_at, ended_at, outcome,"
+        " exit_code, signal, cpu_us, peak_memory_bytes, bytes_in, bytes_out, log_bytes, decided, answer_status,"
+        " answer_run_at) VALUES (x'%032x', 1, 'default', x'%032x', 'p', x'0a', 1, %d, 0, 0, 0, 0, 0, 0, 0, 5, 0, 0, 0);"
+        "INSERT INTO log_chunks (job_id, attempt, at, bytes) VALUES (x'%032x', 1, 0, x'6f6c64'), (x'%032x', 1, 3,"
+        " x'2121')";
+    struct job ended = {.job_id.b[15] = 1}, grows = {.job_id.b[15] = 2, .token = {.attempt = 1, .secret[15] = 7}};
+    struct log_part part = {0};
+    char buf[64];
+
+    w->d->close(w->s);
+    assert_int_equal(fs_remove_tree(w->dir, NULL), ERR_OK);
+    assert_int_equal(mkdir(w->dir, 0700), 0);
+    execute(w, sqlite_migrations[0]);
+    execute(w, sqlite_migrations[1]);
+    execute(w, arena_printf(w->arena, job, 1, 3, "NULL", 1, 6, 1, 1, 1));
+    execute(w, arena_printf(w->arena, job, 2, 1, "x'00000000000000000000000000000007'", 2, 7, 0, 2, 2));
+    execute(w, "PRAGMA user_version = 2; PRAGMA application_id = 1751217516");
+    struct store_config config = {
+        .dir = w->dir, .clock = clock_fake_view(&w->clock), .rng = w->rng, .policy = w->policy};
+    assert_int_equal(w->d->open(&config, &w->s, NULL), ERR_OK);
+    assert_int_equal(w->d->log_read(w->s, &ended.job_id, 1, 1, buf, sizeof(buf), &part, NULL), ERR_OK);
+    assert_int_equal(part.n, 4);
+    assert_memory_equal(buf, "ld!!", 4);
+    assert_true(part.ended);
+    assert_int_equal(apply(w, log_op(w, &grows, 5, " and new")), ERR_OK);
+    assert_int_equal(w->d->log_read(w->s, &grows.job_id, 1, 0, buf, sizeof(buf), &part, NULL), ERR_OK);
+    assert_int_equal(part.n, 13);
+    assert_memory_equal(buf, "old!! and new", 13);
+    assert_false(part.ended);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -377,6 +420,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_every_earlier_schema_is_brought_up_to_date, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(test_a_damaged_copy_is_seen, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(test_a_full_disk_ends_the_copy_and_nothing_else, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(test_logs_from_before_they_could_be_cut, world_setup, world_teardown),
     };
 
     setenv("HAUL_FAULTS_AT", "sqlite.op:2,sqlite.commit:3,sqlite.sync:5,sqlite.copy:8", 1);

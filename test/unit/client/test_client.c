@@ -308,10 +308,10 @@ static void test_log_append(void **state)
     struct haul_client *c = client(s);
     struct haul_error err;
     int64_t next = 0;
-    assert_int_equal(haul_log_append(c, "j", 2, "2.t", 100, "a\0b\nc\xff!", 7, &next, &err), HAUL_OK);
+    assert_int_equal(haul_log_append(c, "j", 2, "2.t", 100, 7, "a\0b\nc\xff!", 7, &next, &err), HAUL_OK);
     assert_int_equal(next, 107);
     scripted_join(s);
-    assert_int_equal(strncmp(scripted_request(s, 0), "POST /v1/jobs/j/attempts/2/log?offset=100 ", 42), 0);
+    assert_int_equal(strncmp(scripted_request(s, 0), "POST /v1/jobs/j/attempts/2/log?offset=100&skipped=7 ", 52), 0);
     assert_non_null(strstr(scripted_request(s, 0), "\r\nContent-Length: 7\r\n"));
     haul_client_free(c);
     scripted_free(s);

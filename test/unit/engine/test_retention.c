@@ -80,8 +80,7 @@ static void test_after_a_month_nothing_is_left_of_a_finished_job(void **state)
     struct job job;
     struct attempt *attempts;
     size_t n = 1;
-    int64_t total;
-    bool ended;
+    struct log_part part;
     char byte;
 
     folder_open(w);
@@ -97,7 +96,7 @@ static void test_after_a_month_nothing_is_left_of_a_finished_job(void **state)
     assert_int_equal(d->job_get(w->cfg.store, "default", &old, w->arena, &job, NULL), ERR_NOT_FOUND);
     assert_int_equal(d->attempts(w->cfg.store, &old, w->arena, &attempts, &n, NULL), ERR_OK);
     assert_int_equal(n, 0);
-    assert_int_equal(d->log_read(w->cfg.store, &old, 1, 0, &byte, 1, &n, &total, &ended, NULL), ERR_NOT_FOUND);
+    assert_int_equal(d->log_read(w->cfg.store, &old, 1, 0, &byte, 1, &part, NULL), ERR_NOT_FOUND);
     assert_false(bytes_there(w, output));
     assert_int_equal(d->job_get(w->cfg.store, "default", &young, w->arena, &job, NULL), ERR_OK);
     assert_int_equal(job.status, JOB_SUCCESS);

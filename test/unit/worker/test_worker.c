@@ -1,6 +1,7 @@
 /* The worker's pieces that need no server: handlers.yaml, report lines, the kept log, outputs that lie, journal and environment. */
 #include "base/buf.h"
 #include "base/fs.h"
+#include "base/text.h"
 #include "worker/completion.h"
 #include "worker/handlers.h"
 #include "worker/logs.h"
@@ -109,13 +110,19 @@ static void test_report_lines(void **state)
         assert_int_equal(report_parse(none[i], &percent, &message), REPORT_NONE);
 }
 
-static void kept(struct logs *l, struct buf *b)
+/* What a reader gets who begins at 0. @return where the bytes behind the cut begin, 0: there is none */
+static int64_t kept(struct logs *l, struct buf *b)
 {
     char chunk[LOG_CHUNK_MAX];
+    int64_t cut_to = 0, at = 0, want = 0;
     buf_init(b, 32U << 20);
-    for (size_t n; (n = logs_read(l, (int64_t)b->len, chunk, sizeof chunk));)
+    for (size_t n; (n = logs_read(l, &at, chunk, sizeof chunk)); want = at += (int64_t)n) {
+        if (at > want)
+            cut_to = at;
         buf_add(b, chunk, n);
+    }
     assert_false(b->failed);
+    return cut_to;
 }
 
 static void test_log_short(void **state)
@@ -139,38 +146,92 @@ static void test_log_short(void **state)
     logs_free(l);
 }
 
-/* 40 MiB in: the first 8 MiB and the last are there, the cut is marked, and it fits under the server's 16 MiB. */
+/* The server takes 16 KiB: whatever the handler's last words were, its failure can be told. */
+static void test_error_log_of_broken_bytes(void **state)
+{
+    struct logs *l = NULL;
+    struct err err;
+    char cause[REPORT_LINE_MAX], bytes[8192];
+    memset(cause, 'c', sizeof cause);
+    cause[sizeof cause - 1] = 0;
+    memset(bytes, 0xff, sizeof bytes);
+    memcpy(bytes + sizeof bytes - 13, "\0\xc3\xa9 the end\xe2\x82", 13);
+    assert_int_equal(logs_open(dir, 0, &l, &err), ERR_OK);
+    logs_add(l, bytes, sizeof bytes);
+    char *text = error_log_make(cause, l);
+    assert_true(utf8_valid(text, strlen(text)));
+    assert_int_equal(strlen(text), sizeof cause - 1 + 2 + 4096);
+    assert_non_null(strstr(text, "? \xc3\xa9 the end??"));
+    free(text);
+    logs_free(l);
+}
+
+static void lines_add(struct logs *l, int from, int to)
+{
+    char line[64];
+    for (int i = from; i < to; i++) { /* 31 bytes a line */
+        snprintf(line, sizeof line, "line %025d\n", i);
+        logs_add(l, line, 31);
+    }
+}
+
+static void assert_line(const char *p, int i)
+{
+    char line[64];
+    snprintf(line, sizeof line, "line %025d\n", i);
+    assert_memory_equal(p, line, 31);
+}
+
+/* 40 MiB in: the first 8 MiB and the last are there to the byte, also from disk after a crash of the supervisor. */
 static void test_log_head_and_tail(void **state)
 {
     struct logs *l = NULL;
     struct err err;
     struct buf b;
-    char line[64];
-    assert_int_equal(logs_open(dir, 0, &l, &err), ERR_OK);
-    for (int i = 0; i < 40 * 32768; i++) { /* 32 bytes a line */
-        snprintf(line, sizeof line, "line %025d\n", i);
-        logs_add(l, line, 31);
+    const int n = 40 * 32768;
+    int64_t total = 0;
+    for (int round = 0; round < 2; round++) {
+        assert_int_equal(logs_open(dir, total, &l, &err), ERR_OK);
+        if (!round)
+            lines_add(l, 0, n);
+        total = logs_total(l);
+        assert_int_equal(total, (int64_t)n * 31);
+        logs_seal(l);
+        assert_int_equal(kept(l, &b), total - LOG_TAIL_MAX);
+        assert_int_equal(b.len, LOG_HEAD_MAX + LOG_TAIL_MAX);
+        assert_line(b.data, 0);
+        assert_line(b.data + LOG_HEAD_MAX / 31 * 31 - 31, (int)(LOG_HEAD_MAX / 31) - 1);
+        assert_line(b.data + b.len - 31, n - 1);
+        assert_line(b.data + b.len - LOG_TAIL_MAX / 31 * 31, n - (int)(LOG_TAIL_MAX / 31));
+        buf_release(&b);
+        logs_free(l);
     }
-    const int64_t total = logs_total(l);
-    logs_seal(l);
-    kept(l, &b);
-    logs_free(l);
-    assert_true(b.len <= 16U << 20);
-    assert_true(b.len > (15U << 20));
-    assert_memory_equal(b.data, "line 0000000000000000000000000\n", 31);
-    assert_memory_equal(b.data + b.len - 31, line, 31);
-    const char *cut = memmem(b.data, b.len, "\n[... haul left out ", 20);
-    assert_non_null(cut);
-    assert_int_equal(cut - b.data, LOG_HEAD_MAX);
-    const size_t kept_n = b.len;
-    buf_release(&b);
-    /* and again from disk, as after a crash of the supervisor */
-    assert_int_equal(logs_open(dir, total, &l, &err), ERR_OK);
-    logs_seal(l);
-    kept(l, &b);
-    assert_int_equal(b.len, kept_n);
-    assert_memory_equal(b.data + b.len - 31, line, 31);
-    buf_release(&b);
+}
+
+/* A reader behind the head is given everything as long as the ring holds it, and is told where it goes on once it does not. */
+static void test_log_ring_overtakes(void **state)
+{
+    struct logs *l = NULL;
+    struct err err;
+    char chunk[62];
+    int64_t at = 0;
+    const int head = (int)(LOG_HEAD_MAX / 31) + 1, ring = (int)(LOG_RING_MAX / 31);
+    assert_int_equal(logs_open(dir, 0, &l, &err), ERR_OK);
+    lines_add(l, 0, head);
+    at = (int64_t)head * 31;
+    const int64_t behind = at;
+    assert_int_equal(logs_read(l, &at, chunk, sizeof chunk), 0);
+    lines_add(l, head, head + ring);
+    assert_int_equal(logs_read(l, &at, chunk, sizeof chunk), sizeof chunk);
+    assert_int_equal(at, behind);
+    assert_line(chunk, head);
+    lines_add(l, head + ring, head + ring + 2);
+    assert_int_equal(logs_read(l, &at, chunk, sizeof chunk), sizeof chunk);
+    assert_int_equal(at, logs_total(l) - LOG_TAIL_MAX);
+    at = 31; /* the head stays */
+    assert_int_equal(logs_read(l, &at, chunk, sizeof chunk), sizeof chunk);
+    assert_int_equal(at, 31);
+    assert_line(chunk, 1);
     logs_free(l);
 }
 
@@ -259,8 +320,15 @@ static void test_attempt_round_trip(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_handlers),          TEST(test_handlers_refused), TEST(test_report_lines),       TEST(test_log_short),
-        TEST(test_log_head_and_tail), TEST(test_outputs),          TEST(test_attempt_round_trip),
+        TEST(test_handlers),
+        TEST(test_handlers_refused),
+        TEST(test_report_lines),
+        TEST(test_log_short),
+        TEST(test_log_head_and_tail),
+        TEST(test_log_ring_overtakes),
+        TEST(test_error_log_of_broken_bytes),
+        TEST(test_outputs),
+        TEST(test_attempt_round_trip),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

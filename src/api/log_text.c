@@ -1,0 +1,64 @@
+#include "api/log_text.h"
+#include "base/auto.h"
+#include "base/text.h"
+
+int log_marker(char *p, size_t size, int64_t n)
+{
+    return snprintf(p, size, "\n[... haul left out %lld bytes here ...]\n", (long long)n);
+}
+
+static int64_t marker_size(const struct log_part *log)
+{
+    char line[LOG_TEXT_MIN];
+    return log->cut_to > log->cut_from ? log_marker(line, sizeof(line), log->cut_to - log->cut_from) : 0;
+}
+
+int64_t log_text_size(const struct log_part *log)
+{
+    return log->total - (log->cut_to - log->cut_from) + marker_size(log);
+}
+
+void log_text_seek(struct log_text *t, const struct log_part *log, int64_t from, int64_t to)
+{
+    int64_t marker = marker_size(log), behind = from - log->cut_from;
+    t->end = log->total;
+    t->left = to - from;
+    t->drop = 0;
+    t->at = from;
+    if (marker == 0 || behind < 0)
+        return;
+    t->drop = behind < marker ? behind : 0;
+    t->at = behind < marker ? log->cut_from : log->cut_to + behind - marker;
+}
+
+static int64_t clip(struct log_text *t, char *buf, int64_t n)
+{
+    int64_t drop = MIN(t->drop, n), take = MIN(n - drop, t->left);
+    if (drop > 0)
+        memmove(buf, buf + drop, (size_t)take);
+    t->drop -= drop;
+    t->left -= take;
+    return take;
+}
+
+int64_t log_text_read(struct log_text *t, char *buf, size_t max, struct err *err)
+{
+    struct log_part part = {0};
+    if (t->end >= 0 && (int64_t)max > t->end - t->at)
+        max = (size_t)MAX(t->end - t->at, 0);
+    if (max == 0 || t->left <= 0)
+        return -1;
+    if (t->api->store_driver->log_read(t->api->store, &t->job_id, t->attempt, t->at, buf, max, &part, err))
+        return -2;
+    if (t->end >= 0 && part.at > t->end) /* it was cut since, over all that was wanted */
+        return -1;
+    if (part.at > t->at) {
+        int n = log_marker(buf, LOG_TEXT_MIN, part.at - t->at);
+        t->at = part.at;
+        return clip(t, buf, n);
+    }
+    if (part.n == 0)
+        return part.ended || t->end >= 0 ? -1 : 0;
+    t->at += (int64_t)part.n;
+    return clip(t, buf, (int64_t)part.n);
+}

@@ -1,0 +1,257 @@
+/* Logs. While an attempt runs its log is rows of at most a chunk; trimmed in the middle as it grows, so that no job holds more than head,
+ * tail and a chunk. Offsets count what the handler wrote. There is one cut at most: a second one swallows what was kept between. */
+#include "store/sqlite/read.h"
+#include <inttypes.h>
+
+enum log_state { LOG_OPEN, LOG_TO_PACK, LOG_CLOSED };
+
+struct log_row {
+    int64_t bytes, cut_from, cut_to;
+    enum log_state state;
+};
+
+static int log_load(struct conn *c, const struct uuid *job_id, uint32_t attempt, struct log_row *ret, struct err *err)
+{
+    AUTO_QUERY sqlite3_stmt *st = NULL;
+    bool found = false;
+    int rc =
+        q_open(c, &st, err,
+               "SELECT log_bytes, log_cut_from, log_cut_to, log_state FROM attempts WHERE job_id = ?1 AND attempt = ?2",
+               "ui", job_id, (int64_t)attempt);
+
+    if (rc == ERR_OK)
+        rc = q_step(c, st, &found, err);
+    if (rc == ERR_OK && !found)
+        rc = err_set(err, ERR_NOT_FOUND, 0, "there is no attempt %" PRIu32, attempt);
+    if (rc == ERR_OK)
+        *ret = (struct log_row){.bytes = sqlite3_column_int64(st, 0),
+                                .cut_from = sqlite3_column_int64(st, 1),
+                                .cut_to = sqlite3_column_int64(st, 2),
+                                .state = (enum log_state)sqlite3_column_int(st, 3)};
+    return rc;
+}
+
+static int chunk_insert(struct tx *t, const struct uuid *job_id, uint32_t attempt, int64_t at, const char *p, size_t n)
+{
+    return q_run(t->c, NULL, t->err, "INSERT INTO log_chunks (job_id, attempt, at, bytes) VALUES (?1, ?2, ?3, ?4)",
+                 "uiib", job_id, (int64_t)attempt, at, (const void *)p, n);
+}
+
+/** The sender owns up to a gap before its piece. */
+static int cut(struct tx *t, const struct op_log *op, struct log_row *log)
+{
+    if (log->cut_to == log->cut_from)
+        log->cut_from = log->bytes;
+    log->bytes = log->cut_to = op->offset;
+    return q_run(t->c, NULL, t->err, "DELETE FROM log_chunks WHERE job_id = ?1 AND attempt = ?2 AND at >= ?3", "uii",
+                 &op->job_id, (int64_t)op->token.attempt, log->cut_from);
+}
+
+/** No chunk lies across the head's end, so that the head is kept to the byte. */
+static int append(struct tx *t, const struct op_log *op, struct log_row *log)
+{
+    const char *p = (const char *)op->bytes + (log->bytes - op->offset);
+    size_t n = op->n - (size_t)(log->bytes - op->offset);
+    int rc = ERR_OK;
+
+    while (rc == ERR_OK && n > 0) {
+        size_t now = log->bytes < JOB_LOG_HEAD_MAX ? MIN(n, (size_t)(JOB_LOG_HEAD_MAX - log->bytes)) : n;
+        rc = chunk_insert(t, &op->job_id, op->token.attempt, log->bytes, p, now);
+        log->bytes += (int64_t)now;
+        p += now;
+        n -= now;
+    }
+    return rc;
+}
+
+/** What was kept behind the head and before a cut goes at once, when its turn comes: a second cut would not be one. */
+static int trim_before_cut(struct tx *t, const struct op_log *op, struct log_row *log)
+{
+    int64_t from = log->cut_from;
+
+    log->cut_from = JOB_LOG_HEAD_MAX;
+    return q_run(t->c, NULL, t->err,
+                 "DELETE FROM log_chunks WHERE job_id = ?1 AND attempt = ?2 AND at >= ?3 AND at < ?4", "uiii",
+                 &op->job_id, (int64_t)op->token.attempt, log->cut_from, from);
+}
+
+/** Chunks that lie between head and tail with their last byte go. */
+static int trim(struct tx *t, const struct op_log *op, struct log_row *log)
+{
+    bool is_cut = log->cut_to > log->cut_from;
+    int64_t tail = log->bytes - JOB_LOG_TAIL_MAX, first = is_cut ? log->cut_to : JOB_LOG_HEAD_MAX, gone = 0;
+    int rc = ERR_OK;
+
+    if (is_cut && log->cut_from > JOB_LOG_HEAD_MAX && tail > JOB_LOG_HEAD_MAX)
+        rc = trim_before_cut(t, op, log);
+    if (rc == ERR_OK && tail > first)
+        rc = q_run(t->c, &gone, t->err,
+                   "DELETE FROM log_chunks WHERE job_id = ?1 AND attempt = ?2 AND at >= ?3 AND at < ?4"
+                   " AND at + length(bytes) <= ?4",
+                   "uiii", &op->job_id, (int64_t)op->token.attempt, first, tail);
+    if (rc != ERR_OK || gone == 0)
+        return rc;
+    if (!is_cut)
+        log->cut_from = JOB_LOG_HEAD_MAX;
+    return q_int(t->c, log->bytes, &log->cut_to, t->err,
+                 "SELECT min(at) FROM log_chunks WHERE job_id = ?1 AND attempt = ?2 AND at >= ?3", "uii", &op->job_id,
+                 (int64_t)op->token.attempt, first);
+}
+
+static int check(const struct op_log *op, struct err *err)
+{
+    if (op->offset < 0 || op->offset > INT64_MAX - JOB_LOG_CHUNK_MAX)
+        return err_field(err, "offset", "must not be negative, nor near 2^63");
+    if (op->skipped < 0 || op->skipped > op->offset)
+        return err_field(err, "skipped", "must be 0 to `offset`: the bytes left out just before it");
+    if (op->n > JOB_LOG_CHUNK_MAX)
+        return err_set(err, ERR_TOO_LARGE, 0, "a piece of log is %d bytes at most", JOB_LOG_CHUNK_MAX);
+    return ERR_OK;
+}
+
+int op_log(struct tx *t)
+{
+    struct op_log *op = &t->op->u.log;
+    struct row row;
+    struct log_row log;
+    int rc = check(op, t->err);
+
+    if (rc == ERR_OK)
+        rc = running_load(t, &op->job_id, &op->token, &row);
+    if (rc == ERR_OK)
+        rc = log_load(t->c, &op->job_id, op->token.attempt, &log, t->err);
+    if (rc != ERR_OK)
+        return rc;
+    if (log.state != LOG_OPEN)
+        return err_set(t->err, ERR_STALE_TOKEN, 0, "the log of attempt %" PRIu32 " is closed", op->token.attempt);
+    op->next_offset = log.bytes;
+    if (op->offset - op->skipped > log.bytes)
+        return err_set(t->err, ERR_CONFLICT, 0,
+                       "the log has %" PRId64 " bytes: a piece from %" PRId64 " leaves a gap. Send what is between, or "
+                       "say with `skipped` that it will not come",
+                       log.bytes, op->offset);
+    /* Less than `skipped` says may be missing: an answer was lost, and the sender had to leave out more since. */
+    if (op->offset + (int64_t)op->n <= log.bytes)
+        return ERR_OK; /* said before */
+    if (op->offset > log.bytes)
+        rc = cut(t, op, &log);
+    if (rc == ERR_OK)
+        rc = append(t, op, &log);
+    if (rc == ERR_OK)
+        rc = trim(t, op, &log);
+    if (rc == ERR_OK)
+        rc = q_run(t->c, NULL, t->err,
+                   "UPDATE attempts SET log_bytes = ?3, log_cut_from = ?4, log_cut_to = ?5 WHERE job_id = ?1 AND "
+                   "attempt = ?2",
+                   "uiiii", &op->job_id, (int64_t)op->token.attempt, log.bytes, log.cut_from, log.cut_to);
+    if (rc == ERR_OK)
+        op->next_offset = log.bytes;
+    return rc;
+}
+
+/* --- the end --- */
+
+/** A small log in many rows becomes one. */
+static int merge(struct tx *t, const struct uuid *job_id, uint32_t attempt)
+{
+    AUTO_QUERY sqlite3_stmt *st = NULL;
+    char *text = arena_alloc(t->scratch, JOB_LOG_CHUNK_MAX);
+    size_t n = 0, rows = 0;
+    bool more;
+    int rc =
+        text ? q_open(t->c, &st, t->err, "SELECT bytes FROM log_chunks WHERE job_id = ?1 AND attempt = ?2 ORDER BY at",
+                      "ui", job_id, (int64_t)attempt)
+             : err_set(t->err, ERR_NO_MEMORY, 0, "log");
+
+    for (; rc == ERR_OK && (rc = q_step(t->c, st, &more, t->err)) == ERR_OK && more; rows++) {
+        size_t piece = (size_t)sqlite3_column_bytes(st, 0);
+        if (n + piece > JOB_LOG_CHUNK_MAX)
+            return err_set(t->err, ERR_CORRUPT, 0, "the log is longer than its attempt says");
+        memcpy(text + n, sqlite3_column_blob(st, 0), piece);
+        n += piece;
+    }
+    if (rc != ERR_OK || rows < 2)
+        return rc;
+    q_close(st);
+    st = NULL;
+    rc = q_run(t->c, NULL, t->err, "DELETE FROM log_chunks WHERE job_id = ?1 AND attempt = ?2", "ui", job_id,
+               (int64_t)attempt);
+    return rc == ERR_OK ? chunk_insert(t, job_id, attempt, 0, text, n) : rc;
+}
+
+int log_close(struct tx *t, const struct uuid *job_id, uint32_t attempt)
+{
+    AUTO_QUERY sqlite3_stmt *st = NULL;
+    bool found = false;
+    int rc = q_open(t->c, &st, t->err,
+                    "UPDATE attempts SET log_state = CASE WHEN log_bytes - (log_cut_to - log_cut_from) > ?3 THEN 1 "
+                    "ELSE 2 END WHERE job_id = ?1 AND attempt = ?2 AND log_state = 0"
+                    " RETURNING log_state, log_bytes, log_cut_to",
+                    "uii", job_id, (int64_t)attempt, (int64_t)JOB_LOG_CHUNK_MAX);
+
+    if (rc == ERR_OK)
+        rc = q_step(t->c, st, &found, t->err);
+    if (rc != ERR_OK || !found)
+        return rc;
+    bool to_pack = sqlite3_column_int(st, 0) == LOG_TO_PACK;
+    bool one_piece = sqlite3_column_int64(st, 1) > 0 && sqlite3_column_int64(st, 2) == 0;
+    q_close(st);
+    st = NULL;
+    if (to_pack)
+        t->op->log_to_pack = true;
+    return !to_pack && one_piece ? merge(t, job_id, attempt) : ERR_OK;
+}
+
+/* --- reading --- */
+
+static int chunks_read(struct conn *c, const struct uuid *job_id, uint32_t attempt, char *buf, size_t max,
+                       struct log_part *part, struct err *err)
+{
+    AUTO_QUERY sqlite3_stmt *st = NULL;
+    bool more;
+    /* The chunk that holds the first byte begins less than a chunk's size before it. */
+    int rc = q_open(
+        c, &st, err,
+        "SELECT at, bytes FROM log_chunks WHERE job_id = ?1 AND attempt = ?2 AND at > ?3 AND at < ?4 ORDER BY at",
+        "uiii", job_id, (int64_t)attempt, part->at - JOB_LOG_CHUNK_MAX, part->at + (int64_t)max);
+
+    while (rc == ERR_OK && part->n < max && (rc = q_step(c, st, &more, err)) == ERR_OK && more) {
+        int64_t at = sqlite3_column_int64(st, 0), want = part->at + (int64_t)part->n;
+        int64_t n = sqlite3_column_bytes(st, 1);
+        const char *bytes = sqlite3_column_blob(st, 1);
+
+        if (at + n <= want)
+            continue;
+        if (at > want)
+            return err_set(err, ERR_CORRUPT, 0, "the log has a gap at %" PRId64, want);
+        size_t take = MIN((size_t)(at + n - want), max - part->n);
+        memcpy(buf + part->n, bytes + (want - at), take);
+        part->n += take;
+    }
+    if (rc == ERR_OK && part->n == 0)
+        rc = err_set(err, ERR_CORRUPT, 0, "the log has a gap at %" PRId64, part->at);
+    return rc;
+}
+
+int read_log(struct store *s, const struct uuid *job_id, uint32_t attempt, int64_t offset, void *buf, size_t max,
+             struct log_part *ret, struct err *err)
+{
+    AUTO_READING struct reading r = {0};
+    struct log_row log;
+    int rc = read_begin(s, READ_DEADLINE_US, &r, err);
+
+    if (rc == ERR_OK)
+        rc = log_load(r.c, job_id, attempt, &log, err);
+    if (rc != ERR_OK)
+        return rc;
+    bool in_cut = offset >= log.cut_from && offset < log.cut_to;
+    *ret = (struct log_part){.at = in_cut ? log.cut_to : offset,
+                             .total = log.bytes,
+                             .cut_from = log.cut_from,
+                             .cut_to = log.cut_to,
+                             .ended = log.state != LOG_OPEN};
+    int64_t end = ret->at < log.cut_from ? log.cut_from : log.bytes;
+    if (offset < 0 || ret->at >= end || max == 0)
+        return ERR_OK;
+    return chunks_read(r.c, job_id, attempt, buf, MIN(max, (size_t)(end - ret->at)), ret, err);
+}
