@@ -5,6 +5,7 @@
 #include "base/rng.h"
 #include "base/text.h"
 #include "base/timefmt.h"
+#include "cli/batch.h"
 #include "cli/follow.h"
 #include "cli/payload.h"
 #include <errno.h>
@@ -21,6 +22,7 @@ struct args {
     int64_t priority, max_attempts;
     usec wait_timeout;
     bool wait;
+    struct batch_args batch;
 };
 
 static const struct opt options[] = {
@@ -46,6 +48,20 @@ static const struct opt options[] = {
     {"max-attempts", 0, OPT_INT, offsetof(struct args, max_attempts), "N", 1, 100,
      "attempts before it is failed (default 5)"},
     {"timeout", 0, OPT_TEXT, offsetof(struct args, timeout), "DURATION", 0, 0, "longest time of one attempt"},
+    {"batch", 'b', OPT_TEXT, offsetof(struct args, batch.file), "FILE", 0, 0,
+     "submit a job for each line of FILE (- is stdin); the other options are for lines that do not say it themselves"},
+    {"ids", 0, OPT_TEXT, offsetof(struct args, batch.ids), "FILE", 0, 0,
+     "batch: write the jobs' ids there, one a line, in the order of the lines (- is stdout)"},
+    {"rejects", 0, OPT_TEXT, offsetof(struct args, batch.rejects), "FILE", 0, 0,
+     "batch: write the lines that are refused there, as they are"},
+    {"max-errors", 0, OPT_INT, offsetof(struct args, batch.max_errors), "N", 0, INT32_MAX,
+     "batch: stop when more than N lines are refused (default 100)"},
+    {"key", 0, OPT_TEXT, offsetof(struct args, batch.key), "KEY", 0, 0,
+     "batch: name the run: the same lines under the same KEY are submitted once in 24 h"},
+    {"state", 0, OPT_TEXT, offsetof(struct args, batch.state), "FILE", 0, 0,
+     "batch: remember there how far it came (default: the batch's name and .haul-state)"},
+    {"restart", 0, OPT_FLAG, offsetof(struct args, batch.restart), NULL, 0, 0,
+     "batch: forget an earlier run that did not come to its end, and begin with line 1"},
     {"wait", 'w', OPT_FLAG, offsetof(struct args, wait), NULL, 0, 0,
      "follow the job to its end; the exit status tells how it ended"},
     {"wait-timeout", 0, OPT_DURATION, offsetof(struct args, wait_timeout), "DURATION", 0, 0,
@@ -325,31 +341,91 @@ static int request_check(const struct args *a, struct request *q)
     return status == EXIT_OK ? times_check(cmd, a, q->run_at) : status;
 }
 
-static int run(struct cli *cli, const void *args, int argc, char **argv)
+static int batch_check(const struct cli *cli, const struct args *a)
+{
+    const struct command *cmd = &command_submit;
+    const char *alone = a->inputs.n > 0                  ? "input"
+                        : a->payload_ref                 ? "payload-ref"
+                        : a->dedup_key                   ? "dedup-key"
+                        : a->wait || a->wait_timeout > 0 ? "wait"
+                        : a->out                         ? "out"
+                                                         : NULL;
+    if (alone)
+        return cli_usage(cmd, "--%s is for one job: it cannot be given with --batch", alone);
+    if (a->batch.ids && strcmp(a->batch.ids, "-") == 0 && cli->json)
+        return cli_usage(cmd, "--ids - and --json would both write to stdout: give --ids a file");
+    return EXIT_OK;
+}
+
+/* The options as a submission without what belongs to one job. */
+static int batch(struct cli *cli, const struct args *a, const struct request *q)
+{
+    struct buf sent, typed;
+    struct request raw = *q;
+    int status = batch_check(cli, a);
+    if (status != EXIT_OK)
+        return status;
+    if (a->run_at)
+        snprintf(raw.run_at, sizeof(raw.run_at), "%s", a->run_at);
+    buf_init(&sent, 4 << 20);
+    buf_init(&typed, 4 << 20);
+    request_write(&sent, q, a, NULL, 0);
+    request_write(&typed, &raw, a, NULL, 0);
+    if (sent.failed || typed.failed) {
+        struct err err = {0};
+        err_set(&err, ERR_TOO_LARGE, 0, "the options are too large");
+        status = cli_err(&err, "submit");
+    } else {
+        status = submit_batch(cli, &a->batch, sent.data, typed.data);
+    }
+    buf_release(&sent);
+    buf_release(&typed);
+    return status;
+}
+
+static int one(struct cli *cli, const struct args *a, const struct request *q)
 {
     struct input in[INPUTS_MAX];
-    struct request q = {.task = argv[0]};
     for (size_t i = 0; i < INPUTS_MAX; i++)
         in[i] = (struct input){.fd = -1};
-    int status = request_check(args, &q);
-    if (status == EXIT_OK)
-        status = submit(cli, args, &q, in);
+    int status = submit(cli, a, q, in);
     for (size_t i = 0; i < INPUTS_MAX; i++)
         if (in[i].fd >= 0)
             close(in[i].fd);
+    return status;
+}
+
+static int run(struct cli *cli, const void *args, int argc, char **argv)
+{
+    const struct args *a = args;
+    const struct batch_args *b = &a->batch;
+    struct request q = {.task = argc > 0 ? argv[0] : NULL};
+    if (!b->file && !q.task)
+        return cli_usage(&command_submit, "TASK_TYPE is missing");
+    if (!b->file && (b->ids || b->rejects || b->key || b->state || b->restart || b->max_errors >= 0))
+        return cli_usage(&command_submit, "--ids, --rejects, --max-errors, --key, --state and --restart need --batch");
+    int status = request_check(a, &q);
+    if (status == EXIT_OK)
+        status = b->file ? batch(cli, a, &q) : one(cli, a, &q);
     free(q.payload);
     return status;
 }
 
 const struct command command_submit = {
     .name = "submit",
-    .args = "TASK_TYPE",
-    .summary = "Submit a job; prints its id.",
-    .detail = "The first --input is the job's payload_ref. Example:\n"
-              "  haul submit transcode_v1 --input clip.mp4 -p height=480 --wait --out results",
+    .args = "[TASK_TYPE]",
+    .summary = "Submit a job and print its id, or a file of jobs (--batch).",
+    .detail = "The first --input is the job's payload_ref. A batch has one submission a line, the JSON of POST "
+              "/v1/jobs, like\n"
+              "  {\"task_type\": \"thumbnail_v1\", \"payload\": {\"size\": 64}, \"labels\": {\"customer\": \"acme\"}}\n"
+              "A line that is refused is told with its number, the rest goes on (exit status 11). A batch that was "
+              "stopped goes on\n"
+              "when the same command is given again; every line becomes one job. Examples:\n"
+              "  haul submit transcode_v1 --input clip.mp4 -p height=480 --wait --out results\n"
+              "  haul submit --batch jobs.ndjson --ids ids.txt --rejects rejects.ndjson\n"
+              "  make-jobs | haul submit thumbnail_v1 --label night=2026-11-25 --batch - --key night-2026-11-25",
     .options = options,
     .n_options = ARRAY_LEN(options),
-    .min_args = 1,
     .max_args = 1,
     .run = run,
 };
