@@ -84,11 +84,10 @@ static int input_open(struct run *r)
 
 static int key_check(const char *key)
 {
-    size_t n = strlen(key);
-    for (size_t i = 0; i < n; i++)
-        if (key[i] <= ' ' || key[i] > '~')
-            n = SIZE_MAX - 1;
-    if (n < 1 || n > BATCH_KEY_MAX)
+    size_t n = strlen(key), good = 0;
+    while (key[good] > ' ' && key[good] <= '~')
+        good++;
+    if (n < 1 || n > BATCH_KEY_MAX || good < n)
         return cli_usage(&command_submit, "--key must be 1 to %d visible ASCII characters without spaces",
                          BATCH_KEY_MAX);
     return EXIT_OK;
@@ -450,7 +449,8 @@ int submit_batch(struct cli *cli, const struct batch_args *a, const char *defaul
     struct run r = {
         .cli = cli, .args = a, .label = label ? label : "batch", .fd = -1, .ids = {.fd = -1}, .rejects = {.fd = -1}};
     bool clean = true;
-    r.bar.label = r.label;
+    const char *slash = strrchr(r.label, '/');
+    r.bar.label = slash ? slash + 1 : r.label; /* room for the bar */
     r.begun = r.told = now_mono();
     int status = run_open(&r, defaults, options);
     if (status == EXIT_OK) {

@@ -49,7 +49,7 @@ static const struct opt options[] = {
      "attempts before it is failed (default 5)"},
     {"timeout", 0, OPT_TEXT, offsetof(struct args, timeout), "DURATION", 0, 0, "longest time of one attempt"},
     {"batch", 'b', OPT_TEXT, offsetof(struct args, batch.file), "FILE", 0, 0,
-     "submit a job for each line of FILE (- is stdin); the other options are for lines that do not say it themselves"},
+     "submit a job for each line of FILE (- is stdin); other options are for lines without"},
     {"ids", 0, OPT_TEXT, offsetof(struct args, batch.ids), "FILE", 0, 0,
      "batch: write the jobs' ids there, one a line, in the order of the lines (- is stdout)"},
     {"rejects", 0, OPT_TEXT, offsetof(struct args, batch.rejects), "FILE", 0, 0,
