@@ -43,7 +43,7 @@ static const struct opt options[] = {
     {"run-at", 0, OPT_TEXT, offsetof(struct args, run_at), "TIME", 0, 0,
      "do not start before TIME: 10m (from now), 2026-12-01 10:00 (local), RFC 3339"},
     {"start-within", 0, OPT_TEXT, offsetof(struct args, start_within), "DURATION", 0, 0,
-     "fail the job when it has not been started so soon"},
+     "fail the job when it has not been started within so long from now"},
     {"priority", 0, OPT_INT, offsetof(struct args, priority), "0-9", 0, 9, "9 goes first (default 5)"},
     {"max-attempts", 0, OPT_INT, offsetof(struct args, max_attempts), "N", 1, 100,
      "attempts before it is failed (default 5)"},
@@ -176,24 +176,34 @@ static int payload_read(const struct command *cmd, const struct args *a, char **
     return EXIT_OK;
 }
 
+static int duration_option(const struct command *cmd, const char *name, const char *text, usec *ret_us)
+{
+    struct err err = {0};
+    if (text && duration_parse(text, name, ret_us, &err) != ERR_OK)
+        return cli_usage(cmd, "--%s must be a duration like 90s, 10m or 1h30m, got '%.80s'", name, text);
+    return EXIT_OK;
+}
+
 static int times_check(const struct command *cmd, const struct args *a, char ret_run_at[RFC3339_MAX])
 {
-    const struct {
-        const char *name, *text;
-    } durations[] = {{"delay", a->delay}, {"start-within", a->start_within}, {"timeout", a->timeout}};
     struct err err = {0};
-    usec us;
-    for (size_t i = 0; i < ARRAY_LEN(durations); i++)
-        if (durations[i].text && duration_parse(durations[i].text, durations[i].name, &us, &err) != ERR_OK)
-            return cli_usage(cmd, "--%s must be a duration like 90s, 10m or 1h30m, got '%.80s'", durations[i].name,
-                             durations[i].text);
+    usec now = now_wall(), delay = 0, within = USEC_NEVER, timeout, run_at = now;
+    int status;
+    if ((status = duration_option(cmd, "delay", a->delay, &delay)) != EXIT_OK ||
+        (status = duration_option(cmd, "start-within", a->start_within, &within)) != EXIT_OK ||
+        (status = duration_option(cmd, "timeout", a->timeout, &timeout)) != EXIT_OK)
+        return status;
     if (a->delay && a->run_at)
         return cli_usage(cmd, "--delay and --run-at cannot be given together");
     if (a->run_at) {
-        if (when_parse(a->run_at, "run-at", now_wall(), WHEN_AHEAD, &us, &err) != ERR_OK)
+        if (when_parse(a->run_at, "run-at", now, WHEN_AHEAD, &run_at, &err) != ERR_OK)
             return cli_usage(cmd, "--run-at: %s", err.msg);
-        rfc3339_format(us, ret_run_at);
+        rfc3339_format(run_at, ret_run_at);
+        delay = run_at > now ? run_at - now : 0;
     }
+    if (within <= delay && delay > 0)
+        return cli_usage(cmd, "--start-within counts from now: the job would fail before %s lets it start",
+                         a->run_at ? "--run-at" : "--delay");
     return EXIT_OK;
 }
 

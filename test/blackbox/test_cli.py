@@ -82,7 +82,8 @@ def test_submit_understands_human_times(cli, api):
 
 @pytest.mark.parametrize("options", [
     ["--run-at", "yesterday"], ["--run-at", "90"], ["--run-at", "2030-02-30"], ["--run-at", "10m", "--delay", "10m"],
-    ["--delay", "2030-01-01"], ["--start-within", "soon"],
+    ["--delay", "2030-01-01"], ["--start-within", "soon"], ["--start-within", "1h", "--delay", "1h"],
+    ["--start-within", "1h", "--run-at", "2h"],
 ])
 def test_bad_times_exit_2_and_name_the_option(haul, options):
     run = haul("submit", "t", *options, url=NOBODY)
