@@ -117,7 +117,7 @@ static void test_P24_readers_do_not_hold_up_the_writer_nor_grow_the_log(void **s
     for (size_t i = 0; i < ARRAY_LEN(threads); i++)
         pthread_join(threads[i], NULL);
     assert_int_equal(atomic_load(&p.refused), 0);
-    assert_true(most < 256 << 20);
+    assert_true(most < 100 << 20); /* the gate of 64 MiB, and a batch on top; 160 MB were written */
 }
 
 /* A clock that leaps at every look makes any read late. */
