@@ -1,10 +1,7 @@
-/* POST /v1/jobs, GET /v1/jobs, GET /v1/jobs/{job_id} (with ?wait). */
+/* POST /v1/jobs, GET /v1/jobs/{job_id} (with ?wait). */
 #include "api/render.h"
 #include "api/routes.h"
 #include "api/submission.h"
-#include "base/text.h"
-
-#define LIST_ARENA_MAX (192u * 1024 * 1024) /* 1000 jobs with everything at its largest */
 
 static void submitted(struct call *c)
 {
@@ -33,112 +30,6 @@ void jobs_submit(struct http_request *req)
     }
     c->op.u.submit.job.job_id = uuid_v7(api->clock.wall_us(api->clock.self), api->rng);
     call_offer(c);
-}
-
-/* --- list --- */
-
-struct list_call {
-    struct api *api;
-    struct http_request *req;
-    struct job_filter filter;
-};
-
-static int list_render(struct list_call *l, struct arena *arena, struct buf *body, struct err *err)
-{
-    const struct store_driver *d = l->api->store_driver;
-    struct job_page page = {0};
-    int rc = d->job_list(l->api->store, &l->filter, arena, &page, err);
-    if (rc)
-        return rc;
-    struct json_writer w;
-    jw_init(&w, body);
-    jw_object(&w, NULL);
-    jw_array(&w, "jobs");
-    for (size_t i = 0; i < page.n; i++) {
-        struct job_view view = {.brief = true};
-        if (page.jobs[i].status == JOB_SUCCESS) {
-            struct output *outputs = NULL;
-            size_t n = 0;
-            rc = d->outputs(l->api->store, &page.jobs[i].job_id, arena, &outputs, &n, err);
-            if (rc)
-                return rc;
-            view.result_url = render_result_url(arena, &page.jobs[i], outputs, n);
-        }
-        render_job(&w, NULL, &page.jobs[i], &view);
-    }
-    jw_array_end(&w);
-    if (page.more && page.n > 0)
-        render_uuid(&w, "next_cursor", &page.jobs[page.n - 1].job_id);
-    else
-        jw_null(&w, "next_cursor");
-    jw_object_end(&w);
-    return ERR_OK;
-}
-
-static void list_task(void *arg)
-{
-    struct list_call *l = arg;
-    struct http_request *req = l->req;
-    struct arena *arena = arena_new(LIST_ARENA_MAX);
-    struct buf body;
-    struct err err;
-    err_clear(&err);
-    buf_init(&body, API_LIST_MAX);
-    int rc = arena ? list_render(l, arena, &body, &err) : no_memory(&err);
-    arena_free(arena);
-    if (rc) {
-        buf_release(&body);
-        reply_err(req, &err);
-        return;
-    }
-    reply_json(req, 200, &body);
-}
-
-static int list_parse(struct http_request *req, struct job_filter *f, struct err *err)
-{
-    static const char *const known[] = {"status", "task_type", "queue", "limit", "cursor", NULL};
-    int64_t limit = 0;
-    int rc = req_query_only(req, known, err);
-    if (!rc)
-        rc = req_query_int(req, "limit", 50, 1, 1000, &limit, err);
-    if (rc)
-        return rc;
-    const char *status = http_query(req, "status"), *cursor = http_query(req, "cursor");
-    *f = (struct job_filter){.project = API_PROJECT,
-                             .status = -1,
-                             .task_type = http_query(req, "task_type"),
-                             .queue = http_query(req, "queue"),
-                             .limit = (unsigned)limit};
-    if (status) {
-        enum job_status s;
-        if (!job_status_parse(status, &s))
-            return err_field(err, "status", "must be pending, running, success, failed or cancelled");
-        f->status = (int)s;
-    }
-    if (f->task_type && !name_valid(f->task_type, JOB_NAME_MAX))
-        return err_field(err, "task_type", "is not a name");
-    if (f->queue && !name_valid(f->queue, JOB_NAME_MAX))
-        return err_field(err, "queue", "is not a name");
-    if (cursor && !uuid_parse(cursor, &f->before))
-        return err_field(err, "cursor", "must be the next_cursor of an earlier answer");
-    return ERR_OK;
-}
-
-void jobs_list(struct http_request *req)
-{
-    struct err err;
-    struct api *api = api_enter(req);
-    if (!api)
-        return;
-    err_clear(&err);
-    struct list_call *l = arena_alloc(http_arena(req), sizeof(*l));
-    if (!l ? no_memory(&err) : list_parse(req, &l->filter, &err)) {
-        reply_err(req, &err);
-        return;
-    }
-    l->api = api;
-    l->req = req;
-    req_run(req, api->reads, list_task, l);
 }
 
 /* --- get, with wait ---

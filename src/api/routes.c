@@ -7,9 +7,11 @@
 #define JOB      "/v1/jobs/{job_id}"
 #define ATTEMPT  JOB "/attempts/{n}"
 
+static const char *const list_repeatable[] = {"label", NULL};
+
 const struct http_route api_routes[] = {
     {.method = "POST", .path = "/v1/jobs", .flags = HTTP_JSON_BODY, .body_max = JSON_MAX, .handle = jobs_submit},
-    {.method = "GET", .path = "/v1/jobs", .handle = jobs_list},
+    {.method = "GET", .path = "/v1/jobs", .handle = jobs_list, .repeatable = list_repeatable},
     {.method = "POST",
      .path = "/v1/jobs:batch",
      .flags = HTTP_JSON_BODY,

@@ -20,6 +20,14 @@ struct uuid uuid_v7(usec wall_us, struct rng rng)
     return u;
 }
 
+usec uuid_v7_us(const struct uuid *u)
+{
+    int64_t ms = 0;
+    for (unsigned i = 0; i < 6; i++)
+        ms = ms << 8 | u->b[i];
+    return ms * USEC_PER_MSEC;
+}
+
 bool uuid_parse(const char *s, struct uuid *ret)
 {
     char hex[33];

@@ -12,6 +12,7 @@ struct uuid {
 };
 
 struct uuid uuid_v7(usec wall_us, struct rng rng);
+usec uuid_v7_us(const struct uuid *u); /* when it was made, cut to a millisecond; of another version: meaningless */
 bool uuid_parse(const char *s, struct uuid *ret); /* canonical 36 characters, either case; else false */
 void uuid_format(const struct uuid *u, char ret[UUID_STR_MAX]);
 bool uuid_is_nil(const struct uuid *u);

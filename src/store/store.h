@@ -196,17 +196,27 @@ struct op {
     } u;
 };
 
+#define FILTER_LABELS_MAX 8
+struct label_filter {
+    const char *key, *value; /* value NULL: any */
+};
 struct job_filter {
     const char *project;
     int status; /* -1 any */
     const char *task_type, *queue;
-    struct uuid before; /* nil: newest */
-    unsigned limit;     /* 1..1000 */
+    struct label_filter labels[FILTER_LABELS_MAX]; /* all of them */
+    size_t n_labels;
+    usec created_after;  /* that instant or later; 0 any */
+    usec created_before; /* earlier than that; 0 any */
+    struct uuid before;  /* nil: newest */
+    unsigned limit;      /* 1..1000 */
 };
+/** Newest first. A search that looked at too much for one read ends early: fewer jobs than asked for, none perhaps, and `more`. */
 struct job_page {
     struct job *jobs;
     size_t n;
     bool more;
+    struct uuid next; /* `before` of the next page */
 };
 struct attempt {
     struct uuid job_id;

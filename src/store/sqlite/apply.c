@@ -23,10 +23,11 @@ static int (*const kinds[OP_KIND_COUNT])(struct tx *t) = {
     [OP_GRACE] = op_grace,
 };
 
-void marks_forget(struct store *s)
+void memory_forget(struct store *s)
 {
     if (s->marks)
         memset(s->marks, 0, s->n_marks * sizeof(*s->marks));
+    s->id_skew_us = 0;
 }
 
 static bool in_transaction(struct store *s)
@@ -64,7 +65,7 @@ static bool apply_one(struct store *s, struct op *op, usec now)
         op->n_changes = op->n_ended = 0;
         if (in_transaction(s)) {
             q_run(&s->w, NULL, NULL, "ROLLBACK TO op", "");
-            marks_forget(s); /* what was taken stands there again */
+            memory_forget(s);
         }
     }
     if (in_transaction(s))
@@ -183,7 +184,7 @@ void sqlite_apply(struct store *s, struct op **ops, size_t n, void (*decided)(vo
         alive = rc == ERR_OK;
     }
     if (!alive) {
-        marks_forget(s);
+        memory_forget(s);
     } else {
         s->blobs += s->batch_blobs;
         s->blob_bytes += s->batch_bytes;

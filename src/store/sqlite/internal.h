@@ -64,6 +64,7 @@ struct store {
     int64_t ready_next; /* next ready_seq */
     int64_t *marks;     /* by lane_id: heads at or below were taken */
     size_t n_marks;
+    usec id_skew_us;                    /* at most what meta says of it; 0 after a rollback */
     int wal_pages, wal_done, page_size; /* log as it is, and as it was at the last checkpoint */
     bool broken;                        /* a sync failed: nothing is applied any more */
     int64_t batch_blobs, batch_bytes;   /* what the batch at work adds to these: */
@@ -168,7 +169,8 @@ int op_grace(struct tx *t);
 
 /* --- apply.c, open.c, read.c --- */
 void sqlite_apply(struct store *s, struct op **ops, size_t n, void (*decided)(void *arg), void *arg);
-void marks_forget(struct store *s);
+/** After a rollback: what was taken may stand there again, what was noted may be gone. */
+void memory_forget(struct store *s);
 int meta_put(struct conn *c, const char *key, const char *value, struct err *err);
 int meta_int(struct conn *c, const char *key, int64_t *ret, struct err *err); /* 0 when absent */
 /* How many blobs there are and what they weigh: kept in `meta`, so that nobody has to count them. */

@@ -253,6 +253,31 @@ static int row_update(struct tx *t, const struct row *row, const char *sql)
 static const char update_jobs[] = "UPDATE jobs" LIFE_SQL;
 static const char update_history[] = "UPDATE history" LIFE_SQL;
 
+static bool has_labels(const struct job *j)
+{
+    return strcmp(j->labels, "{}") != 0;
+}
+
+/** A search by time is bounded by ids (list_query.c): so it must be known how far the two clocks were ever apart. Doubled on growing,
+ * so that it is written a few times in a store's life. */
+static int skew_note(struct tx *t, const struct job *j)
+{
+    usec id_us = uuid_v7_us(&j->job_id);
+    usec apart = id_us > j->created_at ? id_us - j->created_at : j->created_at - id_us, skew = USEC_PER_SEC;
+    char text[32];
+
+    if (apart <= t->s->id_skew_us)
+        return ERR_OK;
+    while (skew < apart)
+        skew = skew > USEC_NEVER / 2 ? USEC_NEVER : skew * 2;
+    t->s->id_skew_us = skew;
+    snprintf(text, sizeof(text), "%" PRId64, skew);
+    return q_run(t->c, NULL, t->err,
+                 "INSERT INTO meta (key, value) VALUES ('id_skew_us', ?1)"
+                 " ON CONFLICT DO UPDATE SET value = excluded.value WHERE CAST(value AS INTEGER) < ?2",
+                 "ti", text, skew);
+}
+
 int row_insert(struct tx *t, struct row *row)
 {
     struct job *j = &row->job;
@@ -278,6 +303,12 @@ int row_insert(struct tx *t, struct row *row)
     for (size_t i = 0; rc == ERR_OK && i < j->n_inputs; i++)
         rc = q_run(t->c, NULL, t->err, "INSERT INTO inputs (job_id, i, name, ref) VALUES (?1, ?2, ?3, ?4)", "uitt",
                    &j->job_id, (int64_t)i, j->inputs[i].name, j->inputs[i].ref);
+    if (rc == ERR_OK && has_labels(j))
+        rc = q_run(t->c, NULL, t->err,
+                   "INSERT INTO labels (project, key, value, job_id) SELECT ?1, key, value, ?2 FROM json_each(?3)",
+                   "tut", j->project, &j->job_id, j->labels);
+    if (rc == ERR_OK)
+        rc = skew_note(t, j);
     if (rc == ERR_OK)
         rc = readiness(t, row);
     if (rc == ERR_OK && row->ready_seq)
@@ -348,6 +379,10 @@ int row_remove(struct tx *t, struct row *row)
         rc = q_run(t->c, NULL, t->err, "UPDATE outputs SET published = 0 WHERE job_id = ?1", "u", id);
     if (rc == ERR_OK)
         rc = outputs_release(t, id);
+    if (rc == ERR_OK && has_labels(&row->job))
+        rc = q_run(t->c, NULL, t->err,
+                   "DELETE FROM labels WHERE project = ?1 AND job_id = ?2 AND key IN (SELECT key FROM json_each(?3))",
+                   "tut", row->job.project, id, row->job.labels);
     for (size_t i = 0; rc == ERR_OK && i < ARRAY_LEN(deletes); i++)
         rc = q_run(t->c, NULL, t->err, deletes[i], "u", id);
     if (rc == ERR_OK && row->ready_seq)

@@ -1,0 +1,156 @@
+/* GET /v1/jobs: a page of the jobs that a filter asks for. */
+#include "api/render.h"
+#include "api/routes.h"
+#include "base/auto.h"
+#include "base/text.h"
+#include "base/timefmt.h"
+
+#define LIST_ARENA_MAX (192u * 1024 * 1024) /* 1000 jobs with everything at its largest */
+
+struct list_call {
+    struct api *api;
+    struct http_request *req;
+    struct job_filter filter;
+};
+
+static int list_render(struct list_call *l, struct arena *arena, struct buf *body, struct err *err)
+{
+    const struct store_driver *d = l->api->store_driver;
+    struct job_page page = {0};
+    int rc = d->job_list(l->api->store, &l->filter, arena, &page, err);
+    if (rc)
+        return rc;
+    struct json_writer w;
+    jw_init(&w, body);
+    jw_object(&w, NULL);
+    jw_array(&w, "jobs");
+    for (size_t i = 0; i < page.n; i++) {
+        struct job_view view = {.brief = true};
+        if (page.jobs[i].status == JOB_SUCCESS) {
+            struct output *outputs = NULL;
+            size_t n = 0;
+            rc = d->outputs(l->api->store, &page.jobs[i].job_id, arena, &outputs, &n, err);
+            if (rc)
+                return rc;
+            view.result_url = render_result_url(arena, &page.jobs[i], outputs, n);
+        }
+        render_job(&w, NULL, &page.jobs[i], &view);
+    }
+    jw_array_end(&w);
+    render_uuid(&w, "next_cursor", page.more ? &page.next : &(struct uuid){{0}});
+    jw_object_end(&w);
+    return ERR_OK;
+}
+
+static void list_task(void *arg)
+{
+    struct list_call *l = arg;
+    struct http_request *req = l->req;
+    struct arena *arena = arena_new(LIST_ARENA_MAX);
+    struct buf body;
+    struct err err;
+    err_clear(&err);
+    buf_init(&body, API_LIST_MAX);
+    int rc = arena ? list_render(l, arena, &body, &err) : no_memory(&err);
+    arena_free(arena);
+    if (rc) {
+        buf_release(&body);
+        reply_err(req, &err);
+        return;
+    }
+    reply_json(req, 200, &body);
+}
+
+static int read_label(const char *text, struct arena *arena, struct label_filter *ret, struct err *err)
+{
+    size_t n_key = strcspn(text, "=");
+    const char *value = text[n_key] ? text + n_key + 1 : NULL;
+    if (n_key < 1 || n_key > JOB_LABEL_KEY_MAX || (value && strlen(value) > JOB_LABEL_VALUE_MAX))
+        return err_field(err, "label",
+                         "must be key=value, or key for any value; a key has 1 to %d bytes, a value at most %d",
+                         JOB_LABEL_KEY_MAX, JOB_LABEL_VALUE_MAX);
+    ret->key = arena_strndup(arena, text, n_key);
+    ret->value = value;
+    return ret->key ? ERR_OK : no_memory(err);
+}
+
+static int read_labels(struct http_request *req, struct job_filter *f, struct err *err)
+{
+    const char *text;
+    int rc = ERR_OK;
+    for (size_t i = 0; !rc && (text = http_query_nth(req, "label", i)) != NULL; i++) {
+        if (i == FILTER_LABELS_MAX)
+            return err_field(err, "label", "at most %d may be asked for at once", FILTER_LABELS_MAX);
+        rc = read_label(text, http_arena(req), &f->labels[f->n_labels++], err);
+    }
+    return rc;
+}
+
+static int read_instant(struct http_request *req, const char *key, usec *ret, struct err *err)
+{
+    const char *text = http_query(req, key);
+    usec at = 0;
+    if (!text)
+        return ERR_OK;
+    if (!rfc3339_parse(text, &at))
+        return err_field(err, key, "must be an RFC 3339 time, as 2026-11-25T04:50:55Z (in a URL a + is written %%2B)");
+    *ret = MAX(at, 1); /* nothing is older than that; 0 stands for none */
+    return ERR_OK;
+}
+
+static int read_names(struct http_request *req, struct job_filter *f, struct err *err)
+{
+    const char *status = http_query(req, "status");
+    enum job_status s = JOB_PENDING;
+    if (status && !job_status_parse(status, &s))
+        return err_field(err, "status", "must be pending, running, success, failed or cancelled");
+    f->status = status ? (int)s : -1;
+    f->task_type = http_query(req, "task_type");
+    f->queue = http_query(req, "queue");
+    if (f->task_type && !name_valid(f->task_type, JOB_NAME_MAX))
+        return err_field(err, "task_type", "is not a name");
+    if (f->queue && !name_valid(f->queue, JOB_NAME_MAX))
+        return err_field(err, "queue", "is not a name");
+    return ERR_OK;
+}
+
+static int list_parse(struct http_request *req, struct job_filter *f, struct err *err)
+{
+    static const char *const known[] = {"status",         "task_type", "queue",  "label", "created_after",
+                                        "created_before", "limit",     "cursor", NULL};
+    const char *cursor = http_query(req, "cursor");
+    int64_t limit = 0;
+    *f = (struct job_filter){.project = API_PROJECT};
+    int rc = req_query_only(req, known, err);
+    if (!rc)
+        rc = req_query_int(req, "limit", 50, 1, 1000, &limit, err);
+    if (!rc)
+        rc = read_names(req, f, err);
+    if (!rc)
+        rc = read_labels(req, f, err);
+    if (!rc)
+        rc = read_instant(req, "created_after", &f->created_after, err);
+    if (!rc)
+        rc = read_instant(req, "created_before", &f->created_before, err);
+    if (!rc && cursor && !uuid_parse(cursor, &f->before))
+        rc = err_field(err, "cursor", "must be the next_cursor of an earlier answer");
+    f->limit = (unsigned)limit;
+    return rc;
+}
+
+void jobs_list(struct http_request *req)
+{
+    struct err err;
+    struct api *api = api_enter(req);
+    if (!api)
+        return;
+    err_clear(&err);
+    struct list_call *l = arena_alloc(http_arena(req), sizeof(*l));
+    if (!l ? no_memory(&err) : list_parse(req, &l->filter, &err)) {
+        reply_err(req, &err);
+        return;
+    }
+    l->api = api;
+    l->req = req;
+    req_run(req, api->reads, list_task, l);
+}
