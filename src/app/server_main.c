@@ -10,6 +10,7 @@
 #include <limits.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 
 #define READ_THREADS  4
@@ -229,6 +230,16 @@ static int fail(const struct err *err)
     return err_exit(err->code);
 }
 
+/* A connection is a descriptor: the usual soft limit of 1024 would be a server's limit of clients. */
+static void raise_descriptor_limit(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+        limit.rlim_cur = limit.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &limit);
+    }
+}
+
 int server_main(int argc, char **argv)
 {
     struct server *s = calloc(1, sizeof(*s));
@@ -245,8 +256,10 @@ int server_main(int argc, char **argv)
     int rc = server_options_read(argc, argv, &s->options, &help, &err);
     if (!rc && !help)
         rc = block_signals(&signals, &err);
-    if (!rc && !help)
+    if (!rc && !help) {
+        raise_descriptor_limit();
         rc = start(s, &err);
+    }
     if (!rc && !help)
         rc = wait_signal(signals, &err);
     if (store_lost)

@@ -13,6 +13,8 @@
 #define HTTP_PENDING_MAX  ((size_t)256 << 10) /* of a streamed body, before its connection is held back */
 #define HTTP_OUT_MAX      ((size_t)128 << 10) /* of a file or stream, read ahead */
 #define HTTP_SECOND       INT64_C(1000000)
+#define HTTP_WINDOW_BYTES ((size_t)8 << 10) /* of a body, the least that the server's patience must bring */
+#define HTTP_READER_TIMES 6                 /* as patient with those who read: their network may be at fault */
 
 struct http_pair {
     const char *name, *value;
@@ -61,7 +63,7 @@ struct http_request {
     /* Of MHD's thread alone. */
     bool opened, handled, lingering, queued;
     struct buf body;
-    uint64_t since_deadline; /* bytes of a streamed body since its deadline was moved */
+    uint64_t since_deadline; /* bytes of the body since its deadline was moved */
 
     pthread_mutex_t mutex; /* everything below */
     bool suspended;
@@ -105,6 +107,7 @@ struct http_server {
     char **hosts;
     size_t n_hosts;
     uint16_t port;
+    int64_t patience_us;
     int listen_fd, quiesce_fd; /* the latter, an eventfd, ends the acceptor */
     pthread_t acceptor;
     _Atomic unsigned refs; /* owner, requests */

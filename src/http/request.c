@@ -9,11 +9,7 @@
 #include <strings.h>
 #include <sys/socket.h>
 
-#define BODY_S              30 /* a body that is collected in memory */
-#define HEADERS_S           10
-#define IDLE_S              85
-#define STREAM_WINDOW_S     60 /* 64 KiB a minute is the least a streamed body may bring */
-#define STREAM_WINDOW_BYTES ((uint64_t)64 << 10)
+#define IDLE_S 85
 
 bool http_pairs_add(struct http_request *req, struct http_pairs *pairs, const char *name, const char *value)
 {
@@ -102,7 +98,7 @@ void *http_request_new(void *cls, const char *uri, struct MHD_Connection *connec
     const union MHD_ConnectionInfo *info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
     req->socket = info ? info->socket_context : NULL;
     req->connection = connection;
-    http_deadline(req->socket, HEADERS_S * HTTP_SECOND);
+    http_deadline(req->socket, s->patience_us);
 
     pthread_mutex_lock(&s->list);
     req->next = s->requests;
@@ -192,12 +188,9 @@ static enum MHD_Result open_request(struct http_request *req, const char *method
         return MHD_NO;
     if (judge_header(req, version, &framing, &err) != ERR_OK)
         return answer_early(req, &err, framing);
-    if (req->route->flags & HTTP_STREAM_BODY) {
-        http_deadline(req->socket, STREAM_WINDOW_S * HTTP_SECOND);
+    if (req->route->flags & HTTP_STREAM_BODY)
         req->task = http_body_task;
-    } else {
-        http_deadline(req->socket, req->has_body ? BODY_S * HTTP_SECOND : INT64_MAX);
-    }
+    http_deadline(req->socket, req->has_body ? req->server->patience_us : INT64_MAX);
     return MHD_YES;
 }
 
@@ -209,9 +202,20 @@ static void refuse_body(struct http_request *req, const struct err *err)
     http_linger(req);
 }
 
+/* A piece of body has come: enough of them move the deadline. */
+static void sender_moved(struct http_request *req, size_t n)
+{
+    req->since_deadline += n;
+    if (req->since_deadline >= HTTP_WINDOW_BYTES || atomic_load(&req->socket->deadline_us) == INT64_MAX) {
+        req->since_deadline = 0;
+        http_deadline(req->socket, req->server->patience_us);
+    }
+}
+
 static void collect(struct http_request *req, const char *p, size_t n)
 {
     struct err err = {0};
+    sender_moved(req, n);
     if (n > req->route->body_max - req->body.len)
         err_set(&err, ERR_TOO_LARGE, 0, "the body is over the limit of %zu bytes", req->route->body_max);
     else
@@ -225,11 +229,7 @@ static void collect(struct http_request *req, const char *p, size_t n)
 /* @return MHD_NO when the connection is to be cut; *upload_size stays when the piece has to wait */
 static enum MHD_Result pass_on(struct http_request *req, const char *p, size_t *upload_size)
 {
-    req->since_deadline += *upload_size;
-    if (req->since_deadline >= STREAM_WINDOW_BYTES || atomic_load(&req->socket->deadline_us) == INT64_MAX) {
-        req->since_deadline = 0;
-        http_deadline(req->socket, STREAM_WINDOW_S * HTTP_SECOND);
-    }
+    sender_moved(req, *upload_size);
     pthread_mutex_lock(&req->mutex);
     if (req->failed) {
         pthread_mutex_unlock(&req->mutex);

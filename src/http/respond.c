@@ -7,9 +7,10 @@
 #include <strings.h>
 #include <sys/socket.h>
 
-#define ID_MAX      128
-#define LINGER_S    5
-#define BLOCK_BYTES ((size_t)64 << 10)
+#define ID_MAX           128
+#define LINGER_S         5
+#define ANSWER_TIMES_MAX 60
+#define BLOCK_BYTES      ((size_t)64 << 10)
 
 void http_mint_id(struct http_request *req, const char *offered)
 {
@@ -162,6 +163,12 @@ static bool add_headers(struct http_request *req, struct MHD_Response *response)
     return ok;
 }
 
+/* How often the server's patience an answer from memory may take: HTTP_WINDOW_BYTES each, within bounds. */
+static int64_t answer_times(size_t n)
+{
+    return MIN(HTTP_READER_TIMES + (int64_t)(n / HTTP_WINDOW_BYTES), ANSWER_TIMES_MAX);
+}
+
 enum MHD_Result http_queue(struct http_request *req)
 {
     struct http_reply *reply = &req->reply;
@@ -179,6 +186,8 @@ enum MHD_Result http_queue(struct http_request *req)
     }
     if (!response)
         return MHD_NO;
+    if (!reply->is_stream) /* a stream sets its own, block by block */
+        http_deadline(req->socket, req->server->patience_us * answer_times(reply->body_n));
     enum MHD_Result rc = MHD_NO;
     if (add_headers(req, response))
         rc = MHD_queue_response(req->connection, (unsigned)reply->status, response);

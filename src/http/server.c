@@ -8,8 +8,9 @@
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 
-#define IDLE_S        75    /* keep-alive without a request */
-#define HEADERS_S     10    /* from the connection to the whole header */
+#define IDLE_S        75 /* keep-alive without a request */
+#define PATIENCE_S    10 /* with slow clients, unless the configuration says otherwise */
+#define LOOK_US_MAX   HTTP_SECOND
 #define STOP_DRAIN_S  3     /* answers that are being sent when the server stops */
 #define BUSY_RETRY_US 10000 /* bytes pool full */
 
@@ -132,7 +133,8 @@ static struct http_request *take_due(struct http_server *s, int64_t now_us, int6
 static void *timer_main(void *arg)
 {
     struct http_server *s = arg;
-    int64_t next_cut_us = http_now_us() + HTTP_SECOND;
+    const int64_t look_us = MIN(LOOK_US_MAX, s->patience_us);
+    int64_t next_cut_us = http_now_us() + look_us;
     pthread_mutex_lock(&s->leaf);
     for (;;) {
         int64_t now_us = http_now_us(), next_us = next_cut_us;
@@ -149,7 +151,7 @@ static void *timer_main(void *arg)
             }
             if (cut) {
                 cut_slow_connections(s, now_us);
-                next_cut_us = now_us + HTTP_SECOND;
+                next_cut_us = now_us + look_us;
             }
             pthread_mutex_lock(&s->leaf);
             continue;
@@ -179,7 +181,7 @@ static void on_connection(void *cls, struct MHD_Connection *connection, void **s
             return;
         }
         c->fd = info->connect_fd;
-        http_deadline(c, HEADERS_S * HTTP_SECOND);
+        http_deadline(c, s->patience_us);
         pthread_mutex_lock(&s->list);
         c->next = s->connections;
         if (c->next)
@@ -349,6 +351,7 @@ int http_start(const struct http_config *config, struct http_server **ret, struc
     s->n_routes = config->n_routes;
     s->app = config->app;
     s->pool = config->bytes_pool;
+    s->patience_us = config->patience_us ? config->patience_us : PATIENCE_S * HTTP_SECOND;
     s->listen_fd = s->quiesce_fd = -1;
     atomic_store(&s->refs, 1);
     pthread_mutex_init(&s->list, NULL);

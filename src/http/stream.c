@@ -82,6 +82,7 @@ ssize_t http_stream_read(void *cls, uint64_t pos, char *buf, size_t max)
         memcpy(buf, req->out + req->out_off, n);
         req->out_off += n;
         rc = (ssize_t)n;
+        http_deadline(req->socket, HTTP_READER_TIMES * req->server->patience_us);
         /* read ahead while these bytes are sent */
         start = req->out_off == req->out_n;
     } else if (!req->task_running && req->out_end) {
@@ -90,6 +91,7 @@ ssize_t http_stream_read(void *cls, uint64_t pos, char *buf, size_t max)
         rc = MHD_CONTENT_READER_END_WITH_ERROR;
     } else {
         start = !req->task_running;
+        http_deadline(req->socket, INT64_MAX); /* it waits for us */
         http_suspend(req);
     }
     if (start)

@@ -158,13 +158,17 @@ static void get_short(struct http_request *req)
 struct counter {
     struct fixture *f;
     unsigned calls;
-    bool endless;
+    bool endless, flood;
 };
 
 static int64_t counter_read(void *arg, void *buf, size_t max)
 {
     struct counter *c = arg;
     c->calls++;
+    if (c->flood) {
+        memset(buf, 'x', max);
+        return (int64_t)max;
+    }
     if (c->endless)
         return c->calls == 1 ? snprintf(buf, max, "first") : 0;
     if (c->calls % 2) /* every other time there is nothing yet */
@@ -186,6 +190,7 @@ static void get_stream(struct http_request *req)
     struct counter *c = calloc(1, sizeof *c);
     c->f = http_app(req);
     c->endless = strcmp(http_path(req), "/endless") == 0;
+    c->flood = strcmp(http_path(req), "/flood") == 0;
     http_reply_stream(req, 200, "text/plain",
                       (struct http_stream){.read = counter_read, .free = counter_free, .arg = c, .retry_ms = 1});
 }
@@ -211,11 +216,12 @@ static const struct http_route routes[] = {
     {.method = "GET", .path = "/short", .handle = get_short},
     {.method = "GET", .path = "/stream", .handle = get_stream},
     {.method = "GET", .path = "/endless", .handle = get_stream},
+    {.method = "GET", .path = "/flood", .handle = get_stream},
 };
 
 /* Server */
 
-int fixture_setup(void **state)
+static int setup(void **state, int64_t patience_us)
 {
     struct fixture *f = calloc(1, sizeof *f);
     struct err err = {0};
@@ -235,6 +241,7 @@ int fixture_setup(void **state)
                                  .n_routes = sizeof routes / sizeof routes[0],
                                  .app = f,
                                  .bytes_pool = f->pool,
+                                 .patience_us = patience_us,
                                  .hosts = hosts,
                                  .n_hosts = 1};
     int rc = http_start(&config, &f->server, &err);
@@ -242,6 +249,16 @@ int fixture_setup(void **state)
         fail_msg("%s", err.msg);
     *state = f;
     return 0;
+}
+
+int fixture_setup(void **state)
+{
+    return setup(state, 0);
+}
+
+int fixture_setup_impatient(void **state)
+{
+    return setup(state, 100000);
 }
 
 int fixture_teardown(void **state)

@@ -25,6 +25,7 @@ struct fixture {
 };
 
 int fixture_setup(void **state);
+int fixture_setup_impatient(void **state); /* slow clients are cut after 0.1 s, not 10 */
 int fixture_teardown(void **state);
 
 /* A response as read from the socket. */
