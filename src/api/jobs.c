@@ -48,6 +48,7 @@ struct get_call {
     int64_t since; /* answer when the version is above; -1: not known before the first read */
     usec until_boot_us;
     struct watch watch;
+    struct loop_letter letter; /* one at a time is on its way */
     atomic_uint state;
     struct err err;
     struct job job;
@@ -101,7 +102,7 @@ static void get_again_task(void *arg)
     }
     atomic_store(&g->state, 0);
     g->watch.wait_us = left_us;
-    loop_post(g->api->loop, get_watch, g);
+    loop_post(g->api->loop, &g->letter, get_watch, g);
 }
 
 static void get_fired(struct watch *w)
@@ -134,7 +135,7 @@ static void get_first_task(void *arg)
     } else if (before & GET_FIRED) {
         get_again_task(g);
     } else if (answer) {
-        loop_post(g->api->loop, get_take_back, g);
+        loop_post(g->api->loop, &g->letter, get_take_back, g);
     }
 }
 
@@ -185,7 +186,7 @@ void jobs_get(struct http_request *req)
     g->watch.owner = g;
     atomic_init(&g->state, 0);
     if (g->watch.wait_us > 0 && !atomic_load(&api->draining))
-        loop_post(api->loop, get_watch, g);
+        loop_post(api->loop, &g->letter, get_watch, g);
     else
         req_run(req, api->reads, get_now_task, g);
 }

@@ -14,6 +14,7 @@ struct lease_call {
     struct api *api;
     struct http_request *req;
     struct lease_poll poll;
+    struct loop_letter letter;
     struct lease_request ask;
     const struct claimed *claimed;
     size_t n;
@@ -269,5 +270,5 @@ void lease_post(struct http_request *req)
     p->alive = alive;
     p->done = done;
     p->owner = l;
-    loop_post(api->loop, post, l);
+    loop_post(api->loop, &l->letter, post, l);
 }

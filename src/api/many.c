@@ -65,7 +65,7 @@ void many_offer(struct many *m)
     for (size_t i = 0; i < m->n; i++)
         m->waiting += m->ops[i].err.code == ERR_OK;
     if (m->waiting > 0)
-        loop_post(m->api->loop, offer_letter, m);
+        loop_post(m->api->loop, &m->letter, offer_letter, m);
     else
         m->decided(m);
 }

@@ -12,6 +12,7 @@ struct many {
     struct op *ops;      /* by index; an op whose err is set before many_offer is not offered: that is its outcome */
     size_t n;
     size_t waiting;
+    struct loop_letter letter;
     /** Once every op is decided: must reply. On the engine's thread, or the caller's when nothing was offered. */
     void (*decided)(struct many *m);
     void *data; /* the handler's, in the arena */

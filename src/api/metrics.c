@@ -13,6 +13,7 @@
 struct scrape {
     struct api *api;
     struct http_request *req;
+    struct loop_letter letter;
     struct arena *arena;
     struct stat_row *stats;
     size_t n_stats;
@@ -312,7 +313,7 @@ static void read_task(void *arg)
         return;
     }
     s->api->store_driver->sizes(s->api->store, &s->sizes);
-    loop_post(s->api->loop, engine_letter, s);
+    loop_post(s->api->loop, &s->letter, engine_letter, s);
 }
 
 void metrics_get(struct http_request *req)

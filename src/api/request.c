@@ -350,7 +350,7 @@ struct call *call_new(struct api *api, struct http_request *req, enum op_kind ki
 
 void call_offer(struct call *c)
 {
-    loop_offer(c->api->loop, &c->op);
+    loop_offer(c->api->loop, &c->letter, &c->op);
 }
 
 void req_run(struct http_request *req, struct pool *pool, void (*fn)(void *arg), void *arg)

@@ -3,18 +3,12 @@
 #include <pthread.h>
 #include <utlist.h>
 
-struct letter {
-    void (*fn)(struct engine *e, void *arg);
-    void *arg;
-    struct letter *next;
-};
-
 struct loop {
     struct engine *engine;
     pthread_t thread;
     pthread_mutex_t lock;
-    pthread_cond_t arrived;       /* on CLOCK_MONOTONIC */
-    struct letter *first, **last; /* appended in constant time */
+    pthread_cond_t arrived;            /* on CLOCK_MONOTONIC */
+    struct loop_letter *first, **last; /* appended in constant time */
     bool stop;
     void (*on_lost)(void); /* NULL once called */
 };
@@ -43,16 +37,15 @@ static void *loop_main(void *arg)
     for (;;) {
         pthread_mutex_lock(&l->lock);
         inbox_wait(l, wake_us == USEC_NEVER ? USEC_NEVER : wake_us - clock.boot_us(clock.self));
-        struct letter *letters = l->first;
+        struct loop_letter *letters = l->first;
         bool stop = l->stop;
         l->first = NULL;
         l->last = &l->first;
         pthread_mutex_unlock(&l->lock);
         while (letters) {
-            struct letter *letter = letters;
-            letters = letter->next;
+            struct loop_letter *letter = letters;
+            letters = letter->next; /* before it is its owner's again */
             letter->fn(l->engine, letter->arg);
-            free(letter);
         }
         wake_us = engine_step(l->engine);
         if (l->on_lost && engine_lost(l->engine)) {
@@ -95,13 +88,9 @@ int loop_start(struct engine *engine, void (*on_lost)(void), struct loop **ret, 
     return ERR_OK;
 }
 
-void loop_post(struct loop *l, void (*fn)(struct engine *e, void *arg), void *arg)
+void loop_post(struct loop *l, struct loop_letter *letter, void (*fn)(struct engine *e, void *arg), void *arg)
 {
-    struct letter *letter = malloc(sizeof *letter);
-
-    if (!letter)
-        abort(); /* a small allocation failed: losing the letter would leave a client waiting for ever */
-    *letter = (struct letter){.fn = fn, .arg = arg};
+    *letter = (struct loop_letter){.fn = fn, .arg = arg};
     pthread_mutex_lock(&l->lock);
     *l->last = letter;
     l->last = &letter->next;
@@ -114,9 +103,9 @@ static void offer_letter(struct engine *e, void *op)
     engine_offer(e, op);
 }
 
-void loop_offer(struct loop *l, struct op *op)
+void loop_offer(struct loop *l, struct loop_letter *letter, struct op *op)
 {
-    loop_post(l, offer_letter, op);
+    loop_post(l, letter, offer_letter, op);
 }
 
 uint64_t loop_news(const struct loop *l, const struct uuid *job_id)
@@ -144,8 +133,9 @@ static void drain_letter(struct engine *e, void *arg)
 void loop_drain(struct loop *l)
 {
     struct drain d = {.lock = PTHREAD_MUTEX_INITIALIZER, .done = PTHREAD_COND_INITIALIZER};
+    struct loop_letter letter;
 
-    loop_post(l, drain_letter, &d);
+    loop_post(l, &letter, drain_letter, &d);
     pthread_mutex_lock(&d.lock);
     while (!d.drained)
         pthread_cond_wait(&d.done, &d.lock);

@@ -6,10 +6,16 @@ struct loop;
 /** Takes the engine over (freed by loop_free).
  * @param on_lost  called once, on the engine's thread, when engine_lost: the server must end and start again. May be NULL. */
 int loop_start(struct engine *engine, void (*on_lost)(void), struct loop **ret, struct err *err);
-/** Any thread: run `fn(engine, arg)` on the engine's thread, soon and in order. */
-void loop_post(struct loop *l, void (*fn)(struct engine *e, void *arg), void *arg);
+/** What waits in the inbox. Part of whatever is posted, so that posting needs no memory and cannot fail. */
+struct loop_letter {
+    void (*fn)(struct engine *e, void *arg);
+    void *arg;
+    struct loop_letter *next;
+};
+/** Any thread: run `fn(engine, arg)` on the engine's thread, soon and in order. `letter` is the loop's until `fn` is called. */
+void loop_post(struct loop *l, struct loop_letter *letter, void (*fn)(struct engine *e, void *arg), void *arg);
 /** Any thread. op->done is called on the engine's thread. */
-void loop_offer(struct loop *l, struct op *op);
+void loop_offer(struct loop *l, struct loop_letter *letter, struct op *op);
 /** Any thread: engine_news. */
 uint64_t loop_news(const struct loop *l, const struct uuid *job_id);
 /** Any thread: drains polls and watches; returns once they are answered. */
