@@ -76,9 +76,9 @@ static int parse_members(struct json_reader *r, json_t *root, usec poll_us, stru
         read_strings(r, "queues", QUEUES_MAX, plain_name_valid, "the name of a queue", arena, &ask->want.queues,
                      &ask->want.n_queues))
         return r->code;
-    int64_t slots = json_get_int(r, "slots", -1, 1, 64);
+    int64_t slots = json_get_int(r, "slots", -1, 0, 64);
     if (!r->code && slots < 0)
-        return r->code = err_field(r->err, "slots", "is required: how many jobs are wanted, 1 to 64");
+        return r->code = err_field(r->err, "slots", "is required: how many jobs are wanted, 0 to 64");
     ask->want.slots = (unsigned)slots;
     ask->slots_total = (unsigned)json_get_int(r, "slots_total", slots, 0, 65536);
     ask->slots_busy = (unsigned)json_get_int(r, "slots_busy", 0, 0, 65536);

@@ -3,7 +3,7 @@
 #include "cli/cli.h"
 #include "worker/worker.h"
 
-/* `haul help server` is `haul server --help`. */
+/* `haul help server` is `haul server --help`, `haul help worker status` is `haul worker status --help`. */
 static void help_of_command(int argc, char **argv)
 {
     static char help[] = "--help";
@@ -12,6 +12,11 @@ static void help_of_command(int argc, char **argv)
         (strcmp(argv[2], "server") == 0 || strcmp(argv[2], "worker") == 0)) {
         argv[1] = argv[2];
         argv[2] = help;
+    }
+    if (argc == 4 && strcmp(argv[1], "help") == 0 && strcmp(argv[2], "worker") == 0 && strcmp(argv[3], "status") == 0) {
+        argv[1] = argv[2];
+        argv[2] = argv[3];
+        argv[3] = help;
     }
 }
 

@@ -119,3 +119,10 @@ const struct command command_worker = {
     .args = "",
     .summary = "Run jobs for a server, each in its sandbox.",
 };
+
+const struct command command_worker_status = {
+    .name = "worker",
+    .sub = "status",
+    .args = "",
+    .summary = "Tell what runs on this machine, without a server.",
+};

@@ -293,8 +293,8 @@ bool exchange_begin(struct exchange *x, struct haul_client *c, const char *metho
                      (long)CURL_HTTP_VERSION_1_1); /* uploads over HTTP/2 stall before curl 8.2 */
     curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS, (long)CONNECT_TIMEOUT_MS);
     curl_easy_setopt(e, CURLOPT_TCP_KEEPALIVE, 1L);
-    curl_easy_setopt(e, CURLOPT_TCP_KEEPIDLE, 30L);
-    curl_easy_setopt(e, CURLOPT_TCP_KEEPINTVL, 10L);
+    curl_easy_setopt(e, CURLOPT_TCP_KEEPIDLE, 10L); /* a poll learns soon that its server was rebooted */
+    curl_easy_setopt(e, CURLOPT_TCP_KEEPINTVL, 5L);
     curl_easy_setopt(e, CURLOPT_USERAGENT, c->user_agent);
     curl_easy_setopt(e, CURLOPT_HEADERFUNCTION, on_header);
     curl_easy_setopt(e, CURLOPT_HEADERDATA, x);
@@ -356,6 +356,18 @@ void exchange_end(struct exchange *x)
 
 /* ---- calls ---- */
 
+void haul_client_interrupt(struct haul_client *c, bool on)
+{
+    atomic_store(&c->interrupted, on);
+}
+
+/* libcurl asks once a second even when nothing moves. */
+static int interrupt_look(void *arg, curl_off_t down_total, curl_off_t down, curl_off_t up_total, curl_off_t up)
+{
+    struct haul_client *c = arg;
+    return atomic_load(&c->interrupted);
+}
+
 static int call(struct haul_client *c, const char *method, const char *path, const char *body, const char *token,
                 const char *key, int64_t extra_wait_ms, char **ret_json, struct haul_error *err)
 {
@@ -365,6 +377,9 @@ static int call(struct haul_client *c, const char *method, const char *path, con
     if (!exchange_begin(&x, c, method, path, err))
         return HAUL_LOCAL;
     curl_easy_setopt(c->easy, CURLOPT_TIMEOUT_MS, (long)(c->timeout_ms + extra_wait_ms));
+    curl_easy_setopt(c->easy, CURLOPT_NOPROGRESS, 0L);
+    curl_easy_setopt(c->easy, CURLOPT_XFERINFOFUNCTION, interrupt_look);
+    curl_easy_setopt(c->easy, CURLOPT_XFERINFODATA, c);
     if (body || strcmp(method, "POST") == 0 || strcmp(method, "PUT") == 0) {
         curl_easy_setopt(c->easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)(body ? strlen(body) : 0));
         curl_easy_setopt(c->easy, CURLOPT_POSTFIELDS, body ? body : "");

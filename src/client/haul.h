@@ -32,6 +32,10 @@ void haul_client_free(struct haul_client *c); /* NULL accepted */
 /** Whole-call timeout of all but transfers and long polls; 0 = the default, 30 s. Connect timeout is 5 s. */
 void haul_client_timeout(struct haul_client *c, int64_t timeout_ms);
 
+/** From any thread: the call that runs ends within a second or two with HAUL_ABORTED, and so does every later one, until it is
+ * switched off. JSON calls only. */
+void haul_client_interrupt(struct haul_client *c, bool on);
+
 /** Any JSON call. @param body  JSON text or NULL. @param token  attempt token for the Haul-Token header, or NULL.
  * @param ret_json  answer's text (may be "" on 204), NULL to drop it. @param extra_wait_ms added to the timeout (long polls).
  * HAUL_OK on 2xx. */

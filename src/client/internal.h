@@ -3,6 +3,7 @@
 #include "base/buf.h"
 #include "client/haul.h"
 #include <curl/curl.h>
+#include <stdatomic.h>
 #include <sys/types.h>
 
 #define ANSWER_MAX         (32u << 20) /* largest JSON answer kept: a page of 1000 jobs with their error logs fits */
@@ -16,6 +17,7 @@ struct haul_client {
     char *user_agent;
     bool loopback;
     int64_t timeout_ms;
+    atomic_bool interrupted;
     char curl_text[CURL_ERROR_SIZE];
 };
 

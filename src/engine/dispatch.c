@@ -260,7 +260,8 @@ void dispatch_with_submission(struct engine *e, const struct op_submit *submit)
     if (!entry || entry->lane.ready > entry->reserved)
         return; /* a new lane, or one where others stand before it: the next step sees to it */
     DL_FOREACH (e->polls, p)
-        if (p->asked && !p->in_flight && lane_fits(&entry->lane, &p->want) && (!p->alive || p->alive(p))) {
+        if (p->asked && !p->in_flight && p->want.slots && lane_fits(&entry->lane, &p->want) &&
+            (!p->alive || p->alive(p))) {
             unsigned one = 1;
             claim_offer(e, p, &entry, &one, 1);
             return;

@@ -7,11 +7,14 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "base/timefmt.h"
 #include "base/uuid.h"
 #include "worker/attempt.h"
 #include "worker/completion.h"
+#include "worker/presence.h"
 #include "worker/settings.h"
-#include <dirent.h>
+#include "worker/state.h"
+#include "worker/status.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -19,23 +22,34 @@
 #include <signal.h>
 #include <sys/eventfd.h>
 #include <sys/signalfd.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 
 #define POLL_WAIT_MS    30000
 #define LOOK_EVERY_MS   1000 /* supervisors of an earlier agent end without a SIGCHLD to us */
 #define REPORT_AGAIN_US (30 * USEC_PER_SEC)
+#define SETTLE_MS       3000                /* how long a worker that stops asks for claims it has not heard of */
+#define SILENT_US       (60 * USEC_PER_SEC) /* a poll is answered within half of that even when there is no job */
 
 struct agent {
     struct settings set;
     struct handlers *handlers;
     enum sandbox_level level;
-    char worker_id[UUID_STR_MAX], host[256];
-    char attempts[PATH_MAX];
-    pthread_mutex_t lock;   /* over spawning and counting */
-    int wake_fd, signal_fd; /* wake: a slot may be free, or stop */
-    bool stopping;
+    char host[256];
+    struct state state;
+    struct presence *presence;
+    struct haul_client *client; /* of the poll thread; interrupted from the main one */
+    usec wall_us, boot_us;      /* when this agent began */
+    int wake_fd, signal_fd;     /* wake: a slot may be free, or stop */
+    pthread_mutex_t lock;       /* over spawning and counting, and all below */
+    bool stopping, no_room;
+    bool settled; /* the poll thread has ended */
+    bool closed;  /* no supervisor is started any more */
     unsigned busy;
     usec reported_us; /* when left-over completions were last taken up */
+    usec answered_us; /* CLOCK_BOOTTIME of the last successful poll; 0: none yet */
+    usec complained_us;
+    uint64_t free_bytes;
 };
 
 static void wake(int fd)
@@ -69,45 +83,133 @@ static int supervisor_spawn(const char *dir, int lock_fd, bool report, struct er
     _exit(127);
 }
 
+/* Left by an earlier agent and alive. */
+static void found_say(const char *dir, const char *name)
+{
+    json_t *who = NULL;
+    struct err err;
+    const int rc = presence_ask(dir, &who, NULL, &err);
+    const char *state = rc ? err_name((enum err_code)rc) : json_string_value(json_object_get(who, "state"));
+    char pid[24];
+    snprintf(pid, sizeof pid, "%lld", (long long)json_integer_value(json_object_get(who, "pid")));
+    log_event(LOG_INFO, "found a running job", "attempt", name, "state", state, "supervisor", rc ? "no answer" : pid,
+              NULL);
+    json_decref(who);
+}
+
+struct look {
+    struct agent *g;
+    unsigned busy;
+    bool first, report_now;
+};
+
+/* Was nobody sent to tell this ending since it was written? True once: the lock's own time says when somebody was. */
+static bool untold(const char *dir, int lock_fd)
+{
+    char path[PATH_MAX];
+    struct stat ending, lock;
+    struct err err;
+    return !fs_join(path, sizeof path, dir, "completion.json", &err) && !stat(path, &ending) &&
+           !fstat(lock_fd, &lock) &&
+           (ending.st_mtim.tv_sec > lock.st_mtim.tv_sec ||
+            (ending.st_mtim.tv_sec == lock.st_mtim.tv_sec && ending.st_mtim.tv_nsec > lock.st_mtim.tv_nsec)) &&
+           !futimens(lock_fd, NULL);
+}
+
 /* Counts what runs, takes up what was left: a journalled ending is reported, the rest of a dead attempt removed. */
-static void attempts_look(struct agent *g)
+static void attempt_look(void *arg, const char *dir, const char *name)
+{
+    struct look *l = arg;
+    char lock_path[PATH_MAX];
+    AUTO_FD int lock_fd = -1;
+    struct err err;
+    int rc = fs_join(lock_path, sizeof lock_path, dir, "lock", &err);
+    if (!rc)
+        rc = fs_lock(lock_path, &lock_fd, &err);
+    if (rc == ERR_LOCKED) {
+        l->busy++;
+        if (l->first)
+            found_say(dir, name);
+        return;
+    }
+    if (rc)
+        return; /* it has just removed itself */
+    if (!completion_exists(dir)) {
+        if (fs_remove_tree(dir, &err))
+            log_err("remove a dead attempt", &err); /* its handler may be dying still: next time */
+        else
+            log_event(LOG_INFO, "removed what a dead attempt left", "attempt", name, NULL);
+    } else if (l->report_now ||
+               untold(dir,
+                      lock_fd)) { /* not counted before: an ending that cannot be told must not cost a slot for ever */
+        if (supervisor_spawn(dir, lock_fd, true, &err))
+            log_err("report a finished attempt", &err);
+        else
+            l->busy++;
+    }
+}
+
+static void attempts_look(struct agent *g, bool first)
 {
     pthread_mutex_lock(&g->lock);
-    DIR *d = opendir(g->attempts);
-    unsigned busy = 0;
-    const bool report_now = boot_now() - g->reported_us >= REPORT_AGAIN_US || !g->reported_us;
-    if (report_now)
+    struct look l = {.g = g, .first = first};
+    l.report_now = first || boot_now() - g->reported_us >= REPORT_AGAIN_US;
+    if (l.report_now)
         g->reported_us = boot_now();
-    for (const struct dirent *e; d && (e = readdir(d));) {
-        char dir[PATH_MAX], lock_path[PATH_MAX];
-        AUTO_FD int lock_fd = -1;
-        struct err err;
-        if (e->d_name[0] == '.' || fs_join(dir, sizeof dir, g->attempts, e->d_name, &err) ||
-            fs_join(lock_path, sizeof lock_path, dir, "lock", &err))
-            continue;
-        const int rc = fs_lock(lock_path, &lock_fd, &err);
-        if (rc == ERR_LOCKED) {
-            busy++;
-            continue;
-        }
-        if (rc)
-            continue; /* it has just removed itself */
-        if (!completion_exists(dir)) {
-            if (fs_remove_tree(dir, &err))
-                log_err("remove a dead attempt", &err);
-        } else {
-            busy++;
-            if (report_now && supervisor_spawn(dir, lock_fd, true, &err))
-                log_err("report a finished attempt", &err);
-        }
-    }
-    if (d)
-        closedir(d);
-    const bool freed = busy < g->busy;
-    g->busy = busy;
+    state_attempts(&g->state, attempt_look, &l);
+    const bool freed = l.busy < g->busy;
+    g->busy = l.busy;
     pthread_mutex_unlock(&g->lock);
     if (freed)
         wake(g->wake_fd);
+}
+
+/* No job is claimed on a disk that is nearly full: it would only fail there. */
+static void room_look(struct agent *g)
+{
+    pthread_mutex_lock(&g->lock);
+    const bool was = g->no_room;
+    const bool now = g->no_room = !state_has_room(&g->state, g->set.min_free, &g->free_bytes);
+    pthread_mutex_unlock(&g->lock);
+    if (now == was)
+        return;
+    if (now && !g->stopping)
+        haul_client_interrupt(g->client, true); /* the poll that waits would still claim */
+    wake(g->wake_fd);
+}
+
+/* Once when it begins and once when it ends; by the poll thread, between two polls, so that it is true. */
+static void room_say(struct agent *g, bool *said)
+{
+    char free_text[32], least[32];
+    pthread_mutex_lock(&g->lock);
+    const bool now = g->no_room;
+    snprintf(free_text, sizeof free_text, "%llu", (unsigned long long)g->free_bytes);
+    pthread_mutex_unlock(&g->lock);
+    if (now == *said)
+        return;
+    *said = now;
+    snprintf(least, sizeof least, "%llu", (unsigned long long)g->set.min_free);
+    log_event(now ? LOG_WARN : LOG_INFO,
+              now ? "no room for another job: nothing is claimed until there is" : "there is room again: claiming",
+              "state", g->state.path, "free_bytes", free_text, "min_free", least, NULL);
+}
+
+/* Health is the age of the last successful poll: said once a minute while it is old. */
+static void silence_look(struct agent *g)
+{
+    char age[48];
+    const usec now = boot_now();
+    pthread_mutex_lock(&g->lock);
+    const usec silent_us = now - MAX(g->answered_us, g->boot_us);
+    const bool say = silent_us >= SILENT_US && now - g->complained_us >= SILENT_US && !g->stopping;
+    if (say)
+        g->complained_us = now;
+    pthread_mutex_unlock(&g->lock);
+    if (!say)
+        return;
+    duration_format(silent_us / USEC_PER_SEC * USEC_PER_SEC, age);
+    log_event(LOG_WARN, "no successful poll for long", "server", g->set.server, "for", age, NULL);
 }
 
 /* One element of the lease answer: a folder, its lock, job.json, a supervisor. */
@@ -128,7 +230,7 @@ static int job_start(struct agent *g, const char *text, size_t n, usec sent_us, 
         rc = err_set(err, ERR_CORRUPT, 0, "the server sent a job that was not asked for");
     if (!rc) {
         snprintf(name, sizeof name, "%s-%lld", id, number);
-        rc = fs_join(dir, sizeof dir, g->attempts, name, err);
+        rc = fs_join(dir, sizeof dir, g->state.attempts, name, err);
     }
     json_decref(job);
     if (rc || (rc = fs_join(lock_path, sizeof lock_path, dir, "lock", err)) || (rc = fs_mkdirs(dir, 0700, err)))
@@ -168,39 +270,48 @@ static const char *value_end(const char *p, const char *end)
     return end;
 }
 
-/* Works on the raw text: a payload must reach the handler byte for byte. */
-static int jobs_start(struct agent *g, const char *answer, usec sent_us, struct err *err)
+/* Works on the raw text: a payload must reach the handler byte for byte. False when a job could not be started here. */
+static bool jobs_start(struct agent *g, const char *answer, usec sent_us)
 {
     json_t *doc = NULL;
-    int rc = json_parse(answer, strlen(answer), &doc, err);
-    if (rc)
-        return rc;
-    json_decref(doc);
+    struct err err;
     const char *list;
     size_t list_n;
-    if (!json_raw_member(answer, strlen(answer), "jobs", &list, &list_n))
-        return err_set(err, ERR_CORRUPT, 0, "lease answer without jobs");
+    err_clear(&err);
+    if (!json_parse(answer, strlen(answer), &doc, &err) &&
+        !json_raw_member(answer, strlen(answer), "jobs", &list, &list_n))
+        err_set(&err, ERR_CORRUPT, 0, "there are no jobs in it");
+    json_decref(doc);
+    if (err.code != ERR_OK) {
+        log_err("lease answer", &err);
+        return false;
+    }
+    bool all = true;
     pthread_mutex_lock(&g->lock);
-    for (const char *p = list, *end = list + list_n; !g->stopping && (p = memchr(p, '{', (size_t)(end - p)));) {
+    for (const char *p = list, *end = list + list_n; !g->closed && (p = memchr(p, '{', (size_t)(end - p)));) {
         const char *after = value_end(p, end);
-        struct err one;
-        err_clear(&one);
-        if (job_start(g, p, (size_t)(after - p), sent_us, &one))
-            log_err("start a job", &one); /* never confirmed, so the server gives it to another */
+        err_clear(&err);
+        /* What is not started is never confirmed, so the server gives it to another. */
+        if (g->no_room)
+            log_event(LOG_WARN, "a job came when there was no room any more: left to another worker", NULL);
+        else if (job_start(g, p, (size_t)(after - p), sent_us, &err)) {
+            log_err("start a job", &err);
+            all = false;
+        }
         p = after;
     }
     pthread_mutex_unlock(&g->lock);
-    return ERR_OK;
+    return all;
 }
 
-static char *poll_body(const struct agent *g, const char *poll_id, unsigned busy)
+static char *poll_body(const struct agent *g, const char *poll_id, unsigned busy, unsigned want)
 {
     struct buf b;
     struct json_writer w;
     buf_init(&b, 1U << 20);
     jw_init(&w, &b);
     jw_object(&w, NULL);
-    jw_string(&w, "worker_id", g->worker_id);
+    jw_string(&w, "worker_id", g->state.worker_id);
     jw_string(&w, "poll_id", poll_id);
     jw_string(&w, "name", g->set.name);
     jw_string(&w, "host", g->host);
@@ -217,10 +328,10 @@ static char *poll_body(const struct agent *g, const char *poll_id, unsigned busy
             jw_string(&w, NULL, g->set.queues.items[i]);
         jw_array_end(&w);
     }
-    jw_int(&w, "slots", MIN(g->set.slots - busy, 64));
+    jw_int(&w, "slots", want);
     jw_int(&w, "slots_total", g->set.slots);
     jw_int(&w, "slots_busy", busy);
-    jw_string(&w, "wait", "30s");
+    jw_string(&w, "wait", want ? "30s" : "0s");
     jw_object_end(&w);
     return buf_take(&b);
 }
@@ -241,50 +352,87 @@ static bool stopping(struct agent *g)
     return s;
 }
 
-static int poll_once(struct agent *g, struct haul_client *c, const char *poll_id, struct haul_error *he)
+/* Free slots that want a job: none when all are taken, or when the disk is too full. */
+static unsigned slots_wanted(struct agent *g)
 {
-    AUTO_FREE char *body = poll_body(g, poll_id, busy_now(g));
+    pthread_mutex_lock(&g->lock);
+    const int64_t slots = g->no_room ? 0 : MAX(g->set.slots - (int64_t)g->busy, 0);
+    pthread_mutex_unlock(&g->lock);
+    return (unsigned)MIN(slots, 64);
+}
+
+/* HAUL_LOCAL: the server answered, but a job could not be started here. */
+static int poll_once(struct agent *g, const char *poll_id, unsigned want, struct haul_error *he)
+{
+    AUTO_FREE char *body = poll_body(g, poll_id, busy_now(g), want);
     AUTO_FREE char *answer = NULL;
     const usec sent_us = boot_now();
     if (!body)
         return HAUL_LOCAL;
-    const int rc = haul_call(c, "POST", "/v1/lease", body, NULL, POLL_WAIT_MS, &answer, he);
-    struct err err;
-    err_clear(&err);
-    if (rc == HAUL_OK && jobs_start(g, answer ? answer : "", sent_us, &err))
-        log_err("lease answer", &err);
-    return rc;
+    const int rc = haul_call(g->client, "POST", "/v1/lease", body, NULL, want ? POLL_WAIT_MS : 0, &answer, he);
+    if (rc != HAUL_OK)
+        return rc;
+    pthread_mutex_lock(&g->lock);
+    g->answered_us = boot_now();
+    pthread_mutex_unlock(&g->lock);
+    return jobs_start(g, answer ? answer : "", sent_us) ? HAUL_OK : HAUL_LOCAL;
 }
 
+/* What came of a poll, for the log; and how often it failed by now. */
+static unsigned poll_note(struct agent *g, int rc, unsigned failures, const struct haul_error *he)
+{
+    if (rc == HAUL_OK && failures)
+        log_event(LOG_INFO, "server answers again", "server", g->set.server, NULL);
+    if (rc == HAUL_REFUSED || (rc == HAUL_NETWORK && !failures))
+        log_event(LOG_WARN, "poll failed, trying again", "server", g->set.server, "why", he->message, NULL);
+    return rc == HAUL_OK ? 0 : failures + (rc != HAUL_ABORTED);
+}
+
+/* May the server have given jobs to this poll that we have not heard of? */
+static bool outcome_unknown(int rc, const struct haul_error *he)
+{
+    return rc == HAUL_NETWORK || rc == HAUL_ABORTED || (rc == HAUL_REFUSED && he->repeatable);
+}
+
+/* With a free slot a long poll; without one a word every half minute that this worker lives and what it has. */
 static void *poll_run(void *arg)
 {
     struct agent *g = arg;
     struct haul_error he = {0};
-    struct haul_client *c = haul_client_new(g->set.server, "haul-worker/" HAUL_VERSION, &he);
     char poll_id[33];
+    int rc = HAUL_OK;
+    bool no_room_said = false;
+    usec told_us = 0; /* when the server last heard that nothing is wanted */
     rng_hex128(rng_real(), poll_id);
-    for (unsigned failures = 0; c && !stopping(g);) {
+    for (unsigned failures = 0; !stopping(g);) {
         uint64_t n;
         (void)!read(g->wake_fd, &n, sizeof n);
-        if (busy_now(g) >= g->set.slots) {
+        haul_client_interrupt(g->client, false); /* before the looks at what it was about */
+        const unsigned want = slots_wanted(g);
+        room_say(g, &no_room_said);
+        const usec rest_us = want || !told_us ? 0 : told_us + POLL_WAIT_MS * USEC_PER_MSEC - boot_now();
+        if (stopping(g))
+            break;
+        if (rest_us > 0) {
             struct pollfd p = {.fd = g->wake_fd, .events = POLLIN};
-            (void)poll(&p, 1, -1);
+            (void)poll(&p, 1, (int)(rest_us / USEC_PER_MSEC + 1));
             continue;
         }
-        const int rc = poll_once(g, c, poll_id, &he);
-        if (rc == HAUL_OK) {
-            if (failures)
-                log_event(LOG_INFO, "server answers again", "server", g->set.server, NULL);
-            failures = 0;
-        } else if (!failures++ || rc != HAUL_NETWORK)
-            log_event(LOG_WARN, "poll failed, trying again", "server", g->set.server, "why", he.message, NULL);
-        /* Unknown outcome: the same id, so that claims made for it are not lost. */
-        if (rc != HAUL_NETWORK && !(rc == HAUL_REFUSED && he.repeatable))
+        rc = poll_once(g, poll_id, want, &he);
+        told_us = rc == HAUL_OK && !want ? boot_now() : 0;
+        failures = poll_note(g, rc, failures, &he);
+        if (!outcome_unknown(rc, &he)) /* else the same id, so that claims made for it are not lost */
             rng_hex128(rng_real(), poll_id);
-        if (rc != HAUL_OK)
-            backoff_wait(failures, 10 * USEC_PER_SEC, -1);
+        if (failures)
+            backoff_wait(failures, 10 * USEC_PER_SEC, g->wake_fd);
     }
-    haul_client_free(c);
+    haul_client_interrupt(g->client, false);
+    haul_client_timeout(g->client, SETTLE_MS);
+    if (outcome_unknown(rc, &he)) /* a claim that crossed our farewell still gets its supervisor */
+        (void)poll_once(g, poll_id, 0, &he);
+    pthread_mutex_lock(&g->lock);
+    g->settled = true;
+    pthread_mutex_unlock(&g->lock);
     return NULL;
 }
 
@@ -294,71 +442,120 @@ static void reap(void)
     }
 }
 
+static void hand_back(void *arg, const char *dir, const char *name)
+{
+    struct err err;
+    pid_t pid = 0;
+    const int rc = presence_ask(dir, NULL, &pid, &err);
+    if ((!rc || rc == ERR_TIMEOUT) && pid > 1 && !kill(pid, SIGTERM))
+        log_event(LOG_INFO, "job is handed back", "attempt", name, NULL);
+}
+
+/* A container ends with its PID 1: the first TERM is answered by claiming nothing more and waiting for what runs, the next by ending that,
+ * too, and handing it back to the server. */
+static void drain_step(struct agent *g, unsigned *asked, unsigned more)
+{
+    if (*asked + more > 1) {
+        log_event(LOG_WARN, "asked again: the jobs that run are ended and handed back", NULL);
+        state_attempts(&g->state, hand_back, NULL);
+    }
+    *asked += more;
+}
+
+/* Said when it is true: a claim that crossed the end of polling is here by now. */
+static void drain_say(struct agent *g, bool *said)
+{
+    char jobs[16];
+    if (*said)
+        return;
+    *said = true;
+    snprintf(jobs, sizeof jobs, "%u", busy_now(g));
+    log_event(LOG_INFO, "draining: nothing more is claimed, the jobs that run are waited for", "jobs", jobs, NULL);
+}
+
+static unsigned stops_read(struct agent *g)
+{
+    struct signalfd_siginfo si;
+    unsigned n = 0;
+    while (read(g->signal_fd, &si, sizeof si) == (ssize_t)sizeof si)
+        n += si.ssi_signo != SIGCHLD;
+    return n;
+}
+
+static void polling_stop(struct agent *g)
+{
+    pthread_mutex_lock(&g->lock);
+    g->stopping = true;
+    pthread_mutex_unlock(&g->lock);
+    haul_client_interrupt(g->client, true); /* the poll that waits would get the next job */
+    wake(g->wake_fd);
+}
+
+static bool settled(struct agent *g)
+{
+    pthread_mutex_lock(&g->lock);
+    const bool s = g->settled;
+    pthread_mutex_unlock(&g->lock);
+    return s;
+}
+
 static void serve(struct agent *g)
 {
     const bool drain = getpid() == 1; /* nothing outlives PID 1 of a container */
-    for (bool stop = false;;) {
+    bool said = false;
+    for (unsigned asked = 0;;) {
         struct pollfd p = {.fd = g->signal_fd, .events = POLLIN};
         (void)poll(&p, 1, LOOK_EVERY_MS);
-        for (struct signalfd_siginfo si; read(g->signal_fd, &si, sizeof si) == (ssize_t)sizeof si;)
-            stop = stop || si.ssi_signo != SIGCHLD;
+        const unsigned more = stops_read(g);
         reap();
-        if (stop) {
-            pthread_mutex_lock(&g->lock); /* not between a claim and its supervisor */
-            g->stopping = true;
-            pthread_mutex_unlock(&g->lock);
-            if (!drain)
+        if (more && !asked)
+            polling_stop(g);
+        if (more && !drain)
+            return;
+        if (more)
+            drain_step(g, &asked, more);
+        attempts_look(g, false);
+        room_look(g);
+        silence_look(g);
+        if (asked && settled(g)) {
+            drain_say(g, &said);
+            if (!busy_now(g))
                 return;
         }
-        attempts_look(g);
-        if (stop && !busy_now(g))
-            return;
     }
 }
 
-static int worker_id_load(struct agent *g, struct err *err)
+/* What the agent says on the state folder's socket. */
+static void agent_tell(void *arg, struct json_writer *w)
 {
-    char path[PATH_MAX];
-    struct buf b;
-    buf_init(&b, 4096);
-    int rc = fs_join(path, sizeof path, g->set.state, "worker-id", err);
-    if (!rc && fs_exists(path)) {
-        struct uuid u;
-        rc = fs_read(path, &b, err);
-        char *text = b.len ? b.data : NULL;
-        if (text)
-            text[strcspn(text, "\r\n")] = 0;
-        if (!rc && (!text || !uuid_parse(text, &u)))
-            rc = err_set(err, ERR_CORRUPT, 0, "'%s' holds no UUID: remove it to get a new identity", path);
-        if (!rc)
-            uuid_format(&u, g->worker_id);
-    } else if (!rc) {
-        const struct clock c = clock_real();
-        const struct uuid u = uuid_v7(c.wall_us(c.self), rng_real());
-        uuid_format(&u, g->worker_id);
-        rc = fs_write_durable(path, g->worker_id, strlen(g->worker_id), 0600, err);
-    }
-    buf_release(&b);
-    return rc;
-}
-
-static int state_open(struct agent *g, int *ret_lock, struct err *err)
-{
-    char path[PATH_MAX], real[PATH_MAX];
-    int rc = fs_mkdirs(g->set.state, 0700, err);
-    if (rc)
-        return rc;
-    if (!realpath(g->set.state, real) || !(free(g->set.state), g->set.state = strdup(real)))
-        return err_set(err, ERR_IO, errno, "worker state folder");
-    if ((rc = fs_join(path, sizeof path, real, "lock", err)))
-        return rc;
-    if ((rc = fs_lock(path, ret_lock, err)) == ERR_LOCKED)
-        return err_set(err, ERR_LOCKED, 0, "another worker uses '%.150s': stop it, or give this one its own --state",
-                       real);
-    if (rc || (rc = fs_join(g->attempts, sizeof g->attempts, real, "attempts", err)) ||
-        (rc = fs_mkdirs(g->attempts, 0700, err)))
-        return rc;
-    return worker_id_load(g, err);
+    struct agent *g = arg;
+    pthread_mutex_lock(&g->lock);
+    const usec now = boot_now(), answered_us = g->answered_us, began_us = g->boot_us;
+    const bool stop = g->stopping, no_room = g->no_room;
+    const unsigned busy = g->busy;
+    const uint64_t free_bytes = g->free_bytes;
+    pthread_mutex_unlock(&g->lock);
+    const usec age_us = now - MAX(answered_us, began_us);
+    jw_int(w, "pid", getpid());
+    jw_string(w, "version", HAUL_VERSION);
+    jw_string(w, "worker_id", g->state.worker_id);
+    jw_string(w, "name", g->set.name);
+    jw_string(w, "server", g->set.server);
+    jw_string(w, "state",
+              stop                  ? "draining"
+              : age_us >= SILENT_US ? "silent"
+              : no_room             ? "no_room"
+              : busy < g->set.slots ? "polling"
+                                    : "full");
+    jw_int(w, "slots_total", g->set.slots);
+    jw_int(w, "slots_busy", busy);
+    jw_time(w, "started", g->wall_us);
+    if (answered_us)
+        jw_duration_s(w, "last_poll_age_s", now - answered_us);
+    else
+        jw_null(w, "last_poll_age_s");
+    jw_int(w, "free_bytes", (int64_t)free_bytes);
+    jw_int(w, "min_free_bytes", (int64_t)g->set.min_free);
 }
 
 static int level_find(struct agent *g, struct err *err)
@@ -393,29 +590,58 @@ static int signals_take(struct agent *g, struct err *err)
     return g->signal_fd < 0 || g->wake_fd < 0 ? err_set(err, ERR_IO, errno, "worker descriptors") : ERR_OK;
 }
 
+/* Waits for the poll thread to settle, but not for ever; after this no supervisor is started. */
+static void poller_end(struct agent *g, pthread_t poller)
+{
+    const struct clock c = clock_real();
+    const usec at_us = c.wall_us(c.self) + 2 * SETTLE_MS * USEC_PER_MSEC;
+    const struct timespec at = {.tv_sec = at_us / USEC_PER_SEC};
+    (void)pthread_timedjoin_np(poller, NULL, &at);
+    pthread_mutex_lock(&g->lock); /* not between a claim and its supervisor */
+    g->closed = true;
+    pthread_mutex_unlock(&g->lock);
+}
+
+static int client_make(struct agent *g, struct err *err)
+{
+    struct haul_error he = {0};
+    g->client = haul_client_new(g->set.server, "haul-worker/" HAUL_VERSION, &he);
+    return g->client ? ERR_OK : err_set(err, ERR_INVALID, 0, "server '%.100s': %.120s", g->set.server, he.message);
+}
+
 static int agent_run(struct agent *g, struct err *err)
 {
-    AUTO_FD int lock = -1;
+    const struct clock clock = clock_real();
     pthread_t poller;
-    int rc = handlers_load(g->set.handlers, &g->handlers, err);
-    if (rc || (rc = state_open(g, &lock, err)) || (rc = level_find(g, err)) || (rc = signals_take(g, err)))
+    g->wall_us = clock.wall_us(clock.self);
+    g->boot_us = boot_now();
+    int rc = signals_take(g, err); /* first: as PID 1 a TERM that nobody waits for is lost */
+    if (rc || (rc = handlers_load(g->set.handlers, &g->handlers, err)) || (rc = client_make(g, err)) ||
+        (rc = state_open(g->set.state, &g->state, err)) || (rc = level_find(g, err)))
         return rc;
     gethostname(g->host, sizeof g->host - 1);
     if (!g->set.name && !(g->set.name = strdup(*g->host ? g->host : "worker")))
         return err_set(err, ERR_NO_MEMORY, 0, "worker");
-    attempts_look(g);
+    attempts_look(g, true);
+    room_look(g);
+    if (presence_start(g->state.path, agent_tell, g, &g->presence, err))
+        log_err("'haul worker status' cannot ask this worker", err);
     printf("haul worker %s polling %s (isolation: %s, slots %lld)\n", g->set.name, g->set.server,
            sandbox_level_name(g->level), (long long)g->set.slots);
     fflush(stdout);
     if (pthread_create(&poller, NULL, poll_run, g))
         return err_set(err, ERR_NO_MEMORY, 0, "poll thread");
     serve(g);
-    log_event(LOG_INFO, "worker stopped, its jobs go on", "worker", g->set.name, NULL);
+    poller_end(g, poller);
+    presence_stop(g->presence);
+    log_event(LOG_INFO, busy_now(g) ? "worker stopped, its jobs go on" : "worker stopped", "worker", g->set.name, NULL);
     return ERR_OK;
 }
 
 int worker_main(int argc, char **argv)
 {
+    if (argc > 1 && !strcmp(argv[1], "status"))
+        return status_main(argc - 1, argv + 1);
     static struct agent g; /* the poll thread may still be in a call when the process ends */
     struct err err;
     err_clear(&err);

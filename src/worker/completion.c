@@ -59,12 +59,11 @@ static void body_write(struct json_writer *w, const struct ending *e)
 }
 
 /* The body is left open by one member, bytes_out, known only after the upload. */
-int completion_journal(const struct attempt *a, const struct ending *e, struct err *err)
+int completion_text(const struct ending *e, struct buf *ret, struct err *err)
 {
-    struct buf b;
     struct json_writer w;
-    buf_init(&b, 1U << 20);
-    jw_init(&w, &b);
+    buf_init(ret, 1U << 20);
+    jw_init(&w, ret);
     jw_object(&w, NULL);
     jw_string(&w, "kind", strcmp(e->outcome, "success") ? "fail" : "complete");
     jw_int(&w, "log_total", e->log_total);
@@ -77,12 +76,32 @@ int completion_journal(const struct attempt *a, const struct ending *e, struct e
     body_write(&w, e);
     jw_object_end(&w);
     jw_object_end(&w);
+    return ret->failed ? err_set(err, ERR_TOO_LARGE, 0, "completion.json") : ERR_OK;
+}
+
+/* A success still has its outputs to send, a failure nothing. */
+static void scratch_thin(const struct attempt *a, bool success)
+{
+    static const char *const done_with[] = {"in", "checkpoint"};
     char path[PATH_MAX];
-    int rc = b.failed ? err_set(err, ERR_TOO_LARGE, 0, "completion.json")
-                      : fs_join(path, sizeof path, a->dir, "completion.json", err);
+    struct err err;
+    if (!success)
+        (void)fs_remove_tree(a->scratch, &err);
+    for (size_t i = 0; success && i < ARRAY_LEN(done_with); i++)
+        if (!fs_join(path, sizeof path, a->scratch, done_with[i], &err))
+            (void)fs_remove_tree(path, &err);
+}
+
+int completion_journal(const struct attempt *a, const struct buf *text, bool success, struct err *err)
+{
+    char path[PATH_MAX];
+    int rc = fs_join(path, sizeof path, a->dir, "completion.json", err);
     if (!rc)
-        rc = fs_write_durable(path, b.data, b.len, 0600, err);
-    buf_release(&b);
+        rc = fs_write_durable(path, text->data, text->len, 0600, err);
+    if (rc == ERR_NO_SPACE) {
+        scratch_thin(a, success);
+        rc = fs_write_durable(path, text->data, text->len, 0600, err);
+    }
     return rc;
 }
 
@@ -252,18 +271,28 @@ static int document_deliver(const struct attempt *a, struct haul_client *c, json
     return ending_send(a, c, kind, body, err);
 }
 
-int completion_deliver(const struct attempt *a, struct logs *log, int64_t log_sent, struct err *err)
+static int document_read(const struct attempt *a, const struct buf *text, json_t **ret, struct err *err)
 {
     char path[PATH_MAX];
     struct buf b;
+    if (text)
+        return json_parse(buf_str(text), text->len, ret, err);
     buf_init(&b, 1U << 20);
-    json_t *doc = NULL;
-    struct logs *opened = NULL;
     int rc = fs_join(path, sizeof path, a->dir, "completion.json", err);
     if (!rc)
         rc = fs_read(path, &b, err);
     if (!rc)
-        rc = json_parse(buf_str(&b), b.len, &doc, err);
+        rc = json_parse(buf_str(&b), b.len, ret, err);
+    buf_release(&b);
+    return rc;
+}
+
+int completion_deliver(const struct attempt *a, const struct buf *text, struct logs *log, int64_t log_sent,
+                       struct err *err)
+{
+    json_t *doc = NULL;
+    struct logs *opened = NULL;
+    int rc = document_read(a, text, &doc, err);
     if (!rc && !log) {
         rc = logs_open(a->dir, json_integer_value(json_object_get(doc, "log_total")), &opened, err);
         if (!rc)
@@ -275,6 +304,5 @@ int completion_deliver(const struct attempt *a, struct logs *log, int64_t log_se
     haul_client_free(c);
     logs_free(opened);
     json_decref(doc);
-    buf_release(&b);
     return rc;
 }

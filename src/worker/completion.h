@@ -1,5 +1,6 @@
 #pragma once
 /* How an attempt ended: written to disk before anyone is told, told until someone answers. */
+#include "base/buf.h"
 #include "worker/attempt.h"
 #include "worker/logs.h"
 #include "worker/reports.h"
@@ -15,11 +16,14 @@ struct ending {
     usec cpu_us;
     int64_t peak_bytes, bytes_in, log_total;
 };
-/** completion.json, durable. */
-int completion_journal(const struct attempt *a, const struct ending *e, struct err *err);
-/** Sends the rest of the log, the outputs, and the ending that completion.json holds; repeats each until answered. ERR_OK also when the
- * server no longer wants it (the token is stale): then nothing is left to do. @param log  sealed; NULL: log.kept is opened */
-int completion_deliver(const struct attempt *a, struct logs *log, int64_t log_sent, struct err *err);
+/** completion.json's text. @param ret  initialised here, released by the caller also on error */
+int completion_text(const struct ending *e, struct buf *ret, struct err *err);
+/** completion.json, durable. Without room for it, whatever of the scratch the ending does not need goes first. */
+int completion_journal(const struct attempt *a, const struct buf *text, bool success, struct err *err);
+/** Sends the rest of the log, the outputs, and the ending; repeats each until answered. ERR_OK also when the server no longer wants it
+ * (the token is stale): then nothing is left to do. @param text  NULL: completion.json  @param log  sealed; NULL: log.kept is opened */
+int completion_deliver(const struct attempt *a, const struct buf *text, struct logs *log, int64_t log_sent,
+                       struct err *err);
 bool completion_exists(const char *dir);
 /** cause, then the last 4 KiB of the log. Owned by the caller. */
 char *error_log_make(const char *cause, struct logs *log);

@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <sys/statvfs.h>
 
@@ -17,10 +18,17 @@ void failure_set(struct failure *f, const char *outcome, bool permanent, const c
     f->permanent = permanent;
 }
 
-static bool unwanted(struct lease *l)
+/* Whom to ask whether it is still wanted. */
+struct wanted {
+    struct lease *lease;
+    int stop_fd;
+};
+
+static bool unwanted(const struct wanted *w)
 {
     bool cancel;
-    return lease_look(l, &cancel) != LEASE_HELD || cancel;
+    struct pollfd p = {.fd = w->stop_fd, .events = POLLIN};
+    return lease_look(w->lease, &cancel) != LEASE_HELD || cancel || poll(&p, 1, 0) > 0;
 }
 
 static int watch(void *arg, int64_t done, int64_t total)
@@ -57,7 +65,7 @@ static bool space_lacks(const struct attempt *a, struct failure *f)
     return true;
 }
 
-static int input_fetch(const struct attempt *a, const struct input *in, struct haul_client *c, struct lease *l,
+static int input_fetch(const struct attempt *a, const struct input *in, struct haul_client *c, struct wanted *w,
                        int64_t *ret_size, struct failure *f, struct err *err)
 {
     char dir[PATH_MAX], path[PATH_MAX];
@@ -70,12 +78,12 @@ static int input_fetch(const struct attempt *a, const struct input *in, struct h
     if (fd < 0)
         return err_set(err, ERR_IO, errno, "create '%s'", path);
     for (unsigned round = 0;; round++) {
-        if (unwanted(l))
+        if (unwanted(w))
             return err_set(err, ERR_CANCELLED, 0, "no longer wanted");
         struct haul_error he;
         if (ftruncate(fd, 0) || lseek(fd, 0, SEEK_SET))
             return err_set(err, ERR_IO, errno, "truncate '%s'", path);
-        rc = haul_download(c, in->ref, fd, watch, l, ret_size, &he);
+        rc = haul_download(c, in->ref, fd, watch, w, ret_size, &he);
         if (rc == HAUL_OK && in->size >= 0 && *ret_size != in->size)
             return failure_set(f, "error", false, "input '%s' came with %lld bytes instead of %lld", in->name,
                                (long long)*ret_size, (long long)in->size),
@@ -87,12 +95,14 @@ static int input_fetch(const struct attempt *a, const struct input *in, struct h
                                he.message),
                    ERR_INVALID;
         log_event(LOG_WARN, "input not fetched yet", "job_id", a->job_id, "input", in->name, "why", he.message, NULL);
-        backoff_wait(round, 15 * USEC_PER_SEC, -1);
+        backoff_wait(round, 15 * USEC_PER_SEC, w->stop_fd);
     }
 }
 
-int inputs_fetch(const struct attempt *a, struct lease *l, int64_t *ret_bytes, struct failure *f, struct err *err)
+int inputs_fetch(const struct attempt *a, struct lease *l, int stop_fd, int64_t *ret_bytes, struct failure *f,
+                 struct err *err)
 {
+    struct wanted w = {l, stop_fd};
     int rc = scratch_make(a, err);
     if (rc)
         return rc;
@@ -104,7 +114,7 @@ int inputs_fetch(const struct attempt *a, struct lease *l, int64_t *ret_bytes, s
     *ret_bytes = 0;
     for (size_t i = 0; i < a->n_inputs && !rc; i++) {
         int64_t size = 0;
-        rc = input_fetch(a, &a->inputs[i], c, l, &size, f, err);
+        rc = input_fetch(a, &a->inputs[i], c, &w, &size, f, err);
         *ret_bytes += size;
     }
     haul_client_free(c);

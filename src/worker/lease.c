@@ -252,6 +252,14 @@ usec lease_frozen_us(struct lease *l)
     return t;
 }
 
+bool lease_frozen(struct lease *l)
+{
+    pthread_mutex_lock(&l->lock);
+    const bool frozen = l->frozen;
+    pthread_mutex_unlock(&l->lock);
+    return frozen;
+}
+
 void lease_free(struct lease *l)
 {
     if (!l)

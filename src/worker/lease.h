@@ -21,5 +21,6 @@ enum lease_state lease_confirm(struct lease *l);
 void lease_guard(struct lease *l, struct sandbox *box);
 /** How long the handler was held still; not its time. */
 usec lease_frozen_us(struct lease *l);
+bool lease_frozen(struct lease *l);
 /** Stops the threads and frees. NULL accepted. */
 void lease_free(struct lease *l);

@@ -21,7 +21,7 @@ struct reports {
     char line[REPORT_LINE_MAX];
     size_t line_n;
     char error[REPORT_LINE_MAX];
-    bool progress_new, log_new;
+    bool progress_any, progress_new, log_new;
     struct progress progress;
     struct log_sender log; /* the thread's */
     bool log_later;
@@ -76,7 +76,7 @@ static void line_take(struct reports *r)
     if (kind == REPORT_PROGRESS) {
         r->progress.percent = percent;
         text_copy(r->progress.message, sizeof r->progress.message, message);
-        r->progress_new = true;
+        r->progress_any = r->progress_new = true;
     }
     pthread_mutex_unlock(&r->lock);
     if (kind == REPORT_PROGRESS)
@@ -225,6 +225,15 @@ void reports_stop(struct reports *r, int64_t *ret_log_sent)
     wake(r->stop_fd);
     pthread_join(r->thread, NULL);
     *ret_log_sent = r->log.sent;
+}
+
+bool reports_progress(struct reports *r, struct progress *ret)
+{
+    pthread_mutex_lock(&r->lock);
+    *ret = r->progress;
+    const bool any = r->progress_any;
+    pthread_mutex_unlock(&r->lock);
+    return any;
 }
 
 bool reports_unsent(const struct reports *r, struct progress *ret)

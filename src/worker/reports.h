@@ -26,6 +26,8 @@ void reports_end(struct reports *r);
 const char *reports_error(const struct reports *r);
 /** Stops the thread. How much of the log the server has: `ret_log_sent`. */
 void reports_stop(struct reports *r, int64_t *ret_log_sent);
+/** The last progress; false when there was none. From any thread. */
+bool reports_progress(struct reports *r, struct progress *ret);
 /** After reports_stop: the last progress, when the server does not have it. */
 bool reports_unsent(const struct reports *r, struct progress *ret);
 void reports_free(struct reports *r); /* stopped before; NULL accepted */

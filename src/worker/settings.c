@@ -18,11 +18,15 @@ static const struct option_row rows[] = {
      "shown to people (default: the host's name)"},
     {"orphan_limit", OPTION_DURATION, offsetof(struct settings, orphan_limit_us), USEC_PER_SEC,
      30 * INT64_C(86400) * USEC_PER_SEC, "15m", "how long a handler is held still for a server that does not answer"},
+    {"min_free", OPTION_SIZE, offsetof(struct settings, min_free), 0, INT64_C(1) << 60, "1GiB",
+     "no job is claimed while the state folder's disk has less room than this"},
 };
 
 void settings_help(void)
 {
-    puts("Usage: haul worker [OPTION]...\n\nRuns jobs for a server, each in a sandbox.\n\n"
+    puts("Usage: haul worker [OPTION]...\n"
+         "       haul worker status [OPTION]...     what runs here; 'haul worker status --help' tells more\n\nRuns "
+         "jobs for a server, each in a sandbox.\n\n"
          "  --server URL     the server (HAUL_SERVER; default http://127.0.0.1:8420)\n"
          "  --handlers FILE  what this worker can run (default: /etc/haul/handlers.yaml, or the ones beside the "
          "program)\n"
@@ -31,10 +35,12 @@ void settings_help(void)
          "  --state DIR      scratch, and what must survive a restart\n"
          "  --name NAME      shown to people (default: the host's name)\n"
          "  --orphan-limit D how long a job is held still for a server that does not answer (default 15m)\n"
+         "  --min-free SIZE  no job is claimed while the state folder's disk has less room (default 1GiB; 0: never "
+         "mind)\n"
          "  --config FILE    YAML, section 'worker:'\n"
          "  --help           this text\n\n"
          "SIGTERM stops the worker; its running jobs go on and the next worker on the same --state takes them over.\n"
-         "As PID 1 of a container it waits for them instead.");
+         "As PID 1 of a container it waits for them instead, claiming nothing more; a second SIGTERM hands them back.");
 }
 
 static int set(struct settings *s, const char *name, const char *value, const char *where, struct err *err)
@@ -132,13 +138,19 @@ static int queue_add(struct settings *s, const char *name, bool *first, struct e
 static int flags_take(int argc, char **argv, struct settings *s, bool config_only, const char **ret_config,
                       bool *ret_help, struct err *err)
 {
-    static const struct option options[] = {{"server", 1, NULL, 's'},       {"handlers", 1, NULL, 'h'},
-                                            {"slots", 1, NULL, 'n'},        {"queue", 1, NULL, 'q'},
-                                            {"state", 1, NULL, 'd'},        {"name", 1, NULL, 'm'},
-                                            {"orphan-limit", 1, NULL, 'o'}, {"config", 1, NULL, 'c'},
-                                            {"help", 0, NULL, '?' + 256},   {0}};
-    static const char *const names[] = {
-        ['s'] = "server", ['h'] = "handlers", ['n'] = "slots", ['d'] = "state", ['m'] = "name", ['o'] = "orphan_limit"};
+    static const struct option options[] = {{"server", 1, NULL, 's'},
+                                            {"handlers", 1, NULL, 'h'},
+                                            {"slots", 1, NULL, 'n'},
+                                            {"queue", 1, NULL, 'q'},
+                                            {"state", 1, NULL, 'd'},
+                                            {"name", 1, NULL, 'm'},
+                                            {"orphan-limit", 1, NULL, 'o'},
+                                            {"min-free", 1, NULL, 'f'},
+                                            {"config", 1, NULL, 'c'},
+                                            {"help", 0, NULL, '?' + 256},
+                                            {0}};
+    static const char *const names[] = {['s'] = "server", ['h'] = "handlers",     ['n'] = "slots",   ['d'] = "state",
+                                        ['m'] = "name",   ['o'] = "orphan_limit", ['f'] = "min_free"};
     bool first = true;
     int rc = ERR_OK;
     opterr = 0;
@@ -177,4 +189,18 @@ int settings_read(int argc, char **argv, struct settings *ret, bool *ret_help, s
     if ((rc = flags_take(argc, argv, ret, false, &config, ret_help, err)) || (rc = state_default(ret, err)))
         return rc;
     return handlers_default(ret, err);
+}
+
+int settings_state(const char *given, const char *config, char **ret, struct err *err)
+{
+    struct settings s;
+    int rc = options_defaults(rows, ARRAY_LEN(rows), &s, err);
+    if (!rc && given)
+        rc = set(&s, "state", given, "option", err);
+    else if (!rc)
+        rc = config_take(&s, config, err);
+    if (!rc && !(rc = state_default(&s, err)))
+        *ret = TAKE_PTR(s.state);
+    options_release(rows, ARRAY_LEN(rows), &s);
+    return rc;
 }

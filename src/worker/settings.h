@@ -8,6 +8,9 @@ struct settings {
     int64_t slots;
     struct string_list queues;
     usec orphan_limit_us;
+    uint64_t min_free;
 };
 int settings_read(int argc, char **argv, struct settings *ret, bool *ret_help, struct err *err);
 void settings_help(void);
+/** What `haul worker status` needs: the state folder, from `given`, the file at `config`, or where it lies by default. Owned by the caller. */
+int settings_state(const char *given, const char *config, char **ret, struct err *err);

@@ -7,23 +7,26 @@
 #include "base/timefmt.h"
 #include "worker/completion.h"
 #include "worker/lease.h"
+#include "worker/presence.h"
 #include "worker/reports.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <sys/signalfd.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
+enum stage { STAGE_FETCHING, STAGE_RUNNING, STAGE_REPORTING };
 enum stop { STOP_NONE, STOP_CANCEL, STOP_TIMEOUT, STOP_INTERRUPT, STOP_LOST, STOP_ORPHAN };
 
 struct run {
     const struct attempt *a;
     struct lease *lease;
     struct logs *log;
-    struct reports *reports;
+    struct reports *_Atomic reports;
     struct sandbox *box;
     int log_fd, report_fd, signal_fd;
     enum stop stop;
@@ -32,7 +35,30 @@ struct run {
     int wait_status;
     usec cpu_us;
     int64_t peak_bytes, bytes_in;
+    usec wall_us;      /* when this process began */
+    _Atomic int stage; /* this and `reports` are read by the presence's thread, too */
 };
+
+/* What this process says on its socket. */
+static void self_tell(void *arg, struct json_writer *w)
+{
+    static const char *const names[] = {"fetching", "running", "reporting"};
+    struct run *r = arg;
+    struct reports *reports = r->reports;
+    const int stage = r->stage;
+    struct progress p;
+    jw_string(w, "job_id", r->a->job_id);
+    jw_int(w, "attempt", r->a->number);
+    jw_string(w, "task_type", r->a->task_type);
+    jw_int(w, "pid", getpid());
+    jw_string(w, "state", stage == STAGE_RUNNING && lease_frozen(r->lease) ? "frozen" : names[stage]);
+    if (reports && reports_progress(reports, &p))
+        jw_real(w, "percent", p.percent);
+    else
+        jw_null(w, "percent");
+    jw_time(w, "started", r->wall_us);
+    jw_string(w, "version", HAUL_VERSION);
+}
 
 /* Environment of the handler: nothing of ours. */
 static int env_make(const struct attempt *a, struct string_list *ret, struct err *err)
@@ -218,6 +244,7 @@ static int handler_run(struct run *r, struct failure *f, struct err *err)
         return failure_set(f, "error", false, "%s", err->msg), rc;
     lease_guard(r->lease, r->box);
     r->started_us = boot_now();
+    r->stage = STAGE_RUNNING;
     handler_wait(r);
     reports_end(r->reports);
     lease_guard(r->lease, NULL);
@@ -266,6 +293,7 @@ static int attempt_end(struct run *r, struct failure *f, struct ending *e, struc
 {
     int64_t sent = 0;
     struct progress last;
+    r->stage = STAGE_REPORTING;
     if (r->reports)
         reports_stop(r->reports, &sent);
     if (r->reports && reports_unsent(r->reports, &last))
@@ -280,8 +308,14 @@ static int attempt_end(struct run *r, struct failure *f, struct ending *e, struc
     e->peak_bytes = r->peak_bytes;
     e->bytes_in = r->bytes_in;
     e->log_total = r->log ? logs_total(r->log) : 0;
-    const int rc = completion_journal(r->a, e, err);
-    return rc ? rc : completion_deliver(r->a, r->log, sent, err);
+    struct buf text;
+    int rc = completion_text(e, &text, err);
+    if (!rc && completion_journal(r->a, &text, !f->outcome, err))
+        log_err("the ending is not on disk: telling it all the same", err); /* a crash before the answer loses it */
+    if (!rc)
+        rc = completion_deliver(r->a, &text, r->log, sent, err);
+    buf_release(&text);
+    return rc;
 }
 
 /* From inputs to a decided ending. ERR_STALE_TOKEN: nothing to report. */
@@ -289,19 +323,24 @@ static int attempt_run(struct run *r, struct err *err)
 {
     struct failure f = {0};
     struct ending e = {.exit_code = -1, .signal = -1};
+    struct reports *reports = NULL;
     int rc = logs_open(r->a->dir, 0, &r->log, err);
     if (!rc)
-        rc = reports_start(r->a, r->log, &r->reports, err);
+        rc = reports_start(r->a, r->log, &reports, err);
+    r->reports = reports;
     if (rc)
         failure_set(&f, "error", false, "the worker: %s", err->msg);
-    else if ((rc = inputs_fetch(r->a, r->lease, &r->bytes_in, &f, err)) || (rc = handler_run(r, &f, err))) {
+    else if ((rc = inputs_fetch(r->a, r->lease, r->signal_fd, &r->bytes_in, &f, err)) ||
+             (rc = handler_run(r, &f, err))) {
         bool cancel;
         const enum lease_state s = lease_look(r->lease, &cancel);
         if (s == LEASE_LOST)
             r->stop = STOP_LOST;
         else if (rc == ERR_CANCELLED)
             failure_set(&f, cancel ? "cancelled" : "interrupted", false,
-                        cancel ? "cancelled on request" : "no server answered while inputs were fetched");
+                        cancel                ? "cancelled on request"
+                        : s == LEASE_ORPHANED ? "no server answered while inputs were fetched"
+                                              : "the worker was told to stop while inputs were fetched");
         else if (!f.outcome)
             failure_set(&f, "error", false, "the worker: %s", err->msg);
     } else
@@ -319,16 +358,26 @@ static int attempt_run(struct run *r, struct err *err)
 
 static int supervise(const struct attempt *a, bool report_only, int signal_fd, struct err *err)
 {
-    struct run r = {.a = a, .log_fd = -1, .report_fd = -1, .signal_fd = signal_fd};
+    const struct clock clock = clock_real();
+    struct run r = {.a = a,
+                    .log_fd = -1,
+                    .report_fd = -1,
+                    .signal_fd = signal_fd,
+                    .wall_us = clock.wall_us(clock.self),
+                    .stage = report_only ? STAGE_REPORTING : STAGE_FETCHING};
+    struct presence *presence = NULL;
     int rc = lease_start(a, &r.lease, err); /* also while reporting: an upload may take longer than a lease */
     if (rc)
         return rc;
+    if (presence_start(a->dir, self_tell, &r, &presence, err))
+        log_err("nobody can ask this supervisor", err); /* worth a line, but not a job */
     if (report_only)
-        rc = completion_deliver(a, NULL, 0, err);
+        rc = completion_deliver(a, NULL, NULL, 0, err);
     else if (lease_confirm(r.lease) == LEASE_HELD)
         rc = attempt_run(&r, err);
     else
         rc = err_set(err, ERR_STALE_TOKEN, 0, "the claim was not confirmed");
+    presence_stop(presence);
     lease_free(r.lease);
     if (r.reports && rc == ERR_STALE_TOKEN) {
         int64_t sent;

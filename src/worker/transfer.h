@@ -12,9 +12,10 @@ struct failure {
 void failure_set(struct failure *f, const char *outcome, bool permanent, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
 
-/** scratch with payload.json and every input. Repeats until it has them, or the lease is gone or cancelled (then ERR_CANCELLED), or
- * no repetition can help (then `f` says why). */
-int inputs_fetch(const struct attempt *a, struct lease *l, int64_t *ret_bytes, struct failure *f, struct err *err);
+/** scratch with payload.json and every input. Repeats until it has them, or the lease is gone or cancelled or `stop_fd` is readable (then
+ * ERR_CANCELLED), or no repetition can help (then `f` says why). */
+int inputs_fetch(const struct attempt *a, struct lease *l, int stop_fd, int64_t *ret_bytes, struct failure *f,
+                 struct err *err);
 
 /** Names in out/, regular files only, sorted; each is an owned string. Anything else there is a failure that names it. */
 int outputs_list(const char *scratch, struct string_list *ret, struct failure *f, struct err *err);

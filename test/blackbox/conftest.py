@@ -68,6 +68,8 @@ def family_of_job(job_id):
 
 class Process:
     """A running haul whose output is kept in files."""
+    binary = HAUL  # another one after an upgrade
+    prefix = ()    # a command that runs it, such as unshare
 
     def __init__(self, folder, name, arguments, environment):
         self.arguments, self.environment = [str(a) for a in arguments], environment
@@ -76,7 +78,7 @@ class Process:
 
     def launch(self):
         with open(self.out_path, "ab") as out, open(self.err_path, "ab") as err:
-            self.popen = subprocess.Popen([str(HAUL), *self.arguments], stdin=subprocess.DEVNULL, stdout=out, stderr=err,
+            self.popen = subprocess.Popen([*self.prefix, str(self.binary), *self.arguments], stdin=subprocess.DEVNULL, stdout=out, stderr=err,
                                           env=self.environment)
 
     @property
@@ -129,7 +131,8 @@ class Server(Process):
 
 
 class Worker(Process):
-    def __init__(self, folder, name, environment, url, handlers, slots, extra):
+    def __init__(self, folder, name, environment, url, handlers, slots, extra, prefix=()):
+        self.prefix = prefix
         self.state = folder / f"{name}-state"
         self.handlers = folder / f"{name}.yaml"
         self.handlers.write_text(yaml.safe_dump({"handlers": handlers}))
@@ -316,13 +319,13 @@ def make_worker(tmp_path, environment):
     made = []
     count = itertools.count()
 
-    def make(url, handlers, slots=1, extra=(), name=None):
+    def make(url, handlers, slots=1, extra=(), name=None, prefix=()):
         entries = {}
         for task_type, entry in handlers.items():
             if isinstance(entry, str):
                 entry = {"command": ["/bin/sh", "-c", entry]}
             entries[task_type] = {"version": "1", "isolation": "none", **entry}
-        made.append(Worker(tmp_path, name or f"worker{next(count)}", environment, url, entries, slots, extra))
+        made.append(Worker(tmp_path, name or f"worker{next(count)}", environment, url, entries, slots, extra, prefix))
         return made[-1]
 
     yield make

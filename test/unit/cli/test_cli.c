@@ -207,7 +207,8 @@ static void test_every_command_has_a_name_help_and_place(void **state)
         for (size_t k = 0; k < c->n_options; k++)
             assert_true(c->options[k].offset < ARGS_MAX - sizeof(struct text_list) && c->options[k].help);
         for (size_t k = 0; k < i; k++)
-            assert_true(strcmp(commands[k]->name, c->name) != 0 || (c->sub && strcmp(commands[k]->sub, c->sub) != 0));
+            assert_true(strcmp(commands[k]->name, c->name) != 0 ||
+                        strcmp(commands[k]->sub ? commands[k]->sub : "", c->sub ? c->sub : "") != 0);
     }
 }
 
