@@ -155,6 +155,58 @@ def test_P11_cancel_ends_the_whole_tree(make_server, make_worker, isolation):
     assert processes_of_job(job_id) == []
 
 
+def test_P06_poison_job_ends_in_the_dead_letters_and_others_live_on(make_server, make_worker, tmp_path):
+    server = make_server({**SHORT, "max_losses": 2})
+    api = Api(server.url)
+    make_worker(server.url, {"steady": f"while [ ! -e {tmp_path}/go ]; do sleep 0.05; done; echo made > out/result"})
+    steady = api.submit("steady")["job_id"]
+    api.wait_status(steady, "running")
+    poison = api.submit("poison")["job_id"]
+
+    attempt = 0
+    while api.job(poison)["status"] != "failed":  # a machine under test may stall a healthy worker: such a loss is excused
+        attempt += 1
+        assert attempt <= 6, api.job(poison)
+        victim = make_worker(server.url, {"poison": "echo drunk; sleep 1000"})
+        api.wait(poison, lambda j: j["status"] == "running" and j["attempt"] == attempt and api.log(poison).text)
+        assert api.attempts(poison)[-1]["outcome"] in (None, "")  # counted by the claim, before anything else happens
+        victim.kill_host()
+        api.wait(poison, lambda j: j["status"] in ("pending", "failed"))
+
+    job = api.job(poison)
+    assert job["attempt"] == attempt >= 2
+    assert (job["losses"], job["retries"], job["interruptions"]) == (2, 0, 0)
+    assert "lost with its worker" in job["error_log"]
+    assert [a["outcome"] for a in api.attempts(poison)] == ["lost"] * attempt
+    assert [j["job_id"] for j in api.get("/v1/jobs", params={"status": "failed"}).json()["jobs"]] == [poison]
+
+    (tmp_path / "go").touch()
+    job = api.wait_status(steady, "success")
+    assert (job["attempt"], job["losses"]) == (1, 0)
+
+
+def test_P06_outage_of_several_workers_costs_no_job_anything(make_server, make_worker, tmp_path):
+    server = make_server({**SHORT, "max_losses": 1})  # one charge would be the end
+    api = Api(server.url)
+    script = f"echo up; while [ ! -e {tmp_path}/go ]; do sleep 0.05; done"
+    workers = [make_worker(server.url, {"healthy": script}) for _ in range(3)]
+    ids = [api.submit("healthy")["job_id"] for _ in workers]
+    for outage in range(2):
+        for job_id in ids:
+            api.wait(job_id, lambda j: j["status"] == "running" and j["attempt"] == outage + 1 and api.log(job_id).text)
+        for worker in workers:
+            worker.kill_host()
+        for job_id in ids:
+            api.wait(job_id, lambda j: j["status"] != "running")
+        for worker in workers:
+            worker.launch()
+    (tmp_path / "go").touch()
+    for job_id in ids:
+        job = api.wait_status(job_id, "success")
+        assert (job["losses"], job["interruptions"], job["retries"]) == (0, 0, 0)
+        assert [a["outcome"] for a in api.attempts(job_id)] == ["lost", "lost", "success"]
+
+
 def test_P26_thousand_parallel_submissions_one_job(server):
     api = Api(server.url)
     body = {"task_type": "unique", "payload": {"n": 1}, "dedup_key": f"only-{uuid.uuid4()}"}
