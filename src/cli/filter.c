@@ -93,9 +93,11 @@ int filter_walk(struct cli *cli, const char *query, const char *status, int64_t 
             if ((rc = take(arg, job)) != EXIT_OK)
                 break;
         limit -= (int64_t)json_array_size(jobs);
-        free(cursor);
+        /* A page may be empty and still not be the last: the server looks through so much at a time. */
         const char *next = json_string_value(json_object_get(doc, "next_cursor"));
-        cursor = next && json_array_size(jobs) > 0 ? strdup(next) : NULL;
+        bool onward = next && (!cursor || strcmp(next, cursor) != 0);
+        free(cursor);
+        cursor = onward ? strdup(next) : NULL;
         json_decref(doc);
         if (rc != EXIT_OK)
             return rc;

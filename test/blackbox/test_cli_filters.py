@@ -1,9 +1,13 @@
 """Many jobs on the command line: what jobs list, cancel, retry and discard do with a filter."""
+import http.server
 import json
 import os
 import pty
 import re
 import subprocess
+import threading
+import urllib.parse
+import uuid
 
 import pytest
 from conftest import HAUL
@@ -203,3 +207,31 @@ def test_exactly_what_was_counted_is_acted_upon(server, api, environment):
     assert terminal.end() == 13, terminal.shown
     assert "1 job retried, 1 refused" in terminal.shown and f"haul: {ids[0]}: " in terminal.shown
     assert statuses(api, [*ids, late]) == ["pending", "pending", "cancelled"]
+
+
+def test_a_short_page_is_not_the_last(haul):
+    """A server that looks through very much answers in pieces: empty pages with a cursor, until the cursor is null."""
+    job = {"job_id": str(uuid.uuid4()), "task_type": "t", "queue": "t", "status": "pending", "attempt": 0,
+           "created_at": "2026-11-25T00:00:00Z", "progress": None}
+    pages = {None: ([], "c1"), "c1": ([], "c2"), "c2": ([job], "c3"), "c3": ([], None)}
+
+    class Pages(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            query = urllib.parse.parse_qs(urllib.parse.urlsplit(self.path).query)
+            jobs, cursor = pages[query.get("cursor", [None])[0]]
+            body = json.dumps({"jobs": jobs, "next_cursor": cursor}).encode()
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *args):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Pages) as stub:
+        threading.Thread(target=stub.serve_forever, daemon=True).start()
+        done = haul("jobs", "list", "--json", url=f"http://127.0.0.1:{stub.server_address[1]}")
+        stub.shutdown()
+    assert done.returncode == 0, done.stderr
+    assert [j["job_id"] for j in json.loads(done.stdout)["jobs"]] == [job["job_id"]]
