@@ -1,6 +1,9 @@
 """What the promises of the project say, broken down to something that can be seen from outside."""
 import concurrent.futures
+import http.server
+import json
 import signal
+import threading
 import uuid
 
 import pytest
@@ -236,3 +239,47 @@ def test_P03_job_is_frozen_while_its_lease_cannot_be_renewed_and_goes_on(make_se
     job = api.wait_status(job_id, "success")  # thawed by the first renewal
     assert (job["attempt"], job["losses"], job["retries"]) == (1, 0, 0)
     assert api.get(job["result_url"]).text == "made\n"
+
+
+def test_P21_a_payload_over_the_bound_is_refused_once_and_for_all(server, api, haul, tmp_path):
+    """413, and whoever gets one does not try again: the answer would be the same."""
+    most, over = '"' + "x" * 65534 + '"', '"' + "x" * 65535 + '"'
+    headers = {"Content-Type": "application/json"}
+    assert api.post("/v1/jobs", data='{"task_type":"t","payload":%s}' % most, headers=headers).status_code == 201
+    said = problem(api.post("/v1/jobs", data='{"task_type":"t","payload":%s}' % over, headers=headers), 413, "too_large", "payload")
+    assert "65537" in said["detail"] and "65536" in said["detail"] and "payload_ref" in said["detail"]
+    (tmp_path / "over.json").write_text(over)
+    assert haul("submit", "t", "--payload", "@over.json", url=server.url).returncode == 14
+    asked = []
+
+    class Refusing(http.server.BaseHTTPRequestHandler):
+        def do_POST(self):
+            asked.append(self.path)
+            self.rfile.read(int(self.headers["Content-Length"]))
+            body = json.dumps(said).encode()
+            self.send_response(413)
+            self.send_header("Content-Type", "application/problem+json")
+            self.send_header("Retry-After", "0")  # even so
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *args):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Refusing) as stub:
+        threading.Thread(target=stub.serve_forever, daemon=True).start()
+        done = haul("submit", "t", "--payload", '"small"', url=f"http://127.0.0.1:{stub.server_address[1]}")
+        stub.shutdown()
+    assert done.returncode == 14 and "payload_ref" in done.stderr
+    assert asked == ["/v1/jobs"]
+
+
+def test_P21_lists_hold_no_payloads(api):
+    payload = "x" * 60000
+    answer = api.post("/v1/jobs:batch", {"jobs": [{"task_type": "t", "payload": payload} for _ in range(200)]})
+    assert answer.json()["created"] == 200
+    page = api.get("/v1/jobs", params={"limit": 1000})
+    assert len(page.json()["jobs"]) == 200 and all("payload" not in job for job in page.json()["jobs"])
+    assert len(page.content) < 300_000
+    assert api.job(page.json()["jobs"][0]["job_id"])["payload"] == payload

@@ -72,7 +72,7 @@ static struct uuid run_one(struct world *w, const char *poll_id, struct uuid *re
     return job.job_id;
 }
 
-static void test_after_a_month_nothing_is_left_of_a_finished_job(void **state)
+static void test_P21_after_a_month_nothing_is_left_of_a_finished_job(void **state)
 {
     struct world *w = *state;
     const struct store_driver *d = w->cfg.store_driver;
@@ -169,7 +169,7 @@ static void test_P29_a_purge_goes_in_batches_between_which_users_are_answered(vo
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_after_a_month_nothing_is_left_of_a_finished_job),
+        TEST(test_P21_after_a_month_nothing_is_left_of_a_finished_job),
         TEST(test_P29_a_purge_goes_in_batches_between_which_users_are_answered),
     };
     return cmocka_run_group_tests_name("retention", tests, NULL, NULL);
