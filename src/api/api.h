@@ -21,8 +21,9 @@ struct api {
     struct clock clock;
     struct rng rng;
     struct policy policy;
-    struct pool *reads; /* reads of the store */
-    struct pool *bytes; /* blob bytes */
+    struct pool *reads;     /* reads of the store */
+    struct pool *bytes;     /* blob bytes */
+    const char *backup_dir; /* where a snapshot lies while it is sent, beside database and blobs; NULL: no backups */
 
     /* set by api_init */
     usec started_boot_us, started_wall_us;
@@ -31,6 +32,7 @@ struct api {
     pthread_cond_t idle;
     unsigned in_flight; /* requests entered and not yet replied to */
     bool stopping;      /* refuses what comes in */
+    bool backing_up;    /* there is a snapshot: one at a time */
 };
 
 void api_init(struct api *api);

@@ -19,6 +19,7 @@ void api_init(struct api *api)
     pthread_condattr_destroy(&attr);
     api->in_flight = 0;
     api->stopping = false;
+    api->backing_up = false;
 }
 
 void api_release(struct api *api)

@@ -73,6 +73,7 @@ const struct http_route api_routes[] = {
     {.method = "GET", .path = "/v1/stats", .handle = stats_get},
     {.method = "GET", .path = "/v1/openapi.yaml", .handle = openapi_get},
     {.method = "GET", .path = "/metrics", .handle = metrics_get},
+    {.method = "GET", .path = "/v1/backup", .handle = backup_get},
     {.method = "GET", .path = "/healthz", .handle = health_get},
     {.method = "GET", .path = "/readyz", .handle = ready_get},
 };

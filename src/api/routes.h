@@ -33,3 +33,4 @@ void openapi_get(struct http_request *req);
 void metrics_get(struct http_request *req);
 void health_get(struct http_request *req);
 void ready_get(struct http_request *req);
+void backup_get(struct http_request *req);

@@ -6,6 +6,7 @@
 #include "base/auto.h"
 #include "base/fs.h"
 #include "base/log.h"
+#include "store/snapshot.h"
 #include <errno.h>
 #include <limits.h>
 #include <signal.h>
@@ -17,7 +18,7 @@
 #define READ_QUEUE    1024
 #define BYTES_THREADS 4
 #define BYTES_QUEUE   4096
-#define META_FOLDER   "blob_folder_id"
+#define BACKUP_FOLDER "backup.tmp"
 #define STOP_LIMIT_US (INT64_C(20) * USEC_PER_SEC)
 
 struct server {
@@ -30,6 +31,7 @@ struct server {
     struct http_server *http;
     struct api api;
     bool api_up;
+    char backup_dir[PATH_MAX];
 };
 
 static int take_lock(struct server *s, struct err *err)
@@ -51,9 +53,10 @@ static int check_folder(struct server *s, const char *folder_id, struct err *err
     const struct store_driver *d = app_store_driver();
     const char *known = NULL;
     struct arena *arena = arena_new(65536);
-    int rc = arena ? d->meta_get(s->store, META_FOLDER, arena, &known, err) : err_set(err, ERR_NO_MEMORY, 0, "start");
+    int rc = arena ? d->meta_get(s->store, STORE_META_BLOB_FOLDER, arena, &known, err)
+                   : err_set(err, ERR_NO_MEMORY, 0, "start");
     if (!rc && !known)
-        rc = d->meta_set(s->store, META_FOLDER, folder_id, err);
+        rc = d->meta_set(s->store, STORE_META_BLOB_FOLDER, folder_id, err);
     else if (!rc && strcmp(known, folder_id) != 0)
         rc = err_set(err, ERR_CONFLICT, 0, "the blob folder is %s, but the database belongs to %s", folder_id, known);
     arena_free(arena);
@@ -72,7 +75,10 @@ static int open_data(struct server *s, const struct policy *policy, struct err *
         rc = app_blob_driver()->open(path, &s->blobs, folder_id, err);
     if (rc)
         return err_wrap(err, rc, "open the blob folder");
-    return check_folder(s, folder_id, err);
+    rc = fs_join(s->backup_dir, sizeof(s->backup_dir), s->options.data, BACKUP_FOLDER, err);
+    if (!rc)
+        rc = fs_remove_tree(s->backup_dir, err); /* a crash during a backup left it */
+    return rc ? rc : check_folder(s, folder_id, err);
 }
 
 static atomic_bool store_lost;
@@ -112,7 +118,8 @@ static int start_api(struct server *s, const struct policy *policy, struct err *
                           .blobs = s->blobs,
                           .clock = clock_real(),
                           .rng = rng_real(),
-                          .policy = *policy};
+                          .policy = *policy,
+                          .backup_dir = s->backup_dir};
     api_init(&s->api);
     s->api_up = true;
     int rc = pool_new("reads", READ_THREADS, READ_QUEUE, &s->api.reads, err);

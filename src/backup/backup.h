@@ -41,6 +41,9 @@ struct backup_manifest {
 void backup_manifest_render(const struct backup_manifest *m, struct buf *out);
 /** ERR_UNSUPPORTED when a newer haul wrote it. */
 int backup_manifest_parse(const char *text, size_t n, struct backup_manifest *ret, struct err *err);
+/** From the first bytes of an archive. false: they are not enough, or not that. */
+bool backup_manifest_peek(const char *head, size_t n, struct backup_manifest *ret);
+#define BACKUP_PEEK_BYTES 4096 /* enough for it */
 /** Bytes that an entry of `size` takes in the archive. */
 int64_t backup_entry_bytes(int64_t size);
 

@@ -87,3 +87,13 @@ int backup_manifest_parse(const char *text, size_t n, struct backup_manifest *re
     json_decref(doc);
     return rc;
 }
+
+bool backup_manifest_peek(const char *head, size_t n, struct backup_manifest *ret)
+{
+    const char *text = head + BACKUP_BLOCK;
+
+    if (n <= BACKUP_BLOCK || strncmp(head, BACKUP_MANIFEST, sizeof(BACKUP_MANIFEST)) != 0)
+        return false;
+    const char *end = memchr(text, '\n', n - BACKUP_BLOCK); /* it is one line */
+    return end && backup_manifest_parse(text, (size_t)(end - text), ret, NULL) == ERR_OK;
+}

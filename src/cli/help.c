@@ -126,3 +126,9 @@ const struct command command_worker_status = {
     .args = "",
     .summary = "Tell what runs on this machine, without a server.",
 };
+
+const struct command command_restore = {
+    .name = "restore",
+    .args = "FILE",
+    .summary = "Check a backup and make a data folder of it.",
+};

@@ -61,6 +61,11 @@ int haul_download(struct haul_client *c, const char *ref_or_path, int fd, haul_p
 /** Streams text (a job's log) to `sink` as it comes; follow: until the server ends it. @return nonzero from sink stops. */
 int haul_stream(struct haul_client *c, const char *path, int (*sink)(void *arg, const char *p, size_t n), void *arg,
                 struct haul_error *err);
+/** Streams any GET to `sink` once, unchecked: for answers that carry their own check. The first byte may take as long as the server
+ * needs to make it; after it 60 s without another are HAUL_NETWORK. `progress` (may be NULL) is called about once a second, with
+ * total -1, while nothing comes too. @return nonzero from either stops. */
+int haul_fetch(struct haul_client *c, const char *path, int (*sink)(void *arg, const char *p, size_t n),
+               haul_progress progress, void *arg, struct haul_error *err);
 /** Appends to an attempt's log: POST …/log?offset=N&skipped=M, bytes as application/octet-stream. Offsets count bytes as the handler wrote
  * them; the M bytes before `offset` will not come. Repeatable. An empty piece at 0 asks where the log is. ret_next: next offset. */
 int haul_log_append(struct haul_client *c, const char *job_id, unsigned attempt, const char *token, int64_t offset,

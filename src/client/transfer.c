@@ -7,6 +7,7 @@
 #include "client/internal.h"
 #include <errno.h>
 #include <strings.h>
+#include <time.h>
 
 #define RESUMES_MAX 5
 
@@ -312,5 +313,63 @@ int haul_download(struct haul_client *c, const char *ref_or_path, int fd, haul_p
     if (rc == HAUL_OK && ret_size)
         *ret_size = d.done;
     sha256_free(d.hash);
+    return rc;
+}
+
+/* ---- whatever it is ---- */
+
+struct fetch {
+    int (*sink)(void *arg, const char *p, size_t n);
+    haul_progress progress;
+    void *arg;
+    int64_t done;
+    int64_t last_ms; /* when the latest byte came */
+    bool silent;
+};
+
+static int64_t mono_ms(void)
+{
+    struct timespec ts;
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+static int fetch_take(void *arg, struct exchange *x, const char *p, size_t n)
+{
+    struct fetch *f = arg;
+    if (f->sink(f->arg, p, n) != 0)
+        return 1;
+    f->done += (int64_t)n;
+    f->last_ms = mono_ms();
+    return 0;
+}
+
+static int fetch_progress(void *arg, curl_off_t dl_total, curl_off_t dl_now, curl_off_t ul_total, curl_off_t ul_now)
+{
+    struct fetch *f = arg;
+    f->silent = f->done > 0 && mono_ms() - f->last_ms > (int64_t)SILENCE_S * 1000;
+    return f->silent || (f->progress && f->progress(f->arg, f->done, -1) != 0);
+}
+
+int haul_fetch(struct haul_client *c, const char *path, int (*sink)(void *arg, const char *p, size_t n),
+               haul_progress progress, void *arg, struct haul_error *err)
+{
+    struct haul_error own;
+    struct exchange x;
+    if (!err)
+        err = &own;
+    if (!exchange_begin(&x, c, "GET", path, err))
+        return HAUL_LOCAL;
+    struct fetch f = {.sink = sink, .progress = progress, .arg = arg};
+    x.sink = fetch_take;
+    x.sink_arg = &f;
+    transfer_options(c->easy);
+    curl_easy_setopt(c->easy, CURLOPT_LOW_SPEED_LIMIT, 0L); /* it counts the wait for the first byte too */
+    curl_easy_setopt(c->easy, CURLOPT_XFERINFOFUNCTION, fetch_progress);
+    curl_easy_setopt(c->easy, CURLOPT_XFERINFODATA, &f);
+    int rc = exchange_run(&x, err);
+    if (rc == HAUL_ABORTED && f.silent)
+        rc = error_set(err, HAUL_NETWORK, "timeout", "%s sent nothing for %d s", c->url, SILENCE_S);
+    exchange_end(&x);
     return rc;
 }

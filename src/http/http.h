@@ -72,7 +72,8 @@ void http_counts(struct http_request *req, struct http_route_count *ret);
 
 void *http_app(struct http_request *req);
 struct arena *http_arena(struct http_request *req); /* lives until the response was sent; 4 MiB */
-const char *http_method(struct http_request *req);
+const char *http_method(struct http_request *req);  /* "GET" for HEAD too */
+bool http_is_head(struct http_request *req);
 const char *http_path(struct http_request *req);
 const char *http_param(struct http_request *req, const char *name); /* percent-decoded; never NULL for a route's own */
 const char *http_query(struct http_request *req, const char *name); /* NULL when absent */

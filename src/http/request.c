@@ -352,6 +352,11 @@ const char *http_method(struct http_request *req)
     return req->method;
 }
 
+bool http_is_head(struct http_request *req)
+{
+    return req->head;
+}
+
 const char *http_path(struct http_request *req)
 {
     return req->path;
