@@ -151,6 +151,7 @@ static int link_one(struct backup *b, const struct store_copy_blob *blob, struct
     if (rc != ERR_OK && rc != ERR_NOT_FOUND && rc != ERR_CORRUPT)
         return rc;
     /* A backup of all the rest is worth more than none. */
+    err_clear(err);
     b->manifest.missing_blobs++;
     backup_note_damage(b, &blob->blob_id, rc == ERR_OK ? "another size" : "not there");
     return ERR_OK;

@@ -197,8 +197,10 @@ static int check_manifest(const struct work *w, const struct store_copy_info *in
 {
     const struct backup_manifest *m = &w->r->manifest;
 
+    bool bytes_agree = m->missing_blobs == 0 ? m->blob_bytes == info->blob_bytes : m->blob_bytes <= info->blob_bytes;
+
     if (m->schema != info->schema || m->jobs != info->jobs || m->blobs + m->missing_blobs != info->blobs ||
-        strcmp(m->blob_folder_id, folder_id) != 0)
+        !bytes_agree || strcmp(m->blob_folder_id, folder_id) != 0)
         return err_set(err, ERR_CORRUPT, 0, "%s and the database in the backup do not belong together",
                        BACKUP_MANIFEST);
     return ERR_OK;
