@@ -1,4 +1,6 @@
 """haul submit --batch: every line becomes one job, whatever happens on the way."""
+import datetime
+import http.server
 import json
 import os
 import pty
@@ -268,6 +270,94 @@ def test_an_interrupt_leaves_a_state_and_says_how_to_go_on(server, api, environm
     one_job_per_line(api, 20000)
 
 
+class Moody:
+    """A server that answers POSTs as it is told, one after the other, and remembers what it was asked."""
+
+    def __init__(self, *answers):
+        moody = self
+        self.answers, self.asked = list(answers), []
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_POST(self):
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                moody.asked.append((self.path, self.headers["Idempotency-Key"], json.loads(body)))
+                answer = moody.answers.pop(0)
+                if answer is None:  # the connection breaks; nobody knows what became of it
+                    self.close_connection = True
+                    return
+                status, document = answer
+                text = json.dumps(document).encode()
+                self.send_response(status)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(text)))
+                self.end_headers()
+                self.wfile.write(text)
+
+            def log_message(self, *_):
+                pass
+        self.server = http.server.HTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+        self.thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.05})
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.server.shutdown()
+        self.thread.join()
+        self.server.server_close()
+
+
+def job_id(i):
+    return f"01890000-0000-7000-8000-{i:012}"
+
+
+def refusal(status, code):
+    return {"status": status, "problem": {"code": code, "title": "no", "detail": f"is {code}", "status": status}}
+
+
+def test_a_batch_is_repeated_under_its_key_until_every_line_is_decided(haul, tmp_path):
+    created = [{"index": i, "status": 201, "job_id": job_id(i), "duplicate": False} for i in range(3)]
+    known = [{**r, "status": 200, "duplicate": True} for r in created]
+    with Moody((503, refusal(503, "busy")["problem"]),  # all of it
+               (200, {"results": [created[0], {"index": 1, **refusal(503, "busy")}, {"index": 2, **refusal(422, "invalid")}]}),
+               None,
+               (200, {"results": [known[0], {"index": 1, **refusal(503, "unknown_outcome")}, {"index": 2, **refusal(422, "invalid")}]}),
+               (200, {"results": [known[0], known[1], {"index": 2, **refusal(422, "invalid")}]})) as server:
+        run = haul("submit", "--batch", ndjson(tmp_path / "jobs", numbered(3)), "--json", url=server.url)
+    assert run.returncode == 11 and counts(run) == (2, 0, 1), run  # what is there already is ours: nobody else has this key
+    assert "busy; trying again" in run.stderr and run.stderr.count("jobs:3: is invalid") == 1
+    assert len(server.asked) == 5 and all(asked == server.asked[0] for asked in server.asked)
+    path, key, body = server.asked[0]
+    assert path == "/v1/jobs:batch" and re.fullmatch(r"[0-9a-f]{32}:1", key) and body == {"jobs": numbered(3)}
+
+
+def test_an_answer_that_tells_of_too_few_jobs_is_an_error(haul, tmp_path):
+    with Moody((200, {"results": [{"index": 0, "status": 201, "job_id": job_id(0), "duplicate": False}]})) as server:
+        run = haul("submit", "--batch", ndjson(tmp_path / "jobs", numbered(2)), url=server.url)
+    assert run.returncode == 10 and "1 jobs, not of 2" in run.stderr
+    assert json.loads(state_of(tmp_path / "jobs").read_text())["line"] == 0
+
+
+def test_bulk_calls_are_repeated_for_what_is_undecided(haul):
+    done = [{"job_id": job_id(i), "status": 200, "job_status": "cancelled"} for i in range(3)]
+    with Moody((200, {"results": [done[0], {"job_id": job_id(1), **refusal(503, "busy")}, done[2]]}),
+               (200, {"results": [done[1]]})) as server:
+        run = haul("jobs", "cancel", *map(job_id, range(3)), url=server.url)
+    assert run.returncode == 0 and sorted(run.stdout.split()) == sorted([*map(job_id, range(3)), *["cancelled"] * 3])
+    assert [asked[2]["job_ids"] for asked in server.asked] == [[*map(job_id, range(3))], [job_id(1)]]
+
+
+@pytest.mark.parametrize("action, refused", [("retry", (409, "illegal_state")), ("discard", (404, "not_found"))])
+def test_what_a_lost_answer_was_about_is_done(haul, action, refused):
+    answer = (200, {"results": [{"job_id": job_id(1), **refusal(*refused)}]})
+    with Moody(None, answer) as server:
+        assert haul("jobs", action, job_id(1), url=server.url).returncode == 0
+    with Moody(answer) as server:
+        assert haul("jobs", action, job_id(1), url=server.url).returncode == (13 if action == "retry" else 12)
+
+
 @pytest.fixture
 def stopped(cli, tmp_path):
     """A batch that stopped in the middle."""
@@ -310,6 +400,39 @@ def test_a_damaged_state_is_told(cli, stopped):
     state_of(stopped).write_text("{}")
     run = cli("submit", "--batch", stopped)
     assert run.returncode == 23 and "haul-state" in run.stderr and "--restart" in run.stderr
+
+
+def test_going_on_after_the_keys_are_forgotten_is_warned_of(cli, stopped):
+    """Only when a batch may have been on its way."""
+    def age(under_way):
+        state = json.loads(state_of(stopped).read_text())
+        then = datetime.datetime.now(datetime.timezone.utc) - datetime.timedelta(hours=25)
+        state.update(saved_at=then.strftime("%Y-%m-%dT%H:%M:%SZ"), under_way=under_way)
+        state_of(stopped).write_text(json.dumps(state))
+    saved = state_of(stopped).read_bytes()
+    age(under_way=True)
+    run = cli("submit", "--batch", stopped)
+    assert run.returncode == 11 and "24 h" in run.stderr and "behind line 1000" in run.stderr, run
+    state_of(stopped).write_bytes(saved)
+    age(under_way=False)
+    run = cli("submit", "--batch", stopped)
+    assert run.returncode == 11 and "24 h" not in run.stderr
+
+
+def test_a_file_that_changes_while_it_is_read_stops_the_run(server, api, environment, tmp_path):
+    path = ndjson(tmp_path / "jobs", labelled(20000))
+    process = start(environment, server.url, "--batch", path)
+    try:
+        acknowledged(path, 1)
+        process.send_signal(signal.SIGSTOP)
+        with path.open("a") as f:
+            f.write("{}\n")
+        process.send_signal(signal.SIGCONT)
+        out, err = process.communicate(timeout=50)
+        assert process.returncode == 13 and "being changed" in err, err
+    finally:
+        process.kill()
+        process.communicate()
 
 
 def test_ids_that_lost_their_beginning_are_refused(cli, tmp_path):
