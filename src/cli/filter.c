@@ -78,6 +78,13 @@ static int page(struct cli *cli, const char *query, const char *status, int64_t 
     return rc;
 }
 
+static int no_way_on(void)
+{
+    struct err err = {0};
+    err_set(&err, ERR_INTERNAL, 0, "the server's answer leads back to the same page");
+    return cli_err(&err, "jobs list");
+}
+
 int filter_walk(struct cli *cli, const char *query, const char *status, int64_t limit,
                 int (*take)(void *arg, json_t *job), void *arg, char **ret_cursor)
 {
@@ -95,10 +102,12 @@ int filter_walk(struct cli *cli, const char *query, const char *status, int64_t 
         limit -= (int64_t)json_array_size(jobs);
         /* A page may be empty and still not be the last: the server looks through so much at a time. */
         const char *next = json_string_value(json_object_get(doc, "next_cursor"));
-        bool onward = next && (!cursor || strcmp(next, cursor) != 0);
+        bool stuck = next && cursor && strcmp(next, cursor) == 0;
         free(cursor);
-        cursor = onward ? strdup(next) : NULL;
+        cursor = next ? strdup(next) : NULL;
         json_decref(doc);
+        if (rc == EXIT_OK && stuck)
+            rc = no_way_on();
         if (rc != EXIT_OK)
             return rc;
         if (!cursor)

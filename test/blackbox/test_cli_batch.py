@@ -1,6 +1,5 @@
 """haul submit --batch: every line becomes one job, whatever happens on the way."""
 import datetime
-import http.server
 import json
 import os
 import pty
@@ -11,6 +10,7 @@ import threading
 
 import pytest
 from conftest import HAUL, Api, until
+from moody import Moody
 
 NOBODY = "http://127.0.0.1:1"
 
@@ -268,45 +268,6 @@ def test_an_interrupt_leaves_a_state_and_says_how_to_go_on(server, api, environm
     out, err = process.communicate(timeout=50)
     assert process.returncode == 0 and f"behind line {done['line']}" in err
     one_job_per_line(api, 20000)
-
-
-class Moody:
-    """A server that answers POSTs as it is told, one after the other, and remembers what it was asked."""
-
-    def __init__(self, *answers):
-        moody = self
-        self.answers, self.asked = list(answers), []
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_POST(self):
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                moody.asked.append((self.path, self.headers["Idempotency-Key"], json.loads(body)))
-                answer = moody.answers.pop(0)
-                if answer is None:  # the connection breaks; nobody knows what became of it
-                    self.close_connection = True
-                    return
-                status, document = answer
-                text = json.dumps(document).encode()
-                self.send_response(status)
-                self.send_header("Content-Type", "application/json")
-                self.send_header("Content-Length", str(len(text)))
-                self.end_headers()
-                self.wfile.write(text)
-
-            def log_message(self, *_):
-                pass
-        self.server = http.server.HTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}"
-        self.thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.05})
-
-    def __enter__(self):
-        self.thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self.server.shutdown()
-        self.thread.join()
-        self.server.server_close()
 
 
 def job_id(i):

@@ -1,16 +1,14 @@
 """Many jobs on the command line: what jobs list, cancel, retry and discard do with a filter."""
-import http.server
+import datetime
 import json
 import os
 import pty
 import re
 import subprocess
-import threading
-import urllib.parse
-import uuid
 
 import pytest
 from conftest import HAUL
+from moody import Moody
 
 
 @pytest.fixture
@@ -80,6 +78,46 @@ def test_filter_takes_what_it_matches_and_nothing_else(cli, api):
     run = cli("jobs", "discard", "--all", "--yes")
     assert run.returncode == 0 and run.stdout == "3 jobs discarded\n", run
     assert count(api) == 4
+
+
+def test_labels_and_times(cli, api):
+    film = [{"task_type": "t", "labels": {"film": "7", "draft": "yes"}}, {"task_type": "t", "labels": {"film": "7"}},
+            {"task_type": "t", "labels": {"film": "8", "draft": "ä=b"}}, {"task_type": "t"}]
+    both, seven, eight, none = ids = batch(api, film)
+
+    def matched(*filters):
+        run = cli("jobs", "list", *filters, "--json")
+        assert run.returncode == 0, run.stderr
+        return {job["job_id"] for job in json.loads(run.stdout)["jobs"]}
+
+    assert matched("--label", "film=7") == {both, seven}
+    assert matched("--label", "film=7", "--label", "draft") == {both}
+    assert matched("-l", "draft") == {both, eight}
+    assert matched("--label", "draft=ä=b") == {eight}
+    assert matched("--created-after", "1h") == matched("--created-before", "2100-01-01") == set(ids)
+    assert matched("--created-after", "1h", "--created-before", "30m") == matched("--created-before", "1h") == set()
+    created = [api.job(i)["created_at"] for i in ids]
+    assert none in matched("--created-after", created[3])  # after is inclusive
+    assert both not in matched("--created-before", created[0])  # before is not
+    tomorrow = (datetime.date.today() + datetime.timedelta(days=1)).isoformat()
+    assert matched("--created-after", tomorrow) == set()
+    run = cli("jobs", "cancel", "--label", "film=7", "--created-after", "1h", "--yes")
+    assert run.returncode == 0 and run.stdout == "2 jobs cancelled\n", run
+    assert statuses(api, ids) == ["cancelled", "cancelled", "pending", "pending"]
+    run = cli("jobs", "list", *[f"--label=k{i}" for i in range(9)])
+    assert run.returncode == 11 and "label" in run.stderr
+
+
+def test_a_page_that_is_empty_is_not_the_last(haul):
+    job = {"job_id": "01890000-0000-7000-8000-000000000001", "status": "pending", "task_type": "a", "queue": "a", "attempt": 0}
+    with Moody((200, {"jobs": [], "next_cursor": "c1"}), (200, {"jobs": [job], "next_cursor": "c2"}),
+               (200, {"jobs": [], "next_cursor": None})) as server:
+        run = haul("jobs", "list", "--label", "rare", "--json", url=server.url)
+    assert run.returncode == 0 and len(json.loads(run.stdout)["jobs"]) == 1
+    assert [a[0].partition("cursor=")[2] for a in server.asked] == ["", "c1", "c2"]
+    with Moody(*[(200, {"jobs": [], "next_cursor": "same"})] * 2) as server:
+        run = haul("jobs", "list", url=server.url)
+    assert run.returncode == 10 and "same page" in run.stderr
 
 
 def test_without_yes_nothing_is_done_where_nobody_can_be_asked(cli, api):
@@ -207,31 +245,3 @@ def test_exactly_what_was_counted_is_acted_upon(server, api, environment):
     assert terminal.end() == 13, terminal.shown
     assert "1 job retried, 1 refused" in terminal.shown and f"haul: {ids[0]}: " in terminal.shown
     assert statuses(api, [*ids, late]) == ["pending", "pending", "cancelled"]
-
-
-def test_a_short_page_is_not_the_last(haul):
-    """A server that looks through very much answers in pieces: empty pages with a cursor, until the cursor is null."""
-    job = {"job_id": str(uuid.uuid4()), "task_type": "t", "queue": "t", "status": "pending", "attempt": 0,
-           "created_at": "2026-11-25T00:00:00Z", "progress": None}
-    pages = {None: ([], "c1"), "c1": ([], "c2"), "c2": ([job], "c3"), "c3": ([], None)}
-
-    class Pages(http.server.BaseHTTPRequestHandler):
-        def do_GET(self):
-            query = urllib.parse.parse_qs(urllib.parse.urlsplit(self.path).query)
-            jobs, cursor = pages[query.get("cursor", [None])[0]]
-            body = json.dumps({"jobs": jobs, "next_cursor": cursor}).encode()
-            self.send_response(200)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *args):
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Pages) as stub:
-        threading.Thread(target=stub.serve_forever, daemon=True).start()
-        done = haul("jobs", "list", "--json", url=f"http://127.0.0.1:{stub.server_address[1]}")
-        stub.shutdown()
-    assert done.returncode == 0, done.stderr
-    assert [j["job_id"] for j in json.loads(done.stdout)["jobs"]] == [job["job_id"]]
