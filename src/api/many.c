@@ -23,10 +23,17 @@ struct many *many_new(struct api *api, struct http_request *req, size_t arena_ma
     return NULL;
 }
 
+static void decided_task(void *arg)
+{
+    struct many *m = arg;
+    m->decided(m);
+}
+
+/* A thousand results take a while to write: not on the engine's thread, unless the pool is full. What is decided is answered. */
 static void one_done(struct op *op)
 {
     struct many *m = op->owner;
-    if (--m->waiting == 0)
+    if (--m->waiting == 0 && pool_run(m->api->reads, decided_task, m, NULL) != ERR_OK)
         m->decided(m);
 }
 

@@ -13,7 +13,7 @@ struct many {
     size_t n;
     size_t waiting;
     struct loop_letter letter;
-    /** Once every op is decided: must reply. On the engine's thread, or the caller's when nothing was offered. */
+    /** Once every op is decided: must reply. On any thread. */
     void (*decided)(struct many *m);
     void *data; /* the handler's, in the arena */
 };
