@@ -42,34 +42,59 @@ static const struct uuid *op_job(const struct op *op)
     }
 }
 
-static void batch_gather(struct engine *e, struct batch *b)
-{
-    struct job_in_batch entries[STORE_BATCH_MAX], *seen = NULL, *found;
-    struct op **link = &e->ops;
-    size_t n_entries = 0;
+struct jobs_in_batch {
+    struct job_in_batch entries[STORE_BATCH_MAX], *seen;
+    size_t n;
+};
 
-    while (*link && b->n < STORE_BATCH_MAX) {
+/* false: it is there already */
+static bool job_note(struct jobs_in_batch *jobs, const struct uuid *job_id)
+{
+    struct job_in_batch *entry;
+
+    HASH_FIND(hh, jobs->seen, job_id, sizeof *job_id, entry);
+    if (entry)
+        return false;
+    entry = &jobs->entries[jobs->n++];
+    entry->job_id = *job_id;
+    HASH_ADD(hh, jobs->seen, job_id, sizeof entry->job_id, entry);
+    return true;
+}
+
+/* Takes from a queue until the batch holds `limit`. */
+static void take(struct engine *e, struct batch *b, enum queue_id which, size_t limit, struct jobs_in_batch *jobs)
+{
+    struct queue *q = &e->queues[which];
+    struct op **link = &q->first;
+
+    while (*link && b->n < limit) {
         struct op *op = *link;
         const struct uuid *job_id = op_job(op);
-        if (job_id) {
-            HASH_FIND(hh, seen, job_id, sizeof *job_id, found);
-            if (found) {
-                link = &op->next;
-                continue;
-            }
-            struct job_in_batch *entry = &entries[n_entries++];
-            entry->job_id = *job_id;
-            HASH_ADD(hh, seen, job_id, sizeof entry->job_id, entry);
+        if (job_id && !job_note(jobs, job_id)) {
+            link = &op->next;
+            continue;
         }
         *link = op->next;
-        if (e->ops_last == &op->next)
-            e->ops_last = link;
+        if (q->last == &op->next)
+            q->last = link;
+        q->n--;
         e->n_ops--;
         b->ops[b->n++] = op;
         if (op->kind == OP_SUBMIT)
-            dispatch_with_submission(e, &op->u.submit); /* offers a claim: gathered as the last of this loop */
+            dispatch_with_submission(e, &op->u.submit); /* offers a claim, which must come behind it */
     }
-    HASH_CLEAR(hh, seen);
+}
+
+/* Running jobs first, but new work is never left out. */
+static void batch_gather(struct engine *e, struct batch *b)
+{
+    struct jobs_in_batch jobs = {.seen = NULL};
+    size_t share = e->queues[QUEUE_NEW].first ? STORE_BATCH_MAX - STORE_BATCH_MAX / 4 : STORE_BATCH_MAX;
+
+    take(e, b, QUEUE_RUNNING, share, &jobs);
+    take(e, b, QUEUE_NEW, STORE_BATCH_MAX, &jobs);
+    take(e, b, QUEUE_RUNNING, STORE_BATCH_MAX, &jobs); /* claims of what was just submitted, and what found no room */
+    HASH_CLEAR(hh, jobs.seen);
 }
 
 static void batch_decided(void *arg)
@@ -97,7 +122,10 @@ static void batch_decided(void *arg)
 
 void commit_batches(struct engine *e)
 {
-    while (e->ops && e->batches_in_flight < e->cfg.store_driver->batches_max) {
+    /* A store may decide before it returns. Even so, no more at a time: what arrived meanwhile may have to go first. */
+    const unsigned most = e->cfg.store_driver->batches_max;
+
+    for (unsigned i = 0; i < most && e->n_ops && e->batches_in_flight < most; i++) {
         struct batch *b = calloc(1, sizeof *b);
         if (!b)
             return; /* the ops wait on: the next step tries again */

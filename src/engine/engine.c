@@ -21,7 +21,8 @@ int engine_new(const struct engine_config *config, struct engine **ret, struct e
     if (!e)
         return err_set(err, ERR_NO_MEMORY, 0, "engine");
     e->cfg = *config;
-    e->ops_last = &e->ops;
+    for (size_t i = 0; i < QUEUE_COUNT; i++)
+        e->queues[i].last = &e->queues[i].first;
     if (!e->cfg.ops_max)
         e->cfg.ops_max = OPS_DEFAULT;
     if (!e->cfg.polls_max)
@@ -44,11 +45,16 @@ void engine_free(struct engine *e)
 {
     if (!e)
         return;
-    while (e->ops) {
-        struct op *op = e->ops;
-        e->ops = op->next;
-        if (!e->ops)
-            e->ops_last = &e->ops;
+    struct queue *q = e->queues;
+    while (q < e->queues + QUEUE_COUNT) {
+        struct op *op = q->first;
+        if (!op) {
+            q++;
+            continue;
+        }
+        q->first = op->next;
+        if (!q->first)
+            q->last = &q->first;
         err_set(&op->err, ERR_UNAVAILABLE, 0, "the server is stopping; repeat the call");
         op->done(op);
     }
@@ -62,9 +68,18 @@ void engine_free(struct engine *e)
     free(e);
 }
 
+/* Of all the room, a quarter is never for new work. */
+static size_t new_max(const struct engine *e)
+{
+    return e->cfg.ops_max - e->cfg.ops_max / 4;
+}
+
 void engine_offer(struct engine *e, struct op *op)
 {
-    if (e->n_ops >= e->cfg.ops_max) {
+    enum queue_id which = op->kind == OP_SUBMIT ? QUEUE_NEW : QUEUE_RUNNING;
+    struct queue *q = &e->queues[which];
+
+    if (e->n_ops >= e->cfg.ops_max || (which == QUEUE_NEW && q->n >= new_max(e))) {
         err_set(&op->err, ERR_BUSY, 0, "%zu writes wait already; repeat the call a little later", e->n_ops);
         metrics_note_op(e, op);
         op->done(op);
@@ -73,8 +88,9 @@ void engine_offer(struct engine *e, struct op *op)
     err_clear(&op->err);
     op->n_changes = op->n_ended = 0;
     op->next = NULL;
-    *e->ops_last = op;
-    e->ops_last = &op->next;
+    *q->last = op;
+    q->last = &op->next;
+    q->n++;
     e->n_ops++;
 }
 
@@ -88,7 +104,7 @@ void engine_drain(struct engine *e)
 
 bool engine_idle(const struct engine *e)
 {
-    return !e->ops && !e->batches_in_flight;
+    return !e->n_ops && !e->batches_in_flight;
 }
 
 bool engine_lost(const struct engine *e)
@@ -109,7 +125,7 @@ usec engine_step(struct engine *e)
     /* Never asleep for long: only so is every pause that could cost a lease seen as lateness (sweep.c, grace). A lease on schedule has
      * three quarters left, and a pause that long is late by half of one. */
     wake_us = MIN(wake_us, boot_us + e->cfg.policy.lease_us / 4);
-    if (e->ops || snapshot_copies(e) || (e->work_arrived && e->polls && !e->draining))
+    if (e->n_ops || snapshot_copies(e) || (e->work_arrived && e->polls && !e->draining))
         wake_us = boot_us;
     e->last_boot_us = boot_us;
     e->last_store_us = store_us;

@@ -50,11 +50,19 @@ struct sweeper {
     struct engine *engine;
 };
 
+/* Waiting ops. Submissions stand apart: a flood of them may be refused and must not hold up what keeps running jobs alive. Nothing
+ * else can be about a job that was not acknowledged yet, so the order of a job's ops is kept. */
+enum queue_id { QUEUE_RUNNING, QUEUE_NEW, QUEUE_COUNT };
+struct queue {
+    struct op *first, **last; /* oldest first */
+    size_t n;
+};
+
 struct engine {
     struct engine_config cfg;
     /* committer */
-    struct op *ops, **ops_last; /* waiting, oldest first */
-    size_t n_ops;
+    struct queue queues[QUEUE_COUNT];
+    size_t n_ops; /* in both */
     unsigned batches_in_flight;
     bool lost; /* see engine_lost */
     /* dispatcher */

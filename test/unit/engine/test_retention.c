@@ -144,7 +144,7 @@ static void test_P29_a_purge_goes_in_batches_between_which_users_are_answered(vo
     int answered = 0, offered = 0, steps_that_purged = 0;
     int64_t left = jobs;
 
-    w->cfg.ops_max = (size_t)jobs;
+    w->cfg.ops_max = 2 * (size_t)jobs;
     world_engine(w, NULL);
     fill_history(w, jobs);
     assert_int_equal(counted(w, JOB_CANCELLED), jobs);
