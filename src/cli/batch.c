@@ -130,16 +130,25 @@ static void resume_tell(const struct run *r)
             r->label, ago, PARCEL_LINES, (long long)r->state.line);
 }
 
+static int state_name(struct run *r)
+{
+    const struct batch_args *a = r->args;
+    struct err err = {0};
+    if (!r->regular)
+        return EXIT_OK;
+    if (asprintf(&r->state_path, "%s%s", a->state ? a->state : a->file, a->state ? "" : ".haul-state") >= 0)
+        return EXIT_OK;
+    r->state_path = NULL; /* undefined after a failure */
+    err_set(&err, ERR_NO_MEMORY, 0, "out of memory");
+    return cli_err(&err, NULL);
+}
+
 static int state_begin(struct run *r, const char *defaults, const char *options)
 {
     struct err err = {0};
     struct batch_identity now = {0};
     const struct batch_args *a = r->args;
     if (r->regular) {
-        if (a->state)
-            r->state_path = strdup(a->state);
-        else if (asprintf(&r->state_path, "%s.haul-state", a->file) < 0)
-            r->state_path = NULL;
         int rc = batch_identity_read(r->fd, &now, &err);
         if (rc != ERR_OK)
             return local(rc, &err, a->file);
@@ -163,7 +172,7 @@ static int state_begin(struct run *r, const char *defaults, const char *options)
     return EXIT_OK;
 }
 
-static int output_open(struct output *o, const char *option, const char *path, int64_t keep)
+static int output_open(struct output *o, const char *option, const char *path)
 {
     struct stat st;
     o->option = option;
@@ -175,18 +184,46 @@ static int output_open(struct output *o, const char *option, const char *path, i
     if (o->fd < 0 || fstat(o->fd, &st) != 0)
         return sys_err(option, path);
     o->regular = S_ISREG(st.st_mode) && strcmp(path, "-") != 0;
+    return EXIT_OK;
+}
+
+/* What was written behind `keep` belongs to a parcel that comes again. */
+static int output_cut(struct output *o, int64_t keep)
+{
+    struct stat st;
     if (!o->regular)
         return EXIT_OK;
+    if (fstat(o->fd, &st) != 0)
+        return sys_err(o->option, o->path);
     if (st.st_size < (off_t)keep) {
         struct err err = {0};
         err_set(&err, ERR_CONFLICT, 0, "%s '%s' has lost what an earlier run wrote to it; --restart begins anew",
-                option, path);
+                o->option, o->path);
         return cli_err(&err, NULL);
     }
-    /* What was written behind it belongs to a parcel that comes again. */
     if (ftruncate(o->fd, (off_t)keep) != 0 || lseek(o->fd, (off_t)keep, SEEK_SET) < 0)
-        return sys_err(option, path);
+        return sys_err(o->option, o->path);
     o->bytes = keep;
+    return EXIT_OK;
+}
+
+/* One file under two names here would be cut or replaced while it is read. */
+static int files_differ(const struct run *r)
+{
+    const struct {
+        const char *name;
+        int fd;
+    } files[] = {{"the batch itself", r->fd}, {r->ids.option, r->ids.fd}, {r->rejects.option, r->rejects.fd}};
+    struct stat st[ARRAY_LEN(files) + 1];
+    bool there[ARRAY_LEN(files) + 1];
+    for (size_t i = 0; i < ARRAY_LEN(files); i++)
+        there[i] = files[i].fd >= 0 && fstat(files[i].fd, &st[i]) == 0 && S_ISREG(st[i].st_mode);
+    there[ARRAY_LEN(files)] = r->state_path && stat(r->state_path, &st[ARRAY_LEN(files)]) == 0;
+    for (size_t i = 0; i < ARRAY_LEN(files); i++)
+        for (size_t k = i + 1; k < ARRAY_LEN(there); k++)
+            if (there[i] && there[k] && st[i].st_dev == st[k].st_dev && st[i].st_ino == st[k].st_ino)
+                return cli_usage(&command_submit, "%s and %s are the same file", files[i].name,
+                                 k < ARRAY_LEN(files) ? files[k].name : "the state");
     return EXIT_OK;
 }
 
@@ -214,13 +251,15 @@ static int run_open(struct run *r, const char *defaults, const char *options)
     int status = EXIT_OK;
     if (r->args->key && (status = key_check(r->args->key)) != EXIT_OK)
         return status;
-    if ((status = input_open(r)) != EXIT_OK || !cli_client(r->cli, &status) ||
+    if ((status = input_open(r)) != EXIT_OK || (status = output_open(&r->ids, "--ids", r->args->ids)) != EXIT_OK ||
+        (status = output_open(&r->rejects, "--rejects", r->args->rejects)) != EXIT_OK ||
+        (status = state_name(r)) != EXIT_OK || (status = files_differ(r)) != EXIT_OK || !cli_client(r->cli, &status) ||
         (status = state_begin(r, defaults, options)) != EXIT_OK ||
-        (status = output_open(&r->ids, "--ids", r->args->ids, r->state.ids_bytes)) != EXIT_OK ||
-        (status = output_open(&r->rejects, "--rejects", r->args->rejects, r->state.rejects_bytes)) != EXIT_OK)
+        (status = output_cut(&r->ids, r->state.ids_bytes)) != EXIT_OK ||
+        (status = output_cut(&r->rejects, r->state.rejects_bytes)) != EXIT_OK)
         return status;
     r->parcel = calloc(1, sizeof(*r->parcel));
-    if (!r->parcel || !r->state.server || !r->state.options || !r->state.defaults || (r->regular && !r->state_path)) {
+    if (!r->parcel || !r->state.server || !r->state.options || !r->state.defaults) {
         err_set(&err, ERR_NO_MEMORY, 0, "out of memory");
         return cli_err(&err, NULL);
     }

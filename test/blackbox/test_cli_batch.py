@@ -185,7 +185,7 @@ def test_an_endless_line_is_an_error(server, api, environment):
             pass
     thread = threading.Thread(target=pour)
     thread.start()
-    out, err = process.stdout.read(), process.stderr.read()
+    err = process.stderr.read()
     assert process.wait(40) == 14, err
     thread.join()
     assert b"line 2 does not end" in err
@@ -236,38 +236,38 @@ def test_kill_9_in_the_middle_and_the_same_command_again(server, api, environmen
     assert process.returncode == 11 and "going on behind line" in err, err
     end = json.loads(out)
     assert (end["created"], end["duplicates"], end["refused"], end["lines"]) == (25000, 0, 3, 25003)
-    one_job_per_line(api, 25000)
     of_id = {job["job_id"]: int(job["labels"]["i"]) for job in jobs(api)}
+    assert sorted(of_id.values()) == list(range(25000))
     assert [of_id[i] for i in (tmp_path / "ids").read_text().split()] == list(range(25000))
     assert sorted((tmp_path / "rejects").read_text().splitlines()) == sorted(f"wrong {at}" for at in (24000, 12345, 3))
     assert not state_of(path).exists()
 
 
 def test_a_restart_of_the_server_in_the_middle(server, environment, tmp_path):
-    path = ndjson(tmp_path / "jobs", labelled(25000))
+    path = ndjson(tmp_path / "jobs", labelled(15000))
     process = start(environment, server.url, "--batch", path, "--json")
     acknowledged(path, 3000)
     server.kill()
     server.restart()
     out, err = process.communicate(timeout=50)
     assert process.returncode == 0, err
-    assert json.loads(out)["created"] == 25000
-    one_job_per_line(Api(server.url), 25000)
+    assert json.loads(out)["created"] == 15000
+    one_job_per_line(Api(server.url), 15000)
 
 
 def test_an_interrupt_leaves_a_state_and_says_how_to_go_on(server, api, environment, tmp_path):
-    path = ndjson(tmp_path / "jobs", labelled(20000))
+    path = ndjson(tmp_path / "jobs", labelled(12000))
     process = start(environment, server.url, "--batch", path)
     acknowledged(path, 1000)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=30)
     assert process.returncode == -signal.SIGINT and "the same command goes on from there" in err, err
     done = json.loads(state_of(path).read_text())
-    assert done["line"] == len(jobs(api)) < 20000 and done["under_way"] is False
+    assert done["line"] == len(jobs(api)) < 12000 and done["under_way"] is False
     process = start(environment, server.url, "--batch", path)
     out, err = process.communicate(timeout=50)
     assert process.returncode == 0 and f"behind line {done['line']}" in err
-    one_job_per_line(api, 20000)
+    one_job_per_line(api, 12000)
 
 
 def job_id(i):
@@ -381,7 +381,7 @@ def test_going_on_after_the_keys_are_forgotten_is_warned_of(cli, stopped):
 
 
 def test_a_file_that_changes_while_it_is_read_stops_the_run(server, api, environment, tmp_path):
-    path = ndjson(tmp_path / "jobs", labelled(20000))
+    path = ndjson(tmp_path / "jobs", labelled(12000))
     process = start(environment, server.url, "--batch", path)
     try:
         acknowledged(path, 1)
@@ -406,7 +406,7 @@ def test_ids_that_lost_their_beginning_are_refused(cli, tmp_path):
 
 
 def test_two_at_once_on_one_file_are_refused(server, api, environment, cli, tmp_path):
-    path = ndjson(tmp_path / "jobs", labelled(20000))
+    path = ndjson(tmp_path / "jobs", labelled(12000))
     process = start(environment, server.url, "--batch", path)
     try:
         acknowledged(path, 1)
@@ -418,7 +418,7 @@ def test_two_at_once_on_one_file_are_refused(server, api, environment, cli, tmp_
     finally:
         process.kill()
         process.communicate()
-    one_job_per_line(api, 20000)
+    one_job_per_line(api, 12000)
 
 
 def test_no_server_leaves_nothing_behind(haul, tmp_path):
@@ -426,6 +426,36 @@ def test_no_server_leaves_nothing_behind(haul, tmp_path):
     run = haul("submit", "--batch", path, url=NOBODY)
     assert run.returncode == 16 and "haul server" in run.stderr
     assert sorted(p.name for p in tmp_path.iterdir()) == ["home", "jobs"]
+
+
+@pytest.mark.parametrize("options", [["--ids", "jobs"], ["--rejects", "jobs"], ["--state", "jobs"], ["--state", "link"],
+                                     ["--ids", "out", "--rejects", "out"], ["--ids", "out", "--state", "out"]])
+def test_a_file_in_two_places_is_refused_and_not_touched(cli, api, tmp_path, options):
+    path = ndjson(tmp_path / "jobs", numbered(3))
+    (tmp_path / "link").symlink_to(path)
+    before = path.read_bytes()
+    for more in ([], ["--restart"]):
+        run = cli("submit", "--batch", path, *more, *options)
+        assert run.returncode == 2 and "same file" in run.stderr
+    assert path.read_bytes() == before and jobs(api) == []
+
+
+def test_an_interrupt_ends_the_wait_for_a_pipe(server, api, environment):
+    process = start(environment, server.url, "t", "--batch", "-", "--key", "k", "--ids", "-", stdin=subprocess.PIPE)
+    try:
+        process.stdin.write("{}\n" * 1000)
+        process.stdin.flush()
+        until(lambda: len(jobs(api)) == 1000)
+        process.stdin.write("{}\n")
+        process.stdin.flush()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == -signal.SIGINT
+        err = process.stderr.read()
+        assert "stopped behind line 1000" in err and "the key makes" in err
+        assert len(process.stdout.read().split()) == 1000 == len(jobs(api))
+    finally:
+        process.kill()
+        process.communicate()
 
 
 def test_state_elsewhere(cli, tmp_path):
