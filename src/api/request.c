@@ -305,7 +305,7 @@ int read_string_map(struct json_reader *r, const char *key, size_t max_n, size_t
         if (strlen(json_string_value(v)) != json_string_length(v))
             return stick(r, err_field(r->err, field, "must not contain U+0000"));
     }
-    char *text = json_dumps(map, JSON_COMPACT | JSON_SORT_KEYS);
+    char *text = json_text(map, JSON_COMPACT | JSON_SORT_KEYS);
     *ret = text ? arena_strdup(arena, text) : NULL;
     free(text);
     return *ret ? ERR_OK : stick(r, no_memory(r->err));

@@ -38,19 +38,48 @@ static int check_depth(const char *text, size_t n, struct err *err)
     return ERR_OK;
 }
 
+/* Where memory is short, jansson 2.14 calls valid text malformed, or drops a character of a string and goes on. So whether an
+ * allocation failed is watched from outside. */
+static _Thread_local bool memory_failed;
+
+static void *watched_malloc(size_t n)
+{
+    void *p = malloc(n);
+    memory_failed = memory_failed || !p;
+    return p;
+}
+
+__attribute__((constructor)) static void watch_memory(void)
+{
+    json_set_alloc_funcs(watched_malloc, free);
+}
+
 int json_parse(const char *text, size_t n, json_t **ret, struct err *err)
 {
     json_error_t e;
     int rc = check_depth(text, n, err);
     if (rc != ERR_OK)
         return rc;
+    memory_failed = false;
     json_t *value = json_loadb(n ? text : "", n, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL, &e);
-    if (!value && json_error_code(&e) == json_error_out_of_memory)
+    if (memory_failed) {
+        json_decref(value);
         return err_set(err, ERR_NO_MEMORY, 0, "parse JSON");
+    }
     if (!value)
         return err_set(err, ERR_MALFORMED, 0, "JSON, line %d, column %d: %s", e.line, e.column, e.text);
     *ret = value;
     return ERR_OK;
+}
+
+char *json_text(const json_t *value, size_t flags)
+{
+    memory_failed = false;
+    char *text = json_dumps(value, flags);
+    if (!memory_failed)
+        return text;
+    free(text);
+    return NULL;
 }
 
 /* ---- raw members: the text is known to be valid, so these only find where things end ---- */
@@ -92,15 +121,31 @@ static size_t skip_value(const char *s, size_t n, size_t i)
     return n;
 }
 
-/* Is the quoted string s (n bytes, with its quotes) the key? Escapes count: "\u0061" is "a". */
+/* The next character of a quoted string, when it is ASCII; else -1, which no key of ours has. */
+static int ascii_next(const char *s, size_t end, size_t *i)
+{
+    static const char names[] = "\"\\/bfnrt", values[] = "\"\\/\b\f\n\r\t";
+    unsigned code = 0;
+    unsigned char c = (unsigned char)s[(*i)++];
+    if (c != '\\' || *i >= end)
+        return c < 0x80 ? c : -1;
+    c = (unsigned char)s[(*i)++];
+    const char *simple = strchr(names, c);
+    if (c != 'u')
+        return simple && c ? values[simple - names] : -1;
+    for (int k = 0; k < 4 && *i < end; k++, (*i)++)
+        code = code << 4 | (unsigned)(s[*i] <= '9' ? s[*i] - '0' : (s[*i] | 0x20) - 'a' + 10);
+    return code < 0x80 ? (int)code : -1;
+}
+
+/* Is the quoted string s (n bytes, with its quotes) the key, which is ASCII? Escapes count: "\u0061" is "a". */
 static bool key_is(const char *s, size_t n, const char *key)
 {
-    if (!memchr(s, '\\', n))
-        return strlen(key) == n - 2 && memcmp(s + 1, key, n - 2) == 0;
-    json_t *decoded = json_loadb(s, n, JSON_DECODE_ANY, NULL);
-    bool same = decoded && json_is_string(decoded) && strcmp(json_string_value(decoded), key) == 0;
-    json_decref(decoded);
-    return same;
+    size_t i = 1;
+    while (i < n - 1 && *key)
+        if (ascii_next(s, n - 1, &i) != *key++)
+            return false;
+    return i == n - 1 && !*key;
 }
 
 bool json_raw_member(const char *text, size_t n, const char *key, const char **ret_text, size_t *ret_n)

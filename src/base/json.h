@@ -14,7 +14,7 @@
  * keys (in strings it may stand: json_get_string refuses it). ERR_MALFORMED tells line and column. Caller: json_decref(*ret). */
 int json_parse(const char *text, size_t n, json_t **ret, struct err *err);
 
-/** The raw text of member `key` of the top-level object in `text`, which json_parse accepted. Borrowed from `text`.
+/** The raw text of member `key` (ASCII) of the top-level object in `text`, which json_parse accepted. Borrowed from `text`.
  * false when there is no such member. (Payloads are stored as the text that was validated: jansson re-serialises.) */
 bool json_raw_member(const char *text, size_t n, const char *key, const char **ret_text, size_t *ret_n);
 
@@ -25,6 +25,9 @@ int json_raw_item(const char *text, size_t n, size_t *pos, const char **ret_text
 
 /** Is this JSON by its grammar? What json_parse refuses beyond it (a key twice, depth, numbers out of range) may be in it. */
 bool json_well_formed(const char *text, size_t n);
+
+/** As json_dumps, which may leave characters out where memory is short: NULL then. Caller: free(). */
+char *json_text(const json_t *value, size_t flags);
 
 /** Reads the members of one object strictly. The first error sticks in `err`; later reads do nothing. Example:
  *      struct json_reader r;

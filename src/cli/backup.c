@@ -94,7 +94,7 @@ static void print_summary(struct cli *cli, const struct passing *b, const struct
                       (json_int_t)(end->bytes + BACKUP_TAIL_BYTES), "created_at", when, "jobs", (json_int_t)m->jobs,
                       "blobs", (json_int_t)m->blobs, "blob_bytes", (json_int_t)m->blob_bytes, "database_bytes",
                       (json_int_t)m->database_bytes, "damaged_blobs", (json_int_t)end->damaged);
-        text = json_dumps(doc, JSON_COMPACT);
+        text = json_text(doc, JSON_COMPACT);
         fprintf(out, "%s\n", text ? text : "null");
         json_decref(doc);
         return;

@@ -10,7 +10,7 @@ static bool has(const json_t *obj, const char *key)
 
 static void add_member(struct buf *out, const char *key, const json_t *value, const char **comma)
 {
-    AUTO_FREE char *text = json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(17));
+    AUTO_FREE char *text = json_text(value, JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(17));
     if (!text) {
         out->failed = true;
         return;

@@ -143,7 +143,7 @@ void print_json_text(const char *text)
 
 void print_json(const json_t *doc)
 {
-    AUTO_FREE char *text = json_dumps(doc, JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(15));
+    AUTO_FREE char *text = json_text(doc, JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(15));
     print_json_text(text ? text : "null");
 }
 

@@ -30,7 +30,7 @@ static void line_time(const char *name, const json_t *job, const char *key)
 
 static void line_json(const char *name, const json_t *v)
 {
-    AUTO_FREE char *text = v ? json_dumps(v, JSON_COMPACT | JSON_ENCODE_ANY) : NULL;
+    AUTO_FREE char *text = v ? json_text(v, JSON_COMPACT | JSON_ENCODE_ANY) : NULL;
     line(name, text ? text : "");
 }
 

@@ -138,7 +138,7 @@ static int payload_read(const struct command *cmd, const struct args *a, char **
             return cli_usage(cmd, "%s", err.msg);
         if (rc != ERR_OK)
             return cli_err(&err, NULL);
-        *ret = json_dumps(doc, JSON_COMPACT);
+        *ret = json_text(doc, JSON_COMPACT);
     } else if (a->payload && a->payload[0] == '@') {
         struct buf b;
         buf_init(&b, 1 << 20);

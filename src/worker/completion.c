@@ -215,7 +215,7 @@ static int ending_send(const struct attempt *a, struct haul_client *c, const cha
 {
     char path[256];
     attempt_path(a, kind, path, sizeof path);
-    AUTO_FREE char *text = json_dumps(body, JSON_COMPACT);
+    AUTO_FREE char *text = json_text(body, JSON_COMPACT);
     if (!text)
         return err_set(err, ERR_NO_MEMORY, 0, "completion");
     for (unsigned round = 0;; round++) {

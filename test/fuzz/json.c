@@ -19,12 +19,21 @@ static void written(const char *text, size_t n)
     buf_release(&out);
 }
 
+static bool ascii(const char *s)
+{
+    while (*s && (unsigned char)*s < 0x80)
+        s++;
+    return !*s;
+}
+
 /* The raw text of a member parses to what the parser saw there. */
 static void raw(const char *text, size_t n, json_t *doc)
 {
     const char *key;
     json_t *value;
     json_object_foreach (doc, key, value) {
+        if (!ascii(key))
+            continue;
         const char *part;
         size_t n_part;
         struct err err = {0};
