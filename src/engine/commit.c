@@ -3,11 +3,6 @@
 #include "engine/internal.h"
 #include "base/auto.h"
 
-struct job_in_batch {
-    struct uuid job_id;
-    UT_hash_handle hh;
-};
-
 struct batch {
     struct engine *engine;
     struct op *ops[STORE_BATCH_MAX];
@@ -27,8 +22,6 @@ static const struct uuid *op_job(const struct op *op)
         return &op->u.progress.job_id;
     case OP_LOG:
         return &op->u.log.job_id;
-    case OP_LOG_PACKED:
-        return &op->u.log_packed.job_id;
     case OP_OUTPUT:
         return &op->u.output.job_id;
     case OP_COMPLETE:
@@ -44,27 +37,28 @@ static const struct uuid *op_job(const struct op *op)
     }
 }
 
-struct jobs_in_batch {
-    struct job_in_batch entries[STORE_BATCH_MAX], *seen;
-    size_t n;
+/* The jobs of a batch. No memory is asked for: what cannot fail need not be handled. */
+#define SEEN_SLOTS (2 * STORE_BATCH_MAX)
+struct seen {
+    const struct uuid *slots[SEEN_SLOTS];
 };
 
-/* false: it is there already */
-static bool job_note(struct jobs_in_batch *jobs, const struct uuid *job_id)
+/* false: it is there already. The random half of a UUIDv7 tells where it belongs. */
+static bool job_note(struct seen *jobs, const struct uuid *job_id)
 {
-    struct job_in_batch *entry;
+    size_t i =
+        ((size_t)job_id->b[12] << 24 | (size_t)job_id->b[13] << 16 | (size_t)job_id->b[14] << 8 | job_id->b[15]) %
+        SEEN_SLOTS;
 
-    HASH_FIND(hh, jobs->seen, job_id, sizeof *job_id, entry);
-    if (entry)
-        return false;
-    entry = &jobs->entries[jobs->n++];
-    entry->job_id = *job_id;
-    HASH_ADD(hh, jobs->seen, job_id, sizeof entry->job_id, entry);
+    for (; jobs->slots[i]; i = (i + 1) % SEEN_SLOTS)
+        if (memcmp(jobs->slots[i], job_id, sizeof *job_id) == 0)
+            return false;
+    jobs->slots[i] = job_id;
     return true;
 }
 
 /* Takes from a queue until the batch holds `limit`. */
-static void take(struct engine *e, struct batch *b, enum queue_id which, size_t limit, struct jobs_in_batch *jobs)
+static void take(struct engine *e, struct batch *b, enum queue_id which, size_t limit, struct seen *jobs)
 {
     struct queue *q = &e->queues[which];
     struct op **link = &q->first;
@@ -90,13 +84,12 @@ static void take(struct engine *e, struct batch *b, enum queue_id which, size_t 
 /* Running jobs first, but new work is never left out. */
 static void batch_gather(struct engine *e, struct batch *b)
 {
-    struct jobs_in_batch jobs = {.seen = NULL};
+    struct seen jobs = {0};
     size_t share = e->queues[QUEUE_NEW].first ? STORE_BATCH_MAX - STORE_BATCH_MAX / 4 : STORE_BATCH_MAX;
 
     take(e, b, QUEUE_RUNNING, share, &jobs);
     take(e, b, QUEUE_NEW, STORE_BATCH_MAX, &jobs);
     take(e, b, QUEUE_RUNNING, STORE_BATCH_MAX, &jobs); /* claims of what was just submitted, and what found no room */
-    HASH_CLEAR(hh, jobs.seen);
 }
 
 static void batch_decided(void *arg)

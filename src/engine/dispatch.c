@@ -7,6 +7,14 @@
 
 #define LANES_MAX 4096
 
+/* Kept from one pass to the next: a pass must not fail, and zeroing it all each time would cost more than the choice. */
+struct lane_choice {
+    struct lane lanes[LANES_MAX]; /* as core wants them, without what is promised already */
+    struct lane_entry *entries[LANES_MAX];
+    unsigned take[LANES_MAX];
+    size_t n;
+};
+
 static struct lane_entry *lane_find(struct engine *e, int64_t lane_id)
 {
     struct lane_entry *entry;
@@ -40,7 +48,17 @@ static struct lane_entry *lane_add(struct engine *e, const struct lane *lane)
     }
     entry->pair = metrics_pair_index(e, lane->queue, lane->task_type);
     HASH_ADD(hh, e->lanes, lane.lane_id, sizeof entry->lane.lane_id, entry);
+    if (!entry->hh.tbl) {
+        lane_entry_free(entry);
+        return NULL;
+    }
     return entry;
+}
+
+int dispatch_init(struct engine *e, struct err *err)
+{
+    e->choice = calloc(1, sizeof *e->choice);
+    return e->choice ? dispatch_load(e, err) : err_set(err, ERR_NO_MEMORY, 0, "dispatcher");
 }
 
 int dispatch_load(struct engine *e, struct err *err)
@@ -53,13 +71,16 @@ int dispatch_load(struct engine *e, struct err *err)
         return err_set(err, ERR_NO_MEMORY, 0, "lanes");
     int rc = e->cfg.store_driver->lanes(e->cfg.store, arena, &lanes, &n, err);
     for (size_t i = 0; rc == ERR_OK && i < n; i++) {
-        struct lane_entry *entry = lane_add(e, &lanes[i]);
+        struct lane_entry *entry = lane_find(e, lanes[i].lane_id);
+        if (!entry)
+            entry = lane_add(e, &lanes[i]);
         if (!entry)
             rc = err_set(err, ERR_NO_MEMORY, 0, "lanes");
         else
             entry->lane.ready = lanes[i].ready;
     }
     arena_free(arena);
+    e->lanes_stale = rc != ERR_OK;
     e->work_arrived = true;
     return rc;
 }
@@ -70,8 +91,10 @@ void dispatch_lane_change(struct engine *e, const struct lane_change *change)
 
     if (!entry)
         entry = lane_add(e, &change->lane);
-    if (!entry)
-        return; /* out of memory: the jobs are safe in the store, and counted again at the next start */
+    if (!entry) {
+        e->lanes_stale = true; /* the jobs are safe in the store: its lanes are read again */
+        return;
+    }
     if (change->delta > 0) {
         if (!entry->lane.ready)
             entry->lane.oldest_at = engine_store_now(e);
@@ -139,22 +162,27 @@ static void claim_done(struct op *op)
         poll_answer(e, p, NULL, 0, NULL);
 }
 
-/* Lanes as core wants them, without what is promised already. @return how many; entries in the same order. */
-static size_t lanes_free(struct engine *e, struct lane *lanes, struct lane_entry **entries)
+/* @return whether anything was chosen for the poll */
+static bool lanes_chosen(struct engine *e, const struct lease_poll *p)
 {
+    struct lane_choice *c = e->choice;
     struct lane_entry *entry, *tmp;
-    size_t n = 0;
+    bool any = false;
 
+    c->n = 0;
     HASH_ITER (hh, e->lanes, entry, tmp) {
-        if (n == LANES_MAX)
+        if (c->n == LANES_MAX)
             break;
         if (entry->lane.ready <= entry->reserved)
             continue;
-        lanes[n] = entry->lane;
-        lanes[n].ready = entry->lane.ready - entry->reserved;
-        entries[n++] = entry;
+        c->lanes[c->n] = entry->lane;
+        c->lanes[c->n].ready = entry->lane.ready - entry->reserved;
+        c->entries[c->n++] = entry;
     }
-    return n;
+    lanes_choose(c->lanes, c->n, &p->want, engine_store_now(e), c->take);
+    for (size_t i = 0; i < c->n; i++)
+        any = any || c->take[i];
+    return any;
 }
 
 static void claim_offer(struct engine *e, struct lease_poll *p, struct lane_entry **entries, const unsigned *take,
@@ -210,24 +238,9 @@ void dispatch_claims(struct engine *e)
     e->work_arrived = false;
     if (!e->polls)
         return;
-    AUTO_FREE struct lane *lanes = calloc(LANES_MAX, sizeof *lanes);
-    AUTO_FREE struct lane_entry **entries = calloc(LANES_MAX, sizeof(struct lane_entry *));
-    AUTO_FREE unsigned *take = calloc(LANES_MAX, sizeof *take);
-    if (!lanes || !entries || !take)
-        return; /* tried again at the next change or poll */
     DL_FOREACH_SAFE(e->polls, p, tmp)
     {
-        if (p->in_flight)
-            continue;
-        size_t n = lanes_free(e, lanes, entries);
-        if (!n && p->asked)
-            continue;
-        memset(take, 0, LANES_MAX * sizeof *take);
-        lanes_choose(lanes, n, &p->want, engine_store_now(e), take);
-        bool any = false;
-        for (size_t i = 0; i < n; i++)
-            any = any || take[i];
-        if (!any && p->asked)
+        if (p->in_flight || (!lanes_chosen(e, p) && p->asked))
             continue;
         if (p->alive && !p->alive(p)) {
             struct err err = {0};
@@ -235,7 +248,7 @@ void dispatch_claims(struct engine *e)
             poll_answer(e, p, NULL, 0, &err);
             continue;
         }
-        claim_offer(e, p, entries, take, n);
+        claim_offer(e, p, e->choice->entries, e->choice->take, e->choice->n);
     }
 }
 
@@ -345,4 +358,5 @@ void dispatch_release(struct engine *e)
         HASH_DELETE(hh, e->lanes, entry);
         lane_entry_free(entry);
     }
+    free(e->choice);
 }

@@ -29,7 +29,7 @@ int engine_new(const struct engine_config *config, struct engine **ret, struct e
         e->cfg.polls_max = POLLS_DEFAULT;
     int rc = metrics_init(e, err);
     if (rc == ERR_OK)
-        rc = dispatch_load(e, err);
+        rc = dispatch_init(e, err);
     if (rc != ERR_OK) {
         engine_free(e);
         return err_wrap(err, rc, "load the lanes of ready jobs");
@@ -58,7 +58,6 @@ void engine_free(struct engine *e)
         err_set(&op->err, ERR_UNAVAILABLE, 0, "the server is stopping; repeat the call");
         op->done(op);
     }
-    pack_release(e);
     snapshot_give_up(e);
     dispatch_end(e, ERR_UNAVAILABLE);
     watch_fire_all(e);
@@ -95,15 +94,6 @@ void engine_offer(struct engine *e, struct op *op)
     e->n_ops++;
 }
 
-void engine_offload(struct engine *e,
-                    bool (*offload)(void *self, void (*work)(void *arg), void (*done)(struct engine *e, void *arg),
-                                    void *arg),
-                    void *self)
-{
-    e->cfg.offload = offload;
-    e->cfg.offload_self = self;
-}
-
 void engine_drain(struct engine *e)
 {
     e->draining = true;
@@ -126,6 +116,8 @@ usec engine_step(struct engine *e)
 {
     usec boot_us = engine_boot(e), store_us = engine_store_now(e); /* together: a slow commit must not part them */
 
+    if (e->lanes_stale)
+        dispatch_load(e, NULL); /* tried again with the next step */
     sweep_run(e);
     dispatch_claims(e);
     commit_batches(e);

@@ -3,6 +3,8 @@
 #include "engine/engine.h"
 #include "engine/metrics.h"
 #include <stdatomic.h>
+/* Without memory uthash would end the process; so an entry that could not be added has no table. */
+#define HASH_NONFATAL_OOM 1
 #include <uthash.h>
 #include <utlist.h>
 
@@ -37,9 +39,7 @@ struct metrics {
 
 #define NEWS_BUCKETS 1024 /* jobs share them by their id's random end */
 
-enum sweep_id { SWEEP_LEASES, SWEEP_DUE, SWEEP_BLOBS, SWEEP_DEDUP, SWEEP_RETENTION, SWEEP_LOGS, SWEEP_COUNT };
-
-#define PACKS_MAX 8 /* logs that a sweep names at once */
+enum sweep_id { SWEEP_LEASES, SWEEP_DUE, SWEEP_BLOBS, SWEEP_DEDUP, SWEEP_RETENTION, SWEEP_COUNT };
 
 struct sweeper {
     enum op_kind kind;
@@ -71,7 +71,9 @@ struct engine {
     struct lane_entry *lanes;
     struct lease_poll *polls; /* oldest first */
     size_t n_polls;
-    bool work_arrived; /* lanes or polls changed since the last look */
+    struct lane_choice *choice; /* scratch of dispatch_claims */
+    bool lanes_stale;           /* one could not be kept: to be read from the store again */
+    bool work_arrived;          /* lanes or polls changed since the last look */
     bool draining;
     /* sweepers */
     struct sweeper sweepers[SWEEP_COUNT];
@@ -80,8 +82,6 @@ struct engine {
     usec last_boot_us, last_store_us; /* at the last step; what the next one should agree with */
     usec asked_wake_us;               /* when the last step wanted to be called again, on the boot clock */
     struct snapshot *snapshot;        /* being copied, or whole and holding the blobs */
-    /* packing */
-    struct pack *packs; /* the first is at work */
     /* watches */
     struct watch_bucket *watches;
     struct metrics metrics;
@@ -93,7 +93,8 @@ usec engine_store_now(const struct engine *e);
 
 void commit_batches(struct engine *e);
 
-int dispatch_load(struct engine *e, struct err *err);
+int dispatch_init(struct engine *e, struct err *err);
+int dispatch_load(struct engine *e, struct err *err); /* lanes and their counts, from the store */
 void dispatch_lane_change(struct engine *e, const struct lane_change *change);
 void dispatch_claims(struct engine *e);
 /* A submission joins a batch: where a worker waits for its like, the claim joins the same batch (one transaction, one sync). */
@@ -117,11 +118,6 @@ void metrics_release(struct engine *e);
 size_t metrics_pair_index(struct engine *e, const char *queue, const char *task_type);
 void metrics_note_op(struct engine *e, const struct op *op); /* decided, or refused by the engine */
 void metrics_note_batch(struct engine *e, struct op *const *ops, size_t n, usec took_us);
-
-/* The logs a sweep found are packed, one after the other; then the next sweep looks. */
-void pack_take(struct engine *e, const struct op_sweep *found);
-bool pack_can(const struct engine *e); /* may a sweep look for more? */
-void pack_release(struct engine *e);
 
 void watch_note_decided(struct engine *e, const struct op *op);
 usec watch_timeouts(struct engine *e, usec boot_us);

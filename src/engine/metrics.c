@@ -48,10 +48,14 @@ static size_t pair_add(struct metrics *m, const char *name, size_t n)
     if (!entry)
         return 0;
     memcpy(entry->name, name, n + 1);
+    HASH_ADD(hh, m->names, name, n, entry);
+    if (!entry->hh.tbl) {
+        free(entry);
+        return 0;
+    }
     entry->index = m->n_pairs++;
     m->pairs[entry->index] =
         (struct metrics_pair){.queue = entry->name, .task_type = entry->name + strlen(entry->name) + 1};
-    HASH_ADD(hh, m->names, name, n, entry);
     return entry->index;
 }
 

@@ -37,6 +37,10 @@ void engine_watch(struct engine *e, struct watch *w)
     if (!b && !e->draining && (b = calloc(1, sizeof *b))) {
         b->job_id = w->job_id;
         HASH_ADD(hh, e->watches, job_id, sizeof b->job_id, b);
+        if (!b->hh.tbl) {
+            free(b);
+            b = NULL;
+        }
     }
     if (!b || e->draining) {
         w->fire(w); /* stopping, or no memory: an early look is right, only less quiet */
