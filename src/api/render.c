@@ -188,24 +188,30 @@ void render_worker(struct json_writer *w, const struct worker_row *row, usec now
     jw_object_end(w);
 }
 
-bool handlers_have(const char *handlers, const char *task_type)
+enum knowledge handlers_have(const char *handlers, const char *task_type)
 {
     if (!handlers)
-        return false;
-    json_t *map = json_loads(handlers, 0, NULL);
-    bool have = map && json_object_get(map, task_type) != NULL;
+        return NO;
+    json_t *map = NULL;
+    if (json_parse(handlers, strlen(handlers), &map, NULL) != ERR_OK)
+        return UNKNOWN;
+    enum knowledge have = json_object_get(map, task_type) ? YES : NO;
     json_decref(map);
     return have;
 }
 
-static bool somebody_can_run(struct api *api, const char *task_type, usec now)
+static enum knowledge somebody_can_run(struct api *api, const char *task_type, usec now)
 {
     struct arena *arena = arena_new(WORKERS_ARENA_MAX);
     struct worker_row *rows = NULL;
     size_t n = 0;
-    bool found = !arena || api->store_driver->workers(api->store, arena, &rows, &n, NULL) != ERR_OK;
-    for (size_t i = 0; i < n && !found; i++)
-        found = now - rows[i].last_seen <= 3 * api->policy.poll_us && handlers_have(rows[i].handlers, task_type);
+    enum knowledge found =
+        !arena || api->store_driver->workers(api->store, arena, &rows, &n, NULL) != ERR_OK ? UNKNOWN : NO;
+    for (size_t i = 0; i < n && found != YES; i++)
+        if (now - rows[i].last_seen <= 3 * api->policy.poll_us) {
+            enum knowledge one = handlers_have(rows[i].handlers, task_type);
+            found = one == NO ? found : one;
+        }
     arena_free(arena);
     return found;
 }
@@ -236,8 +242,9 @@ void reply_job_read(struct api *api, struct http_request *req, int status, const
     } else if (job->status == JOB_PENDING) {
         usec now = api->store_driver->now(api->store);
         bool due = job->run_at <= now && job->waiting_on == 0;
-        view.waiting_reason =
-            render_waiting_reason(http_arena(req), job, !due || somebody_can_run(api, job->task_type, now), now);
+        enum knowledge can = due ? somebody_can_run(api, job->task_type, now) : YES;
+        if (can != UNKNOWN) /* better no reason than a wrong one */
+            view.waiting_reason = render_waiting_reason(http_arena(req), job, can == YES, now);
     }
     reply_job_rendered(req, status, job, &view);
 }

@@ -21,8 +21,9 @@ void render_worker(struct json_writer *w, const struct worker_row *row, usec now
 void render_uuid(struct json_writer *w, const char *key, const struct uuid *u);      /* nil: null */
 void render_ref(struct json_writer *w, const char *key, const struct uuid *blob_id); /* "blob:..." */
 void render_sha256(struct json_writer *w, const char *key, const uint8_t sha256[32]);
-/** Is `task_type` a key of the JSON object `handlers`? */
-bool handlers_have(const char *handlers, const char *task_type);
+/** Is `task_type` a key of the JSON object `handlers` (NULL: has none)? */
+enum knowledge { NO, YES, UNKNOWN /* no memory to find out */ };
+enum knowledge handlers_have(const char *handlers, const char *task_type);
 
 /** Reads what the answer needs (pool thread) and answers with the job. */
 void reply_job_read(struct api *api, struct http_request *req, int status, const struct job *job);

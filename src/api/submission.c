@@ -202,8 +202,7 @@ int submission_parse(const char *body, size_t n, const char *idempotency_key, co
         return rc;
     ret->job.project = API_PROJECT;
     ret->job.progress = -1;
-    submission_hash(ret, ret->request_hash);
-    return ERR_OK;
+    return submission_hash(ret, ret->request_hash, err);
 }
 
 /* Length before bytes, so that no two requests run together into one. */
@@ -220,13 +219,12 @@ static void hash_number(struct sha256 *h, int64_t v)
     sha256_add(h, &v, sizeof(v));
 }
 
-void submission_hash(const struct op_submit *op, uint8_t ret[32])
+int submission_hash(const struct op_submit *op, uint8_t ret[32], struct err *err)
 {
     const struct job *job = &op->job;
     struct sha256 *h = sha256_new();
-    memset(ret, 0, 32);
     if (!h)
-        return;
+        return no_memory(err);
     hash_text(h, job->task_type);
     hash_text(h, job->queue);
     hash_text(h, job->payload);
@@ -245,4 +243,5 @@ void submission_hash(const struct op_submit *op, uint8_t ret[32])
     hash_number(h, job->max_attempts);
     sha256_end(h, ret);
     sha256_free(h);
+    return ERR_OK;
 }

@@ -7,6 +7,6 @@
 int submission_parse(const char *body, size_t n, const char *idempotency_key, const struct policy *policy,
                      struct arena *arena, struct op_submit *ret, struct err *err);
 /** Of everything that was asked but the key: same request, same hash. */
-void submission_hash(const struct op_submit *op, uint8_t ret[32]);
+int submission_hash(const struct op_submit *op, uint8_t ret[32], struct err *err);
 /** "blob:<uuid>" -> id; ERR_INVALID naming `field`. */
 int ref_parse(const char *ref, const char *field, struct uuid *ret, struct err *err);

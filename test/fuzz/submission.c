@@ -43,8 +43,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (rc == ERR_OK) {
         uint8_t one[32], two[32];
         shown(&op);
-        submission_hash(&op, one);
-        submission_hash(&op, two);
+        MUST(submission_hash(&op, one, &err) == ERR_OK && submission_hash(&op, two, &err) == ERR_OK);
         MUST(memcmp(one, two, sizeof(one)) == 0);
         MUST(strlen(op.job.payload) <= JOB_PAYLOAD_MAX && op.job.priority >= 0 && op.job.priority <= JOB_PRIORITY_MAX);
         MUST(op.job.n_inputs <= JOB_INPUTS_MAX);

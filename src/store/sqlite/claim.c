@@ -192,7 +192,11 @@ int op_claim(struct tx *t)
     op->again = op->n_claimed > 0;
     if (rc != ERR_OK || op->again)
         return claims_keep(t, op, rc);
-    if (op->handlers && json_parse(op->handlers, strlen(op->handlers), &k.handlers, t->err) != ERR_OK) {
+    if (op->handlers)
+        rc = json_parse(op->handlers, strlen(op->handlers), &k.handlers, t->err);
+    if (rc == ERR_NO_MEMORY)
+        return rc;
+    if (rc != ERR_OK) {
         err_clear(t->err);
         return err_field(t->err, "handlers", "must be a JSON object");
     }

@@ -134,9 +134,9 @@ static void test_worker_state(void **state)
     jw_init(&w, &body);
     render_worker(&w, &row, 1000000 + 101, 100);
     assert_non_null(strstr(buf_str(&body), "\"gone\""));
-    assert_true(handlers_have(row.handlers, "t"));
-    assert_false(handlers_have(row.handlers, "u"));
-    assert_false(handlers_have(NULL, "t"));
+    assert_int_equal(handlers_have(row.handlers, "t"), YES);
+    assert_int_equal(handlers_have(row.handlers, "u"), NO);
+    assert_int_equal(handlers_have(NULL, "t"), NO);
 }
 
 int main(void)
