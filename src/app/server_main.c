@@ -26,7 +26,6 @@ struct server {
     int lock_fd;
     struct store *store;
     struct blobs *blobs;
-    struct pool *reads, *bytes;
     struct engine *engine; /* until the loop owns it */
     struct loop *loop;
     struct http_server *http;
@@ -104,19 +103,13 @@ static int start_engine(struct server *s, const struct policy *policy, struct er
                                    .polls_max = 10000};
     int rc = engine_new(&config, &s->engine, err);
     if (!rc)
-        rc = loop_start(s->engine, s->bytes, on_lost, &s->loop, err);
+        rc = loop_start(s->engine, on_lost, &s->loop, err);
     if (!rc)
         s->engine = NULL;
     return rc;
 }
 
-static int start_pools(struct server *s, struct err *err)
-{
-    int rc = pool_new("reads", READ_THREADS, READ_QUEUE, &s->reads, err);
-    return rc ? rc : pool_new("bytes", BYTES_THREADS, BYTES_QUEUE, &s->bytes, err);
-}
-
-static void start_api(struct server *s, const struct policy *policy)
+static int start_api(struct server *s, const struct policy *policy, struct err *err)
 {
     s->api = (struct api){.loop = s->loop,
                           .store_driver = app_store_driver(),
@@ -126,11 +119,11 @@ static void start_api(struct server *s, const struct policy *policy)
                           .clock = clock_real(),
                           .rng = rng_real(),
                           .policy = *policy,
-                          .backup_dir = s->backup_dir,
-                          .reads = s->reads,
-                          .bytes = s->bytes};
+                          .backup_dir = s->backup_dir};
     api_init(&s->api);
     s->api_up = true;
+    int rc = pool_new("reads", READ_THREADS, READ_QUEUE, &s->api.reads, err);
+    return rc ? rc : pool_new("bytes", BYTES_THREADS, BYTES_QUEUE, &s->api.bytes, err);
 }
 
 static int start_http(struct server *s, const char *host, uint16_t port, struct err *err)
@@ -169,13 +162,11 @@ static int start(struct server *s, struct err *err)
     if (!rc)
         rc = open_data(s, &policy, err);
     if (!rc)
-        rc = start_pools(s, err);
-    if (!rc)
         rc = start_engine(s, &policy, err);
-    if (!rc) {
-        start_api(s, &policy);
+    if (!rc)
+        rc = start_api(s, &policy, err);
+    if (!rc)
         rc = start_http(s, host, port, err);
-    }
     if (rc)
         return rc;
     printf(strchr(host, ':') ? "haul server listening on http://[%s]:%u\n" : "haul server listening on http://%s:%u\n",
@@ -196,8 +187,10 @@ static void stop(struct server *s)
     if (s->api_up && !api_quiesce(&s->api, STOP_LIMIT_US))
         log_event(LOG_WARN, "some requests were not answered in time", NULL);
     http_stop(s->http);
-    pool_free(s->reads);
-    pool_free(s->bytes);
+    if (s->api_up) {
+        pool_free(s->api.reads);
+        pool_free(s->api.bytes);
+    }
     loop_free(s->loop);
     engine_free(s->engine);
     if (s->api_up)

@@ -1,0 +1,261 @@
+"""Memory and disk that fail, one call at a time: whatever the Nth allocation, write, open or change of a name of a request is, its failure is
+an error for that request (or a closed connection): never a crash, a hang, a leak or a lie. The shim (test/torture) makes them fail in a real
+server. HAUL_TORTURE_STEP=1 tries every N; the default skips some in long runs."""
+import ctypes
+import errno
+import mmap
+import os
+import subprocess
+import uuid
+
+import pytest
+import requests
+from conftest import COMPLETE, HAUL, Api, until
+
+SHIM = HAUL.parent / "test" / "torture" / "libhaul-shim.so"
+KINDS = ("alloc", "write", "sync", "open", "name")
+STEP = int(os.environ.get("HAUL_TORTURE_STEP", "0"))  # 0: every one at first, then ever fewer
+OCTETS = {"Content-Type": "application/octet-stream"}
+
+pytestmark = pytest.mark.skipif(not SHIM.exists(), reason="built with a sanitizer, which has an allocator of its own")
+
+
+class Point(ctypes.Structure):
+    _fields_ = [("countdown", ctypes.c_int64), ("onwards", ctypes.c_int64), ("error", ctypes.c_int64), ("calls", ctypes.c_int64),
+                ("failed", ctypes.c_int64)]
+
+
+class Shim(ctypes.Structure):
+    _fields_ = [("points", Point * len(KINDS)), ("live", ctypes.c_int64)]
+
+
+class Faults:
+    """The file that the shim in the server looks at."""
+
+    def __init__(self, path):
+        path.write_bytes(bytes(4096))
+        with open(path, "r+b") as file:
+            self.map = mmap.mmap(file.fileno(), 4096)
+        self.shim = Shim.from_buffer(self.map)
+
+    def point(self, kind):
+        return self.shim.points[KINDS.index(kind)]
+
+    def arm(self, kind, n, error, onwards=False):
+        point = self.point(kind)
+        point.countdown, point.onwards, point.error, point.failed = 0, int(onwards), error, 0
+        point.countdown = n
+
+    def disarm(self, kind):
+        """Whether it struck."""
+        point = self.point(kind)
+        point.countdown = point.onwards = 0
+        return point.failed > 0
+
+
+@pytest.fixture
+def faults(tmp_path):
+    return Faults(tmp_path / "shim")
+
+
+@pytest.fixture
+def server(make_server, environment, faults, tmp_path):
+    environment["LD_PRELOAD"], environment["HAUL_SHIM"] = str(SHIM), str(tmp_path / "shim")
+    server = make_server({"lease": "60s"})
+    del environment["LD_PRELOAD"]
+    return server
+
+
+class Client:
+    """Plain requests: an answer, or None when the connection ended without one."""
+
+    def __init__(self, url):
+        self.url = url
+        self.session = requests.Session()
+
+    def __call__(self, method, path, **kwargs):
+        try:
+            return self.session.request(method, self.url + path, timeout=20, **kwargs)
+        except requests.exceptions.Timeout:
+            pytest.fail(f"{method} {path} hangs")
+        except (requests.exceptions.ConnectionError, requests.exceptions.ChunkedEncodingError):
+            return None
+
+
+def answered(client, method, path, wanted, **kwargs):
+    """Repeats a call that can be repeated until it is answered as wanted: what a client does after a failure."""
+    for _ in range(10):
+        answer = client(method, path, **kwargs)
+        if answer is not None and answer.status_code in wanted:
+            return answer
+        assert answer is None or answer.status_code >= 500, f"{method} {path}: {answer.status_code} {answer.text}"
+    pytest.fail(f"{method} {path}: no answer")
+    return None
+
+
+# --- what is tried: prepare() gives what a call needs, call() makes it under the fault, check() finds out whether it lied ---
+
+class Submit:
+    """With a key: answered, it is there; not answered, the repeat makes it or finds it. Never two."""
+    def prepare(self, client):
+        return uuid.uuid4().hex
+
+    def call(self, client, key):
+        return client("POST", "/v1/jobs", json={"task_type": "t", "payload": {"a": [1, 2]}, "labels": {"key": key}}, headers={"Idempotency-Key": key})
+
+    def check(self, client, key, answer):
+        again = answered(client, "POST", "/v1/jobs", (200, 201), json={"task_type": "t", "payload": {"a": [1, 2]}, "labels": {"key": key}},
+                         headers={"Idempotency-Key": key}).json()
+        if answer is not None and answer.status_code == 201:
+            assert answer.json()["job_id"] == again["job_id"]
+        jobs = answered(client, "GET", "/v1/jobs", (200,), params={"label": f"key={key}"}).json()["jobs"]
+        assert [j["job_id"] for j in jobs] == [again["job_id"]]
+
+
+class Batch(Submit):
+    ITEMS = 5
+
+    def body(self, key):
+        return {"jobs": [{"task_type": "t", "payload": {"i": i}, "labels": {"key": key}} for i in range(self.ITEMS)]}
+
+    def call(self, client, key):
+        return client("POST", "/v1/jobs:batch", json=self.body(key), headers={"Idempotency-Key": key})
+
+    def check(self, client, key, answer):
+        said = {r["job_id"] for r in answer.json()["results"] if r["status"] in (200, 201)} if answer is not None and answer.status_code == 200 else set()
+        for _ in range(5):
+            again = answered(client, "POST", "/v1/jobs:batch", (200,), json=self.body(key), headers={"Idempotency-Key": key}).json()
+            if again["refused"] == 0:
+                break
+        ids = {r["job_id"] for r in again["results"]}
+        assert len(ids) == self.ITEMS and said <= ids
+        jobs = answered(client, "GET", "/v1/jobs", (200,), params={"label": f"key={key}"}).json()["jobs"]
+        assert {j["job_id"] for j in jobs} == ids
+
+
+class Read:
+    """The right answer or an error; after the fault the right answer."""
+    def __init__(self, path):
+        self.path = path
+
+    def prepare(self, client):
+        path = self.path
+        if "{job}" in path:
+            path = path.replace("{job}", answered(client, "POST", "/v1/jobs", (201,), json={"task_type": "r", "labels": {"a": "b"}}).json()["job_id"])
+        return path, answered(client, "GET", path, (200,))
+
+    def call(self, client, prepared):
+        return client("GET", prepared[0])
+
+    def check(self, client, prepared, answer):
+        if answer is not None and answer.status_code == 200 and self.exact(prepared[0]):
+            assert self.members(answer).items() <= self.members(prepared[1]).items()
+        answered(client, "GET", prepared[0], (200,))
+
+    @staticmethod
+    def members(answer):
+        """Without why it waits, which may be left out where there is no memory to find out."""
+        value = answer.json()
+        return {k: v for k, v in value.items() if k != "waiting_reason" or v is not None}
+
+    @staticmethod
+    def exact(path):
+        return path != "/metrics" and path != "/v1/stats"
+
+
+class Blob:
+    """Stored whole or not at all."""
+    DATA = bytes(range(256)) * 1024
+
+    def prepare(self, client):
+        return None
+
+    def call(self, client, _):
+        return client("POST", "/v1/blobs", data=self.DATA, headers=OCTETS)
+
+    def check(self, client, _, answer):
+        if answer is not None and answer.status_code == 201:
+            assert answered(client, "GET", "/v1/blobs/" + answer.json()["ref"][5:], (200,)).content == self.DATA
+
+
+class Attempt:
+    """A worker's whole life with one job: each call is repeated until answered, and in the end the job is there, once, with its output."""
+    def prepare(self, client):
+        task_type = "t" + uuid.uuid4().hex
+        job = answered(client, "POST", "/v1/jobs", (201,), json={"task_type": task_type}).json()["job_id"]
+        return task_type, job
+
+    def call(self, client, prepared):
+        task_type, job = prepared
+        claim = answered(client, "POST", "/v1/lease", (200,), json={"worker_id": str(uuid.UUID(int=7)), "poll_id": job[:30], "handlers": {task_type: "1"},
+                                                                   "slots": 1, "wait": "0s"}).json()["jobs"]
+        assert [c["job_id"] for c in claim] == [job]
+        token = {"Haul-Token": claim[0]["token"]}
+        base = f"/v1/jobs/{job}/attempts/1/"
+        answered(client, "POST", base + "heartbeat", (200,), json={}, headers=token)
+        answered(client, "POST", base + "progress", (204,), json={"percent": 5}, headers=token)
+        answered(client, "POST", base + "log?offset=0", (200,), data=b"line\n", headers={**token, **OCTETS})
+        answered(client, "PUT", base + "outputs/o", (201,), data=b"output", headers={**token, **OCTETS})
+        answered(client, "POST", base + "complete", (200,), json={"outputs": ["o"], **COMPLETE}, headers=token)
+        return None
+
+    def check(self, client, prepared, _):
+        job = answered(client, "GET", f"/v1/jobs/{prepared[1]}", (200,)).json()
+        assert job["status"] == "success" and job["attempt"] == 1
+        assert answered(client, "GET", job["result_url"], (200,)).content == b"output"
+        assert answered(client, "GET", f"/v1/jobs/{prepared[1]}/log", (200,)).content == b"line\n"
+
+
+class Life(Submit):
+    """Cancel, retry, discard: what was answered is so, what was not can be asked again."""
+    def prepare(self, client):
+        return answered(client, "POST", "/v1/jobs", (201,), json={"task_type": "x"}).json()["job_id"]
+
+    def call(self, client, job):
+        answered(client, "POST", f"/v1/jobs/{job}/cancel", (200, 409), json={})
+        answered(client, "POST", f"/v1/jobs/{job}/retry", (200, 409), json={})
+        answered(client, "POST", f"/v1/jobs/{job}/cancel", (200, 409), json={})
+        answered(client, "DELETE", f"/v1/jobs/{job}", (204, 404))
+        return None
+
+    def check(self, client, job, _):
+        assert answered(client, "GET", f"/v1/jobs/{job}", (200, 404)).status_code == 404
+
+
+TRIES = {"submit": Submit(), "batch": Batch(), "get": Read("/v1/jobs/{job}"), "list": Read("/v1/jobs?task_type=r&limit=1"), "attempts": Read("/v1/jobs/{job}/attempts"),
+         "outputs": Read("/v1/jobs/{job}/outputs"), "stats": Read("/v1/stats"), "metrics": Read("/metrics"), "workers": Read("/v1/workers"),
+         "upload": Blob(), "attempt": Attempt(), "life": Life()}
+
+
+def strike(server, client, faults, kind, error, what):
+    """Makes the 1st, 2nd, 3rd... call of `kind` during `what` fail, until there is no Nth. How often it struck."""
+    n, struck = 1, 0
+    while True:
+        prepared = what.prepare(client)
+        faults.arm(kind, n, error)
+        answer = what.call(client, prepared)
+        hit = faults.disarm(kind)
+        assert server.popen.poll() is None, f"{kind} {n}: the server ended with {server.popen.returncode}\n{server.said[-3000:]}"
+        assert hit or answer is None or answer.status_code < 500, answer.text
+        what.check(client, prepared, answer)
+        if not hit:
+            return struck
+        struck += 1
+        n += STEP or 1 + n // 40
+
+
+@pytest.mark.parametrize("what", TRIES)
+def test_every_allocation_fails_once(server, faults, what):
+    client = Client(server.url)
+    TRIES[what].check(client, *([TRIES[what].prepare(client)] * 1), None) if what in ("submit", "batch") else None
+    assert strike(server, client, faults, "alloc", errno.ENOMEM, TRIES[what]) > 3
+
+
+@pytest.mark.parametrize("error", [errno.ENOSPC, errno.EIO], ids=["full", "broken"])
+@pytest.mark.parametrize("kind", ["write", "open", "name"])
+@pytest.mark.parametrize("what", ["submit", "batch", "upload", "attempt", "life"])
+def test_every_file_call_fails_once(server, faults, what, kind, error):
+    client = Client(server.url)
+    struck = strike(server, client, faults, kind, error, TRIES[what])
+    assert struck > 0 or (what, kind) not in [("submit", "write"), ("batch", "write"), ("upload", "write"), ("upload", "open"), ("upload", "name"),
+                                              ("attempt", "write")]
