@@ -78,6 +78,13 @@ static int64_t stream_read(void *arg, void *buf, size_t max)
     return n == 0 && draining ? -2 : n; /* cut, not ended: who follows on asks the next server */
 }
 
+static void stream_free(void *arg)
+{
+    struct log_stream *s = arg;
+    log_text_release(&s->text);
+    free(s);
+}
+
 static void stream(struct log_call *l, int status, const struct log_text *text)
 {
     struct log_stream *s = calloc(1, sizeof(*s));
@@ -89,25 +96,51 @@ static void stream(struct log_call *l, int status, const struct log_text *text)
     }
     *s = (struct log_stream){.text = *text, .follow = l->follow};
     reply_stream(l->req, status, TEXT_TYPE,
-                 (struct http_stream){.read = stream_read, .free = free, .arg = s, .retry_ms = FOLLOW_RETRY_MS});
+                 (struct http_stream){.read = stream_read, .free = stream_free, .arg = s, .retry_ms = FOLLOW_RETRY_MS});
 }
 
-static void direct(struct log_call *l, int status, struct log_text *text, int64_t size)
+struct direct {
+    struct log_call *l;
+    struct log_text text;
+    int status;
+    int64_t size;
+};
+
+static void direct_task(void *arg)
 {
+    struct direct *d = arg;
     struct err err;
     int64_t done = 0, n = 0;
-    size_t room = (size_t)size + LOG_TEXT_MIN;
+    size_t room = (size_t)d->size + LOG_TEXT_MIN;
     char *p = malloc(room);
     err_clear(&err);
     if (!p)
         n = (no_memory(&err), -2);
-    while (n >= 0 && (n = log_text_read(text, p + done, room - (size_t)done, &err)) > 0)
+    while (n >= 0 && (n = log_text_read(&d->text, p + done, room - (size_t)done, &err)) > 0)
         done += n;
+    log_text_release(&d->text);
     if (n == -2)
-        reply_err(l->req, &err);
+        reply_err(d->l->req, &err);
     else
-        reply_text(l->req, status, TEXT_TYPE, p, (size_t)done);
+        reply_text(d->l->req, d->status, TEXT_TYPE, p, (size_t)done);
     free(p);
+}
+
+/* A short answer has a length. A blob's bytes are read on the pool for them. */
+static void direct(struct log_call *l, int status, const struct log_text *text, int64_t size, bool packed)
+{
+    struct direct *d = arena_alloc(http_arena(l->req), sizeof(*d));
+    struct err err;
+    if (!d) {
+        no_memory(&err);
+        reply_err(l->req, &err);
+        return;
+    }
+    *d = (struct direct){.l = l, .text = *text, .status = status, .size = size};
+    if (packed)
+        req_run(l->req, l->api->bytes, direct_task, d);
+    else
+        direct_task(d);
 }
 
 static void refuse_range(struct log_call *l, int64_t size)
@@ -149,7 +182,7 @@ static void send(struct log_call *l, struct log_text *text, const struct log_par
     }
     log_text_seek(text, log, from, end);
     if (end - from <= DIRECT_MAX)
-        direct(l, kind == RANGE_PART ? 206 : 200, text, end - from);
+        direct(l, kind == RANGE_PART ? 206 : 200, text, end - from, !uuid_is_nil(&log->blob_id));
     else
         stream(l, kind == RANGE_PART ? 206 : 200, text);
 }

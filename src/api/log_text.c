@@ -41,6 +41,35 @@ static int64_t clip(struct log_text *t, char *buf, int64_t n)
     return take;
 }
 
+static int unpack(struct log_text *t, const struct uuid *blob_id, struct err *err)
+{
+    int fd = -1;
+    int64_t size = 0;
+    int rc = t->api->blob_driver->open_read(t->api->blobs, blob_id, &fd, &size, err);
+    return rc ? rc : packed_open(fd, size, &t->packed, err);
+}
+
+/* In the store while it grows and when it is small; in a blob once it is packed, which may be between two pieces. */
+static int part_read(struct log_text *t, char *buf, size_t max, struct log_part *ret, struct err *err)
+{
+    int rc = ERR_OK;
+    if (!t->packed)
+        rc = t->api->store_driver->log_read(t->api->store, &t->job_id, t->attempt, t->at, buf, max, ret, err);
+    if (!rc && !uuid_is_nil(&ret->blob_id))
+        rc = unpack(t, &ret->blob_id, err);
+    if (!rc && t->packed) {
+        rc = packed_read(t->packed, t->at, buf, max, ret, err);
+        ret->ended = true;
+    }
+    return rc;
+}
+
+void log_text_release(struct log_text *t)
+{
+    packed_close(t->packed);
+    t->packed = NULL;
+}
+
 int64_t log_text_read(struct log_text *t, char *buf, size_t max, struct err *err)
 {
     struct log_part part = {0};
@@ -48,7 +77,7 @@ int64_t log_text_read(struct log_text *t, char *buf, size_t max, struct err *err
         max = (size_t)MAX(t->end - t->at, 0);
     if (max == 0 || t->left <= 0)
         return -1;
-    if (t->api->store_driver->log_read(t->api->store, &t->job_id, t->attempt, t->at, buf, max, &part, err))
+    if (part_read(t, buf, max, &part, err))
         return -2;
     if (t->end >= 0 && part.at > t->end) /* it was cut since, over all that was wanted */
         return -1;

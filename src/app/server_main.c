@@ -26,6 +26,7 @@ struct server {
     int lock_fd;
     struct store *store;
     struct blobs *blobs;
+    struct pool *reads, *bytes;
     struct engine *engine; /* until the loop owns it */
     struct loop *loop;
     struct http_server *http;
@@ -103,13 +104,19 @@ static int start_engine(struct server *s, const struct policy *policy, struct er
                                    .polls_max = 10000};
     int rc = engine_new(&config, &s->engine, err);
     if (!rc)
-        rc = loop_start(s->engine, on_lost, &s->loop, err);
+        rc = loop_start(s->engine, s->bytes, on_lost, &s->loop, err);
     if (!rc)
         s->engine = NULL;
     return rc;
 }
 
-static int start_api(struct server *s, const struct policy *policy, struct err *err)
+static int start_pools(struct server *s, struct err *err)
+{
+    int rc = pool_new("reads", READ_THREADS, READ_QUEUE, &s->reads, err);
+    return rc ? rc : pool_new("bytes", BYTES_THREADS, BYTES_QUEUE, &s->bytes, err);
+}
+
+static void start_api(struct server *s, const struct policy *policy)
 {
     s->api = (struct api){.loop = s->loop,
                           .store_driver = app_store_driver(),
@@ -119,11 +126,11 @@ static int start_api(struct server *s, const struct policy *policy, struct err *
                           .clock = clock_real(),
                           .rng = rng_real(),
                           .policy = *policy,
-                          .backup_dir = s->backup_dir};
+                          .backup_dir = s->backup_dir,
+                          .reads = s->reads,
+                          .bytes = s->bytes};
     api_init(&s->api);
     s->api_up = true;
-    int rc = pool_new("reads", READ_THREADS, READ_QUEUE, &s->api.reads, err);
-    return rc ? rc : pool_new("bytes", BYTES_THREADS, BYTES_QUEUE, &s->api.bytes, err);
 }
 
 static int start_http(struct server *s, const char *host, uint16_t port, struct err *err)
@@ -162,11 +169,13 @@ static int start(struct server *s, struct err *err)
     if (!rc)
         rc = open_data(s, &policy, err);
     if (!rc)
+        rc = start_pools(s, err);
+    if (!rc)
         rc = start_engine(s, &policy, err);
-    if (!rc)
-        rc = start_api(s, &policy, err);
-    if (!rc)
+    if (!rc) {
+        start_api(s, &policy);
         rc = start_http(s, host, port, err);
+    }
     if (rc)
         return rc;
     printf(strchr(host, ':') ? "haul server listening on http://[%s]:%u\n" : "haul server listening on http://%s:%u\n",
@@ -187,10 +196,8 @@ static void stop(struct server *s)
     if (s->api_up && !api_quiesce(&s->api, STOP_LIMIT_US))
         log_event(LOG_WARN, "some requests were not answered in time", NULL);
     http_stop(s->http);
-    if (s->api_up) {
-        pool_free(s->api.reads);
-        pool_free(s->api.bytes);
-    }
+    pool_free(s->reads);
+    pool_free(s->bytes);
     loop_free(s->loop);
     engine_free(s->engine);
     if (s->api_up)

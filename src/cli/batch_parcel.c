@@ -35,6 +35,8 @@ void parcel_release(struct parcel *p)
 static char *reason(const char *field, const char *text)
 {
     AUTO_FREE char *whole = NULL;
+    if (strncmp(text, field, strlen(field)) == 0) /* the server's detail may name it already */
+        field = "";
     if (asprintf(&whole, "%s%s%s", field, *field ? ": " : "", text) < 0)
         whole = NULL;
     return text_safe(whole ? whole : "refused");

@@ -22,6 +22,8 @@ static const struct uuid *op_job(const struct op *op)
         return &op->u.progress.job_id;
     case OP_LOG:
         return &op->u.log.job_id;
+    case OP_LOG_PACKED:
+        return &op->u.log_packed.job_id;
     case OP_OUTPUT:
         return &op->u.output.job_id;
     case OP_COMPLETE:

@@ -58,6 +58,7 @@ void engine_free(struct engine *e)
         err_set(&op->err, ERR_UNAVAILABLE, 0, "the server is stopping; repeat the call");
         op->done(op);
     }
+    pack_release(e);
     snapshot_give_up(e);
     dispatch_end(e, ERR_UNAVAILABLE);
     watch_fire_all(e);
@@ -92,6 +93,15 @@ void engine_offer(struct engine *e, struct op *op)
     q->last = &op->next;
     q->n++;
     e->n_ops++;
+}
+
+void engine_offload(struct engine *e,
+                    bool (*offload)(void *self, void (*work)(void *arg), void (*done)(struct engine *e, void *arg),
+                                    void *arg),
+                    void *self)
+{
+    e->cfg.offload = offload;
+    e->cfg.offload_self = self;
 }
 
 void engine_drain(struct engine *e)

@@ -17,6 +17,10 @@ struct engine_config {
     struct policy policy;
     size_t ops_max;   /* waiting ops; 8192 */
     size_t polls_max; /* held long polls; 10000 */
+    /** For what would hold the engine's thread up: runs `work(arg)` elsewhere, then `done(e, arg)` on the engine's thread. false: not now,
+     * neither is called. NULL: nothing heavy is done, so no log is packed. The loop brings its own. */
+    bool (*offload)(void *self, void (*work)(void *arg), void (*done)(struct engine *e, void *arg), void *arg);
+    void *offload_self;
 };
 
 int engine_new(const struct engine_config *config, struct engine **ret, struct err *err);
@@ -81,6 +85,11 @@ void engine_snapshot(struct engine *e, struct snapshot *s);
 /** Its owner has what it needs of the blobs. */
 void engine_snapshot_end(struct engine *e, struct snapshot *s);
 
+/** Before the first step: the config's offload, by whoever drives the engine. */
+void engine_offload(struct engine *e,
+                    bool (*offload)(void *self, void (*work)(void *arg), void (*done)(struct engine *e, void *arg),
+                                    void *arg),
+                    void *self);
 /** Does what is due: batches, claims for polls, sweeps, time-outs. @return when to be called again at the latest, on the boot clock. */
 usec engine_step(struct engine *e);
 /** No new polls get work; held polls are answered empty; a snapshot that is not whole is given up. Ops go on. */

@@ -39,7 +39,9 @@ struct metrics {
 
 #define NEWS_BUCKETS 1024 /* jobs share them by their id's random end */
 
-enum sweep_id { SWEEP_LEASES, SWEEP_DUE, SWEEP_BLOBS, SWEEP_DEDUP, SWEEP_RETENTION, SWEEP_COUNT };
+enum sweep_id { SWEEP_LEASES, SWEEP_DUE, SWEEP_BLOBS, SWEEP_DEDUP, SWEEP_RETENTION, SWEEP_LOGS, SWEEP_COUNT };
+
+#define PACKS_MAX 8 /* logs that a sweep names at once */
 
 struct sweeper {
     enum op_kind kind;
@@ -82,6 +84,8 @@ struct engine {
     usec last_boot_us, last_store_us; /* at the last step; what the next one should agree with */
     usec asked_wake_us;               /* when the last step wanted to be called again, on the boot clock */
     struct snapshot *snapshot;        /* being copied, or whole and holding the blobs */
+    /* packing */
+    struct pack *packs; /* the first is at work */
     /* watches */
     struct watch_bucket *watches;
     struct metrics metrics;
@@ -118,6 +122,11 @@ void metrics_release(struct engine *e);
 size_t metrics_pair_index(struct engine *e, const char *queue, const char *task_type);
 void metrics_note_op(struct engine *e, const struct op *op); /* decided, or refused by the engine */
 void metrics_note_batch(struct engine *e, struct op *const *ops, size_t n, usec took_us);
+
+/* The logs a sweep found are packed, one after the other; then the next sweep looks. */
+void pack_take(struct engine *e, const struct op_sweep *found);
+bool pack_can(const struct engine *e); /* may a sweep look for more? */
+void pack_release(struct engine *e);
 
 void watch_note_decided(struct engine *e, const struct op *op);
 usec watch_timeouts(struct engine *e, usec boot_us);

@@ -5,6 +5,7 @@
 
 struct loop {
     struct engine *engine;
+    struct pool *heavy;
     pthread_t thread;
     pthread_mutex_t lock;
     pthread_cond_t arrived;            /* on CLOCK_MONOTONIC */
@@ -62,7 +63,45 @@ static void *loop_main(void *arg)
     }
 }
 
-int loop_start(struct engine *engine, void (*on_lost)(void), struct loop **ret, struct err *err)
+struct heavy {
+    struct loop_letter letter;
+    struct loop *loop;
+    void (*work)(void *arg);
+    void (*done)(struct engine *e, void *arg);
+    void *arg;
+};
+
+static void heavy_done(struct engine *e, void *arg)
+{
+    struct heavy *h = arg;
+
+    h->done(e, h->arg);
+    free(h);
+}
+
+static void heavy_run(void *arg)
+{
+    struct heavy *h = arg;
+
+    h->work(h->arg);
+    loop_post(h->loop, &h->letter, heavy_done, h);
+}
+
+static bool heavy_offload(void *self, void (*work)(void *arg), void (*done)(struct engine *e, void *arg), void *arg)
+{
+    struct loop *l = self;
+    struct heavy *h = malloc(sizeof *h);
+
+    if (!h)
+        return false;
+    *h = (struct heavy){.loop = l, .work = work, .done = done, .arg = arg};
+    if (pool_run(l->heavy, heavy_run, h, NULL) == ERR_OK)
+        return true;
+    free(h);
+    return false;
+}
+
+int loop_start(struct engine *engine, struct pool *heavy, void (*on_lost)(void), struct loop **ret, struct err *err)
 {
     struct loop *l = calloc(1, sizeof *l);
     pthread_condattr_t attr;
@@ -70,6 +109,9 @@ int loop_start(struct engine *engine, void (*on_lost)(void), struct loop **ret, 
     if (!l)
         return err_set(err, ERR_NO_MEMORY, 0, "engine loop");
     l->engine = engine;
+    l->heavy = heavy;
+    if (heavy)
+        engine_offload(engine, heavy_offload, l);
     l->on_lost = on_lost;
     l->last = &l->first;
     pthread_mutex_init(&l->lock, NULL);

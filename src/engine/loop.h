@@ -1,11 +1,13 @@
 #pragma once
 /* Drives the engine in real time: one thread, an inbox that any thread may post to. */
+#include "base/pool.h"
 #include "engine/engine.h"
 
 struct loop;
 /** Takes the engine over (freed by loop_free).
+ * @param heavy  where the engine's heavy work runs; borrowed, to be freed after loop_drain and before loop_free. NULL: none is done
  * @param on_lost  called once, on the engine's thread, when engine_lost: the server must end and start again. May be NULL. */
-int loop_start(struct engine *engine, void (*on_lost)(void), struct loop **ret, struct err *err);
+int loop_start(struct engine *engine, struct pool *heavy, void (*on_lost)(void), struct loop **ret, struct err *err);
 /** What waits in the inbox. Part of whatever is posted, so that posting needs no memory and cannot fail. */
 struct loop_letter {
     void (*fn)(struct engine *e, void *arg);

@@ -18,9 +18,10 @@ static void sweep_by(struct sweeper *s, usec at)
 
 void sweep_init(struct engine *e)
 {
-    static const enum op_kind kinds[SWEEP_COUNT] = {OP_SWEEP_LEASES, OP_SWEEP_DUE, OP_SWEEP_BLOBS, OP_SWEEP_DEDUP,
-                                                    OP_SWEEP_RETENTION};
-    static const usec periods[SWEEP_COUNT] = {USEC_NEVER, USEC_NEVER, SWEEP_HOUSE_US, SWEEP_HOUSE_US, SWEEP_HOUSE_US};
+    static const enum op_kind kinds[SWEEP_COUNT] = {OP_SWEEP_LEASES, OP_SWEEP_DUE,       OP_SWEEP_BLOBS,
+                                                    OP_SWEEP_DEDUP,  OP_SWEEP_RETENTION, OP_SWEEP_LOGS};
+    static const usec periods[SWEEP_COUNT] = {USEC_NEVER,     USEC_NEVER,     SWEEP_HOUSE_US,
+                                              SWEEP_HOUSE_US, SWEEP_HOUSE_US, SWEEP_HOUSE_US};
 
     for (size_t i = 0; i < SWEEP_COUNT; i++) {
         e->sweepers[i].kind = kinds[i];
@@ -34,6 +35,8 @@ void sweep_init(struct engine *e)
 
 void sweep_note_decided(struct engine *e, const struct op *op)
 {
+    if (op->log_to_pack)
+        sweep_by(&e->sweepers[SWEEP_LOGS], engine_store_now(e));
     switch (op->kind) {
     case OP_CLAIM:
         if (op->u.claim.n_claimed)
@@ -51,6 +54,9 @@ void sweep_note_decided(struct engine *e, const struct op *op)
     case OP_FAIL:
         if (op->u.fail.status == JOB_PENDING)
             sweep_by(&e->sweepers[SWEEP_DUE], op->u.fail.run_at);
+        break;
+    case OP_DISCARD: /* its log's blob is nobody's any more */
+        sweep_by(&e->sweepers[SWEEP_BLOBS], engine_store_now(e));
         break;
     default:
         break;
@@ -82,6 +88,8 @@ static void sweep_done(struct op *op)
         return;
     }
     remove_swept_bytes(e, &op->u.sweep);
+    if (s->kind == OP_SWEEP_RETENTION && op->u.sweep.touched)
+        sweep_by(&e->sweepers[SWEEP_BLOBS], now);
     if (op->u.sweep.touched && (s->kind == OP_SWEEP_LEASES || s->kind == OP_SWEEP_DUE))
         watch_fire_all(e); /* which jobs is not said: those who wait look again */
     if (op->u.sweep.more && op->u.sweep.touched)
@@ -90,6 +98,8 @@ static void sweep_done(struct op *op)
         sweep_by(s, MAX(op->u.sweep.next_at, now + (op->u.sweep.next_at <= now ? SWEEP_RETRY_US : 0)));
     if (s->period_us != USEC_NEVER)
         sweep_by(s, now + s->period_us);
+    if (s->kind == OP_SWEEP_LOGS) /* last: should it not work out, the next look is later */
+        pack_take(e, &op->u.sweep);
 }
 
 static void sweep_offer(struct engine *e, struct sweeper *s)
@@ -103,7 +113,7 @@ static void sweep_offer(struct engine *e, struct sweeper *s)
         s->next_at = engine_store_now(e) + SWEEP_RETRY_US;
         return;
     }
-    s->op.u.sweep.limit = OP_CHANGES_MAX;
+    s->op.u.sweep.limit = s->kind == OP_SWEEP_LOGS ? PACKS_MAX : OP_CHANGES_MAX;
     s->op.u.sweep.as_of = engine_store_now(e);
     s->busy = true;
     s->next_at = USEC_NEVER;
@@ -143,7 +153,8 @@ static bool grace_checked(struct engine *e)
 /* Neither running nor kept from it. */
 static bool may_run(const struct engine *e, const struct sweeper *s)
 {
-    return !s->busy && !(s->kind == OP_SWEEP_BLOBS && snapshot_holds_blobs(e));
+    return !s->busy && !(s->kind == OP_SWEEP_BLOBS && snapshot_holds_blobs(e)) &&
+           !(s->kind == OP_SWEEP_LOGS && !pack_can(e));
 }
 
 void sweep_run(struct engine *e)

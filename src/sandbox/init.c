@@ -2,6 +2,7 @@
  * Static, because the sandbox may hold no C library. As PID 1 it keeps the handler from being one: PID 1 ignores its own SIGSEGV.
  * When the handler ends, or when the other end of the control socket is gone, nothing of the tree survives. */
 #include "sandbox/init.h"
+#include "sandbox/process.h"
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -20,12 +21,6 @@
 
 #define PROCESSES_MAX 65536
 
-struct process {
-    pid_t pid, parent;
-    char state;
-    bool ours;
-};
-
 static struct process processes[PROCESSES_MAX];
 static bool alone;
 
@@ -33,27 +28,6 @@ static void nap_ms(long ms)
 {
     const struct timespec t = {ms / 1000, (ms % 1000) * 1000000};
     nanosleep(&t, NULL);
-}
-
-static bool process_read(const char *pid, struct process *ret)
-{
-    char path[64], text[512];
-    snprintf(path, sizeof path, "/proc/%s/stat", pid);
-    const int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return false;
-    const ssize_t n = read(fd, text, sizeof text - 1);
-    close(fd);
-    if (n <= 0)
-        return false;
-    text[n] = 0;
-    const char *after = strrchr(text, ')'); /* the name before it may hold anything */
-    int parent = 0;
-    if (!after || sscanf(after + 1, " %c %d", &ret->state, &parent) != 2)
-        return false;
-    ret->pid = (pid_t)strtol(pid, NULL, 10);
-    ret->parent = (pid_t)parent;
-    return true;
 }
 
 /* Everything that must be signalled: alone, all but us; on the host, our descendants (orphans of theirs become our children). */
@@ -65,7 +39,7 @@ static size_t tree_scan(void)
     size_t n = 0;
     const pid_t self = getpid();
     for (const struct dirent *e; n < PROCESSES_MAX && (e = readdir(d));) {
-        if (e->d_name[0] < '1' || e->d_name[0] > '9' || !process_read(e->d_name, &processes[n]))
+        if (e->d_name[0] < '1' || e->d_name[0] > '9' || !sandbox_process_read(e->d_name, &processes[n]))
             continue;
         processes[n].ours = alone ? processes[n].pid != self : processes[n].parent == self;
         n++;

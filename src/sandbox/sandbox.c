@@ -5,6 +5,8 @@
 #include "base/fs.h"
 #include "sandbox/bwrap.h"
 #include "sandbox/init.h"
+#include "sandbox/process.h"
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -12,9 +14,11 @@
 #include <pthread.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #ifndef MFD_EXEC
@@ -32,8 +36,8 @@ struct sandbox {
     int init_fd; /* pidfd of init; readable when it, and with it its namespace, is gone */
     int control;
     int status;
-    bool ended; /* status_value is known */
-    bool reaped;
+    bool bare;  /* no namespace ends the tree with its init */
+    bool ended; /* value is known */
     pthread_mutex_t lock;
     struct init_status value;
 };
@@ -241,6 +245,9 @@ int sandbox_start(const struct sandbox_spec *spec, struct sandbox **ret, struct 
     struct sandbox *s = calloc(1, sizeof *s);
     if (!s)
         return err_set(err, ERR_NO_MEMORY, 0, "sandbox");
+    s->bare = spec->level == SANDBOX_NONE;
+    if (s->bare) /* see orphans_end */
+        prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
     s->child = -1;
     s->control = s->status = s->init_fd = -1;
     pthread_mutex_init(&s->lock, NULL);
@@ -291,6 +298,32 @@ int sandbox_signal(struct sandbox *s, int sig, struct err *err)
     return rc;
 }
 
+/* On the bare host a handler can kill its own init. What that leaves behind becomes our children, and is ended by us: again and
+ * again, for a fork may slip between the look and the signal, and the children of what died come to us in turn. */
+static void orphans_end(void)
+{
+    const pid_t self = getpid();
+    for (int round = 0; round < ORDER_LIMIT_MS / 2; round++) {
+        DIR *d = opendir("/proc");
+        bool any = false;
+        if (!d)
+            return;
+        for (const struct dirent *e; (e = readdir(d));) {
+            struct process p;
+            if (!sandbox_process_read(e->d_name, &p) || p.parent != self)
+                continue;
+            any = true;
+            kill(p.pid, SIGKILL);
+            waitpid(p.pid, NULL, WNOHANG);
+        }
+        closedir(d);
+        if (!any)
+            return;
+        const struct timespec nap = {0, 2000000};
+        nanosleep(&nap, NULL);
+    }
+}
+
 int sandbox_result(struct sandbox *s, int *ret_wait_status, usec *ret_cpu_us, int64_t *ret_peak_bytes, struct err *err)
 {
     if (!s->ended) {
@@ -298,8 +331,14 @@ int sandbox_result(struct sandbox *s, int *ret_wait_status, usec *ret_cpu_us, in
         if (poll(&p, 1, 0) < 1)
             return err_set(err, ERR_BUSY, 0, "the handler has not ended");
         if (read(s->status, &s->value, sizeof s->value) !=
-            (ssize_t)sizeof s->value) /* init died: only SIGKILL does that */
+            (ssize_t)sizeof s->value) { /* init died: only SIGKILL does that */
             s->value = (struct init_status){.wait_status = SIGKILL};
+            if (s->bare) {
+                struct pollfd gone = {.fd = s->init_fd, .events = POLLIN};
+                (void)poll(&gone, 1, ORDER_LIMIT_MS); /* its pipe closes a moment before its children come to us */
+                orphans_end();
+            }
+        }
         s->ended = true;
     }
     *ret_wait_status = s->value.wait_status;

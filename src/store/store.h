@@ -19,6 +19,7 @@ enum op_kind {
     OP_HEARTBEAT,
     OP_PROGRESS,
     OP_LOG,
+    OP_LOG_PACKED,
     OP_OUTPUT,
     OP_COMPLETE,
     OP_FAIL,
@@ -31,6 +32,7 @@ enum op_kind {
     OP_SWEEP_BLOBS,
     OP_SWEEP_DEDUP,
     OP_SWEEP_RETENTION,
+    OP_SWEEP_LOGS,
     OP_GRACE,
     OP_KIND_COUNT
 };
@@ -105,6 +107,14 @@ struct op_log {
     size_t n;
     int64_t next_offset; /* out */
 };
+struct
+    op_log_packed { /* a closed log lies in a blob now, or cannot be packed (nil). ERR_CONFLICT: it needs it no longer */
+    struct uuid job_id;
+    uint32_t attempt;
+    struct uuid blob_id;
+    int64_t size;
+    uint8_t sha256[32];
+};
 struct op_output {
     struct uuid job_id;
     struct token token;
@@ -160,6 +170,13 @@ struct
     usec next_at; /* USEC_NEVER: nothing waits */
     struct uuid *removed;
     size_t n_removed;
+    struct log_name *logs; /* OP_SWEEP_LOGS: closed, and to be packed */
+    size_t n_logs;
+};
+struct log_name {
+    const char *project;
+    struct uuid job_id;
+    uint32_t attempt;
 };
 struct op_grace {
     usec until;
@@ -186,6 +203,7 @@ struct op {
         struct op_heartbeat heartbeat;
         struct op_progress progress;
         struct op_log log;
+        struct op_log_packed log_packed;
         struct op_output output;
         struct op_complete complete;
         struct op_fail fail;
@@ -242,6 +260,7 @@ struct log_part {
     int64_t total;            /* bytes so far: where the next ones belong */
     int64_t cut_from, cut_to; /* bytes that are not kept; equal: none */
     bool ended;               /* it will not grow any more */
+    struct uuid blob_id;      /* not nil: its bytes are in that blob (engine/packed.h), and none came with this piece */
 };
 struct worker_row {
     struct uuid worker_id;

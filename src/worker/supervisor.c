@@ -230,10 +230,13 @@ static void handler_wait(struct run *r)
             stop_ask(r, STOP_INTERRUPT);
         }
         deadlines_check(r);
-        if (p[BOX].revents && p[LOG].fd < 0 && p[REPORT].fd < 0)
-            return;         /* init ended the whole tree before it said so: both pipes have come to their end */
-        if (p[BOX].revents) /* would only spin until they have */
-            p[BOX].events = 0;
+        if (p[BOX]
+                .revents) { /* the whole tree is gone, and this would only spin until both pipes have come to their end */
+            (void)sandbox_result(r->box, &r->wait_status, &r->cpu_us, &r->peak_bytes, NULL);
+            p[BOX].fd = -1;
+        }
+        if (p[BOX].fd < 0 && p[LOG].fd < 0 && p[REPORT].fd < 0)
+            return;
     }
 }
 

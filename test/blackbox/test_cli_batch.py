@@ -121,6 +121,7 @@ def test_every_second_line_wrong(cli, api, tmp_path):
     assert len(told) == 1500
     for line, word in ((2, "JSON"), (4, "priority"), (6, "object"), (8, "task_type")):
         assert told[line // 2 - 1].startswith(f"haul: {path}:{line}: ") and word in told[line // 2 - 1], told[line // 2 - 1]
+    assert told[1] == f"haul: {path}:4: priority: must be 0 to 9, got 99"
     assert (tmp_path / "rejects").read_text() == "".join(wrong[i // 2 % 4] + "\n" for i in range(1, 3000, 2))
     ids = (tmp_path / "ids").read_text().splitlines()
     assert [api.job(ids[i])["payload"] for i in (0, 700, 1499)] == [0, 1400, 2998]

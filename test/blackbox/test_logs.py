@@ -2,6 +2,7 @@
 import json
 import queue
 import re
+import shutil
 import subprocess
 import threading
 
@@ -131,6 +132,44 @@ def test_log_is_live_past_its_head_and_both_ends_are_exact(api, server, make_wor
     problem(api.log(job_id, offset=len(whole) + 1), 416)
     follow = Follower(api, job_id, offset=len(whole) - 20)
     assert follow.end() == whole[-20:]
+
+
+def blobs_of(server):
+    return [f for f in (server.data / "blobs").glob("??/*") if f.is_file()]
+
+
+def test_packed_log_is_what_was_live_and_goes_with_its_job(api, server, make_worker, haul):
+    make_worker(server.url, {"long": f"{seq(1, 60000)}; printf '\\377\\0 end'", "short": "echo short"})
+    short = api.submit("short")["job_id"]
+    job_id = api.submit("long")["job_id"]
+    live = Follower(api, job_id)
+    expected = lines(1, 60000) + b"\xff\0 end"
+    assert live.end() == expected
+    assert api.wait(job_id)["status"] == "success" and api.wait(short)["status"] == "success"
+
+    def packed():
+        """the long log lies in one blob, the short one in none"""
+        return len(blobs_of(server)) == 1
+    until(packed)
+    assert blobs_of(server)[0].stat().st_size < len(expected) / 5
+    plain = subprocess.run(["zstd", "-dc", blobs_of(server)[0]], capture_output=True) if shutil.which("zstd") else None
+    assert plain is None or plain.stdout == expected
+    assert api.log(job_id).content == expected
+    assert Follower(api, job_id).end() == expected
+    assert api.log(job_id, offset=500000).content == expected[500000:]
+    part = api.get(f"/v1/jobs/{job_id}/log", headers={"Range": "bytes=300000-300099"})
+    assert part.status_code == 206 and part.content == expected[300000:300100] and part.headers["Content-Length"] == "100"
+    assert api.log(short).text == "short\n"
+    server.kill()
+    server.restart()
+    assert api.log(job_id).content == expected
+    assert haul("jobs", "discard", job_id, "--yes", url=server.url).returncode == 0
+
+    def gone():
+        """the blob went with its job"""
+        return not blobs_of(server)
+    until(gone)
+    problem(api.log(job_id), 404)
 
 
 def test_skipped_bytes_are_owned_up_to(api):

@@ -143,6 +143,16 @@ def test_P11_double_forking_handler_leaves_nothing(server, make_worker, isolatio
     assert processes_of_job(job_id) == []
 
 
+def test_P11_handler_that_kills_its_own_init_ends_like_any_other(server, make_worker):
+    api = Api(server.url)
+    make_worker(server.url, {"rude": DOUBLE_FORK + "kill -KILL $PPID; sleep 1000"})  # without isolation nothing forbids it
+    job_id = api.submit("rude", max_attempts=1)["job_id"]
+    job = api.wait(job_id)
+    assert (job["status"], job["losses"]) == ("failed", 0), job
+    assert [a["outcome"] for a in api.attempts(job_id)] == ["signal"]
+    assert processes_of_job(job_id) == []
+
+
 @pytest.mark.parametrize("isolation", isolations())
 def test_P11_cancel_ends_the_whole_tree(make_server, make_worker, isolation):
     server = make_server({"heartbeat": "500ms", "lease": "5s"})

@@ -8,6 +8,7 @@ static int (*const kinds[OP_KIND_COUNT])(struct tx *t) = {
     [OP_HEARTBEAT] = op_heartbeat,
     [OP_PROGRESS] = op_progress,
     [OP_LOG] = op_log,
+    [OP_LOG_PACKED] = op_log_packed,
     [OP_OUTPUT] = op_output,
     [OP_COMPLETE] = op_complete,
     [OP_FAIL] = op_fail,
@@ -20,6 +21,7 @@ static int (*const kinds[OP_KIND_COUNT])(struct tx *t) = {
     [OP_SWEEP_BLOBS] = op_sweep_blobs,
     [OP_SWEEP_DEDUP] = op_sweep_dedup,
     [OP_SWEEP_RETENTION] = op_sweep_retention,
+    [OP_SWEEP_LOGS] = op_sweep_logs,
     [OP_GRACE] = op_grace,
 };
 

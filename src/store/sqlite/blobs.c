@@ -30,7 +30,7 @@ int blob_ref(struct tx *t, const struct uuid *id, int by)
                  "uii", id, (int64_t)by, until);
 }
 
-static int blob_insert(struct tx *t, const struct uuid *id, int64_t size, const uint8_t sha256[32], int64_t *ret_new)
+int blob_insert(struct tx *t, const struct uuid *id, int64_t size, const uint8_t sha256[32], int64_t *ret_new)
 {
     int rc = q_run(t->c, ret_new, t->err,
                    "INSERT INTO blobs (blob_id, project, size, sha256, refs, created_at, expires_at) VALUES (?1, ?2, "

@@ -132,6 +132,8 @@ int changes_finish(struct tx *t);
 /** ERR_INVALID naming `field` when `ref` is not a blob of the op's project. ret_sha256 may be NULL. */
 int blob_check_ref(struct tx *t, const char *ref, const char *field, struct uuid *ret_id, uint8_t ret_sha256[32]);
 int blob_ref(struct tx *t, const struct uuid *id, int by);
+/** Its row, without references. *ret_new 0: there is one of that id. */
+int blob_insert(struct tx *t, const struct uuid *id, int64_t size, const uint8_t sha256[32], int64_t *ret_new);
 int op_blob_add(struct tx *t);
 int op_output(struct tx *t);
 /** What no success published. */
@@ -149,6 +151,10 @@ int op_log(struct tx *t); /* logs.c */
 /** No byte will come any more (the token is void, or another's): a small log becomes one row, a larger one is marked to be packed.
  * Does nothing to one that is closed. */
 int log_close(struct tx *t, const struct uuid *job_id, uint32_t attempt);
+int op_log_packed(struct tx *t);
+int op_sweep_logs(struct tx *t);
+/** The packed logs of a job that is removed: nobody else refers to those blobs. */
+int logs_release(struct tx *t, const struct uuid *job_id);
 /** The job for a write by token: latest, undecided, running or lapsed. */
 int running_load(struct tx *t, const struct uuid *job_id, const struct token *token, struct row *ret);
 int op_complete(struct tx *t); /* finish.c */

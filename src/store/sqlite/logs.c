@@ -8,16 +8,17 @@ enum log_state { LOG_OPEN, LOG_TO_PACK, LOG_CLOSED };
 struct log_row {
     int64_t bytes, cut_from, cut_to;
     enum log_state state;
+    struct uuid blob_id;
 };
 
 static int log_load(struct conn *c, const struct uuid *job_id, uint32_t attempt, struct log_row *ret, struct err *err)
 {
     AUTO_QUERY sqlite3_stmt *st = NULL;
     bool found = false;
-    int rc =
-        q_open(c, &st, err,
-               "SELECT log_bytes, log_cut_from, log_cut_to, log_state FROM attempts WHERE job_id = ?1 AND attempt = ?2",
-               "ui", job_id, (int64_t)attempt);
+    int rc = q_open(c, &st, err,
+                    "SELECT log_bytes, log_cut_from, log_cut_to, log_state, log_blob FROM attempts WHERE job_id = ?1 "
+                    "AND attempt = ?2",
+                    "ui", job_id, (int64_t)attempt);
 
     if (rc == ERR_OK)
         rc = q_step(c, st, &found, err);
@@ -27,7 +28,8 @@ static int log_load(struct conn *c, const struct uuid *job_id, uint32_t attempt,
         *ret = (struct log_row){.bytes = sqlite3_column_int64(st, 0),
                                 .cut_from = sqlite3_column_int64(st, 1),
                                 .cut_to = sqlite3_column_int64(st, 2),
-                                .state = (enum log_state)sqlite3_column_int(st, 3)};
+                                .state = (enum log_state)sqlite3_column_int(st, 3),
+                                .blob_id = col_uuid(st, 4)};
     return rc;
 }
 
@@ -202,6 +204,74 @@ int log_close(struct tx *t, const struct uuid *job_id, uint32_t attempt)
     return !to_pack && one_piece ? merge(t, job_id, attempt) : ERR_OK;
 }
 
+int op_sweep_logs(struct tx *t)
+{
+    struct op_sweep *op = &t->op->u.sweep;
+    AUTO_QUERY sqlite3_stmt *st = NULL;
+    size_t max = op->limit ? op->limit : 1;
+    bool more;
+
+    op->touched = op->n_removed = op->n_logs = 0;
+    op->more = false;
+    op->next_at = USEC_NEVER;
+    op->logs = arena_array(t->op->arena, max, sizeof(*op->logs));
+    if (!op->logs)
+        return err_set(t->err, ERR_NO_MEMORY, 0, "logs");
+    int rc = q_open(t->c, &st, t->err,
+                    "SELECT project, job_id, attempt FROM attempts WHERE log_state = 1 ORDER BY ended_at LIMIT ?1", "i",
+                    (int64_t)max);
+    while (rc == ERR_OK && (rc = q_step(t->c, st, &more, t->err)) == ERR_OK && more) {
+        struct log_name *log = &op->logs[op->n_logs++];
+        log->project = col_text(st, 0, t->op->arena);
+        log->job_id = col_uuid(st, 1);
+        log->attempt = (uint32_t)sqlite3_column_int64(st, 2);
+        if (!log->project)
+            return err_set(t->err, ERR_NO_MEMORY, 0, "logs");
+    }
+    op->touched = op->n_logs;
+    op->more = op->n_logs == max;
+    return rc;
+}
+
+static int blob_take(struct tx *t, const struct op_log_packed *op)
+{
+    int64_t is_new;
+    int rc = blob_insert(t, &op->blob_id, op->size, op->sha256, &is_new);
+
+    if (rc == ERR_OK && !is_new)
+        rc = err_set(t->err, ERR_CONFLICT, 0, "the log's blob is another's");
+    return rc == ERR_OK ? blob_ref(t, &op->blob_id, 1) : rc;
+}
+
+int op_log_packed(struct tx *t)
+{
+    const struct op_log_packed *op = &t->op->u.log_packed;
+    bool packed = !uuid_is_nil(&op->blob_id);
+    struct log_row log;
+    int rc = log_load(t->c, &op->job_id, op->attempt, &log, t->err);
+
+    if (rc == ERR_OK && log.state != LOG_TO_PACK)
+        rc = err_set(t->err, ERR_CONFLICT, 0, "the log of attempt %" PRIu32 " does not wait to be packed", op->attempt);
+    if (rc == ERR_OK && packed)
+        rc = blob_take(t, op);
+    if (rc == ERR_OK)
+        rc = q_run(t->c, NULL, t->err,
+                   "UPDATE attempts SET log_state = 2, log_blob = ?3 WHERE job_id = ?1 AND attempt = ?2", "uiu",
+                   &op->job_id, (int64_t)op->attempt, &op->blob_id);
+    if (rc == ERR_OK && packed)
+        rc = q_run(t->c, NULL, t->err, "DELETE FROM log_chunks WHERE job_id = ?1 AND attempt = ?2", "ui", &op->job_id,
+                   (int64_t)op->attempt);
+    return rc;
+}
+
+int logs_release(struct tx *t, const struct uuid *job_id)
+{
+    return q_run(t->c, NULL, t->err,
+                 "UPDATE blobs SET refs = max(refs - 1, 0), expires_at = ?2 WHERE blob_id IN"
+                 " (SELECT log_blob FROM attempts WHERE job_id = ?1 AND log_blob IS NOT NULL)",
+                 "ui", job_id, t->now);
+}
+
 /* --- reading --- */
 
 static int chunks_read(struct conn *c, const struct uuid *job_id, uint32_t attempt, char *buf, size_t max,
@@ -249,9 +319,10 @@ int read_log(struct store *s, const struct uuid *job_id, uint32_t attempt, int64
                              .total = log.bytes,
                              .cut_from = log.cut_from,
                              .cut_to = log.cut_to,
-                             .ended = log.state != LOG_OPEN};
+                             .ended = log.state != LOG_OPEN,
+                             .blob_id = log.blob_id};
     int64_t end = ret->at < log.cut_from ? log.cut_from : log.bytes;
-    if (offset < 0 || ret->at >= end || max == 0)
+    if (offset < 0 || ret->at >= end || max == 0 || !uuid_is_nil(&log.blob_id))
         return ERR_OK;
     return chunks_read(r.c, job_id, attempt, buf, MIN(max, (size_t)(end - ret->at)), ret, err);
 }

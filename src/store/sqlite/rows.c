@@ -362,7 +362,7 @@ static int refs_drop(struct tx *t, const struct job *job)
     for (size_t i = 0; rc == ERR_OK && i < inputs.n_inputs; i++)
         if (uuid_parse(inputs.inputs[i].ref + strlen("blob:"), &id))
             rc = blob_ref(t, &id, -1);
-    return rc;
+    return rc == ERR_OK ? logs_release(t, &job->job_id) : rc;
 }
 
 int row_remove(struct tx *t, struct row *row)

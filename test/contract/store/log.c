@@ -123,7 +123,7 @@ static void test_log_skips(void **state)
 static void pattern(int64_t at, char *p, size_t n)
 {
     for (size_t i = 0; i < n; i++)
-        p[i] = (char)(((at + (int64_t)i) * INT64_C(2654435761)) >> 13);
+        p[i] = (char)(((uint64_t)at + i) * 2654435761u >> 13);
 }
 
 /* Walks what is kept and checks every byte. @return how many */
@@ -273,12 +273,75 @@ static void test_log_of_a_cancelled_lapsed_attempt_is_closed(void **state)
     assert_log(w, job.job_id, 0, "x", 1, true);
 }
 
+static struct op *packed_op(struct world *w, const struct job *job, struct uuid blob_id)
+{
+    struct op *op = op_make(w, OP_LOG_PACKED);
+
+    op->u.log_packed =
+        (struct op_log_packed){.job_id = job->job_id, .attempt = job->attempt, .blob_id = blob_id, .size = 1234};
+    return op;
+}
+
+static void test_log_packed(void **state)
+{
+    struct world *w = *state;
+    struct job job = running(w);
+    struct uuid id = id_make(w);
+    char buf[64];
+
+    fill(w, &job, 0, JOB_LOG_CHUNK_MAX + 1, 1000);
+    struct op *op = sweep(w, OP_SWEEP_LOGS);
+    assert_int_equal(op->u.sweep.n_logs, 0); /* it may still grow */
+    assert_int_equal(apply(w, packed_op(w, &job, id)), ERR_CONFLICT);
+    op = complete_op(w, &job, NULL, 0);
+    apply(w, op);
+    assert_true(op->log_to_pack);
+    op = sweep(w, OP_SWEEP_LOGS);
+    assert_int_equal(op->u.sweep.n_logs, 1);
+    assert_true(uuid_equal(&op->u.sweep.logs[0].job_id, &job.job_id));
+    assert_int_equal(op->u.sweep.logs[0].attempt, 1);
+    assert_string_equal(op->u.sweep.logs[0].project, "default");
+    assert_int_equal(apply(w, packed_op(w, &job, id)), ERR_OK);
+    assert_int_equal(refs(w, id), 1);
+    assert_int_equal(apply(w, packed_op(w, &job, id_make(w))), ERR_CONFLICT); /* once */
+    assert_int_equal(sweep(w, OP_SWEEP_LOGS)->u.sweep.n_logs, 0);
+    struct log_part part = log_at(w, job.job_id, 1, 0, buf, sizeof(buf));
+    assert_true(uuid_equal(&part.blob_id, &id));
+    assert_int_equal(part.n, 0);
+    assert_int_equal(part.total, 66000);
+    assert_true(part.ended);
+    later(w, 2 * w->policy.blob_unreferenced_us); /* its reference keeps it */
+    sweep(w, OP_SWEEP_BLOBS);
+    assert_int_equal(refs(w, id), 1);
+    assert_int_equal(apply(w, job_op(w, OP_DISCARD, job.job_id)), ERR_OK);
+    op = sweep(w, OP_SWEEP_BLOBS);
+    assert_int_equal(op->u.sweep.n_removed, 1);
+    assert_int_equal(refs(w, id), -1);
+    assert_int_equal(apply(w, packed_op(w, &job, id)), ERR_NOT_FOUND);
+}
+
+/* What cannot be packed stays as it is, and waits no longer. */
+static void test_log_that_cannot_be_packed(void **state)
+{
+    struct world *w = *state;
+    struct job job = running(w);
+    char buf[64];
+
+    fill(w, &job, 0, JOB_LOG_CHUNK_MAX + 1, 1000);
+    apply(w, complete_op(w, &job, NULL, 0));
+    assert_int_equal(apply(w, packed_op(w, &job, (struct uuid){{0}})), ERR_OK);
+    assert_int_equal(sweep(w, OP_SWEEP_LOGS)->u.sweep.n_logs, 0);
+    assert_int_equal(log_at(w, job.job_id, 1, 0, buf, sizeof(buf)).n, sizeof(buf));
+}
+
 const struct CMUnitTest log_tests[] = {
     TEST(test_log_repeats_and_gaps),
     TEST(test_log_skips),
     TEST(test_log_keeps_head_and_tail),
     TEST(test_log_skips_behind_the_head),
     TEST(test_log_any_bytes),
+    TEST(test_log_packed),
+    TEST(test_log_that_cannot_be_packed),
     TEST(test_log_is_open_while_its_token_is_good),
     TEST(test_log_of_a_cancelled_lapsed_attempt_is_closed),
 };

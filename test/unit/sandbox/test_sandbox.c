@@ -141,6 +141,21 @@ static void orphans_end(enum sandbox_level level)
     finish(&r);
 }
 
+/* Only the bare host allows it: there init is a process like any other of the same user. */
+static void test_P11_handler_that_kills_its_init_leaves_nothing(void **state)
+{
+    struct run r = {.level = SANDBOX_NONE};
+    char log[256];
+    (void)state;
+    shell(&r, "(setsid sh -c '(sleep 1000 &); sleep 1000' &); (sleep 1000 &); kill -KILL $PPID; while :; do sleep "
+              "1000; done");
+    const int status = end(&r);
+    assert_true(WIFSIGNALED(status));
+    assert_int_equal(WTERMSIG(status), SIGKILL);
+    read_all(r.log[0], log, sizeof log); /* returns: nobody is left who holds it */
+    finish(&r);
+}
+
 static void term_ignored_then_killed(enum sandbox_level level)
 {
     struct run r = {.level = level};
@@ -276,6 +291,7 @@ int main(void)
         cmocka_unit_test(test_exit_code),
         cmocka_unit_test(test_signal_is_raw),
         cmocka_unit_test(test_P11_double_fork_leaves_nothing),
+        cmocka_unit_test(test_P11_handler_that_kills_its_init_leaves_nothing),
         cmocka_unit_test(test_P11_term_ignored_is_killed),
         cmocka_unit_test(test_P03_freeze_and_thaw),
         cmocka_unit_test(test_file_size_limit),
