@@ -198,6 +198,24 @@ def test_P06_poison_job_ends_in_the_dead_letters_and_others_live_on(make_server,
     assert (job["attempt"], job["losses"]) == (1, 0)
 
 
+def test_P06_handler_that_kills_its_supervisor_ends_in_the_dead_letters(make_server, make_worker, tmp_path):
+    server = make_server({**SHORT, "max_losses": 2})
+    api = Api(server.url)
+    make_worker(server.url, {"steady": f"while [ ! -e {tmp_path}/go ]; do sleep 0.05; done",
+                             "rude": "kill -KILL $(cut -d ' ' -f 4 /proc/$PPID/stat); sleep 1000"}, slots=2)
+    steady = api.submit("steady")["job_id"]
+    api.wait_status(steady, "running")
+    rude = api.submit("rude")["job_id"]
+    job = api.wait_status(rude, "failed")
+    assert (job["losses"], job["retries"]) == (2, 0)
+    assert {a["outcome"] for a in api.attempts(rude)} == {"lost"}
+    assert "lost with its worker" in job["error_log"]
+    until(lambda: processes_of_job(rude) == [])
+    (tmp_path / "go").touch()
+    job = api.wait_status(steady, "success")  # on the same worker
+    assert (job["attempt"], job["losses"]) == (1, 0)
+
+
 def test_P06_outage_of_several_workers_costs_no_job_anything(make_server, make_worker, tmp_path):
     server = make_server({**SHORT, "max_losses": 1})  # one charge would be the end
     api = Api(server.url)
