@@ -3,6 +3,7 @@ import datetime
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import subprocess
@@ -148,6 +149,28 @@ def test_killed_agents_under_load_lose_no_attempt_that_ran(make_server, make_wor
     assert sorted((tmp_path / "runs").read_text().split()) == sorted(ids)
 
 
+def test_status_for_people_and_what_it_refuses(server, api, make_worker, haul, tmp_path):
+    worker = make_worker(server.url, {"steady": f"echo 'progress 12.5' >&3; {waits_for(tmp_path / 'go')}"})
+    job_id = api.submit("steady")["job_id"]
+    api.wait(job_id, lambda j: j["progress"])
+    said = haul("worker", "status", "--state", worker.state).stdout
+    assert re.search(rf"^worker   \S+, full, process {worker.pid}, ", said)
+    assert re.search(r"^slots    1 of 1 busy$", said, re.M)
+    assert re.search(rf"^{job_id} +1  running +12.5 +\d+  ....-..-..T..:..:.. +steady$", said, re.M), said
+    worker.terminate()
+    said = haul("worker", "status", "--state", worker.state).stdout
+    assert said.startswith("worker   none runs") and job_id in said
+    (tmp_path / "go").touch()
+    until(lambda: "jobs     none" in haul("worker", "status", "--state", worker.state).stdout)
+
+    absent = haul("worker", "status", "--state", tmp_path / "absent")
+    assert absent.returncode == 12 and "--state" in absent.stderr
+    for wrong in (["--max-age", "soon"], ["--slots", "1"], ["more"], ["--state"]):
+        answer = haul("worker", "status", *wrong)
+        assert answer.returncode == 2 and answer.stderr.startswith("haul worker status: "), answer
+    assert haul("help", "worker", "status").stdout == haul("worker", "status", "--help").stdout != ""
+
+
 def test_socket_is_for_the_owner_only_and_a_stopped_supervisor_is_told_apart(server, api, make_worker, worker_status, tmp_path):
     deep = tmp_path / ("d" * 100) / ("e" * 100)  # longer than an address of a Unix socket
     deep.mkdir(parents=True)
@@ -248,7 +271,7 @@ def lapse(lease_until, leases, lease_s):
 
 
 @pytest.mark.parametrize("agent", ["stays", "goes_too", "is_killed_too"])
-def test_P03_server_down_for_leases_in_mid_job_costs_time_only(make_server, make_worker, tmp_path, agent):
+def test_P03_server_down_for_leases_in_mid_job_costs_time_only(make_server, make_worker, worker_status, tmp_path, agent):
     server = make_server(QUICK)
     api = Api(server.url)
     worker = make_worker(server.url, {"steady": f"echo ran >> {tmp_path}/runs; {waits_for(tmp_path / 'go')}; echo made > out/result"})
@@ -264,6 +287,7 @@ def test_P03_server_down_for_leases_in_mid_job_costs_time_only(make_server, make
     lapse(job["lease_until"], 2, 2)
     (tmp_path / "go").touch()
     assert set(states_of_job(job_id)) == {"T"}
+    assert [(j["job_id"], j["state"]) for j in worker_status(worker)["jobs"]] == [(job_id, "frozen")]
     server.restart()
     if agent != "stays":
         worker.launch()
