@@ -9,8 +9,11 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
+
+#define LOCK_TRIES 20
 
 /* A small file's first line; "" when there is none. */
 static int line_read(const char *path, char *ret, size_t size, struct err *err)
@@ -154,6 +157,15 @@ static int advise(const char *path, int rc, struct err *err)
     return rc;
 }
 
+/* A supervisor that an agent was just starting when it ended holds this lock, too, until its exec: a moment of patience. */
+static int lock_take(const char *path, int *ret_fd, struct err *err)
+{
+    int rc = ERR_LOCKED;
+    for (int i = 0; i < LOCK_TRIES && (rc = fs_lock(path, ret_fd, err)) == ERR_LOCKED; i++)
+        (void)poll(NULL, 0, 100);
+    return rc;
+}
+
 int state_open(const char *path, struct state *ret, struct err *err)
 {
     char lock[PATH_MAX];
@@ -163,7 +175,7 @@ int state_open(const char *path, struct state *ret, struct err *err)
         rc = paths_make(ret, path, err);
     if (!rc)
         rc = fs_join(lock, sizeof lock, ret->path, "lock", err);
-    if (!rc && (rc = fs_lock(lock, &ret->lock_fd, err)) == ERR_LOCKED)
+    if (!rc && (rc = lock_take(lock, &ret->lock_fd, err)) == ERR_LOCKED)
         return err_set(err, ERR_LOCKED, 0, "another worker uses '%.120s': stop it, or give this one its own --state",
                        ret->path);
     if (!rc)

@@ -26,6 +26,7 @@ def supervisors(worker):
 def kill_supervisor(worker):
     (pid,) = supervisors(worker)
     os.kill(pid, signal.SIGKILL)
+    until(lambda: pid not in [p for p, _, state, *_ in processes() if state != "Z"])  # its connections are closed
 
 
 def attempts_of(worker):
