@@ -114,7 +114,7 @@ void engine_drain(struct engine *e)
 
 bool engine_idle(const struct engine *e)
 {
-    return !e->n_ops && !e->batches_in_flight;
+    return !e->n_ops && !e->batches_in_flight && !e->removing;
 }
 
 bool engine_lost(const struct engine *e)

@@ -18,7 +18,7 @@ struct engine_config {
     size_t ops_max;   /* waiting ops; 8192 */
     size_t polls_max; /* held long polls; 10000 */
     /** For what would hold the engine's thread up: runs `work(arg)` elsewhere, then `done(e, arg)` on the engine's thread. false: not now,
-     * neither is called. NULL: nothing heavy is done, so no log is packed. The loop brings its own. */
+     * neither is called. NULL: no log is packed, and the engine waits while bytes are removed. The loop brings its own. */
     bool (*offload)(void *self, void (*work)(void *arg), void (*done)(struct engine *e, void *arg), void *arg);
     void *offload_self;
 };
@@ -90,10 +90,12 @@ void engine_offload(struct engine *e,
                     bool (*offload)(void *self, void (*work)(void *arg), void (*done)(struct engine *e, void *arg),
                                     void *arg),
                     void *self);
+
 /** Does what is due: batches, claims for polls, sweeps, time-outs. @return when to be called again at the latest, on the boot clock. */
 usec engine_step(struct engine *e);
-/** No new polls get work; held polls are answered empty; a snapshot that is not whole is given up. Ops go on. */
+/** No new polls get work; held polls are answered empty; a snapshot that is not whole is given up; what can wait is swept no
+ * more. Ops go on. */
 void engine_drain(struct engine *e);
-bool engine_idle(const struct engine *e); /* no op waits or is in flight */
+bool engine_idle(const struct engine *e); /* no op waits or is in flight, no bytes are being removed */
 /** The outcome of a batch is not known (a sync failed): only a restart, which reads what is on disk, can tell. */
 bool engine_lost(const struct engine *e);

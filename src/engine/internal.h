@@ -79,6 +79,7 @@ struct engine {
     bool draining;
     /* sweepers */
     struct sweeper sweepers[SWEEP_COUNT];
+    bool removing; /* bytes of swept blobs, elsewhere; that sweeper is busy as long */
     struct op grace;
     bool grace_due, grace_busy;       /* to be written; on its way. Until then no lease expires */
     usec last_boot_us, last_store_us; /* at the last step; what the next one should agree with */

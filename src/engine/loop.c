@@ -18,7 +18,7 @@ static void inbox_wait(struct loop *l, usec sleep_us)
 {
     struct timespec until;
 
-    if (sleep_us <= 0 || l->first || l->stop)
+    if (sleep_us <= 0 || l->first || (l->stop && engine_idle(l->engine)))
         return;
     if (sleep_us > 3600 * USEC_PER_SEC)
         sleep_us = 3600 * USEC_PER_SEC;

@@ -63,41 +63,65 @@ void sweep_note_decided(struct engine *e, const struct op *op)
     }
 }
 
-static void remove_swept_bytes(struct engine *e, const struct op_sweep *sweep)
-{
-    /* The rows are gone; bytes that cannot be removed now are nobody's, and the folder's own sweep finds them. */
-    for (size_t i = 0; e->cfg.blob_driver && i < sweep->n_removed; i++)
-        e->cfg.blob_driver->remove(e->cfg.blobs, &sweep->removed[i], NULL);
-}
-
 /* Nobody waits for these: they leave the writer to others for as long as their last pass took, so a purge of millions gets half of it. */
 static bool can_wait(const struct sweeper *s)
 {
     return s->kind == OP_SWEEP_BLOBS || s->kind == OP_SWEEP_DEDUP || s->kind == OP_SWEEP_RETENTION;
 }
 
+static void pass_done(struct engine *e, struct sweeper *s)
+{
+    const struct op_sweep *sweep = &s->op.u.sweep;
+    usec now = engine_store_now(e);
+
+    s->busy = false;
+    if (sweep->more && sweep->touched)
+        sweep_by(s, can_wait(s) ? now + (now - s->offered_at) : now);
+    if (sweep->next_at != USEC_NEVER && sweep->next_at > 0)
+        sweep_by(s, MAX(sweep->next_at, now + (sweep->next_at <= now ? SWEEP_RETRY_US : 0)));
+    if (s->period_us != USEC_NEVER)
+        sweep_by(s, now + s->period_us);
+}
+
+/* Elsewhere, where it can be: a large file's end may take a disk seconds, and leases do not wait for that. The sweeper is busy as long,
+ * so nobody touches its op. The rows are gone: bytes that cannot be removed are nobody's, and cost room only. */
+static void bytes_remove(void *arg)
+{
+    const struct sweeper *s = arg;
+    const struct engine_config *cfg = &s->engine->cfg;
+
+    for (size_t i = 0; i < s->op.u.sweep.n_removed; i++)
+        cfg->blob_driver->remove(cfg->blobs, &s->op.u.sweep.removed[i], NULL);
+}
+
+static void bytes_removed(struct engine *e, void *arg)
+{
+    e->removing = false;
+    pass_done(e, arg);
+}
+
 static void sweep_done(struct op *op)
 {
     struct sweeper *s = op->owner;
     struct engine *e = s->engine;
-    usec now = engine_store_now(e);
 
-    s->busy = false;
     if (op->err.code != ERR_OK) {
-        sweep_by(s, now + SWEEP_RETRY_US);
+        s->busy = false;
+        sweep_by(s, engine_store_now(e) + SWEEP_RETRY_US);
         return;
     }
-    remove_swept_bytes(e, &op->u.sweep);
-    if (s->kind == OP_SWEEP_RETENTION && op->u.sweep.touched)
-        sweep_by(&e->sweepers[SWEEP_BLOBS], now);
     if (op->u.sweep.touched && (s->kind == OP_SWEEP_LEASES || s->kind == OP_SWEEP_DUE))
         watch_fire_all(e); /* which jobs is not said: those who wait look again */
-    if (op->u.sweep.more && op->u.sweep.touched)
-        sweep_by(s, can_wait(s) ? now + (now - s->offered_at) : now);
-    if (op->u.sweep.next_at != USEC_NEVER && op->u.sweep.next_at > 0)
-        sweep_by(s, MAX(op->u.sweep.next_at, now + (op->u.sweep.next_at <= now ? SWEEP_RETRY_US : 0)));
-    if (s->period_us != USEC_NEVER)
-        sweep_by(s, now + s->period_us);
+    if (s->kind == OP_SWEEP_RETENTION && op->u.sweep.touched)
+        sweep_by(&e->sweepers[SWEEP_BLOBS], engine_store_now(e));
+    if (s->kind == OP_SWEEP_BLOBS && op->u.sweep.n_removed && e->cfg.blob_driver) {
+        e->removing = true;
+        if (!e->draining && e->cfg.offload && e->cfg.offload(e->cfg.offload_self, bytes_remove, bytes_removed, s))
+            return; /* bytes_removed ends the pass */
+        bytes_remove(s);
+        e->removing = false;
+    }
+    pass_done(e, s);
     if (s->kind == OP_SWEEP_LOGS) /* last: should it not work out, the next look is later */
         pack_take(e, &op->u.sweep);
 }
@@ -150,10 +174,10 @@ static bool grace_checked(struct engine *e)
     return false;
 }
 
-/* Neither running nor kept from it. */
+/* Neither running nor kept from it. A server that stops has better things to do than what can wait. */
 static bool may_run(const struct engine *e, const struct sweeper *s)
 {
-    return !s->busy && !(s->kind == OP_SWEEP_BLOBS && snapshot_holds_blobs(e)) &&
+    return !s->busy && !(e->draining && can_wait(s)) && !(s->kind == OP_SWEEP_BLOBS && snapshot_holds_blobs(e)) &&
            !(s->kind == OP_SWEEP_LOGS && !pack_can(e));
 }
 

@@ -57,6 +57,7 @@ def read(client, left):
         page = client.call("GET", "/v1/jobs?limit=50").json()["jobs"]
         client.call("GET", "/v1/jobs?status=success&task_type=type-1&limit=20")
         client.call("GET", "/v1/jobs?status=pending&queue=type-2&limit=20")
+        client.call("GET", f"/v1/jobs?label=batch={rounds % (JOBS // BATCH)}&limit=20")
         client.call("GET", "/v1/stats")
         client.call("GET", "/v1/workers")
         client.call("GET", "/metrics")

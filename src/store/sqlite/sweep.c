@@ -227,6 +227,21 @@ static int retire_one(struct tx *t, const struct uuid *id, int64_t rows, bool *r
     return rc == ERR_OK ? row_remove(t, &row) : rc;
 }
 
+#define WORKER_KEEP_US (INT64_C(24) * 3600 * USEC_PER_SEC) /* at least, however short the retention */
+
+/** Workers that nobody heard of for as long: in containers each start is a new one. Attempts keep their names. */
+static int workers_forget(struct tx *t, usec before, int64_t limit, size_t *ret_n)
+{
+    int64_t n = 0;
+    int rc =
+        q_run(t->c, &n, t->err,
+              "DELETE FROM workers WHERE worker_id IN (SELECT worker_id FROM workers WHERE last_seen <= ?1 LIMIT ?2)",
+              "ii", before, limit);
+
+    *ret_n = (size_t)n;
+    return rc;
+}
+
 /** Finished jobs whose retention is over. Dead letters are not in history: they stay until somebody decides. */
 int op_sweep_retention(struct tx *t)
 {
@@ -252,6 +267,11 @@ int op_sweep_retention(struct tx *t)
     if (rc == ERR_OK && op->next_at != USEC_NEVER)
         op->next_at += keep;
     op->more = op->next_at <= now;
+    if (rc == ERR_OK && !op->more) {
+        rc = workers_forget(t, now - MAX(keep, WORKER_KEEP_US), limit, &n);
+        op->touched += n;
+        op->more = n == (size_t)limit;
+    }
     return rc;
 }
 

@@ -95,7 +95,7 @@ static void test_retention_takes_everything_a_job_had(void **state)
     assert_int_equal(refs(w, out->u.output.blob_id), 1);
 
     later(w, w->policy.retention_us);
-    assert_int_equal(sweep(w, OP_SWEEP_RETENTION)->u.sweep.touched, 1);
+    assert_int_equal(sweep(w, OP_SWEEP_RETENTION)->u.sweep.touched, 2); /* and its worker, silent since */
     assert_nothing_of(w, job.job_id);
     struct uuid blobs[] = {payload, in, out->u.output.blob_id};
     for (size_t i = 0; i < ARRAY_LEN(blobs); i++)
@@ -126,7 +126,7 @@ static void test_retention_passes_are_bounded(void **state)
     for (bool more = true; more; passes++) {
         struct op *s = sweep(w, OP_SWEEP_RETENTION);
         assert_in_range(s->u.sweep.touched, 1, OP_CHANGES_MAX);
-        left -= s->u.sweep.touched;
+        left -= MIN(left, s->u.sweep.touched); /* the last pass forgets the worker, too */
         more = s->u.sweep.more;
         assert_int_equal(more, left > 0);
         assert_counts(w);
@@ -135,9 +135,45 @@ static void test_retention_passes_are_bounded(void **state)
     assert_int_equal(left, 0);
 }
 
+static void assert_workers(struct world *w, size_t expected)
+{
+    struct worker_row *rows;
+    size_t n;
+
+    assert_int_equal(w->d->workers(w->s, w->arena, &rows, &n, NULL), ERR_OK);
+    assert_int_equal(n, expected);
+}
+
+static void test_workers_are_forgotten_after_the_retention(void **state)
+{
+    struct world *w = *state;
+    const usec hour = 3600 * USEC_PER_SEC;
+
+    submit(w, "encode");
+    struct job job = claim(w, w->worker, "encode");
+    apply(w, claim_op(w, w->other, "p", "encode", 1));
+    later(w, w->policy.retention_us - hour);
+    assert_int_equal(sweep(w, OP_SWEEP_RETENTION)->u.sweep.touched, 0);
+    assert_ok(heartbeat(w, &job)); /* the first one lives */
+    later(w, hour);
+    assert_int_equal(sweep(w, OP_SWEEP_RETENTION)->u.sweep.touched, 1);
+    assert_workers(w, 1);
+    assert_string_equal(attempt_of(w, job.job_id, 1).worker_name, "w1");
+
+    w->policy.retention_us = USEC_PER_SEC; /* a short one is about jobs */
+    world_reopen(w);
+    later(w, 22 * hour);
+    sweep(w, OP_SWEEP_RETENTION);
+    assert_workers(w, 1);
+    later(w, hour);
+    sweep(w, OP_SWEEP_RETENTION);
+    assert_workers(w, 0);
+}
+
 const struct CMUnitTest retention_tests[] = {
     TEST(test_retention_begins_at_the_end_and_leaves_dead_letters),
     TEST(test_retention_takes_everything_a_job_had),
     TEST(test_retention_passes_are_bounded),
+    TEST(test_workers_are_forgotten_after_the_retention),
 };
 const size_t n_retention_tests = ARRAY_LEN(retention_tests);

@@ -1,5 +1,6 @@
 /* Retention as the server lives it: a month on a fake clock, with a real store and a real folder of blobs, and a purge beside users. */
 #include "blob/folder/folder.h"
+#include "engine/loop.h"
 #include "world.h"
 
 #define HOUR (3600 * SEC)
@@ -166,10 +167,86 @@ static void test_P29_a_purge_goes_in_batches_between_which_users_are_answered(vo
     assert_int_equal(counted(w, JOB_PENDING), offered);
 }
 
+struct held {
+    void (*work)(void *arg);
+    void (*done)(struct engine *e, void *arg);
+    void *arg;
+};
+
+static bool hold(void *self, void (*work)(void *arg), void (*done)(struct engine *e, void *arg), void *arg)
+{
+    *(struct held *)self = (struct held){work, done, arg};
+    return true;
+}
+
+/* A disk that takes its time: nobody waits for it but the sweep of blobs. */
+static void test_bytes_are_removed_elsewhere_while_the_engine_goes_on(void **state)
+{
+    struct world *w = *state;
+    struct held held = {0};
+    struct op *op = op_new(w, OP_BLOB_ADD, NULL), *late = op_new(w, OP_BLOB_ADD, NULL);
+    struct blob_row *row = &op->u.blob_add.row, *late_row = &late->u.blob_add.row;
+
+    folder_open(w);
+    engine_offload(w->engine, hold, &held);
+    row->blob_id = bytes_stored(w, "bytes", &row->size, row->sha256);
+    decide_ok(w, op);
+    late_row->blob_id = bytes_stored(w, "late", &late_row->size, late_row->sha256);
+    advance(w, HOUR);
+    decide_ok(w, late);
+    pass_hours(w, 24);
+    assert_non_null(held.work);
+    assert_false(engine_idle(w->engine));
+    submit(w, "encode");
+
+    struct held first = held;
+    held.work = NULL;
+    pass_hours(w, 24);
+    assert_null(held.work); /* one pass at a time */
+    first.work(first.arg);
+    assert_false(bytes_there(w, row->blob_id));
+    assert_true(bytes_there(w, late_row->blob_id));
+    first.done(w->engine, first.arg);
+    assert_true(engine_idle(w->engine));
+    pass_hours(w, 1);
+    assert_non_null(held.work);
+    engine_drain(w->engine); /* a pass under way is waited for, no other begins */
+    assert_false(engine_idle(w->engine));
+    held.work(held.arg);
+    held.done(w->engine, held.arg);
+    assert_true(engine_idle(w->engine));
+    assert_false(bytes_there(w, late_row->blob_id));
+    folder_close(w);
+}
+
+static void test_the_loop_ends_when_what_was_swept_is_removed(void **state)
+{
+    struct world *w = *state;
+    struct op *op = op_new(w, OP_BLOB_ADD, NULL);
+    struct blob_row *row = &op->u.blob_add.row;
+    struct pool *heavy;
+    struct loop *loop;
+    struct err err = {0};
+
+    folder_open(w);
+    row->blob_id = bytes_stored(w, "bytes", &row->size, row->sha256);
+    decide_ok(w, op);
+    advance(w, DAY + HOUR); /* due in the loop's first step */
+    assert_int_equal(pool_new("heavy", 1, 4, &heavy, &err), ERR_OK);
+    assert_int_equal(loop_start(w->engine, heavy, NULL, &loop, &err), ERR_OK);
+    w->engine = NULL;
+    loop_free(loop);
+    pool_free(heavy);
+    assert_false(bytes_there(w, row->blob_id));
+    folder_close(w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(test_P21_after_a_month_nothing_is_left_of_a_finished_job),
+        TEST(test_bytes_are_removed_elsewhere_while_the_engine_goes_on),
+        TEST(test_the_loop_ends_when_what_was_swept_is_removed),
         TEST(test_P29_a_purge_goes_in_batches_between_which_users_are_answered),
     };
     return cmocka_run_group_tests_name("retention", tests, NULL, NULL);
