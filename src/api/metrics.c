@@ -1,68 +1,38 @@
-/* GET /metrics. Three steps, none of which makes the engine wait: read the store on the pool, copy the engine's counts on its thread,
- * render on the pool. In this order a pair that the store's counts name is one that the engine had counted by then. */
+/* GET /metrics: rendered from a survey and what else is cheap to know. */
 #include "api/exposition.h"
 #include "api/process.h"
-#include "api/request.h"
 #include "api/routes.h"
+#include "api/survey.h"
 #include "base/auto.h"
-#include "engine/metrics.h"
 
-#define SCRAPE_ARENA_MAX (64u * 1024 * 1024)
-#define LIVE_US          (60 * USEC_PER_SEC)
+#define LIVE_US (60 * USEC_PER_SEC)
+
+/* Of the store, by the engine's pairs; what is none of them stands at "other", which is the first. */
+typedef int64_t jobs_of_pair[JOB_STATUS_COUNT];
 
 struct scrape {
-    struct api *api;
-    struct http_request *req;
-    struct loop_letter letter;
-    struct arena *arena;
-    struct stat_row *stats;
-    size_t n_stats;
+    struct survey *survey;
+    struct engine_metrics *engine; /* of the survey */
+    struct arena *arena;           /* likewise */
+    jobs_of_pair *jobs;
     struct {
         int64_t known, live, slots, busy;
     } workers;
     struct store_sizes sizes;
-    struct engine_metrics engine;
-    struct metrics_pair **by_name;     /* the engine's pairs in order, to find them */
-    int64_t (*jobs)[JOB_STATUS_COUNT]; /* of the store, by the engine's pairs */
 };
 
-static void scrape_free(void *data)
+static int sort_jobs(struct scrape *s, struct err *err)
 {
-    struct scrape *s = data;
+    const struct survey *survey = s->survey;
 
-    arena_free(s->arena);
-    free(s);
-}
-
-/* --- rendering --- */
-
-static int pair_order(const void *a, const void *b)
-{
-    const struct metrics_pair *x = *(struct metrics_pair *const *)a, *y = *(struct metrics_pair *const *)b;
-    int queues = strcmp(x->queue, y->queue);
-
-    return queues ? queues : strcmp(x->task_type, y->task_type);
-}
-
-/** The store's counts, sorted into the engine's pairs; what is none of them goes to "other", which is the first. */
-static int jobs_sort_in(struct scrape *s, struct err *err)
-{
-    struct engine_metrics *m = &s->engine;
-
-    s->by_name = arena_array(s->arena, m->n_pairs, sizeof(*s->by_name));
-    s->jobs = arena_array(s->arena, m->n_pairs, sizeof(*s->jobs));
-    if (!s->by_name || !s->jobs)
+    s->jobs = arena_array(s->arena, s->engine->n_pairs, sizeof(*s->jobs));
+    if (!s->jobs)
         return no_memory(err);
-    for (size_t i = 0; i < m->n_pairs; i++)
-        s->by_name[i] = &m->pairs[i];
-    qsort(s->by_name, m->n_pairs, sizeof(*s->by_name), pair_order);
-    for (size_t i = 0; i < s->n_stats; i++) {
-        struct metrics_pair key = {.queue = s->stats[i].queue, .task_type = s->stats[i].task_type}, *p = &key;
-        struct metrics_pair **found = bsearch(&p, s->by_name, m->n_pairs, sizeof(*s->by_name), pair_order);
-        int64_t *sum = s->jobs[found ? *found - m->pairs : 0];
+    for (size_t i = 0; i < survey->n_stats; i++) {
+        int64_t *sum = s->jobs[survey_pair(survey, &survey->stats[i])];
 
         for (unsigned st = 0; st < JOB_STATUS_COUNT; st++)
-            sum[st] += s->stats[i].by_status[st];
+            sum[st] += survey->stats[i].by_status[st];
     }
     return ERR_OK;
 }
@@ -71,7 +41,7 @@ static int jobs_sort_in(struct scrape *s, struct err *err)
 static bool pair_shown(const struct scrape *s, size_t i)
 {
     static const struct metrics_pair nothing;
-    struct metrics_pair p = s->engine.pairs[i];
+    struct metrics_pair p = s->engine->pairs[i];
     static const int64_t no_jobs[JOB_STATUS_COUNT];
 
     p.queue = p.task_type = NULL;
@@ -84,8 +54,8 @@ typedef void pair_fn(struct scrape *s, struct exposition *x, size_t i, struct la
 static void each_pair(struct scrape *s, struct exposition *x, enum metric_id id, pair_fn *fn)
 {
     expo_metric(x, id);
-    for (size_t i = 0; i < s->engine.n_pairs; i++) {
-        struct label labels[3] = {{"queue", s->engine.pairs[i].queue}, {"task_type", s->engine.pairs[i].task_type}};
+    for (size_t i = 0; i < s->engine->n_pairs; i++) {
+        struct label labels[3] = {{"queue", s->engine->pairs[i].queue}, {"task_type", s->engine->pairs[i].task_type}};
 
         if (pair_shown(s, i))
             fn(s, x, i, labels);
@@ -102,14 +72,14 @@ static void jobs(struct scrape *s, struct exposition *x, size_t i, struct label 
 
 static void ready_jobs(struct scrape *s, struct exposition *x, size_t i, struct label labels[3])
 {
-    expo_int(x, labels, 2, (int64_t)s->engine.pairs[i].ready);
+    expo_int(x, labels, 2, (int64_t)s->engine->pairs[i].ready);
 }
 
 static void oldest_ready(struct scrape *s, struct exposition *x, size_t i, struct label labels[3])
 {
-    usec at = s->engine.pairs[i].oldest_at;
+    usec at = s->engine->pairs[i].oldest_at;
 
-    expo_usec(x, labels, 2, at ? MAX(s->engine.now - at, 0) : 0);
+    expo_usec(x, labels, 2, at ? MAX(s->engine->now - at, 0) : 0);
 }
 
 static void submissions(struct scrape *s, struct exposition *x, size_t i, struct label labels[3])
@@ -118,7 +88,7 @@ static void submissions(struct scrape *s, struct exposition *x, size_t i, struct
 
     for (unsigned k = 0; k < SUBMISSION_COUNT; k++) {
         labels[2] = (struct label){"result", results[k]};
-        expo_int(x, labels, 3, (int64_t)s->engine.pairs[i].submissions[k]);
+        expo_int(x, labels, 3, (int64_t)s->engine->pairs[i].submissions[k]);
     }
 }
 
@@ -128,23 +98,23 @@ static void attempts_ended(struct scrape *s, struct exposition *x, size_t i, str
         if (o == OUTCOME_EXPIRED)
             continue; /* no attempt: jobs_expired */
         labels[2] = (struct label){"outcome", outcome_name((enum outcome)o)};
-        expo_int(x, labels, 3, (int64_t)s->engine.pairs[i].ended[o]);
+        expo_int(x, labels, 3, (int64_t)s->engine->pairs[i].ended[o]);
     }
 }
 
 static void jobs_expired(struct scrape *s, struct exposition *x, size_t i, struct label labels[3])
 {
-    expo_int(x, labels, 2, (int64_t)s->engine.pairs[i].ended[OUTCOME_EXPIRED]);
+    expo_int(x, labels, 2, (int64_t)s->engine->pairs[i].ended[OUTCOME_EXPIRED]);
 }
 
 static void start_latency(struct scrape *s, struct exposition *x, size_t i, struct label labels[3])
 {
-    expo_histogram(x, labels, 2, &metrics_start_bounds, &s->engine.pairs[i].start_us, true);
+    expo_histogram(x, labels, 2, &metrics_start_bounds, &s->engine->pairs[i].start_us, true);
 }
 
 static void attempt_duration(struct scrape *s, struct exposition *x, size_t i, struct label labels[3])
 {
-    expo_histogram(x, labels, 2, &metrics_run_bounds, &s->engine.pairs[i].run_us, true);
+    expo_histogram(x, labels, 2, &metrics_run_bounds, &s->engine->pairs[i].run_us, true);
 }
 
 static void one(struct exposition *x, enum metric_id id, int64_t value)
@@ -156,12 +126,12 @@ static void one(struct exposition *x, enum metric_id id, int64_t value)
 static void render_engine(const struct scrape *s, struct exposition *x)
 {
     expo_metric(x, METRIC_COMMIT_DURATION);
-    expo_histogram(x, NULL, 0, &metrics_commit_bounds, &s->engine.commit_us, true);
+    expo_histogram(x, NULL, 0, &metrics_commit_bounds, &s->engine->commit_us, true);
     expo_metric(x, METRIC_COMMIT_OPS);
-    expo_histogram(x, NULL, 0, &metrics_batch_bounds, &s->engine.commit_ops, false);
-    one(x, METRIC_COMMITS_FAILED, (int64_t)s->engine.commits_failed);
-    one(x, METRIC_WAITING_OPS, (int64_t)s->engine.ops_waiting);
-    one(x, METRIC_HELD_POLLS, (int64_t)s->engine.polls_held);
+    expo_histogram(x, NULL, 0, &metrics_batch_bounds, &s->engine->commit_ops, false);
+    one(x, METRIC_COMMITS_FAILED, (int64_t)s->engine->commits_failed);
+    one(x, METRIC_WAITING_OPS, (int64_t)s->engine->ops_waiting);
+    one(x, METRIC_HELD_POLLS, (int64_t)s->engine->polls_held);
 }
 
 static void render_store(const struct scrape *s, struct exposition *x)
@@ -190,7 +160,7 @@ static int render_http(const struct scrape *s, struct exposition *x, struct err 
 
     if (!counts)
         return no_memory(err);
-    http_counts(s->req, counts);
+    http_counts(s->survey->req, counts);
     expo_metric(x, METRIC_HTTP_REQUESTS);
     for (size_t i = 0; i <= api_n_routes; i++) {
         route_labels(&counts[i], labels);
@@ -216,77 +186,20 @@ static void render_process(const struct scrape *s, struct exposition *x)
     expo_metric(x, METRIC_CPU);
     expo_usec(x, NULL, 0, p.cpu_us);
     expo_metric(x, METRIC_START_TIME);
-    expo_usec(x, NULL, 0, s->api->started_wall_us);
+    expo_usec(x, NULL, 0, s->survey->api->started_wall_us);
     one(x, METRIC_RESIDENT, p.resident_bytes);
     one(x, METRIC_VIRTUAL, p.virtual_bytes);
     one(x, METRIC_OPEN_FDS, p.open_fds);
     one(x, METRIC_MAX_FDS, p.max_fds);
 }
 
-static int render(struct scrape *s, struct exposition *x, struct err *err)
-{
-    static const struct label version = {"version", HAUL_VERSION};
-    int rc = jobs_sort_in(s, err);
-
-    if (rc)
-        return rc;
-    expo_metric(x, METRIC_BUILD_INFO);
-    expo_int(x, &version, 1, 1);
-    each_pair(s, x, METRIC_JOBS, jobs);
-    each_pair(s, x, METRIC_READY_JOBS, ready_jobs);
-    each_pair(s, x, METRIC_OLDEST_READY, oldest_ready);
-    each_pair(s, x, METRIC_SUBMISSIONS, submissions);
-    each_pair(s, x, METRIC_ATTEMPTS_ENDED, attempts_ended);
-    each_pair(s, x, METRIC_JOBS_EXPIRED, jobs_expired);
-    each_pair(s, x, METRIC_START_LATENCY, start_latency);
-    each_pair(s, x, METRIC_ATTEMPT_DURATION, attempt_duration);
-    render_engine(s, x);
-    render_store(s, x);
-    rc = render_http(s, x, err);
-    if (!rc)
-        render_process(s, x);
-    return rc;
-}
-
-static void render_task(void *arg)
-{
-    struct scrape *s = arg;
-    struct buf body;
-    struct exposition x = {.buf = &body};
-    struct err err;
-
-    err_clear(&err);
-    buf_init(&body, API_LIST_MAX);
-    int rc = render(s, &x, &err);
-    if (!rc && body.failed)
-        rc = no_memory(&err);
-    if (rc)
-        reply_err(s->req, &err);
-    else
-        reply_text(s->req, 200, "text/plain; version=0.0.4; charset=utf-8", body.data, body.len);
-    buf_release(&body);
-}
-
-/* --- gathering --- */
-
-static void engine_letter(struct engine *e, void *arg)
-{
-    struct scrape *s = arg;
-    struct err err;
-
-    err_clear(&err);
-    if (engine_metrics(e, s->arena, &s->engine, &err) != ERR_OK)
-        reply_err(s->req, &err);
-    else
-        req_run(s->req, s->api->reads, render_task, s);
-}
-
 static int read_workers(struct scrape *s, struct err *err)
 {
+    const struct api *api = s->survey->api;
     struct worker_row *rows = NULL;
     size_t n = 0;
-    int rc = s->api->store_driver->workers(s->api->store, s->arena, &rows, &n, err);
-    usec now = s->api->store_driver->now(s->api->store);
+    int rc = api->store_driver->workers(api->store, s->arena, &rows, &n, err);
+    usec now = api->store_driver->now(api->store);
 
     for (size_t i = 0; !rc && i < n; i++) {
         s->workers.known++;
@@ -299,43 +212,48 @@ static int read_workers(struct scrape *s, struct err *err)
     return rc;
 }
 
-static void read_task(void *arg)
+static int render_all(struct scrape *s, struct exposition *x, struct err *err)
 {
-    struct scrape *s = arg;
-    struct err err;
+    static const struct label version = {"version", HAUL_VERSION};
 
-    err_clear(&err);
-    int rc = s->api->store_driver->stats(s->api->store, s->arena, &s->stats, &s->n_stats, &err);
+    expo_metric(x, METRIC_BUILD_INFO);
+    expo_int(x, &version, 1, 1);
+    each_pair(s, x, METRIC_JOBS, jobs);
+    each_pair(s, x, METRIC_READY_JOBS, ready_jobs);
+    each_pair(s, x, METRIC_OLDEST_READY, oldest_ready);
+    each_pair(s, x, METRIC_SUBMISSIONS, submissions);
+    each_pair(s, x, METRIC_ATTEMPTS_ENDED, attempts_ended);
+    each_pair(s, x, METRIC_JOBS_EXPIRED, jobs_expired);
+    each_pair(s, x, METRIC_START_LATENCY, start_latency);
+    each_pair(s, x, METRIC_ATTEMPT_DURATION, attempt_duration);
+    render_engine(s, x);
+    render_store(s, x);
+    render_process(s, x);
+    int rc = render_http(s, x, err);
+    return !rc && x->buf->failed ? no_memory(err) : rc;
+}
+
+static int render(struct survey *survey, struct err *err)
+{
+    struct scrape s = {.survey = survey, .engine = &survey->engine, .arena = survey->arena};
+    struct buf body;
+    struct exposition x = {.buf = &body};
+    int rc = sort_jobs(&s, err);
+
     if (!rc)
-        rc = read_workers(s, &err);
-    if (rc) {
-        reply_err(s->req, &err);
-        return;
-    }
-    s->api->store_driver->sizes(s->api->store, &s->sizes);
-    loop_post(s->api->loop, &s->letter, engine_letter, s);
+        rc = read_workers(&s, err);
+    if (rc)
+        return rc;
+    survey->api->store_driver->sizes(survey->api->store, &s.sizes);
+    buf_init(&body, API_LIST_MAX);
+    rc = render_all(&s, &x, err);
+    if (!rc)
+        reply_text(survey->req, 200, "text/plain; version=0.0.4; charset=utf-8", body.data, body.len);
+    buf_release(&body);
+    return rc;
 }
 
 void metrics_get(struct http_request *req)
 {
-    struct api *api = api_enter(req);
-    struct err err;
-
-    if (!api)
-        return;
-    err_clear(&err);
-    struct scrape *s = calloc(1, sizeof(*s));
-    if (s)
-        http_set_data(req, s, scrape_free);
-    if (!s || !(s->arena = arena_new(SCRAPE_ARENA_MAX))) {
-        no_memory(&err);
-        reply_err(req, &err);
-        return;
-    }
-    s->api = api;
-    s->req = req;
-    if (req_query_none(req, &err))
-        reply_err(req, &err);
-    else
-        req_run(req, api->reads, read_task, s);
+    survey_start(req, render);
 }

@@ -1,35 +1,51 @@
 /* GET /v1/stats. */
-#include "api/read.h"
 #include "api/routes.h"
+#include "api/survey.h"
+#include "base/auto.h"
 
-static int render(struct read_call *r, struct arena *arena, struct json_writer *w, struct err *err)
+static void render_queue(struct json_writer *w, const struct survey *s, const struct stat_row *row)
 {
-    struct stat_row *rows = NULL;
-    size_t n = 0;
-    int rc = r->api->store_driver->stats(r->api->store, arena, &rows, &n, err);
-    if (rc)
-        return rc;
+    size_t at = survey_pair(s, row);
+    const struct metrics_pair *pair = &s->engine.pairs[at];
+
     jw_object(w, NULL);
-    jw_array(w, "queues");
-    for (size_t i = 0; i < n; i++) {
-        jw_object(w, NULL);
-        jw_string(w, "project", rows[i].project);
-        jw_string(w, "queue", rows[i].queue);
-        jw_string(w, "task_type", rows[i].task_type);
-        for (unsigned s = 0; s < JOB_STATUS_COUNT; s++)
-            jw_int(w, job_status_name((enum job_status)s), rows[i].by_status[s]);
-        jw_object_end(w);
+    jw_string(w, "project", row->project);
+    jw_string(w, "queue", row->queue);
+    jw_string(w, "task_type", row->task_type);
+    for (unsigned st = 0; st < JOB_STATUS_COUNT; st++)
+        jw_int(w, job_status_name((enum job_status)st), row->by_status[st]);
+    if (at == 0) { /* among many: told for all of them together in /metrics only */
+        jw_null(w, "ready");
+        jw_null(w, "oldest_ready_age_s");
+    } else {
+        jw_int(w, "ready", (int64_t)pair->ready);
+        jw_duration_s(w, "oldest_ready_age_s", pair->oldest_at ? MAX(s->engine.now - pair->oldest_at, 0) : 0);
     }
-    jw_array_end(w);
-    jw_object(w, "server");
-    jw_string(w, "version", HAUL_VERSION);
-    jw_duration_s(w, "uptime_s", r->api->clock.boot_us(r->api->clock.self) - r->api->started_boot_us);
     jw_object_end(w);
-    jw_object_end(w);
+}
+
+static int render(struct survey *s, struct err *err)
+{
+    struct json_writer w;
+    struct buf body;
+
+    buf_init(&body, API_LIST_MAX);
+    jw_init(&w, &body);
+    jw_object(&w, NULL);
+    jw_array(&w, "queues");
+    for (size_t i = 0; i < s->n_stats; i++)
+        render_queue(&w, s, &s->stats[i]);
+    jw_array_end(&w);
+    jw_object(&w, "server");
+    jw_string(&w, "version", HAUL_VERSION);
+    jw_duration_s(&w, "uptime_s", s->api->clock.boot_us(s->api->clock.self) - s->api->started_boot_us);
+    jw_object_end(&w);
+    jw_object_end(&w);
+    reply_json(s->req, 200, &body);
     return ERR_OK;
 }
 
 void stats_get(struct http_request *req)
 {
-    read_start(req, false, render);
+    survey_start(req, render);
 }

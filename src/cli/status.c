@@ -3,6 +3,18 @@
 #include "cli/command.h"
 #include "cli/table.h"
 
+/* For how long the oldest job that could run has waited. */
+static void print_wait(struct table *t, const json_t *q)
+{
+    char text[32];
+    if (jint(q, "ready") == 0) { /* none, or not told */
+        table_cell(t, "");
+        return;
+    }
+    left_format((usec)(jreal(q, "oldest_ready_age_s") * 1e6), text);
+    table_cell(t, text);
+}
+
 static void print_queues(const json_t *queues)
 {
     static const char *const counts[] = {"pending", "running", "success", "failed", "cancelled"};
@@ -12,7 +24,7 @@ static void print_queues(const json_t *queues)
         printf("queues   none yet\n");
         return;
     }
-    struct table *t = table_new("*QUEUE|*TYPE|>PENDING|>RUNNING|>SUCCESS|>FAILED|>CANCELLED");
+    struct table *t = table_new("*QUEUE|*TYPE|>PENDING|>WAITS|>RUNNING|>SUCCESS|>FAILED|>CANCELLED");
     json_array_foreach (queues, i, q) {
         table_cell(t, jtext(q, "queue"));
         table_cell(t, jtext(q, "task_type"));
@@ -21,6 +33,8 @@ static void print_queues(const json_t *queues)
             int64_t n = jint(q, counts[k]);
             snprintf(text, sizeof(text), "%lld", (long long)n);
             table_cell_colour(t, text, n > 0 ? status_colour(counts[k]) : COLOUR_DIM);
+            if (k == 0)
+                print_wait(t, q);
         }
     }
     fputc('\n', stdout);

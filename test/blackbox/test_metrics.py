@@ -176,6 +176,23 @@ def test_label_values_are_bounded(server):
     assert promtool("check", "metrics", input=text) == ""
 
 
+def test_stats_and_status_tell_how_long_jobs_wait(api, server, haul):
+    life(api)
+    night, film = sorted(api.get("/v1/stats").json()["queues"], key=lambda q: q["queue"], reverse=True)
+    assert (night["queue"], night["pending"], night["ready"]) == ("night", 1, 1) and night["oldest_ready_age_s"] > 0
+    assert (film["queue"], film["ready"], film["oldest_ready_age_s"]) == ("film", 0, 0)
+    later = api.submit("film", delay="1h")
+    assert later["status"] == "pending"
+    film = next(q for q in api.get("/v1/stats").json()["queues"] if q["queue"] == "film")
+    assert (film["pending"], film["ready"]) == (1, 0)
+
+    shown = haul("status", url=server.url).stdout
+    header, *rows = [line.split() for line in shown.splitlines() if "film" in line or "QUEUE" in line]
+    assert header[:4] == ["QUEUE", "TYPE", "PENDING", "WAITS"]
+    assert any(re.fullmatch(r"night film 1 \d+s 0 0 1 0", " ".join(row)) for row in rows)
+    assert any(" ".join(row) == "film film 1 0 1 0 0" for row in rows)  # not due: nothing waits
+
+
 def test_unknown_parameters_are_refused(api):
     problem(api.get("/metrics", params={"name": "x"}), 422, field="name")
 

@@ -1,0 +1,101 @@
+/* Three steps, none of which makes the engine wait: read the store on the pool, copy the engine's counts on its thread, render on the
+ * pool. In this order a pair that the store's counts name is one that the engine had counted by then. */
+#include "api/survey.h"
+
+#define SURVEY_ARENA_MAX (64u * 1024 * 1024)
+
+static void survey_free(void *data)
+{
+    struct survey *s = data;
+
+    arena_free(s->arena);
+    free(s);
+}
+
+static int pair_order(const void *a, const void *b)
+{
+    const struct metrics_pair *x = *(struct metrics_pair *const *)a, *y = *(struct metrics_pair *const *)b;
+    int queues = strcmp(x->queue, y->queue);
+
+    return queues ? queues : strcmp(x->task_type, y->task_type);
+}
+
+static int pairs_order(struct survey *s, struct err *err)
+{
+    struct engine_metrics *m = &s->engine;
+
+    s->by_name = arena_array(s->arena, m->n_pairs, sizeof(*s->by_name));
+    if (!s->by_name)
+        return no_memory(err);
+    for (size_t i = 0; i < m->n_pairs; i++)
+        s->by_name[i] = &m->pairs[i];
+    qsort(s->by_name, m->n_pairs, sizeof(*s->by_name), pair_order);
+    return ERR_OK;
+}
+
+size_t survey_pair(const struct survey *s, const struct stat_row *row)
+{
+    struct metrics_pair key = {.queue = row->queue, .task_type = row->task_type}, *p = &key;
+    struct metrics_pair **found = bsearch(&p, s->by_name, s->engine.n_pairs, sizeof(*s->by_name), pair_order);
+
+    return found ? (size_t)(*found - s->engine.pairs) : 0;
+}
+
+static void render_task(void *arg)
+{
+    struct survey *s = arg;
+    struct err err;
+
+    err_clear(&err);
+    if (pairs_order(s, &err) != ERR_OK || s->render(s, &err) != ERR_OK)
+        reply_err(s->req, &err);
+}
+
+static void engine_letter(struct engine *e, void *arg)
+{
+    struct survey *s = arg;
+    struct err err;
+
+    err_clear(&err);
+    if (engine_metrics(e, s->arena, &s->engine, &err) != ERR_OK)
+        reply_err(s->req, &err);
+    else
+        req_run(s->req, s->api->reads, render_task, s);
+}
+
+static void read_task(void *arg)
+{
+    struct survey *s = arg;
+    struct err err;
+
+    err_clear(&err);
+    if (s->api->store_driver->stats(s->api->store, s->arena, &s->stats, &s->n_stats, &err) != ERR_OK)
+        reply_err(s->req, &err);
+    else
+        loop_post(s->api->loop, &s->letter, engine_letter, s);
+}
+
+void survey_start(struct http_request *req, int (*render)(struct survey *s, struct err *err))
+{
+    struct api *api = api_enter(req);
+    struct err err;
+
+    if (!api)
+        return;
+    err_clear(&err);
+    struct survey *s = calloc(1, sizeof(*s));
+    if (s)
+        http_set_data(req, s, survey_free);
+    if (!s || !(s->arena = arena_new(SURVEY_ARENA_MAX))) {
+        no_memory(&err);
+        reply_err(req, &err);
+        return;
+    }
+    s->api = api;
+    s->req = req;
+    s->render = render;
+    if (req_query_none(req, &err))
+        reply_err(req, &err);
+    else
+        req_run(req, api->reads, read_task, s);
+}

@@ -1,0 +1,22 @@
+#pragma once
+/* Within the room: what stands where, from the store and from the engine at once. For metrics.c and stats.c. */
+#include "api/request.h"
+#include "engine/metrics.h"
+
+struct survey {
+    struct api *api;
+    struct http_request *req;
+    struct arena *arena; /* 64 MiB */
+    struct stat_row *stats;
+    size_t n_stats;
+    struct engine_metrics engine;
+    /* within survey.c */
+    int (*render)(struct survey *s, struct err *err);
+    struct metrics_pair **by_name; /* the engine's pairs in order, to find them */
+    struct loop_letter letter;
+};
+
+/** Refuses any query, gathers, and calls `render` on the reads pool: it replies, or returns an error, which is replied to. */
+void survey_start(struct http_request *req, int (*render)(struct survey *s, struct err *err));
+/** Where a row of the store is counted by the engine: an index into engine.pairs, 0 ("other") for those beyond its bound. */
+size_t survey_pair(const struct survey *s, const struct stat_row *row);
