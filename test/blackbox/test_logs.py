@@ -294,3 +294,23 @@ def test_a_follower_outlives_a_restart_of_the_server(api, server, make_worker, g
     for piece in MARKER.split(text)[0::2]:  # what was printed is the log, in order, each byte once at most
         position = written.index(piece, position) + len(piece)
     assert position == len(written)
+
+
+def test_log_is_whole_after_the_server_was_restored(api, server, make_worker, gates, tmp_path):
+    """A server that comes back with less than it had gets the rest again: the worker still has it."""
+    make_worker(server.url, {"talk": f"echo one; {gates(1)}; echo two; {gates(2)}; echo three"})
+    job_id = api.submit("talk")["job_id"]
+    Follower(api, job_id).until(b"one\n")
+    server.terminate()
+    shutil.copytree(server.data, tmp_path / "older")
+    server.restart()
+    gates.open(1)
+    Follower(api, job_id).until(b"two\n")
+    server.kill()
+    shutil.rmtree(server.data)
+    shutil.copytree(tmp_path / "older", server.data)
+    server.restart()
+    assert api.log(job_id).text == "one\n"
+    gates.open(2)
+    assert api.wait(job_id)["status"] == "success"
+    assert api.log(job_id).text == "one\ntwo\nthree\n"

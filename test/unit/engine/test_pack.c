@@ -364,6 +364,25 @@ static void test_job_discarded_while_its_log_is_packed(void **state)
     folder_close(w);
 }
 
+static void test_retention_takes_the_blob_along(void **state)
+{
+    struct world *w = *state;
+
+    folder_open(w);
+    struct job job = run_one(w, "p", 200000);
+    assert_packed_text(w, &job, 200000);
+    for (int hours = 0; hours < 30 * 24 - 1; hours++) {
+        advance(w, 3600 * SEC);
+        settle(w);
+    }
+    assert_int_equal(blobs_there(w), 1);
+    advance(w, 2 * 3600 * SEC);
+    settle(w);
+    pass(w, 60 * SEC);
+    assert_int_equal(blobs_there(w), 0); /* at once: not after the day that an upload may wait */
+    folder_close(w);
+}
+
 /* --- trouble --- */
 
 static int commit_full(struct blob_upload *u, int64_t *ret_size, uint8_t ret_sha256[32], struct err *err)
@@ -434,6 +453,7 @@ int main(void)
         TEST(test_crash_between_bytes_and_row),
         TEST(test_what_may_still_grow_is_not_packed),
         TEST(test_job_discarded_while_its_log_is_packed),
+        TEST(test_retention_takes_the_blob_along),
         TEST(test_full_disk_costs_nothing_but_time),
         TEST(test_damaged_log_is_in_nobodys_way),
     };
