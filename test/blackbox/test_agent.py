@@ -202,6 +202,7 @@ def test_supervisor_killed_before_its_first_heartbeat(make_server, make_worker, 
     job_id = api.submit("work")["job_id"]
     proxy.held("/attempts/1/heartbeat")
     kill_supervisor(worker)
+    api.wait(job_id, lambda j: j["attempt"] == 2)  # before the proxy lets the first one's heartbeat through after all
     proxy.release()
     job = api.wait_status(job_id, "success")
     assert (job["attempt"], job["losses"], job["retries"]) == (2, 0, 0)
