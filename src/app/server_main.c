@@ -12,6 +12,7 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/signalfd.h>
 
 #define READ_THREADS  4
@@ -19,6 +20,7 @@
 #define BYTES_THREADS 4
 #define BYTES_QUEUE   4096
 #define BACKUP_FOLDER "backup.tmp"
+#define BLOBS_FOLDER  "blobs"
 #define STOP_LIMIT_US (INT64_C(20) * USEC_PER_SEC)
 
 struct server {
@@ -64,14 +66,36 @@ static int check_folder(struct server *s, const char *folder_id, struct err *err
     return rc;
 }
 
+static bool has_bytes(const char *dir, const char *sub, const char *name)
+{
+    char path[PATH_MAX];
+    struct stat st;
+    int n = snprintf(path, sizeof(path), "%s/%s%s%s", dir, sub, *sub ? "/" : "", name);
+    return n > 0 && (size_t)n < sizeof(path) && stat(path, &st) == 0 && st.st_size > 0;
+}
+
+/* The database is made before its blob folder: a folder alone has lost it, and a new database would have every blob removed. */
+static int check_database_there(const char *data, struct err *err)
+{
+    if (has_bytes(data, "", app_store_driver()->snapshots->file) ||
+        !has_bytes(data, BLOBS_FOLDER, app_blob_driver()->id_file))
+        return ERR_OK;
+    return err_set(
+        err, ERR_CORRUPT, 0,
+        "'%.100s' has blobs but no database any more; restore a backup (haul restore), or name a new --data folder",
+        data);
+}
+
 static int open_data(struct server *s, const struct policy *policy, struct err *err)
 {
     char path[PATH_MAX], folder_id[UUID_STR_MAX];
     struct store_config config = {.dir = s->options.data, .clock = clock_real(), .rng = rng_real(), .policy = *policy};
-    int rc = app_store_driver()->open(&config, &s->store, err);
+    int rc = check_database_there(s->options.data, err);
+    if (!rc)
+        rc = app_store_driver()->open(&config, &s->store, err);
     if (rc)
-        return err_wrap(err, rc, "open the store in '%.100s'", s->options.data);
-    rc = fs_join(path, sizeof(path), s->options.data, "blobs", err);
+        return rc;
+    rc = fs_join(path, sizeof(path), s->options.data, BLOBS_FOLDER, err);
     if (!rc)
         rc = app_blob_driver()->open(path, &s->blobs, folder_id, err);
     if (rc)

@@ -173,6 +173,10 @@ int op_sweep_dedup(struct tx *t);
 int op_sweep_retention(struct tx *t);
 int op_grace(struct tx *t);
 
+/* --- inspect.c --- */
+/** Before the first write: ERR_CORRUPT says what is wrong; the file stays as it is. */
+int inspect(const char *path, struct clock clock, struct err *err);
+
 /* --- apply.c, open.c, read.c --- */
 void sqlite_apply(struct store *s, struct op **ops, size_t n, void (*decided)(void *arg), void *arg);
 /** After a rollback: what was taken may stand there again, what was noted may be gone. */

@@ -123,6 +123,16 @@ static int sync_init(struct store *s, struct err *err)
     return ERR_OK;
 }
 
+/* What to do is said with what is wrong. */
+static int open_failed(int rc, const char *dir, struct err *err)
+{
+    struct err what = *err;
+
+    if (rc == ERR_CORRUPT)
+        err_set(err, rc, 0, "%.90s; keep a copy of the folder, then restore a backup (haul restore)", what.msg);
+    return err_wrap(err, rc, "store in '%.120s'", dir);
+}
+
 static int store_open(const struct store_config *config, struct store **ret, struct err *err)
 {
     struct store *s = calloc(1, sizeof(*s));
@@ -140,6 +150,8 @@ static int store_open(const struct store_config *config, struct store **ret, str
     if (rc == ERR_OK)
         rc = fs_join(s->path, sizeof(s->path), config->dir, "haul.db", err);
     if (rc == ERR_OK)
+        rc = inspect(s->path, s->clock, err);
+    if (rc == ERR_OK)
         rc = writer_open(s, err);
     if (rc == ERR_OK)
         rc = fs_sync_dir(config->dir, err);
@@ -156,7 +168,7 @@ static int store_open(const struct store_config *config, struct store **ret, str
         rc = conn_open(&s->readers[i], s->path, false, s->clock, err);
     if (rc != ERR_OK) {
         store_close(s);
-        return err_wrap(err, rc, "store in '%s' (sqlite)", config->dir);
+        return open_failed(rc, config->dir, err);
     }
     *ret = s;
     return ERR_OK;

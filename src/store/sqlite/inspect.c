@@ -1,0 +1,70 @@
+/* A look at the database before anything writes to it: what is cut short or damaged is refused as it lies. */
+#include "base/auto.h"
+#include "store/sqlite/internal.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <sys/stat.h>
+
+#define HEADER_BYTES 100
+/* Reading all of a larger one would keep a server from starting for minutes; there only header and size are looked at. */
+#define CHECK_BYTES_MAX (INT64_C(1) << 30)
+
+static bool exists_with_bytes(const char *path, const char *suffix, int64_t *ret_bytes)
+{
+    char name[4200];
+    struct stat st;
+    snprintf(name, sizeof(name), "%s%s", path, suffix);
+    *ret_bytes = stat(name, &st) == 0 ? (int64_t)st.st_size : 0;
+    return *ret_bytes > 0;
+}
+
+/* The file format's own words (sqlite.org/fileformat2.html, 1.3): page size at 16, size in pages at 28. */
+static int check_size(const char *path, int64_t bytes, struct err *err)
+{
+    unsigned char h[HEADER_BYTES] = {0};
+    int64_t wal_bytes;
+    AUTO_FD int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return err_set(err, ERR_IO, errno, "open '%s'", path);
+    if (read(fd, h, sizeof(h)) != (ssize_t)sizeof(h) || memcmp(h, "SQLite format 3", 16) != 0)
+        return err_set(err, ERR_CORRUPT, 0, "haul.db is no database");
+    int64_t page = (int64_t)h[16] << 8 | h[17];
+    page = page == 1 ? 65536 : page;
+    int64_t pages = (int64_t)h[28] << 24 | h[29] << 16 | h[30] << 8 | h[31];
+    bool whole = exists_with_bytes(path, "-wal", &wal_bytes) || (bytes >= pages * page && bytes % page == 0);
+    if (page < 512 || !whole)
+        return err_set(err, ERR_CORRUPT, 0, "haul.db was cut short: %" PRId64 " bytes, its header says %" PRId64, bytes,
+                       pages * page);
+    return ERR_OK;
+}
+
+static int check_pages(const char *path, struct clock clock, struct err *err)
+{
+    struct conn c;
+    sqlite3_stmt *st = NULL;
+    int rc = conn_open(&c, path, true, clock, err);
+    if (rc != ERR_OK)
+        return rc;
+    sqlite3_db_config(c.db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
+    int sql = sqlite3_prepare_v2(c.db, "PRAGMA quick_check(1)", -1, &st, NULL);
+    if (sql == SQLITE_OK)
+        sql = sqlite3_step(st);
+    const char *said = sql == SQLITE_ROW ? (const char *)sqlite3_column_text(st, 0) : NULL;
+    if (!said)
+        rc = conn_err(&c, sql, err);
+    else if (strcmp(said, "ok") != 0)
+        rc = err_set(err, ERR_CORRUPT, 0, "haul.db is damaged: %.100s", said);
+    sqlite3_finalize(st);
+    conn_close(&c);
+    return rc;
+}
+
+int inspect(const char *path, struct clock clock, struct err *err)
+{
+    int64_t bytes;
+    if (!exists_with_bytes(path, "", &bytes))
+        return ERR_OK; /* a new one */
+    int rc = check_size(path, bytes, err);
+    return rc == ERR_OK && bytes <= CHECK_BYTES_MAX ? check_pages(path, clock, err) : rc;
+}
