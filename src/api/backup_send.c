@@ -202,10 +202,12 @@ static void free_archive(void *arg)
     struct backup *b = arg;
 
     if (!b->cleaned) {
-        log_event(LOG_WARN, "a backup's client went away before the end", NULL);
+        bool stopping = atomic_load(&b->api->draining);
+        log_event(LOG_WARN, "a backup ended before its end", "reason",
+                  stopping ? "the server is stopping" : "the client went away", NULL);
         if (pool_run(b->api->bytes, free_task, b, NULL) == ERR_OK)
             return;
-        backup_clean(b, false);
+        backup_clean(b, stopping); /* a pool that ends takes nothing more, and nobody waits for this thread then */
     }
     backup_free(b);
 }

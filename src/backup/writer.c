@@ -15,6 +15,7 @@ struct backup_writer {
     struct sha256 *hash; /* of all that was made; NULL once complete.json was begun */
     int64_t bytes;       /* likewise */
     usec created_at;
+    bool abandoned;
     struct buf out;
 };
 
@@ -22,8 +23,9 @@ static la_ssize_t take(struct archive *a, void *arg, const void *p, size_t n)
 {
     struct backup_writer *w = arg;
 
-    buf_add(&w->out, p, n);
-    if (w->out.failed) {
+    if (!w->abandoned)
+        buf_add(&w->out, p, n);
+    if (w->abandoned || w->out.failed) {
         archive_set_error(a, ENOMEM, "out of memory");
         return -1;
     }
@@ -77,10 +79,10 @@ void backup_writer_free(struct backup_writer *w)
 {
     if (!w)
         return;
-    if (w->archive) {
-        archive_write_fail(w->archive); /* so that freeing it does not finish it */
-        archive_write_free(w->archive);
-    }
+    /* Freeing an archive finishes its entry first: stopped at its first byte, however large that is. archive_write_fail, which is
+     * meant for this, leaks in 3.6.2. */
+    w->abandoned = true;
+    archive_write_free(w->archive);
     archive_entry_free(w->entry);
     sha256_free(w->hash);
     buf_release(&w->out);

@@ -202,6 +202,20 @@ static void test_a_server_that_cannot_go_on_says_why(void **state)
     buf_release(&all);
 }
 
+static void test_an_archive_may_be_given_up_anywhere(void **state)
+{
+    struct backup_writer *w;
+
+    assert_int_equal(backup_writer_new(USEC_PER_SEC, &w, NULL), ERR_OK);
+    backup_writer_free(w);
+    assert_int_equal(backup_writer_new(USEC_PER_SEC, &w, NULL), ERR_OK);
+    /* in the midst of more than anybody would want to wait for */
+    assert_int_equal(backup_writer_entry(w, "large", INT64_C(1) << 40, 0600, NULL), ERR_OK);
+    assert_int_equal(backup_writer_data(w, "some", 4, NULL), ERR_OK);
+    backup_writer_free(w);
+    backup_writer_free(NULL);
+}
+
 static void test_manifest(void **state)
 {
     struct backup_manifest m = {.format = BACKUP_FORMAT,
@@ -252,6 +266,7 @@ int main(void)
         cmocka_unit_test(test_a_cut_archive_is_refused_wherever_it_is_cut),
         cmocka_unit_test(test_a_changed_byte_is_refused_wherever_it_is),
         cmocka_unit_test(test_a_server_that_cannot_go_on_says_why),
+        cmocka_unit_test(test_an_archive_may_be_given_up_anywhere),
         cmocka_unit_test(test_manifest),
     };
 
