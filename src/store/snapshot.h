@@ -26,7 +26,7 @@ struct store_snapshots {
 
     /** About how many bytes a copy takes. Any thread. */
     int (*bytes)(struct store *s, int64_t *ret, struct err *err);
-    /* On the thread that applies, between two batches; one at a time. `step` copies a little more (a few milliseconds) and says
+    /* On the thread that applies, between two batches; one at a time. `step` copies a little more (a few milliseconds; more than batches added since) and says
      * when the copy is whole: then it is the state after the last batch applied. What batches change meanwhile is kept up with.
      * After an error only `end` may follow. `end` before the store is closed, whatever happened. */
     int (*begin)(struct store *s, const char *dir, struct store_snapshot **ret, struct err *err);

@@ -121,6 +121,19 @@ def test_backup_under_load_keeps_what_was_acknowledged(make_server, make_worker,
     assert copy.act(claims[0], "complete", {"outputs": [], **COMPLETE}).json()["status"] == "success"
 
 
+def test_packed_logs_are_in_it(server, api, make_worker, make_server, haul, tmp_path):
+    """A long log becomes a blob of the server's own, which is backed up as any other."""
+    make_worker(server.url, {"long": "seq 1 60000"})
+    job_id = api.submit("long")["job_id"]
+    api.wait_status(job_id, "success")
+    whole = api.log(job_id).content
+    until(lambda: any(f.is_file() for f in (server.data / "blobs").glob("??/*")))
+    assert haul("backup", tmp_path / "b.tar", url=api.url).returncode == 0
+    server.terminate()
+    assert haul("restore", tmp_path / "b.tar", "--data", tmp_path / "r").returncode == 0
+    assert Api(make_server(data=tmp_path / "r").url).log(job_id).content == whole != b""
+
+
 def test_what_ran_goes_on_and_what_began_later_is_refused(server, api, make_server, haul, tmp_path):
     early, late = api.submit("early"), api.submit("late")
     (running,) = api.lease("early")
@@ -202,6 +215,7 @@ def test_folders_that_are_not_restored_into(server, archive, haul, tmp_path):
     assert haul("restore", archive).returncode == 2
     assert haul("restore", archive, "--data", tmp_path / "x", "more").returncode == 2
     assert haul("restore", archive, "--date", tmp_path / "x").returncode == 2
+    assert haul("restore", archive, "--data", tmp_path / "no" / "parent").returncode == 19
     empty = tmp_path / "empty"
     empty.mkdir()
     good = haul("restore", archive, "--data", f"{empty}/")
@@ -209,6 +223,17 @@ def test_folders_that_are_not_restored_into(server, archive, haul, tmp_path):
     assert (empty / "haul.db").exists() and empty.stat().st_mode & 0o777 == 0o700
     again = haul("restore", archive, "--data", empty)
     assert again.returncode == CONFLICT
+    assert not leftovers(tmp_path)
+
+
+def test_a_mount_point_is_told(archive, environment, tmp_path):
+    point = tmp_path / "point"
+    point.mkdir()
+    script = f'mount -t tmpfs none "{point}" || exit 99; "{HAUL}" restore "{archive}" --data "{point}"; s=$?; ls -A "{point}"; exit $s'
+    done = subprocess.run(["unshare", "-Urm", "sh", "-c", script], env=environment, capture_output=True, text=True)
+    if done.returncode in (1, 99):
+        pytest.skip("no mounts of our own here")
+    assert done.returncode == CONFLICT and "mount point" in done.stderr and done.stdout == ""
     assert not leftovers(tmp_path)
 
 

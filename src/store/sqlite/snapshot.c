@@ -17,6 +17,7 @@ struct store_snapshot {
     struct store *s;
     sqlite3 *to;
     sqlite3_backup *backup;
+    int64_t pages; /* of the source, at the latest step */
 };
 
 static int snapshot_bytes(struct store *s, int64_t *ret, struct err *err)
@@ -82,11 +83,29 @@ static int snapshot_begin(struct store *s, const char *dir, struct store_snapsho
     return ERR_OK;
 }
 
+/* What was added since the latest step is made good for, twice: else a flood of large submissions, each batch larger than a step,
+ * would keep the copy from ever being whole. */
+static int step_pages(struct store_snapshot *sn, int *ret, struct err *err)
+{
+    int64_t pages;
+    int rc = q_int(&sn->s->w, 0, &pages, err, "PRAGMA page_count", "");
+    int64_t grown = sn->pages > 0 && pages > sn->pages ? pages - sn->pages : 0;
+
+    sn->pages = pages;
+    *ret = (int)MIN(STEP_PAGES + 2 * grown, INT_MAX / 2);
+    return rc;
+}
+
 static int snapshot_step(struct store_snapshot *sn, bool *ret_whole, struct err *err)
 {
+    int pages;
+
     if (sn->s->broken)
         return err_set(err, ERR_UNAVAILABLE, 0, "a sync of the database failed; restart the server");
-    int rc = FAULT("sqlite.copy") ? SQLITE_FULL : sqlite3_backup_step(sn->backup, STEP_PAGES);
+    int rc = step_pages(sn, &pages, err);
+    if (rc != ERR_OK)
+        return rc;
+    rc = FAULT("sqlite.copy") ? SQLITE_FULL : sqlite3_backup_step(sn->backup, pages);
 
     *ret_whole = rc == SQLITE_DONE;
     if (rc == SQLITE_OK || rc == SQLITE_DONE || (rc & 0xff) == SQLITE_BUSY || rc == SQLITE_LOCKED)

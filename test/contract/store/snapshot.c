@@ -159,6 +159,26 @@ static void test_copy_is_the_state_after_one_batch(void **state)
     free(k);
 }
 
+static void test_a_flood_does_not_keep_a_copy_from_its_end(void **state)
+{
+    struct world *w = *state;
+    const struct store_snapshots *d = snapshots_of(w);
+    struct known *k = calloc(1, sizeof(*k));
+    struct store_snapshot *sn = NULL;
+
+    assert_non_null(k);
+    for (int i = 0; i < 16; i++) /* 8 MB */
+        submit_many(w, k, 64);
+    assert_int_equal(d->begin(w->s, make_dir(w, "copy"), &sn, NULL), ERR_OK);
+    for (bool whole = false; !whole;) {
+        assert_int_equal(d->step(sn, &whole, NULL), ERR_OK);
+        for (int i = 0; !whole && i < 4; i++) /* 2 MB: submit_many fails at JOBS_MAX */
+            submit_many(w, k, 64);
+    }
+    d->end(sn);
+    free(k);
+}
+
 static struct store_copy *copy_now(struct world *w, const char *dir, struct store_copy_info *ret)
 {
     const struct store_snapshots *d = snapshots_of(w);
@@ -235,6 +255,7 @@ static void test_an_abandoned_snapshot_is_in_nobodys_way(void **state)
 
 const struct CMUnitTest snapshot_tests[] = {
     TEST(test_copy_is_the_state_after_one_batch),
+    TEST(test_a_flood_does_not_keep_a_copy_from_its_end),
     TEST(test_a_copy_names_its_blobs),
     TEST(test_an_abandoned_snapshot_is_in_nobodys_way),
 };
