@@ -3,6 +3,7 @@
 #include "sandbox/sandbox.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -57,12 +58,13 @@ static int probe_run(const char *work_dir, int null_fd, struct err *err)
     return rc;
 }
 
-enum sandbox_level sandbox_probe(char why[512])
+enum sandbox_level sandbox_probe(const char *folder, char why[512])
 {
     why[0] = 0;
-    char dir[] = "/tmp/haul-probe-XXXXXX";
+    char dir[PATH_MAX];
+    const int n = snprintf(dir, sizeof dir, "%s/" SANDBOX_PROBE_PREFIX "XXXXXX", folder);
     AUTO_FD int null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
-    if (null_fd < 0 || !mkdtemp(dir)) {
+    if (null_fd < 0 || n >= (int)sizeof dir || !mkdtemp(dir)) {
         snprintf(why, 512, "no temporary folder for the probe: %s", strerror(errno));
         return SANDBOX_NONE;
     }

@@ -16,8 +16,10 @@ enum sandbox_level { SANDBOX_NONE, SANDBOX_NAMESPACES };
 const char *sandbox_level_name(enum sandbox_level l); /* "none", "namespaces" */
 
 /** Tries real operations (a bwrap with the full set running our init) and says what the host allows.
+ * @param folder  where a temporary folder may be made; what a crash leaves there begins with SANDBOX_PROBE_PREFIX
  * @param why  when NONE: what is missing and how to get it, for people; 512 bytes */
-enum sandbox_level sandbox_probe(char why[512]);
+enum sandbox_level sandbox_probe(const char *folder, char why[512]);
+#define SANDBOX_PROBE_PREFIX ".haul-probe-"
 
 struct sandbox_spec {
     enum sandbox_level level;

@@ -15,6 +15,7 @@
 #include "worker/settings.h"
 #include "worker/state.h"
 #include "worker/status.h"
+#include "worker/transfer.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -561,7 +562,7 @@ static void agent_tell(void *arg, struct json_writer *w)
 static int level_find(struct agent *g, struct err *err)
 {
     char why[512];
-    g->level = sandbox_probe(why);
+    g->level = sandbox_probe(g->state.path, why);
     size_t can = 0;
     for (size_t i = 0; i < g->handlers->n; i++)
         can += handler_runs_at(&g->handlers->items[i], g->level);
@@ -617,7 +618,8 @@ static int agent_run(struct agent *g, struct err *err)
     g->boot_us = boot_now();
     int rc = signals_take(g, err); /* first: as PID 1 a TERM that nobody waits for is lost */
     if (rc || (rc = handlers_load(g->set.handlers, &g->handlers, err)) || (rc = client_make(g, err)) ||
-        (rc = state_open(g->set.state, &g->state, err)) || (rc = level_find(g, err)))
+        (rc = state_open(g->set.state, &g->state, err)) || (rc = outputs_probe(g->state.path, err)) ||
+        (rc = level_find(g, err)))
         return rc;
     gethostname(g->host, sizeof g->host - 1);
     if (!g->set.name && !(g->set.name = strdup(*g->host ? g->host : "worker")))

@@ -21,6 +21,18 @@ static int beneath(int dir, const char *name, int flags)
     return (int)syscall(SYS_openat2, dir, name, &how, sizeof how);
 }
 
+int outputs_probe(const char *folder, struct err *err)
+{
+    AUTO_FD int dir = open(folder, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    AUTO_FD int same = dir < 0 ? -1 : beneath(dir, ".", O_RDONLY | O_DIRECTORY);
+    if (same < 0 && (errno == ENOSYS || errno == EPERM))
+        return err_set(
+            err, ERR_UNSUPPORTED, errno,
+            "outputs cannot be read safely: openat2 is kept from us, by a kernel before 5.6 or a system call "
+            "filter (an old container engine's, systemd's RestrictSUIDSGID=)");
+    return same < 0 ? err_set(err, ERR_IO, errno, "open '%.150s'", folder) : ERR_OK;
+}
+
 /* out/ itself may have been replaced by a link. */
 static int out_open(const char *scratch, int *ret_fd, struct err *err)
 {

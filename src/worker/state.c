@@ -5,6 +5,7 @@
 #include "base/rng.h"
 #include "base/sha256.h"
 #include "base/text.h"
+#include "sandbox/sandbox.h"
 #include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
@@ -109,13 +110,15 @@ static int worker_id_take(struct state *s, struct err *err)
     return ERR_OK;
 }
 
-/* What a crash in the middle of fs_write_durable left. */
+/* What a crash in the middle of fs_write_durable, or of the sandbox's probe, left. */
 static void halves_remove(const struct state *s)
 {
     DIR *d = opendir(s->path);
     for (const struct dirent *e; d && (e = readdir(d));)
         if (!strncmp(e->d_name, ".tmp-", 5))
             unlinkat(dirfd(d), e->d_name, 0);
+        else if (!strncmp(e->d_name, SANDBOX_PROBE_PREFIX, strlen(SANDBOX_PROBE_PREFIX)))
+            unlinkat(dirfd(d), e->d_name, AT_REMOVEDIR);
     if (d)
         closedir(d);
 }

@@ -19,6 +19,8 @@ int inputs_fetch(const struct attempt *a, struct lease *l, int stop_fd, int64_t 
 
 /** Names in out/, regular files only, sorted; each is an owned string. Anything else there is a failure that names it. */
 int outputs_list(const char *scratch, struct string_list *ret, struct failure *f, struct err *err);
+/** Does the host let outputs be read safely at all? `folder` is any folder. ERR_UNSUPPORTED says what is in the way. */
+int outputs_probe(const char *folder, struct err *err);
 /** Opens out/NAME and nothing but a regular file that is really there: no link, no mount, no way out. */
 int output_open(const char *scratch, const char *name, int *ret_fd, int64_t *ret_size, struct err *err);
 void string_list_free(struct string_list *l);

@@ -457,12 +457,13 @@ def test_P18_start_up_sweeps_what_is_dead_and_nothing_else(make_server, make_wor
     (attempts / "lost+found").mkdir()
     (attempts / "notes").write_text("not haul's")
     (worker.state / ".tmp-abcdef").write_text("half")
+    (worker.state / ".haul-probe-abcdef").mkdir()
     told = {j["job_id"]: j["state"] for j in worker_status(worker)["jobs"]}
     assert told == {held: "running", dead[:36]: "dead", damaged[:36]: "unreported"}
 
     worker.launch()
     until(lambda: not (attempts / dead).exists())
-    assert not (worker.state / ".tmp-abcdef").exists()
+    assert not [p.name for p in worker.state.iterdir() if p.name.startswith(".")]
     # Nobody's: left alone. Not readable: kept for people, and it costs no slot.
     until(lambda: "attempt given up" in worker.said)
     assert set(attempts_of(worker)) == {f"{held}-1", damaged, "lost+found", "notes"}
@@ -614,6 +615,25 @@ def test_state_that_is_damaged_read_only_or_full_is_refused(start, used_state, d
     full = start(disk, [*mounted("8k", ",nr_inodes=2"), disk])
     assert full.returncode == 16, full.stderr
     assert "no space left" in full.stderr and "--state" in full.stderr
+
+
+WITHOUT_OPENAT2 = """
+import ctypes, os, struct, sys
+def step(code, jt, jf, k): return struct.pack("HBBI", code, jt, jf, k)
+program = step(0x20, 0, 0, 0) + step(0x15, 0, 1, 437) + step(0x06, 0, 0, 0x00050000 | 38) + step(0x06, 0, 0, 0x7fff0000)
+text = ctypes.create_string_buffer(program)
+filter = ctypes.create_string_buffer(struct.pack("HxxxxxxP", 4, ctypes.addressof(text)))
+libc = ctypes.CDLL(None, use_errno=True)
+assert libc.prctl(38, 1, 0, 0, 0) == 0 and libc.prctl(22, 2, filter, 0, 0) == 0
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
+
+def test_host_that_cannot_read_outputs_safely_is_refused_at_the_start(start, tmp_path):
+    """As systemd's RestrictSUIDSGID= does: openat2 is answered with ENOSYS (38)."""
+    refused = start(tmp_path / "state", ["/usr/bin/python3", "-c", WITHOUT_OPENAT2])
+    assert refused.returncode == 22, refused.stderr
+    assert "openat2" in refused.stderr and "RestrictSUIDSGID" in refused.stderr
 
 
 # --- PID 1 of a container ---

@@ -73,7 +73,7 @@ def test_P05_stopping_the_workers_unit_leaves_its_jobs_and_sandboxes_alone(tmp_p
     s = settings(unit_file("haul-worker.service", tmp_path))
     assert (s["KillMode"], s["Delegate"], s["OOMPolicy"]) == ("process", "yes", "continue")
     breaks_bubblewrap = {"ProtectKernelTunables", "ProtectKernelLogs", "ProtectProc", "ProcSubset", "ProtectControlGroups",
-                         "RestrictNamespaces", "PrivateUsers", "ProtectHostname", "SystemCallFilter"}
+                         "RestrictNamespaces", "PrivateUsers", "ProtectHostname", "SystemCallFilter", "RestrictSUIDSGID"}
     breaks_jobs = {"PrivateTmp", "MemoryDenyWriteExecute", "PrivateDevices", "DynamicUser", "RuntimeDirectory"}
     assert not set(s) & (breaks_bubblewrap | breaks_jobs)
 

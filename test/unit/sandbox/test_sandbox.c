@@ -97,7 +97,7 @@ static void each_level(void (*test)(enum sandbox_level))
 {
     test(SANDBOX_NONE);
     char why[512];
-    if (sandbox_probe(why) == SANDBOX_NAMESPACES)
+    if (sandbox_probe("/tmp", why) == SANDBOX_NAMESPACES)
         test(SANDBOX_NAMESPACES);
     else
         print_message("namespaces not tested: %s\n", why);
@@ -253,7 +253,7 @@ static void test_bad_commands(void **state)
 static void test_confined(void **state)
 {
     char why[512], report[4096];
-    if (sandbox_probe(why) != SANDBOX_NAMESPACES)
+    if (sandbox_probe("/tmp", why) != SANDBOX_NAMESPACES)
         skip();
     struct run r = {.level = SANDBOX_NAMESPACES};
     shell(
