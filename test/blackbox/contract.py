@@ -85,14 +85,14 @@ def operation_of(method, path):
 
 
 def note_fields(operation, status, value, path=""):
+    if value is not None:
+        fields_seen.add((operation.id, status, path))
     if isinstance(value, dict):
         for key, member in value.items():
             note_fields(operation, status, member, f"{path}.{key}")
     elif isinstance(value, list):
         for item in value:
             note_fields(operation, status, item, f"{path}[]")
-    elif value is not None:
-        fields_seen.add((operation.id, status, path))
 
 
 def check(answer):
