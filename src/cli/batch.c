@@ -97,7 +97,7 @@ static int key_check(const char *key)
 static int resume_check(struct run *r, const struct batch_identity *now, const char *options)
 {
     const struct batch_state *s = &r->state;
-    struct err err = {0};
+    AUTO_FREE char *safe = text_safe(r->state_path);
     const char *why = NULL;
     if (!batch_identity_equal(&s->file, now))
         why = "the file has changed since";
@@ -109,10 +109,11 @@ static int resume_check(struct run *r, const struct batch_identity *now, const c
         why = "that was with another --key";
     if (!why)
         return EXIT_OK;
-    err_set(&err, ERR_CONFLICT, 0,
-            "%s: an earlier run came to line %lld (%s), but %s; --restart forgets it and begins with line 1", r->label,
-            (long long)s->line, r->state_path, why);
-    return cli_err(&err, NULL);
+    /* Two paths may stand here: too long for an error's text. */
+    fprintf(stderr,
+            "haul: %s: an earlier run came to line %lld, but %s (%s); --restart forgets it and begins with line 1\n",
+            r->label, (long long)s->line, why, safe ? safe : "");
+    return err_exit(ERR_CONFLICT);
 }
 
 static void resume_tell(const struct run *r)
@@ -293,13 +294,12 @@ static int state_save(struct run *r, bool under_way)
 static int unchanged(const struct run *r)
 {
     struct stat st;
-    struct err err = {0};
     if (!r->regular || (fstat(r->fd, &st) == 0 && st.st_size == (off_t)r->state.file.size &&
                         (int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec == r->state.file.mtime_ns))
         return EXIT_OK;
-    err_set(&err, ERR_CONFLICT, 0, "%s: the file is being changed while it is read: stopped behind line %lld", r->label,
+    fprintf(stderr, "haul: %s: the file is being changed while it is read: stopped behind line %lld\n", r->label,
             (long long)r->state.line);
-    return cli_err(&err, NULL);
+    return err_exit(ERR_CONFLICT);
 }
 
 static void progress(struct run *r)
