@@ -3,7 +3,6 @@
 #include "base/auto.h"
 #include "cli/term.h"
 #include <errno.h>
-#include <poll.h>
 
 #define PIECE    (256 << 10)
 #define IDLE_MS  1000
@@ -44,21 +43,17 @@ static enum line_kind fill(struct lines *l, struct err *err)
         err_set(err, ERR_NO_MEMORY, 0, "out of memory");
         return LINE_FAILED;
     }
-    if (l->impatient) {
-        struct pollfd p = {.fd = l->fd, .events = POLLIN};
-        int n = poll(&p, 1, IDLE_MS);
-        if (n == 0 || (n < 0 && errno == EINTR && !interrupted()))
-            return LINE_IDLE;
-    }
-    if (interrupted()) {
+    int ready = interrupt_poll(l->fd, l->impatient ? IDLE_MS : -1);
+    if (ready == 0)
+        return LINE_IDLE;
+    if (ready < 0) {
         l->interrupted = true;
         return LINE_END;
     }
-    ssize_t got = read(l->fd, l->data + l->len, PIECE);
-    if (got < 0 && errno == EINTR) {
-        l->interrupted = interrupted();
-        return l->interrupted ? LINE_END : LINE_TEXT;
-    }
+    ssize_t got;
+    do
+        got = read(l->fd, l->data + l->len, PIECE);
+    while (got < 0 && errno == EINTR);
     if (got < 0) {
         err_set(err, ERR_IO, errno, "read");
         return LINE_FAILED;

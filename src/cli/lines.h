@@ -35,5 +35,5 @@ struct lines {
 void lines_init(struct lines *l, int fd, int64_t offset, int64_t number);
 void lines_release(struct lines *l);
 /** A byte order mark at the start of the file is no text. A line that does not end within 64 MiB is LINE_FAILED: it is no file of
- * lines. A signal's arrival is LINE_END with `interrupted` set. */
+ * lines. An interrupt (interrupt_catch) is LINE_END with `interrupted` set. */
 enum line_kind lines_next(struct lines *l, struct line *ret, struct err *err);

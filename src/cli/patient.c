@@ -11,9 +11,7 @@ bool patient_sleep(unsigned n, int retry_after_s)
     /* Half of it is random, so that clients cut off together do not come back together. */
     ms = ms / 2 + (int64_t)(rng_u64(rng_real()) % (uint64_t)(ms / 2 + 1));
     ms = MAX(ms, (int64_t)MIN(retry_after_s, 30) * 1000);
-    if (!interrupted())
-        nanosleep(&(struct timespec){.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000}, NULL);
-    return !interrupted();
+    return interrupt_poll(-1, (int)ms) >= 0;
 }
 
 static void tell(struct bar *bar, const struct haul_error *err)

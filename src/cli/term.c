@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/timefmt.h"
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/ioctl.h>
 #include <wchar.h>
@@ -426,6 +427,24 @@ void interrupt_release(void)
 bool interrupted(void)
 {
     return caught != 0;
+}
+
+int interrupt_poll(int fd, int timeout_ms)
+{
+    const struct timespec limit = {.tv_sec = timeout_ms / 1000, .tv_nsec = timeout_ms % 1000 * 1000000L};
+    struct pollfd p = {.fd = fd, .events = POLLIN};
+    sigset_t ours, before;
+    sigemptyset(&ours);
+    sigaddset(&ours, SIGINT);
+    sigaddset(&ours, SIGTERM);
+    sigprocmask(SIG_BLOCK, &ours, &before);
+    int n;
+    do
+        n = caught ? -1 : ppoll(&p, 1, timeout_ms < 0 ? NULL : &limit, &before);
+    while (n < 0 && !caught && errno == EINTR); /* another signal: a window that changes its size */
+    bool stop = caught != 0;
+    sigprocmask(SIG_SETMASK, &before, NULL);
+    return stop ? -1 : n != 0; /* what poll cannot wait for, read may try */
 }
 
 usec now_mono(void)

@@ -73,5 +73,8 @@ int bar_progress(void *arg, int64_t done, int64_t total);
 void interrupt_catch(void);
 void interrupt_release(void); /* the default action again, and the signal once more if it came */
 bool interrupted(void);
+/** Waits for `fd` to be readable (-1: just waits). A signal that came before or comes meanwhile ends it: none falls between a look at
+ * the flag and the waiting. @param timeout_ms  -1: for ever @return 1 readable, 0 the time is over, -1 interrupted */
+int interrupt_poll(int fd, int timeout_ms);
 usec now_mono(void);
 usec now_wall(void);
