@@ -274,6 +274,7 @@ def test_nothing_acknowledged_is_lost_by_kill_9(server, api):
     blob = api.put_blob(b"kept")
     server.kill()
     server.restart()
+    api = Api(server.url)  # the kept connections died with the old server
     assert sorted(j["job_id"] for j in api.get("/v1/jobs", params={"limit": 100}).json()["jobs"]) == sorted(ids)
     assert api.get("/v1/blobs/" + blob["ref"].removeprefix("blob:")).content == b"kept"
     assert api.submit("t", dedup_key="k7")["job_id"] == ids[7]
