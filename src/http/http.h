@@ -41,6 +41,7 @@ struct http_config {
     uint16_t port;            /* 0: any free one */
     unsigned threads;         /* 0: 2 */
     unsigned connections_max; /* 0: 10000 */
+    size_t bodies_max;        /* bytes of all collected bodies at once; 0: 256 MiB. Small bodies pass all the same */
     int64_t
         patience_us; /* 0: 10 s. For a whole header, for each 8 KiB of a body; six times that for 64 KiB of an answer */
     const struct http_route *routes;

@@ -11,6 +11,8 @@
 #define HTTP_SEGMENTS_MAX 16
 #define HTTP_PAIRS_MAX    256                 /* headers; query keys */
 #define HTTP_PENDING_MAX  ((size_t)256 << 10) /* of a streamed body, before its connection is held back */
+#define HTTP_BODIES_MAX   ((size_t)256 << 20) /* collected bodies of all requests */
+#define HTTP_BODY_SMALL   ((size_t)64 << 10)  /* takes no heed of that: a heartbeat is never in the way of uploads */
 #define HTTP_OUT_MAX      ((size_t)128 << 10) /* of a file or stream, read ahead */
 #define HTTP_SECOND       INT64_C(1000000)
 #define HTTP_WINDOW_BYTES ((size_t)8 << 10) /* of a body, the least that the server's patience must bring */
@@ -112,6 +114,8 @@ struct http_server {
     pthread_t acceptor;
     _Atomic unsigned refs; /* owner, requests */
     _Atomic bool stopping, quiesced;
+    size_t bodies_max;
+    _Atomic size_t bodies; /* bytes held in collected bodies */
 
     pthread_mutex_t list;
     struct http_request *requests;

@@ -50,6 +50,7 @@ void http_request_unref(struct http_request *req)
         req->reply.stream.free(req->reply.stream.arg);
     free(req->reply.body);
     free(req->out);
+    atomic_fetch_sub(&req->server->bodies, req->body.len);
     buf_release(&req->body);
     buf_release(&req->pending);
     buf_release(&req->writing);
@@ -214,14 +215,20 @@ static void sender_moved(struct http_request *req, size_t n)
 
 static void collect(struct http_request *req, const char *p, size_t n)
 {
+    struct http_server *s = req->server;
     struct err err = {0};
     sender_moved(req, n);
     if (n > req->route->body_max - req->body.len)
         err_set(&err, ERR_TOO_LARGE, 0, "the body is over the limit of %zu bytes", req->route->body_max);
+    else if (req->body.len + n > HTTP_BODY_SMALL && atomic_load(&s->bodies) + n > s->bodies_max)
+        err_set(&err, ERR_BUSY, 0, "the server holds %zu bytes of requests already; repeat the call a little later",
+                atomic_load(&s->bodies));
     else
         buf_add(&req->body, p, n);
     if (err.code == ERR_OK && req->body.failed)
         err_set(&err, ERR_NO_MEMORY, 0, "no memory for the body");
+    else if (err.code == ERR_OK)
+        atomic_fetch_add(&s->bodies, n);
     if (err.code != ERR_OK)
         refuse_body(req, &err);
 }

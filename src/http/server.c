@@ -348,6 +348,7 @@ int http_start(const struct http_config *config, struct http_server **ret, struc
         return err_set(err, ERR_NO_MEMORY, 0, "start the HTTP server");
     }
     s->routes = config->routes;
+    s->bodies_max = config->bodies_max ? config->bodies_max : HTTP_BODIES_MAX;
     s->n_routes = config->n_routes;
     s->app = config->app;
     s->pool = config->bytes_pool;

@@ -11,6 +11,8 @@
 
 #define FILE_BYTES    1000000
 #define STREAM_CHUNKS 200
+#define BIG_BYTES     300000 /* of POST /big */
+#define BODIES_BYTES  400000 /* of all of them at once */
 
 struct fixture {
     struct http_server *server;

@@ -228,6 +228,65 @@ static void test_body_limit(void **state)
     close(fd);
 }
 
+static int big_begin(const struct fixture *f, const char *path, size_t n)
+{
+    static const char bytes[BIG_BYTES];
+    char head[128];
+    int fd = client_open(f);
+    snprintf(head, sizeof head, "POST %s HTTP/1.1\r\n" HOST "Content-Length: %d\r\n\r\n", path, BIG_BYTES);
+    client_puts(fd, head);
+    client_send(fd, bytes, n);
+    return fd;
+}
+
+static struct answer big(const struct fixture *f)
+{
+    int fd = big_begin(f, "/big", BIG_BYTES);
+    struct answer a = client_read(fd, false);
+    close(fd);
+    return a;
+}
+
+/* What a request held is given back a little after its answer was read: asks until there is room. */
+static void big_until_taken(const struct fixture *f)
+{
+    for (int status = 0; status != 204;) {
+        struct answer a = big(f);
+        status = a.status;
+        assert_true(status == 204 || status == 503 || status == 0); /* 0: cut, where patience is short */
+        free(a.body);
+    }
+}
+
+/* However many send large bodies: together they take a bounded part of the memory, and small ones pass. */
+static void test_bodies_of_all_requests_are_bounded(void **state)
+{
+    struct fixture *f = *state;
+    char retry[16];
+    int holds = big_begin(f, "/hold", BIG_BYTES);
+    sem_wait(&f->held_sem);
+    struct answer a = big(f);
+    assert_string_equal(answer_header(&a, "Retry-After", retry, sizeof retry), "1");
+    expect_problem(&a, 503, "busy");
+    a = ask(f, "POST /json HTTP/1.1\r\n" HOST "Content-Type: application/json\r\nContent-Length: 2\r\n\r\n{}");
+    assert_int_equal(a.status, 201);
+    free(a.body);
+    http_reply_empty(f->held, 204);
+    a = client_read(holds, false);
+    assert_int_equal(a.status, 204);
+    free(a.body);
+    close(holds);
+    big_until_taken(f);
+}
+
+/* Those who vanish in the middle give their part back, when they are noticed or cut. */
+static void test_bodies_of_vanished_clients_are_given_back(void **state)
+{
+    for (int i = 0; i < 3; i++)
+        close(big_begin(*state, "/big", BIG_BYTES - 1));
+    big_until_taken(*state);
+}
+
 static void test_port_in_use(void **state)
 {
     struct fixture *f = *state;
@@ -250,6 +309,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_content_types, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_header_limit, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_body_limit, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_bodies_of_all_requests_are_bounded, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_bodies_of_vanished_clients_are_given_back, fixture_setup_impatient,
+                                        fixture_teardown),
         cmocka_unit_test_setup_teardown(test_port_in_use, fixture_setup, fixture_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
