@@ -2,6 +2,7 @@
 #include "store/sqlite/list_query.h"
 #include "store/sqlite/read.h"
 
+#define LIST_US    (150 * USEC_PER_MSEC) /* then the page ends, short; a page is to take less than 200 ms */
 #define BEYOND_MAX 1000 /* candidates looked at behind a full page, to tell whether it is the last one */
 
 int read_job_get(struct store *s, const char *project, const struct uuid *id, struct arena *arena, struct job *ret,
@@ -69,7 +70,7 @@ int read_job_list(struct store *s, const struct job_filter *f, struct arena *are
     AUTO_READING struct reading r = {0};
     __attribute__((cleanup(auto_finalize))) sqlite3_stmt *st = NULL;
     struct list l = {.arena = arena, .item_size = sizeof(*ret->jobs)};
-    int rc = read_begin(s, READ_DEADLINE_US, &r, err);
+    int rc = read_begin(s, LIST_US, &r, err);
 
     *ret = (struct job_page){0};
     if (rc == ERR_OK)
