@@ -1,5 +1,5 @@
 /* GET /v1/jobs/{job_id}/log: an attempt's log, whole, in part, or as it grows. */
-#include "api/log_range.h"
+#include "http/range.h"
 #include "api/log_text.h"
 #include "api/request.h"
 #include "api/routes.h"
@@ -154,16 +154,16 @@ static void refuse_range(struct log_call *l, int64_t size)
 }
 
 /* A range is of the text. While it is being cut its bytes move: then the whole answers, which a client must expect. */
-static enum range_kind range_of(struct log_call *l, const struct log_part *log, int64_t *ret_from, int64_t *ret_end)
+static enum http_range range_of(struct log_call *l, const struct log_part *log, int64_t *ret_from, int64_t *ret_end)
 {
     int64_t size = log_text_size(log);
     *ret_from = 0;
     *ret_end = size;
     if (!log->ended && log->cut_to > log->cut_from)
-        return RANGE_ALL;
+        return HTTP_RANGE_ALL;
     http_set_header(l->req, "Accept-Ranges", "bytes");
-    enum range_kind kind = range_parse(http_header(l->req, "Range"), size, ret_from, ret_end);
-    if (kind == RANGE_PART) {
+    enum http_range kind = http_range_parse(http_header(l->req, "Range"), size, ret_from, ret_end);
+    if (kind == HTTP_RANGE_PART) {
         char range[96];
         snprintf(range, sizeof(range), "bytes %lld-%lld/%lld", (long long)*ret_from, (long long)*ret_end - 1,
                  (long long)size);
@@ -175,16 +175,16 @@ static enum range_kind range_of(struct log_call *l, const struct log_part *log, 
 static void send(struct log_call *l, struct log_text *text, const struct log_part *log)
 {
     int64_t from, end;
-    enum range_kind kind = range_of(l, log, &from, &end);
-    if (kind == RANGE_BAD) {
+    enum http_range kind = range_of(l, log, &from, &end);
+    if (kind == HTTP_RANGE_BAD) {
         refuse_range(l, log_text_size(log));
         return;
     }
     log_text_seek(text, log, from, end);
     if (end - from <= DIRECT_MAX)
-        direct(l, kind == RANGE_PART ? 206 : 200, text, end - from, !uuid_is_nil(&log->blob_id));
+        direct(l, kind == HTTP_RANGE_PART ? 206 : 200, text, end - from, !uuid_is_nil(&log->blob_id));
     else
-        stream(l, kind == RANGE_PART ? 206 : 200, text);
+        stream(l, kind == HTTP_RANGE_PART ? 206 : 200, text);
 }
 
 /* From an offset: the handler's bytes are counted, not the text's. */

@@ -1,6 +1,7 @@
 /* Bytes that come and go on the bytes pool: streamed bodies, files, streams. MHD's threads never wait for a disk. */
 #include "base/auto.h"
 #include "http/internal.h"
+#include "http/range.h"
 #include <errno.h>
 #include <inttypes.h>
 #include <strings.h>
@@ -140,48 +141,6 @@ static void free_file(void *arg)
     free(f);
 }
 
-static bool read_number(const char **s, int64_t *ret)
-{
-    const char *p = *s;
-    int64_t n = 0;
-    while (*p >= '0' && *p <= '9')
-        if (__builtin_mul_overflow(n, 10, &n) || __builtin_add_overflow(n, *p++ - '0', &n))
-            return false;
-    bool any = p > *s;
-    *s = p;
-    *ret = n;
-    return any;
-}
-
-/* RFC 9110, 14.2: one range. What cannot be read, or asks for several, is ignored.
- * @return 200 whole, 206 with *ret_first..*ret_end (exclusive), 416 */
-static int parse_range(const char *s, int64_t size, int64_t *ret_first, int64_t *ret_end)
-{
-    int64_t first = 0, last = size - 1;
-    if (strncasecmp(s, "bytes=", 6) != 0)
-        return 200;
-    s += 6;
-    if (*s == '-') {
-        s++;
-        if (!read_number(&s, &last) || *s)
-            return 200;
-        if (last == 0)
-            return 416;
-        first = last >= size ? 0 : size - last;
-        last = size - 1;
-    } else {
-        if (!read_number(&s, &first) || *s++ != '-')
-            return 200;
-        if (*s && (!read_number(&s, &last) || *s || last < first))
-            return 200;
-    }
-    if (first >= size)
-        return 416;
-    *ret_first = first;
-    *ret_end = MIN(last, size - 1) + 1;
-    return 206;
-}
-
 static bool etag_listed(const char *list, const char *etag)
 {
     size_t n = strlen(etag);
@@ -233,7 +192,7 @@ void http_reply_file(struct http_request *req, int fd, int64_t size, const char 
 {
     AUTO_FD int file = fd;
     int64_t first = 0, end = size;
-    int status = 200;
+    enum http_range kind = HTTP_RANGE_ALL;
     const char *none_match = http_header(req, "If-None-Match"), *if_range = http_header(req, "If-Range"),
                *range = http_header(req, "Range");
     http_set_header(req, "Accept-Ranges", "bytes");
@@ -244,8 +203,8 @@ void http_reply_file(struct http_request *req, int fd, int64_t size, const char 
         return;
     }
     if (range && !req->head && (!if_range || (etag && strcmp(if_range, etag) == 0)))
-        status = parse_range(range, size, &first, &end);
-    if (status == 416) {
+        kind = http_range_parse(range, size, &first, &end);
+    if (kind == HTTP_RANGE_BAD) {
         refuse_range(req, size);
         return;
     }
@@ -254,7 +213,7 @@ void http_reply_file(struct http_request *req, int fd, int64_t size, const char 
         http_reply_err(req, &(struct err){.code = ERR_NO_MEMORY, .msg = "no memory for the answer"});
         return;
     }
-    if (status == 206) {
+    if (kind == HTTP_RANGE_PART) {
         char value[80];
         snprintf(value, sizeof value, "bytes %" PRId64 "-%" PRId64 "/%" PRId64, first, end - 1, size);
         http_set_header(req, "Content-Range", value);
@@ -263,7 +222,7 @@ void http_reply_file(struct http_request *req, int fd, int64_t size, const char 
         set_disposition(req, filename);
     http_set_header(req, "Content-Type", content_type);
     *reader = (struct file_reader){.fd = TAKE_FD(file), .at = first, .end = end};
-    struct http_reply reply = {.status = status,
+    struct http_reply reply = {.status = kind == HTTP_RANGE_PART ? 206 : 200,
                                .is_stream = true,
                                .stream_size = (uint64_t)(end - first),
                                .stream = {.read = read_file, .free = free_file, .arg = reader, .retry_ms = 1}};

@@ -1,6 +1,6 @@
 /* Small texts of the wire and the command line: ids (cursors too), tokens, times, durations, sizes, names, ranges. */
 #include "fuzz.h"
-#include "api/log_range.h"
+#include "http/range.h"
 #include "api/request.h"
 #include "api/submission.h"
 #include "base/config.h"
@@ -60,14 +60,14 @@ static void ranges(const char *s)
 {
     for (int64_t total = 0; total < 3000; total = total * 3 + 1) {
         int64_t from = -1, end = -1;
-        switch (range_parse(s, total, &from, &end)) {
-        case RANGE_PART:
+        switch (http_range_parse(s, total, &from, &end)) {
+        case HTTP_RANGE_PART:
             MUST(from >= 0 && from < end && end <= total);
             break;
-        case RANGE_ALL:
+        case HTTP_RANGE_ALL:
             MUST(from == 0 && end == total);
             break;
-        case RANGE_BAD:
+        case HTTP_RANGE_BAD:
             break;
         }
     }
