@@ -285,12 +285,22 @@ static void prepare_task(void *arg)
         fail_now(b, true);
 }
 
+/* A page may make a browser fetch an image from here; it cannot read the answer, but the work would be done. */
+static bool asked_by_a_page(struct http_request *req)
+{
+    const char *site = http_header(req, "Sec-Fetch-Site");
+
+    return site && strcmp(site, "same-origin") != 0 && strcmp(site, "none") != 0;
+}
+
 static int refusal(struct api *api, struct http_request *req, struct err *err)
 {
     int rc = req_query_none(req, err);
 
     if (rc != ERR_OK)
         return rc;
+    if (asked_by_a_page(req))
+        return err_set(err, ERR_FORBIDDEN, 0, "a page of another site may not make backups");
     if (!api->store_driver->snapshots || !api->blob_driver->link || !api->backup_dir)
         return err_set(err, ERR_UNSUPPORTED, 0,
                        "this server's database or blobs are backed up by tools of their own, not by haul");

@@ -91,7 +91,7 @@ static void print_summary(struct cli *cli, const struct passing *b, const struct
         AUTO_FREE char *text = NULL;
         json_t *doc =
             json_pack("{s:s,s:I,s:s,s:I,s:I,s:I,s:I,s:I}", "file", file, "bytes",
-                      (json_int_t)(end->bytes + BACKUP_TAIL_BYTES), "created_at", when, "jobs", (json_int_t)m->jobs,
+                      (json_int_t)end->bytes + BACKUP_TAIL_BYTES, "created_at", when, "jobs", (json_int_t)m->jobs,
                       "blobs", (json_int_t)m->blobs, "blob_bytes", (json_int_t)m->blob_bytes, "database_bytes",
                       (json_int_t)m->database_bytes, "damaged_blobs", (json_int_t)end->damaged);
         text = json_text(doc, JSON_COMPACT);

@@ -175,6 +175,8 @@ def test_the_archive_is_a_plain_tar_of_a_data_folder(archive, stocked):
     assert int(answer.headers["Haul-Backup-Bytes"]) == len(answer.content)
     assert api.request("HEAD", "/v1/backup").status_code == 405
     problem(api.get("/v1/backup?x=1"), 422)
+    problem(api.get("/v1/backup", headers={"Sec-Fetch-Site": "cross-site"}), 403, "forbidden")  # <img src=...> sends no Origin
+    assert api.get("/v1/backup", headers={"Sec-Fetch-Site": "none"}).status_code == 200  # the address bar
 
 
 def test_through_a_pipe(stocked, tmp_path, environment):
