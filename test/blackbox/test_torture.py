@@ -3,13 +3,17 @@ an error for that request (or a closed connection): never a crash, a hang, a lea
 server. HAUL_TORTURE_STEP=1 tries every N; the default skips some in long runs."""
 import ctypes
 import errno
+import hashlib
+import io
+import json
 import mmap
 import os
+import tarfile
 import uuid
 
 import pytest
 import requests
-from conftest import COMPLETE, HAUL
+from conftest import COMPLETE, HAUL, until
 
 SHIM = HAUL.parent / "test" / "torture" / "libhaul-shim.so"
 KINDS = ("alloc", "write", "sync", "open", "name")
@@ -221,9 +225,47 @@ class Life(Submit):
         assert answered(client, "GET", f"/v1/jobs/{job}", (200, 404)).status_code == 404
 
 
+class Backup:
+    """An archive that says it is whole is whole; the next one is; and the snapshot is gone."""
+    DATA = b"kept" * 1000
+
+    def __init__(self):
+        self.blobs = {}  # one a server: every backup holds all there are
+
+    def prepare(self, client):
+        if client.url not in self.blobs:
+            self.blobs[client.url] = answered(client, "POST", "/v1/blobs", (201,), data=self.DATA, headers=OCTETS).json()["ref"][5:]
+        return self.blobs[client.url]
+
+    def call(self, client, _):
+        return client("GET", "/v1/backup")
+
+    def whole(self, content, blob_id):
+        end = json.loads(content[-2048 + 512:-1024]) if content[-2048:].startswith(b"complete.json") else {}
+        if not end.get("complete"):
+            return False
+        assert end["sha256"] == hashlib.sha256(content[:-2048]).hexdigest() and end["damaged_blobs"] == 0
+        with tarfile.open(fileobj=io.BytesIO(content)) as tar:
+            assert tar.extractfile(f"blobs/{blob_id[-2:]}/{blob_id}").read() == self.DATA
+        return True
+
+    def check(self, client, blob_id, answer):
+        if answer is not None and answer.status_code == 200:
+            self.whole(answer.content, blob_id)
+        elif answer is not None:
+            assert answer.json()["code"] in ("no_memory", "no_space", "io", "busy"), answer.text  # and never that anything is damaged
+
+        def again():
+            """the next backup is whole"""
+            answer = client("GET", "/v1/backup")
+            assert answer is None or answer.status_code in (200, 409) or answer.status_code >= 500, answer.text
+            return answer is not None and answer.status_code == 200 and self.whole(answer.content, blob_id)
+        until(again)
+
+
 TRIES = {"submit": Submit(), "batch": Batch(), "get": Read("/v1/jobs/{job}"), "list": Read("/v1/jobs?task_type=r&limit=1"), "attempts": Read("/v1/jobs/{job}/attempts"),
          "outputs": Read("/v1/jobs/{job}/outputs"), "stats": Read("/v1/stats"), "metrics": Read("/metrics"), "workers": Read("/v1/workers"),
-         "upload": Blob(), "attempt": Attempt(), "life": Life()}
+         "upload": Blob(), "attempt": Attempt(), "life": Life(), "backup": Backup()}
 
 
 def strike(server, client, faults, kind, error, what):
@@ -251,15 +293,15 @@ def test_every_allocation_fails_once(server, faults, what):
 
 @pytest.mark.parametrize("error", [errno.ENOSPC, errno.EIO], ids=["full", "broken"])
 @pytest.mark.parametrize("kind", ["write", "open", "name"])
-@pytest.mark.parametrize("what", ["submit", "batch", "upload", "attempt", "life"])
+@pytest.mark.parametrize("what", ["submit", "batch", "upload", "attempt", "life", "backup"])
 def test_every_file_call_fails_once(server, faults, what, kind, error):
     client = Client(server.url)
     struck = strike(server, client, faults, kind, error, TRIES[what])
     assert struck > 0 or (what, kind) not in [("submit", "write"), ("batch", "write"), ("upload", "write"), ("upload", "open"), ("upload", "name"),
-                                              ("attempt", "write")]
+                                              ("attempt", "write"), ("backup", "write"), ("backup", "open"), ("backup", "name")]
 
 
-@pytest.mark.parametrize("what", ["submit", "get", "list", "upload", "attempt"])
+@pytest.mark.parametrize("what", ["submit", "get", "list", "upload", "attempt", "backup"])
 def test_no_failed_allocation_leaves_another_behind(server, faults, what):
     """What is held after a round of failures is held after the next one too: caches may fill, leaks would grow with every failure."""
     client = Client(server.url)

@@ -6,25 +6,35 @@
 #define APPLICATION_ID 0x6861756c /* "haul" */
 #define NAMES_MAX      (64u << 10)
 
+static int sql_err(sqlite3 *db, int rc, const char *what, struct err *err)
+{
+    enum err_code code = ERR_IO;
+
+    if ((rc & 0xff) == SQLITE_NOTADB || (rc & 0xff) == SQLITE_CORRUPT)
+        code = ERR_CORRUPT;
+    else if ((rc & 0xff) == SQLITE_NOMEM)
+        code = ERR_NO_MEMORY;
+    return err_set(err, code, 0, "%s: %s", what, sqlite3_errmsg(db));
+}
+
 static int pragma_int(sqlite3 *db, const char *sql, int *ret, struct err *err)
 {
     sqlite3_stmt *st = NULL;
     int rc = sqlite3_prepare_v2(db, sql, -1, &st, NULL);
 
-    if (rc == SQLITE_OK && sqlite3_step(st) == SQLITE_ROW)
-        *ret = sqlite3_column_int(st, 0);
-    rc = sqlite3_finalize(st);
-    if (rc != SQLITE_OK)
-        return err_set(err, (rc & 0xff) == SQLITE_NOTADB || (rc & 0xff) == SQLITE_CORRUPT ? ERR_CORRUPT : ERR_IO, 0,
-                       "%s: %s", sql, sqlite3_errmsg(db));
-    return ERR_OK;
+    if (rc == SQLITE_OK) {
+        if (sqlite3_step(st) == SQLITE_ROW)
+            *ret = sqlite3_column_int(st, 0);
+        rc = sqlite3_finalize(st);
+    }
+    return rc == SQLITE_OK ? ERR_OK : sql_err(db, rc, sql, err);
 }
 
 static int run(sqlite3 *db, const char *sql, struct err *err)
 {
-    if (sqlite3_exec(db, sql, NULL, NULL, NULL) != SQLITE_OK)
-        return err_set(err, ERR_IO, 0, "sqlite: %s", sqlite3_errmsg(db));
-    return ERR_OK;
+    int rc = sqlite3_exec(db, sql, NULL, NULL, NULL);
+
+    return rc == SQLITE_OK ? ERR_OK : sql_err(db, rc, "sqlite", err);
 }
 
 int schema_version(sqlite3 *db, unsigned *ret, struct err *err)
@@ -88,7 +98,9 @@ static int names_of(sqlite3 *db, struct buf *ret, struct err *err)
     }
     sqlite3_finalize(st);
     if (rc != SQLITE_DONE)
-        return err_set(err, ERR_CORRUPT, 0, "the database's tables cannot be read: %s", sqlite3_errmsg(db));
+        return sql_err(db, rc, "read the database's tables", err);
+    if (ret->failed && ret->len < NAMES_MAX / 2)
+        return err_set(err, ERR_NO_MEMORY, 0, "read the database's tables");
     return ret->failed ? err_set(err, ERR_CORRUPT, 0, "the database has more tables than haul makes") : ERR_OK;
 }
 
