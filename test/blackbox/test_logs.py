@@ -314,3 +314,17 @@ def test_log_is_whole_after_the_server_was_restored(api, server, make_worker, ga
     gates.open(2)
     assert api.wait(job_id)["status"] == "success"
     assert api.log(job_id).text == "one\ntwo\nthree\n"
+
+
+def test_packed_log_is_in_a_backup(api, server, make_server, make_worker, haul, tmp_path):
+    make_worker(server.url, {"long": seq(1, 20000)})
+    job_id = api.submit("long")["job_id"]
+    assert api.wait(job_id)["status"] == "success"
+    until(lambda: blobs_of(server))
+    done = haul("backup", tmp_path / "backup.tar", url=server.url)
+    assert done.returncode == 0, done.stderr
+    done = haul("restore", tmp_path / "backup.tar", "--data", tmp_path / "restored")
+    assert done.returncode == 0, done.stderr
+    restored = make_server(data=tmp_path / "restored")
+    assert len(blobs_of(restored)) == 1
+    assert haul("jobs", "log", job_id, url=restored.url).stdout.encode() == lines(1, 20000)
