@@ -49,6 +49,26 @@ static int cut(struct tx *t, const struct op_log *op, struct log_row *log)
                  &op->job_id, (int64_t)op->token.attempt, log->cut_from);
 }
 
+/** A handler that says a word now and then: it joins the last chunk as long as that stays within one page of the database, which is
+ * written either way. A day of such words is thousands of rows then, not hundreds of thousands. */
+#define JOINED_MAX 3500
+
+static int chunk_join(struct tx *t, const struct op_log *op, int64_t at, const char *p, size_t n, bool *ret_joined)
+{
+    int64_t changed = 0;
+    int rc = ERR_OK;
+
+    if (n < JOINED_MAX && at != JOB_LOG_HEAD_MAX)
+        rc =
+            q_run(t->c, &changed, t->err,
+                  "UPDATE log_chunks SET bytes = CAST(bytes || ?3 AS BLOB) WHERE job_id = ?1 AND attempt = ?2 AND at = "
+                  "(SELECT max(at) FROM log_chunks WHERE job_id = ?1 AND attempt = ?2) AND at + length(bytes) = ?4 AND "
+                  "length(bytes) + length(?3) <= ?5",
+                  "uibii", &op->job_id, (int64_t)op->token.attempt, (const void *)p, n, at, (int64_t)JOINED_MAX);
+    *ret_joined = changed > 0;
+    return rc;
+}
+
 /** No chunk lies across the head's end, so that the head is kept to the byte. */
 static int append(struct tx *t, const struct op_log *op, struct log_row *log)
 {
@@ -58,7 +78,10 @@ static int append(struct tx *t, const struct op_log *op, struct log_row *log)
 
     while (rc == ERR_OK && n > 0) {
         size_t now = log->bytes < JOB_LOG_HEAD_MAX ? MIN(n, (size_t)(JOB_LOG_HEAD_MAX - log->bytes)) : n;
-        rc = chunk_insert(t, &op->job_id, op->token.attempt, log->bytes, p, now);
+        bool joined;
+        rc = chunk_join(t, op, log->bytes, p, now, &joined);
+        if (rc == ERR_OK && !joined)
+            rc = chunk_insert(t, &op->job_id, op->token.attempt, log->bytes, p, now);
         log->bytes += (int64_t)now;
         p += now;
         n -= now;

@@ -185,6 +185,24 @@ static void test_log_keeps_head_and_tail(void **state)
     assert_int_equal(attempt_of(w, job.job_id, 1).log_bytes, total);
 }
 
+/* Words now and then, by the ten thousand, also across the head's end: whole, and cut as exactly as any other log. */
+static void test_log_of_many_small_pieces(void **state)
+{
+    struct world *w = *state;
+    struct job job = running(w);
+    int64_t head, tail_at, total = fill(w, &job, 0, 100000, 61);
+
+    assert_int_equal(walk(w, &job, &head, &tail_at), total);
+    total = fill(w, &job, total, HEAD - 20000, 60000);
+    total = fill(w, &job, total, HEAD + 100000, 97);
+    total = fill(w, &job, total, HEAD + TAIL + 150000, 50000);
+    total = fill(w, &job, total, total + 50000, 97);
+    int64_t kept = walk(w, &job, &head, &tail_at);
+    assert_int_equal(head, HEAD);
+    assert_int_equal(kept, HEAD + total - tail_at);
+    assert_true(total - tail_at >= TAIL && total - tail_at < TAIL + 60000);
+}
+
 /* A gap behind the head: what came before it is kept as long as all fits, then goes as a whole. */
 static void test_log_skips_behind_the_head(void **state)
 {
@@ -338,6 +356,7 @@ const struct CMUnitTest log_tests[] = {
     TEST(test_log_repeats_and_gaps),
     TEST(test_log_skips),
     TEST(test_log_keeps_head_and_tail),
+    TEST(test_log_of_many_small_pieces),
     TEST(test_log_skips_behind_the_head),
     TEST(test_log_any_bytes),
     TEST(test_log_packed),
