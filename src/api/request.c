@@ -128,11 +128,6 @@ void reply_stream(struct http_request *req, int status, const char *content_type
     leave(api);
 }
 
-int no_memory(struct err *err)
-{
-    return err_set(err, ERR_NO_MEMORY, 0, "out of memory for this request");
-}
-
 int req_query_only(struct http_request *req, const char *const *known, struct err *err)
 {
     const char *unknown = http_query_unknown(req, known);

@@ -47,7 +47,10 @@ bool plain_name_valid(const char *s);
 /** Object of string to string below `key` as JSON text with sorted keys; NULL when absent. */
 int read_string_map(struct json_reader *r, const char *key, size_t max_n, size_t key_max, size_t value_max, bool names,
                     struct arena *arena, const char **ret);
-int no_memory(struct err *err);
+static inline int no_memory(struct err *err)
+{
+    return err_set(err, ERR_NO_MEMORY, 0, "out of memory for this request");
+}
 
 /** A request that became an op. Lives in the request's arena. */
 struct call {

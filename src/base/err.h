@@ -38,3 +38,17 @@ int err_http(enum err_code code);              /* HTTP status */
 bool err_repeatable(enum err_code code);       /* may the caller safely repeat? */
 int err_exit(enum err_code code);              /* exit status of the command line */
 enum err_code err_from_name(const char *name); /* ERR_INTERNAL when unknown */
+
+#if defined(HAUL_ANALYZE) && !defined(ERR_DEFINES)
+/* An analyzer looks at one file at a time. Told what these return, it knows that after them nothing was made. */
+#define err_set(err, code, ...)                                                                                        \
+    ({                                                                                                                 \
+        err_set((err), (code), __VA_ARGS__);                                                                           \
+        (int)(code);                                                                                                   \
+    })
+#define err_field(err, ...)                                                                                            \
+    ({                                                                                                                 \
+        err_field((err), __VA_ARGS__);                                                                                 \
+        (int)ERR_INVALID;                                                                                              \
+    })
+#endif

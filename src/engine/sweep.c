@@ -66,8 +66,7 @@ void sweep_note_decided(struct engine *e, const struct op *op)
 /* Nobody waits for these: they leave the writer to others for as long as their last pass took, so a purge of millions gets half of it. */
 static bool can_wait(const struct sweeper *s)
 {
-    return s->kind == OP_SWEEP_BLOBS || s->kind == OP_SWEEP_DEDUP || s->kind == OP_SWEEP_RETENTION ||
-           s->kind == OP_SWEEP_LOGS;
+    return s->kind == OP_SWEEP_BLOBS || s->kind == OP_SWEEP_DEDUP || s->kind == OP_SWEEP_RETENTION;
 }
 
 static void pass_done(struct engine *e, struct sweeper *s)

@@ -99,7 +99,6 @@ static void found_say(const char *dir, const char *name)
 }
 
 struct look {
-    struct agent *g;
     unsigned busy;
     bool first, report_now;
 };
@@ -153,7 +152,7 @@ static void attempt_look(void *arg, const char *dir, const char *name)
 static void attempts_look(struct agent *g, bool first)
 {
     pthread_mutex_lock(&g->lock);
-    struct look l = {.g = g, .first = first};
+    struct look l = {.first = first};
     l.report_now = first || boot_now() - g->reported_us >= REPORT_AGAIN_US;
     if (l.report_now)
         g->reported_us = boot_now();

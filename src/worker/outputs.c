@@ -15,7 +15,7 @@
 static int beneath(int dir, const char *name, int flags)
 {
     const unsigned more =
-        flags & O_PATH ? O_CLOEXEC : O_CLOEXEC | O_NONBLOCK | O_NOCTTY; /* openat2 refuses these with O_PATH */
+        (flags & O_PATH) ? O_CLOEXEC : O_CLOEXEC | O_NONBLOCK | O_NOCTTY; /* openat2 refuses these with O_PATH */
     const struct open_how how = {.flags = (unsigned)flags | more,
                                  .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_XDEV};
     return (int)syscall(SYS_openat2, dir, name, &how, sizeof how);

@@ -318,6 +318,8 @@ static int attempt_end(struct run *r, struct failure *f, struct ending *e, struc
     if (!rc)
         rc = completion_deliver(r->a, &text, r->log, sent, err);
     buf_release(&text);
+    e->error_log = NULL; /* both end here */
+    e->progress = NULL;
     return rc;
 }
 

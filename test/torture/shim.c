@@ -132,7 +132,7 @@ static mode_t mode_of(int flags, va_list ap)
 #define OPEN(name)                                                                                                     \
     int name(const char *path, int flags, ...)                                                                         \
     {                                                                                                                  \
-        REAL(name);                                                                   \
+        REAL(name);                                                                                                    \
         va_list ap;                                                                                                    \
         va_start(ap, flags);                                                                                           \
         mode_t mode = mode_of(flags, ap);                                                                              \
@@ -145,7 +145,7 @@ OPEN(open64)
 #define OPENAT(name)                                                                                                   \
     int name(int dir, const char *path, int flags, ...)                                                                \
     {                                                                                                                  \
-        REAL(name);                                                              \
+        REAL(name);                                                                                                    \
         va_list ap;                                                                                                    \
         va_start(ap, flags);                                                                                           \
         mode_t mode = mode_of(flags, ap);                                                                              \
