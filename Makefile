@@ -24,7 +24,7 @@ demo: packages all ## transcode a real video as a background job (KEEP=1 leaves 
 test: packages ## build, and run every test; the last line is "N passed, N failed"
 	@scripts/test
 
-lint: packages-develop ## clang-format, the rooms' includes, clang-tidy
+lint: packages-develop ## clang-format, the rooms' includes, cppcheck, gcc -fanalyzer, clang-tidy, what hardening left in the binary
 	@scripts/lint
 
 format: packages-develop ## let clang-format rewrite src, handlers and test
