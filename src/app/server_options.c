@@ -142,7 +142,6 @@ static int take_flag(int argc, char **argv, int *i, char name[64], const char **
 
 static int bind_file(const char *path, bool required, struct server_options *o, bool *ret_found, struct err *err)
 {
-    static const char *const sections[] = {"server", "worker", "client"};
     struct config *c = NULL;
     *ret_found = false;
     int rc = config_load(path, &c, err);
@@ -153,15 +152,7 @@ static int bind_file(const char *path, bool required, struct server_options *o, 
     if (rc)
         return rc;
     *ret_found = true;
-    for (size_t i = 0; i < c->root->n_items && !rc; i++) {
-        const struct config_node *node = c->root->items[i];
-        bool known = false;
-        for (size_t k = 0; k < ARRAY_LEN(sections); k++)
-            known = known || strcmp(node->key, sections[k]) == 0;
-        if (!known)
-            rc = err_set(err, ERR_INVALID, 0, "%s:%u: unknown section '%.64s'; there are server, worker, client", path,
-                         node->line, node->key);
-    }
+    rc = config_check_sections(c, err);
     if (!rc)
         rc = options_bind(rows, ARRAY_LEN(rows), o, c, config_find(c->root, "server"), err);
     config_free(c);

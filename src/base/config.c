@@ -4,6 +4,7 @@
 #include "base/buf.h"
 #include "base/fs.h"
 
+#include <stdarg.h>
 #include <yaml.h>
 
 #define FILE_MAX_BYTES ((size_t)1 << 20)
@@ -14,7 +15,8 @@ struct loader {
     yaml_parser_t yaml;
     yaml_event_t event; /* the current one, when have_event */
     bool have_event;
-    const char *name;
+    const char *name, *text;
+    size_t n;
     struct err *err;
 };
 
@@ -46,19 +48,20 @@ void config_free(struct config *c)
     free(c);
 }
 
-static unsigned line_of(const struct loader *l)
-{
-    return (unsigned)l->event.start_mark.line + 1;
-}
-
 static int no_memory(struct loader *l)
 {
     return err_set(l->err, ERR_NO_MEMORY, 0, "%s: parse", l->name);
 }
 
-static int refuse(struct loader *l, unsigned line, const char *what)
+static int refuse_at(struct loader *l, const yaml_mark_t *at, const char *what)
 {
-    return err_set(l->err, ERR_INVALID, 0, "%s:%u: %s", l->name, line, what);
+    return err_set(l->err, ERR_INVALID, 0, "%s:%zu:%zu: %s", l->name, at->line + 1, at->column + 1, what);
+}
+
+/* At the current event. */
+static int refuse(struct loader *l, const char *what)
+{
+    return refuse_at(l, &l->event.start_mark, what);
 }
 
 static int parser_error(struct loader *l)
@@ -66,8 +69,10 @@ static int parser_error(struct loader *l)
     if (l->yaml.error == YAML_MEMORY_ERROR)
         return no_memory(l);
     /* a reader error (bad UTF-8) has no mark of its own: the parser stands near it */
-    size_t line = l->yaml.error == YAML_READER_ERROR ? l->yaml.mark.line : l->yaml.problem_mark.line;
-    return refuse(l, (unsigned)line + 1, l->yaml.problem ? l->yaml.problem : "not YAML");
+    const yaml_mark_t *at = l->yaml.error == YAML_READER_ERROR ? &l->yaml.mark : &l->yaml.problem_mark;
+    if (l->yaml.error == YAML_SCANNER_ERROR && at->index < l->n && l->text[at->index] == '\t')
+        return refuse_at(l, at, "a tab: YAML is indented with spaces");
+    return refuse_at(l, at, l->yaml.problem ? l->yaml.problem : "not YAML");
 }
 
 static int next(struct loader *l)
@@ -79,16 +84,16 @@ static int next(struct loader *l)
         return parser_error(l);
     l->have_event = true;
     if (l->event.type == YAML_ALIAS_EVENT)
-        return refuse(l, line_of(l), "aliases are not allowed");
+        return refuse(l, "aliases are not allowed: write the value out");
     return ERR_OK;
 }
 
 static int check_decoration(struct loader *l, const yaml_char_t *anchor, const yaml_char_t *tag)
 {
     if (anchor)
-        return refuse(l, line_of(l), "anchors are not allowed");
+        return refuse(l, "anchors are not allowed: write the value out where it is needed");
     if (tag)
-        return refuse(l, line_of(l), "tags are not allowed");
+        return refuse(l, "tags are not allowed: the option knows its type");
     return ERR_OK;
 }
 
@@ -105,6 +110,12 @@ static int push(struct loader *l, struct config_node *parent, struct config_node
     return ERR_OK;
 }
 
+static void mark(struct config_node *node, const yaml_mark_t *at)
+{
+    node->line = (unsigned)at->line + 1;
+    node->column = (unsigned)at->column + 1;
+}
+
 static int read_node(struct loader *l, unsigned depth, struct config_node **ret);
 
 static int read_scalar_text(struct loader *l, char **ret)
@@ -112,7 +123,7 @@ static int read_scalar_text(struct loader *l, char **ret)
     const char *text = (const char *)l->event.data.scalar.value;
     size_t n = l->event.data.scalar.length;
     if (memchr(text, '\0', n))
-        return refuse(l, line_of(l), "NUL characters are not allowed");
+        return refuse(l, "NUL characters are not allowed");
     *ret = strndup(text, n);
     return *ret ? ERR_OK : no_memory(l);
 }
@@ -144,16 +155,16 @@ static int read_list(struct loader *l, unsigned depth, struct config_node *node)
 static int read_key(struct loader *l, const struct config_node *map, char **ret)
 {
     if (l->event.type != YAML_SCALAR_EVENT)
-        return refuse(l, line_of(l), "a key must be a plain name");
+        return refuse(l, "a key must be a plain name");
     int rc = check_decoration(l, l->event.data.scalar.anchor, l->event.data.scalar.tag);
     if (rc != ERR_OK || (rc = read_scalar_text(l, ret)) != ERR_OK)
         return rc;
     if (map->n_items >= MAP_ITEMS_MAX)
-        return refuse(l, line_of(l), "too many keys in one map");
+        return refuse(l, "too many keys in one map");
     const struct config_node *first = config_find(map, *ret);
     if (first)
-        return err_set(l->err, ERR_INVALID, 0, "%s:%u: key '%.60s' is given twice (first in line %u)", l->name,
-                       line_of(l), *ret, first->line);
+        return err_set(l->err, ERR_INVALID, 0, "%s:%zu:%zu: key '%.60s' is given twice (first in line %u): remove one",
+                       l->name, l->event.start_mark.line + 1, l->event.start_mark.column + 1, *ret, first->line);
     return ERR_OK;
 }
 
@@ -170,11 +181,11 @@ static int read_map(struct loader *l, unsigned depth, struct config_node *node)
             return rc;
         if (l->event.type == YAML_MAPPING_END_EVENT)
             return ERR_OK;
-        unsigned line = line_of(l);
+        yaml_mark_t at = l->event.start_mark;
         if ((rc = read_key(l, node, &key)) != ERR_OK || (rc = next(l)) != ERR_OK ||
             (rc = read_node(l, depth + 1, &item)) != ERR_OK)
             return rc;
-        item->line = line;
+        mark(item, &at);
         item->key = TAKE_PTR(key);
         if ((rc = push(l, node, &item)) != ERR_OK)
             return rc;
@@ -185,15 +196,15 @@ static int read_map(struct loader *l, unsigned depth, struct config_node *node)
 static int read_node(struct loader *l, unsigned depth, struct config_node **ret)
 {
     if (depth > DEPTH_MAX)
-        return refuse(l, line_of(l), "nested too deeply");
+        return refuse(l, "nested too deeply");
     AUTO_NODE struct config_node *node = calloc(1, sizeof(*node));
     if (!node)
         return no_memory(l);
-    node->line = line_of(l);
+    mark(node, &l->event.start_mark);
     int rc = l->event.type == YAML_SCALAR_EVENT           ? read_scalar(l, node)
              : l->event.type == YAML_SEQUENCE_START_EVENT ? read_list(l, depth, node)
              : l->event.type == YAML_MAPPING_START_EVENT  ? read_map(l, depth, node)
-                                                          : refuse(l, line_of(l), "a value was expected");
+                                                          : refuse(l, "a value was expected");
     if (rc == ERR_OK)
         *ret = TAKE_PTR(node);
     return rc;
@@ -206,7 +217,10 @@ static int as_root(struct loader *l, struct config_node *root)
         free(TAKE_PTR(root->scalar));
         root->kind = CONFIG_MAP;
     }
-    return root->kind == CONFIG_MAP ? ERR_OK : refuse(l, root->line, "must be a map of keys to values");
+    if (root->kind == CONFIG_MAP)
+        return ERR_OK;
+    return err_set(l->err, ERR_INVALID, 0, "%s:%u:%u: must be a map of keys to values", l->name, root->line,
+                   root->column);
 }
 
 static int read_stream(struct loader *l, struct config_node **ret)
@@ -219,14 +233,14 @@ static int read_stream(struct loader *l, struct config_node **ret)
         if (!*ret)
             return no_memory(l);
         (*ret)->kind = CONFIG_MAP;
-        (*ret)->line = 1;
+        (*ret)->line = (*ret)->column = 1;
         return ERR_OK;
     }
     if ((rc = next(l)) != ERR_OK || (rc = read_node(l, 0, ret)) != ERR_OK || (rc = as_root(l, *ret)) != ERR_OK ||
         (rc = next(l)) != ERR_OK || (rc = next(l)) != ERR_OK) /* document end; stream end */
         return rc;
     if (l->event.type != YAML_STREAM_END_EVENT)
-        return refuse(l, line_of(l), "more than one document");
+        return refuse(l, "more than one document: remove the line of dashes");
     return ERR_OK;
 }
 
@@ -234,7 +248,7 @@ int config_parse(const char *text, size_t n, const char *name, struct config **r
 {
     if (n > FILE_MAX_BYTES)
         return err_set(err, ERR_TOO_LARGE, 0, "%s: more than %zu bytes", name, FILE_MAX_BYTES);
-    struct loader l = {.name = name, .err = err};
+    struct loader l = {.name = name, .text = text, .n = n, .err = err};
     struct config *c = calloc(1, sizeof(*c));
     if (!c || !(c->path = strdup(name)) || !yaml_parser_initialize(&l.yaml)) {
         config_free(c);
@@ -273,4 +287,33 @@ const struct config_node *config_find(const struct config_node *map, const char 
         if (strcmp(map->items[i]->key, key) == 0)
             return map->items[i];
     return NULL;
+}
+
+int config_refuse(const struct config *c, const struct config_node *node, struct err *err, const char *fmt, ...)
+{
+    char what[ERR_MSG_MAX];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(what, sizeof(what), fmt, ap);
+    va_end(ap);
+    return err_set(err, ERR_INVALID, 0, "%s:%u:%u: %s", c->path, node->line, node->column, what);
+}
+
+int config_wrap(const struct config *c, const struct config_node *node, int rc, struct err *err)
+{
+    return err_wrap(err, rc, "%s:%u:%u", c->path, node->line, node->column);
+}
+
+int config_check_sections(const struct config *c, struct err *err)
+{
+    static const char *const known[] = {"server", "worker", "client"};
+    for (size_t i = 0; i < c->root->n_items; i++) {
+        const struct config_node *node = c->root->items[i];
+        size_t k = 0;
+        while (k < ARRAY_LEN(known) && strcmp(node->key, known[k]) != 0)
+            k++;
+        if (k == ARRAY_LEN(known))
+            return config_refuse(c, node, err, "unknown section '%.64s'; known: server, worker, client", node->key);
+    }
+    return ERR_OK;
 }

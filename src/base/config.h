@@ -12,7 +12,7 @@ enum config_kind { CONFIG_SCALAR, CONFIG_LIST, CONFIG_MAP };
 
 struct config_node {
     enum config_kind kind;
-    unsigned line; /* 1.. */
+    unsigned line, column; /* 1..; of the key in a map */
     char *key;     /* in a map; else NULL */
     char *scalar;  /* CONFIG_SCALAR */
     struct config_node **items;
@@ -24,12 +24,20 @@ struct config {
     struct config_node *root; /* a map, possibly empty */
 };
 
-/** @param path  file of at most 1 MiB. ERR_NOT_FOUND when absent; ERR_INVALID says "path:line: what". */
+/** @param path  file of at most 1 MiB. ERR_NOT_FOUND when absent; ERR_INVALID says "path:line:column: what, and what to do". */
 int config_load(const char *path, struct config **ret, struct err *err);
 int config_parse(const char *text, size_t n, const char *name, struct config **ret, struct err *err);
 void config_free(struct config *c);
 const struct config_node *config_find(const struct config_node *map,
                                       const char *key); /* NULL when absent or not a map */
+
+/** ERR_INVALID at `node`. */
+int config_refuse(const struct config *c, const struct config_node *node, struct err *err, const char *fmt, ...)
+    __attribute__((format(printf, 4, 5)));
+/** Puts "path:line:column" before what `err` says. @return rc */
+int config_wrap(const struct config *c, const struct config_node *node, int rc, struct err *err);
+/** Refuses a section that is none of haul's: server, worker, client. Each program checks what is in its own. */
+int config_check_sections(const struct config *c, struct err *err);
 
 enum option_type { OPTION_STRING, OPTION_INT, OPTION_SIZE, OPTION_DURATION, OPTION_BOOL, OPTION_STRING_LIST };
 

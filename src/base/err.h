@@ -10,7 +10,7 @@ enum err_code {
     ERR_COUNT
 };
 
-#define ERR_MSG_MAX   256
+#define ERR_MSG_MAX   512
 #define ERR_FIELD_MAX 64
 
 /** One failure. `field` names the offending input field (JSON pointer-like, "inputs[2].name") or is empty. */

@@ -285,11 +285,11 @@ int options_bind(const struct option_row *rows, size_t n, void *target, const st
     if (nothing)
         return ERR_OK;
     if (map->kind != CONFIG_MAP)
-        return err_set(err, ERR_INVALID, 0, "%s:%u: must be a map of keys to values", c->path, map->line);
+        return config_refuse(c, map, err, "must be a map of keys to values");
     for (size_t i = 0; i < map->n_items; i++) {
         int rc = bind_node(rows, n, target, map->items[i], err);
         if (rc != ERR_OK)
-            return err_wrap(err, rc, "%s:%u", c->path, map->items[i]->line);
+            return config_wrap(c, map->items[i], rc, err);
     }
     return ERR_OK;
 }

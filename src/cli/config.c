@@ -13,18 +13,6 @@ static const struct option_row rows[] = {
     {"server", OPTION_STRING, offsetof(struct client_options, server), 1, 1000, NULL, "URL of the server"},
 };
 
-/* The file belongs to all of haul: other sections are checked by those who use them, but a section nobody knows is a slip. */
-static int sections_check(const struct config *c, struct err *err)
-{
-    for (size_t i = 0; i < c->root->n_items; i++) {
-        const struct config_node *n = c->root->items[i];
-        if (strcmp(n->key, "server") != 0 && strcmp(n->key, "worker") != 0 && strcmp(n->key, "client") != 0)
-            return err_set(err, ERR_INVALID, 0, "%s:%u: unknown section '%s'; known are server, worker, client",
-                           c->path, n->line, n->key);
-    }
-    return ERR_OK;
-}
-
 static int file_server(const char *path, bool must_exist, char **ret, struct err *err)
 {
     struct config *c = NULL;
@@ -36,7 +24,7 @@ static int file_server(const char *path, bool must_exist, char **ret, struct err
     if (rc != ERR_OK)
         return rc;
     struct client_options o = {0};
-    rc = sections_check(c, err);
+    rc = config_check_sections(c, err);
     const struct config_node *section = config_find(c->root, "client");
     if (rc == ERR_OK && section)
         rc = options_bind(rows, ARRAY_LEN(rows), &o, c, section, err);

@@ -77,6 +77,6 @@ enum sandbox_level sandbox_probe(const char *folder, char why[512])
     if (rc == ERR_NOT_FOUND)
         snprintf(why, 512, "%s", err.msg);
     else
-        snprintf(why, 512, "%s. %s", err.msg, remedy());
+        snprintf(why, 512, "%.250s. %s", err.msg, remedy());
     return SANDBOX_NONE;
 }

@@ -181,8 +181,7 @@ static int handler_take(struct handler *h, const struct config *c, const struct 
                         struct err *err)
 {
     if (!name_valid(node->key, 128) || node->kind != CONFIG_MAP)
-        return err_set(err, ERR_INVALID, 0, "%s:%u: '%s' must be a task type (letters, digits, _ . : -) with a map",
-                       c->path, node->line, node->key);
+        return config_refuse(c, node, err, "'%s' must be a task type (letters, digits, _ . : -) with a map", node->key);
     if (!(h->task_type = strdup(node->key)))
         return err_set(err, ERR_NO_MEMORY, 0, "handlers");
     struct entry e;
@@ -203,7 +202,7 @@ static int handler_take(struct handler *h, const struct config *c, const struct 
     h->version = e.version;
     e.version = NULL;
     options_release(rows, ARRAY_LEN(rows), &e);
-    return rc ? err_wrap(err, rc, "%s:%u: handler '%s'", c->path, node->line, node->key) : ERR_OK;
+    return rc ? err_wrap(err, rc, "%s:%u:%u: handler '%s'", c->path, node->line, node->column, node->key) : ERR_OK;
 }
 
 int handlers_load(const char *path, struct handlers **ret, struct err *err)

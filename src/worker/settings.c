@@ -57,7 +57,8 @@ static int config_read(struct settings *s, const char *path, bool must, struct e
     if (rc)
         return rc;
     const struct config_node *map = config_find(c->root, "worker");
-    if (map)
+    rc = config_check_sections(c, err);
+    if (!rc && map)
         rc = options_bind(rows, ARRAY_LEN(rows), s, c, map, err);
     config_free(c);
     return rc;

@@ -282,15 +282,31 @@ def test_listening_beyond_loopback_is_refused(haul, tmp_path, listen):
     assert "--insecure" in run.stderr
 
 
-@pytest.mark.parametrize("text, says", [("server: {lease: soon}\n", "lease"), ("server: {nonsense: 1}\n", "nonsense"),
-                                        ("server: [\n", "haul.yaml"), ("surprise: {}\n", "surprise"),
-                                        ("server: {lease: 5s, lease: 6s}\n", "lease"), ("server: {lease: &a 5s}\n", "anchor")])
-def test_bad_configuration_names_file_and_line(haul, tmp_path, text, says):
+@pytest.mark.parametrize("text, says", [
+    ("server:\n  lease: soon\n", "2:3: lease: "),
+    ("server:\n  lease: [1]\n", "2:3: lease: must be one value, not a list"),
+    ("server:\n  nonsense: 1\n", "2:3: nonsense: unknown; known: listen, data, "),
+    ("server: [\n", "2:1: "),
+    ("surprise: {}\n", "1:1: unknown section 'surprise'; known: server, worker, client"),
+    ("server:\n  lease: 5s\n  lease: 6s\n", "3:3: key 'lease' is given twice (first in line 2): remove one"),
+    ("server: {lease: &a 5s}\n", "1:17: anchors are not allowed: write the value out"),
+    ("server:\n\tlease: 5s\n", "2:1: a tab: YAML is indented with spaces"),
+])
+def test_bad_configuration_names_file_line_column_and_remedy(haul, tmp_path, text, says):
     config = tmp_path / "haul.yaml"
     config.write_text(text)
-    run = haul("server", "--config", config, "--data", tmp_path / "data", "--listen", "127.0.0.1:0")
-    assert run.returncode not in (0, -6, -11)
-    assert "haul.yaml:" in run.stderr and says in run.stderr
+    run = haul("server", "--data", tmp_path / "data", "--listen", "127.0.0.1:0", "--config", config)
+    assert run.returncode == 11, run.stderr
+    assert f"haul.yaml:{says}" in run.stderr
+
+
+def test_every_command_refuses_a_file_that_is_no_configuration(server, haul, tmp_path):
+    config, handlers = tmp_path / "haul.yaml", tmp_path / "handlers.yaml"
+    config.write_text("surprise: {}\n")
+    handlers.write_text("handlers: {t: {command: [/bin/true]}}\n")
+    for command in (("server", "--data", tmp_path / "data"), ("jobs",), ("worker", "--handlers", handlers, "--state", tmp_path / "state")):
+        run = haul(*command, "--config", config)
+        assert run.returncode == 11 and "haul.yaml:1:1: unknown section" in run.stderr, (command, run.stderr)
 
 
 def test_bad_handlers_file(server, haul, tmp_path):

@@ -63,22 +63,25 @@ static void test_empty_is_an_empty_map(void **state)
     }
 }
 
-static void test_bad_files_are_refused_with_their_line(void **state)
+static void test_bad_files_are_refused_with_line_column_and_remedy(void **state)
 {
     (void)state;
-    expect_refused("a: 1\nb: &x 2\n", "haul.yaml:2: anchors");
-    expect_refused("a: 1\nb: *x\n", "haul.yaml:2: aliases");
-    expect_refused("a: 1\nb: !!int 2\n", "haul.yaml:2: tags");
-    expect_refused("a: 1\n\nb: !x [1]\n", "haul.yaml:3: tags");
-    expect_refused("a: &x {b: 1}\n", "haul.yaml:1: anchors");
-    expect_refused("a: 1\nb: 2\na: 3\n", "haul.yaml:3: key 'a' is given twice (first in line 1)");
-    expect_refused("a: 1\n---\nb: 2\n", "haul.yaml:2: more than one document");
-    expect_refused("- a\n", "haul.yaml:1: must be a map");
-    expect_refused("\ntext\n", "haul.yaml:2: must be a map");
-    expect_refused("[1]: 2\n", "haul.yaml:1: a key must be a plain name");
-    expect_refused("a: 1\nb: [1\n", "haul.yaml:3: ");
-    expect_refused("a: 1\nb: \"x\\0y\"\n", "haul.yaml:2: NUL");
-    expect_refused("a: \xff\n", "haul.yaml:1: ");
+    expect_refused("a: 1\nb: &x 2\n", "haul.yaml:2:4: anchors are not allowed: write the value out where it is needed");
+    expect_refused("a: 1\nb: *x\n", "haul.yaml:2:4: aliases are not allowed: write the value out");
+    expect_refused("a: 1\nb: !!int 2\n", "haul.yaml:2:4: tags are not allowed: the option knows its type");
+    expect_refused("a: 1\n\nb: !x [1]\n", "haul.yaml:3:4: tags");
+    expect_refused("a: &x {b: 1}\n", "haul.yaml:1:4: anchors");
+    expect_refused("a: 1\nb: 2\na: 3\n", "haul.yaml:3:1: key 'a' is given twice (first in line 1): remove one");
+    expect_refused("s:\n  b: 2\n  b: 3\n", "haul.yaml:3:3: key 'b' is given twice (first in line 2): remove one");
+    expect_refused("a: 1\n---\nb: 2\n", "haul.yaml:2:1: more than one document: remove the line of dashes");
+    expect_refused("s:\n\tb: 2\n", "haul.yaml:2:1: a tab: YAML is indented with spaces");
+    expect_refused("s:\n  b: 2\n\tc: 3\n", "haul.yaml:3:1: a tab: YAML is indented with spaces");
+    expect_refused("- a\n", "haul.yaml:1:1: must be a map of keys to values");
+    expect_refused("\ntext\n", "haul.yaml:2:1: must be a map of keys to values");
+    expect_refused("[1]: 2\n", "haul.yaml:1:1: a key must be a plain name");
+    expect_refused("a: 1\nb: [1\n", "haul.yaml:3:1: ");
+    expect_refused("a: 1\nb: \"x\\0y\"\n", "haul.yaml:2:4: NUL");
+    expect_refused("a: \xff\n", "haul.yaml:1:");
 }
 
 static void test_depth_bomb_is_refused(void **state)
@@ -86,7 +89,7 @@ static void test_depth_bomb_is_refused(void **state)
     static char text[60001] = "a: ";
     (void)state;
     memset(text + 3, '[', sizeof(text) - 4);
-    expect_refused(text, "haul.yaml:1: nested too deeply");
+    expect_refused(text, "haul.yaml:1:20: nested too deeply");
 }
 
 static void test_absent_file(void **state)
@@ -149,17 +152,17 @@ static void test_bad_options_are_refused_with_their_line(void **state)
     struct target t = {.port = 1};
     struct err err;
     (void)state;
-    expect_bind_refused("\nprot: 1\n", "haul.yaml:2: prot: unknown; known: dir, port, limit, lease, sync, queues");
-    expect_bind_refused("port: 0\n", "haul.yaml:1: port: must be 1 to 65535, got 0");
-    expect_bind_refused("port: 0x10\n", "haul.yaml:1: port: not an integer: '0x10'");
-    expect_bind_refused("port: ' 1'\n", "haul.yaml:1: port: not an integer: ' 1'");
-    expect_bind_refused("port:\n  a: 1\n", "haul.yaml:1: port: must be a value, not a map");
-    expect_bind_refused("port: [1]\n", "haul.yaml:1: port: must be one value, not a list");
-    expect_bind_refused("dir: ''\n", "haul.yaml:1: dir: must be 1 to 16 bytes, got 0");
-    expect_bind_refused("sync: 1\n", "haul.yaml:1: sync: must be true or false, got '1'");
-    expect_bind_refused("queues: [a, [b]]\n", "haul.yaml:1: queues: must be a list of strings");
-    expect_bind_refused("lease: 2h\n", "haul.yaml:1: lease: must be 1us to 1h, got 2h");
-    expect_bind_refused("limit: 2GiB\n", "haul.yaml:1: limit: must be 1 to 1073741824 bytes, got 2147483648");
+    expect_bind_refused("\nprot: 1\n", "haul.yaml:2:1: prot: unknown; known: dir, port, limit, lease, sync, queues");
+    expect_bind_refused("port: 0\n", "haul.yaml:1:1: port: must be 1 to 65535, got 0");
+    expect_bind_refused("port: 0x10\n", "haul.yaml:1:1: port: not an integer: '0x10'");
+    expect_bind_refused("port: ' 1'\n", "haul.yaml:1:1: port: not an integer: ' 1'");
+    expect_bind_refused("port:\n  a: 1\n", "haul.yaml:1:1: port: must be a value, not a map");
+    expect_bind_refused("port: [1]\n", "haul.yaml:1:1: port: must be one value, not a list");
+    expect_bind_refused("dir: ''\n", "haul.yaml:1:1: dir: must be 1 to 16 bytes, got 0");
+    expect_bind_refused("sync: 1\n", "haul.yaml:1:1: sync: must be true or false, got '1'");
+    expect_bind_refused("queues: [a, [b]]\n", "haul.yaml:1:1: queues: must be a list of strings");
+    expect_bind_refused("lease: 2h\n", "haul.yaml:1:1: lease: must be 1us to 1h, got 2h");
+    expect_bind_refused("limit: 2GiB\n", "haul.yaml:1:1: limit: must be 1 to 1073741824 bytes, got 2147483648");
     assert_int_equal(options_set(rows, N_ROWS, &t, "port", "x", "--port", &err), ERR_INVALID);
     assert_string_equal(err.msg, "--port: port: not an integer: 'x'");
     assert_int_equal(t.port, 1);
@@ -186,7 +189,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_tree_has_lines),
         cmocka_unit_test(test_empty_is_an_empty_map),
-        cmocka_unit_test(test_bad_files_are_refused_with_their_line),
+        cmocka_unit_test(test_bad_files_are_refused_with_line_column_and_remedy),
         cmocka_unit_test(test_depth_bomb_is_refused),
         cmocka_unit_test(test_absent_file),
         cmocka_unit_test(test_defaults_and_bind),
