@@ -108,6 +108,18 @@ void dispatch_lane_change(struct engine *e, const struct lane_change *change)
         entry->lane.oldest_at = change->lane.oldest_at;
 }
 
+/* Their ids are not given again: a claim on its way to one comes back with nothing. */
+void dispatch_lanes_gone(struct engine *e, const int64_t *lane_ids, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        struct lane_entry *entry = lane_find(e, lane_ids[i]);
+        if (!entry)
+            continue;
+        HASH_DELETE(hh, e->lanes, entry);
+        lane_entry_free(entry);
+    }
+}
+
 static void poll_answer(struct engine *e, struct lease_poll *p, struct claimed *claimed, size_t n,
                         const struct err *err)
 {
@@ -173,8 +185,8 @@ static bool lanes_chosen(struct engine *e, const struct lease_poll *p)
     HASH_ITER (hh, e->lanes, entry, tmp) {
         if (c->n == LANES_MAX)
             break;
-        if (entry->lane.ready <= entry->reserved)
-            continue;
+        if (entry->lane.ready <= entry->reserved || !lane_fits(&entry->lane, &p->want))
+            continue; /* lanes that nobody serves, however many, leave the room to those that somebody does */
         c->lanes[c->n] = entry->lane;
         c->lanes[c->n].ready = entry->lane.ready - entry->reserved;
         c->entries[c->n++] = entry;

@@ -39,7 +39,16 @@ struct metrics {
 
 #define NEWS_BUCKETS 1024 /* jobs share them by their id's random end */
 
-enum sweep_id { SWEEP_LEASES, SWEEP_DUE, SWEEP_BLOBS, SWEEP_DEDUP, SWEEP_RETENTION, SWEEP_LOGS, SWEEP_COUNT };
+enum sweep_id {
+    SWEEP_LEASES,
+    SWEEP_DUE,
+    SWEEP_BLOBS,
+    SWEEP_DEDUP,
+    SWEEP_RETENTION,
+    SWEEP_LOGS,
+    SWEEP_LANES,
+    SWEEP_COUNT
+};
 
 #define PACKS_MAX 8 /* logs that a sweep names at once */
 
@@ -101,6 +110,7 @@ void commit_batches(struct engine *e);
 int dispatch_init(struct engine *e, struct err *err);
 int dispatch_load(struct engine *e, struct err *err); /* lanes and their counts, from the store */
 void dispatch_lane_change(struct engine *e, const struct lane_change *change);
+void dispatch_lanes_gone(struct engine *e, const int64_t *lane_ids, size_t n);
 void dispatch_claims(struct engine *e);
 /* A submission joins a batch: where a worker waits for its like, the claim joins the same batch (one transaction, one sync). */
 void dispatch_with_submission(struct engine *e, const struct op_submit *submit);

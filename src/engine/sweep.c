@@ -1,4 +1,4 @@
-/* Sweepers: expired leases, due jobs, unreferenced blobs, old dedup keys, jobs whose retention is over. Each pass is an op of bounded
+/* Sweepers: expired leases, due jobs, unreferenced blobs, old dedup keys, jobs whose retention is over, lanes where nobody stands. Each pass is an op of bounded
  * work that stands in the queue behind the ops that came before it; a pass that was not enough asks for another.
  *
  * Grace (DESIGN, law 5): when this server was not there to see renewals (start, pause, outage) or its idea of time and the store's
@@ -18,9 +18,9 @@ static void sweep_by(struct sweeper *s, usec at)
 
 void sweep_init(struct engine *e)
 {
-    static const enum op_kind kinds[SWEEP_COUNT] = {OP_SWEEP_LEASES, OP_SWEEP_DUE,       OP_SWEEP_BLOBS,
-                                                    OP_SWEEP_DEDUP,  OP_SWEEP_RETENTION, OP_SWEEP_LOGS};
-    static const usec periods[SWEEP_COUNT] = {USEC_NEVER,     USEC_NEVER,     SWEEP_HOUSE_US,
+    static const enum op_kind kinds[SWEEP_COUNT] = {OP_SWEEP_LEASES,    OP_SWEEP_DUE,  OP_SWEEP_BLOBS, OP_SWEEP_DEDUP,
+                                                    OP_SWEEP_RETENTION, OP_SWEEP_LOGS, OP_SWEEP_LANES};
+    static const usec periods[SWEEP_COUNT] = {USEC_NEVER,     USEC_NEVER,     SWEEP_HOUSE_US, SWEEP_HOUSE_US,
                                               SWEEP_HOUSE_US, SWEEP_HOUSE_US, SWEEP_HOUSE_US};
 
     for (size_t i = 0; i < SWEEP_COUNT; i++) {
@@ -66,7 +66,8 @@ void sweep_note_decided(struct engine *e, const struct op *op)
 /* Nobody waits for these: they leave the writer to others for as long as their last pass took, so a purge of millions gets half of it. */
 static bool can_wait(const struct sweeper *s)
 {
-    return s->kind == OP_SWEEP_BLOBS || s->kind == OP_SWEEP_DEDUP || s->kind == OP_SWEEP_RETENTION;
+    return s->kind == OP_SWEEP_BLOBS || s->kind == OP_SWEEP_DEDUP || s->kind == OP_SWEEP_RETENTION ||
+           s->kind == OP_SWEEP_LANES;
 }
 
 static void pass_done(struct engine *e, struct sweeper *s)
@@ -75,7 +76,7 @@ static void pass_done(struct engine *e, struct sweeper *s)
     usec now = engine_store_now(e);
 
     s->busy = false;
-    if (sweep->more && sweep->touched)
+    if (sweep->more && (sweep->touched || s->kind == OP_SWEEP_LANES)) /* those walk, over what stays, too */
         sweep_by(s, can_wait(s) ? now + (now - s->offered_at) : now);
     if (sweep->next_at != USEC_NEVER && sweep->next_at > 0)
         sweep_by(s, MAX(sweep->next_at, now + (sweep->next_at <= now ? SWEEP_RETRY_US : 0)));
@@ -114,6 +115,8 @@ static void sweep_done(struct op *op)
         watch_fire_all(e); /* which jobs is not said: those who wait look again */
     if (s->kind == OP_SWEEP_RETENTION && op->u.sweep.touched)
         sweep_by(&e->sweepers[SWEEP_BLOBS], engine_store_now(e));
+    if (s->kind == OP_SWEEP_LANES)
+        dispatch_lanes_gone(e, op->u.sweep.lanes, op->u.sweep.touched);
     if (s->kind == OP_SWEEP_BLOBS && op->u.sweep.n_removed && e->cfg.blob_driver) {
         e->removing = true;
         if (!e->draining && e->cfg.offload && e->cfg.offload(e->cfg.offload_self, bytes_remove, bytes_removed, s))

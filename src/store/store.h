@@ -11,7 +11,8 @@ struct store;
 struct store_snapshots;
 
 #define STORE_BATCH_MAX 512
-#define OP_CHANGES_MAX  64 /* also the most a sweep or a claim touches */
+#define LANES_KEPT      1000 /* empty ones are swept beyond that */
+#define OP_CHANGES_MAX  64   /* also the most a sweep or a claim touches */
 
 enum op_kind {
     OP_SUBMIT,
@@ -33,6 +34,7 @@ enum op_kind {
     OP_SWEEP_DEDUP,
     OP_SWEEP_RETENTION,
     OP_SWEEP_LOGS,
+    OP_SWEEP_LANES,
     OP_GRACE,
     OP_KIND_COUNT
 };
@@ -172,6 +174,7 @@ struct
     size_t n_removed;
     struct log_name *logs; /* OP_SWEEP_LOGS: closed, and to be packed */
     size_t n_logs;
+    int64_t lanes[OP_CHANGES_MAX]; /* OP_SWEEP_LANES: `touched` of them, that are gone */
 };
 struct log_name {
     const char *project;

@@ -22,13 +22,13 @@ static int (*const kinds[OP_KIND_COUNT])(struct tx *t) = {
     [OP_SWEEP_DEDUP] = op_sweep_dedup,
     [OP_SWEEP_RETENTION] = op_sweep_retention,
     [OP_SWEEP_LOGS] = op_sweep_logs,
+    [OP_SWEEP_LANES] = op_sweep_lanes,
     [OP_GRACE] = op_grace,
 };
 
 void memory_forget(struct store *s)
 {
-    if (s->marks)
-        memset(s->marks, 0, s->n_marks * sizeof(*s->marks));
+    memset(s->marks, 0, sizeof(s->marks));
     s->id_skew_us = 0;
 }
 

@@ -48,22 +48,11 @@ static int given_before(struct tx *t, struct op_claim *op, size_t max)
 }
 
 /** Moves the mark of a lane: everything at or below was taken. */
-static int mark_set(struct tx *t, int64_t lane_id, int64_t seq)
+static void mark_set(struct tx *t, int64_t lane_id, int64_t seq)
 {
-    struct store *s = t->s;
-    size_t i = (size_t)lane_id;
+    int64_t before = lane_mark(t->s, lane_id);
 
-    if (i >= s->n_marks) {
-        size_t n = MAX((size_t)64, i * 2);
-        int64_t *grown = realloc(s->marks, n * sizeof(*grown));
-        if (!grown)
-            return ERR_OK; /* only a hint */
-        memset(grown + s->n_marks, 0, (n - s->n_marks) * sizeof(*grown));
-        s->marks = grown;
-        s->n_marks = n;
-    }
-    s->marks[i] = MAX(s->marks[i], seq);
-    return ERR_OK;
+    t->s->marks[(uint64_t)lane_id % MARKS] = (struct mark){lane_id, MAX(before, seq)};
 }
 
 static int attempt_insert(struct tx *t, const struct op_claim *op, const struct job *job, const char *handler_version)
@@ -137,7 +126,7 @@ static int head(struct tx *t, int64_t lane_id, int64_t above, struct uuid *ret, 
 static int take_lane(struct tx *t, struct op_claim *op, struct taking *k, int64_t lane_id, unsigned count,
                      bool from_start)
 {
-    int64_t above = !from_start && lane_id > 0 && (size_t)lane_id < t->s->n_marks ? t->s->marks[lane_id] : 0;
+    int64_t above = from_start ? 0 : lane_mark(t->s, lane_id);
     size_t until = MIN(op->n_claimed + count, k->max);
     int rc = ERR_OK;
 
@@ -156,7 +145,7 @@ static int take_lane(struct tx *t, struct op_claim *op, struct taking *k, int64_
             rc = take_one(t, op, k, &row);
         above = seq;
         if (rc == ERR_OK)
-            rc = mark_set(t, lane_id, seq);
+            mark_set(t, lane_id, seq);
     }
     return rc;
 }

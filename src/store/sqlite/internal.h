@@ -12,6 +12,7 @@
 #define CHECKPOINT_BYTES (4 * 1024 * 1024)
 #define WAL_GATE_BYTES   (64 * 1024 * 1024)
 #define STATEMENTS_MAX   128
+#define MARKS            4096 /* lanes with a low-water mark */
 
 /* --- conn.c: a connection and its statements --- */
 
@@ -62,8 +63,11 @@ struct store {
     usec offset;        /* store time = boot clock + offset */
     usec grace_until;   /* as committed */
     int64_t ready_next; /* next ready_seq */
-    int64_t *marks;     /* by lane_id: heads at or below were taken */
-    size_t n_marks;
+    int64_t lane_next;  /* next lane_id; none is given twice while somebody may remember it */
+    int64_t lanes_seen; /* how far the walk of op_sweep_lanes came */
+    struct mark {
+        int64_t lane_id, seq;           /* heads at or below were taken */
+    } marks[MARKS];                     /* by lane_id; a hint, so the latest of two that meet may have the place */
     usec id_skew_us;                    /* at most what meta says of it; 0 after a rollback */
     int wal_pages, wal_done, page_size; /* log as it is, and as it was at the last checkpoint */
     bool broken;                        /* a sync failed: nothing is applied any more */
@@ -79,6 +83,13 @@ struct store {
 };
 
 usec store_now(struct store *s);
+/** Where in the lane a search may begin; 0: at its start. */
+static inline int64_t lane_mark(const struct store *s, int64_t lane_id)
+{
+    const struct mark *m = &s->marks[(uint64_t)lane_id % MARKS];
+
+    return m->lane_id == lane_id ? m->seq : 0;
+}
 
 /** One op at work. */
 struct tx {
@@ -171,6 +182,7 @@ int op_sweep_due(struct tx *t);
 int op_sweep_blobs(struct tx *t);
 int op_sweep_dedup(struct tx *t);
 int op_sweep_retention(struct tx *t);
+int op_sweep_lanes(struct tx *t);
 int op_grace(struct tx *t);
 
 /* --- inspect.c --- */

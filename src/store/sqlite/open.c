@@ -103,7 +103,6 @@ static void store_close(struct store *s)
     conn_close(&s->w); /* last, so that it checkpoints */
     pthread_cond_destroy(&s->cond);
     pthread_mutex_destroy(&s->mu);
-    free(s->marks);
     free(s);
 }
 
@@ -165,6 +164,9 @@ static int store_open(const struct store_config *config, struct store **ret, str
     if (rc == ERR_OK)
         rc = q_int(&s->w, 0, &s->ready_next, err, "SELECT max(ready_seq) FROM jobs WHERE ready_seq IS NOT NULL", "");
     s->ready_next++;
+    if (rc == ERR_OK)
+        rc = q_int(&s->w, 0, &s->lane_next, err, "SELECT max(lane_id) FROM lanes", "");
+    s->lane_next++;
     for (size_t i = 0; rc == ERR_OK && i < READERS; i++)
         rc = conn_open(&s->readers[i], s->path, false, s->clock, err);
     if (rc != ERR_OK) {

@@ -162,13 +162,12 @@ int changes_finish(struct tx *t)
     for (size_t i = 0; i < t->op->n_changes; i++) {
         struct lane_change *ch = &t->op->changes[i];
         int64_t lane_id = ch->lane.lane_id;
-        int64_t mark = (size_t)lane_id < t->s->n_marks ? t->s->marks[lane_id] : 0;
 
         if (ch->delta == 0)
             continue;
         int rc = q_int(t->c, 0, &ch->lane.oldest_at, t->err,
                        "SELECT run_at FROM jobs WHERE lane_id = ?1 AND ready_seq > ?2 ORDER BY ready_seq LIMIT 1", "ii",
-                       lane_id, mark);
+                       lane_id, lane_mark(t->s, lane_id));
         if (rc != ERR_OK)
             return rc;
         ch->lane.ready = ch->delta > 0 ? (uint64_t)ch->delta : 0;
@@ -180,13 +179,21 @@ int changes_finish(struct tx *t)
 
 /* --- counters --- */
 
+/** A count that comes back to nothing has no row: names that clients made up leave nothing behind. */
 static int count(struct tx *t, const struct job *job, enum job_status status, int64_t by)
 {
-    return q_run(
-        t->c, NULL, t->err,
-        "INSERT INTO counters (server_id, project, queue, task_type, status, n) VALUES (?1, ?2, ?3, ?4, ?5, ?6)"
-        " ON CONFLICT DO UPDATE SET n = n + excluded.n",
-        "itttii", SERVER_ID, job->project, job->queue, job->task_type, (int64_t)status, by);
+    int64_t n;
+    int rc = q_int(t->c, 0, &n, t->err,
+                   "INSERT INTO counters (server_id, project, queue, task_type, status, n) VALUES (?1, ?2, ?3, ?4, ?5, "
+                   "?6) ON CONFLICT DO UPDATE SET n = n + excluded.n RETURNING n",
+                   "itttii", SERVER_ID, job->project, job->queue, job->task_type, (int64_t)status, by);
+
+    if (rc == ERR_OK && n == 0)
+        rc = q_run(t->c, NULL, t->err,
+                   "DELETE FROM counters WHERE project = ?2 AND queue = ?3 AND task_type = ?4 AND status = ?5 AND "
+                   "server_id = ?1",
+                   "ittti", SERVER_ID, job->project, job->queue, job->task_type, (int64_t)status);
+    return rc;
 }
 
 /* --- saving --- */
@@ -199,21 +206,24 @@ static int lane_of(struct tx *t, const struct job *job, int64_t *ret)
 
     if (rc != ERR_OK || *ret != 0)
         return rc;
-    rc = q_run(t->c, NULL, t->err, "INSERT INTO lanes (project, queue, task_type, priority) VALUES (?1, ?2, ?3, ?4)",
-               "ttti", job->project, job->queue, job->task_type, (int64_t)job->priority);
-    *ret = sqlite3_last_insert_rowid(t->c->db);
-    return rc;
+    *ret = t->s->lane_next++;
+    return q_run(t->c, NULL, t->err,
+                 "INSERT INTO lanes (lane_id, project, queue, task_type, priority) VALUES (?5, ?1, ?2, ?3, ?4)",
+                 "tttii", job->project, job->queue, job->task_type, (int64_t)job->priority, *ret);
 }
 
-/** Sets ready_seq from what the job has become. */
+/** Sets ready_seq from what the job has become, and the lane it stands in: the one it stood in last may be gone by now. */
 static int readiness(struct tx *t, struct row *row)
 {
     bool ready = job_ready(&row->job, t->now);
+    int rc = ERR_OK;
 
     if (ready == (row->ready_seq != 0))
         return ERR_OK;
+    if (ready)
+        rc = lane_of(t, &row->job, &row->lane_id);
     row->ready_seq = ready ? t->s->ready_next++ : 0;
-    return change_add(t, row, ready ? 1 : -1);
+    return rc == ERR_OK ? change_add(t, row, ready ? 1 : -1) : rc;
 }
 
 /** Does anybody hold a token that may still write for the latest attempt? */
@@ -231,14 +241,14 @@ static int row_update(struct tx *t, const struct row *row, const char *sql)
     const void *secret = token_held(j) ? j->token.secret : NULL;
     AUTO_QUERY sqlite3_stmt *st = NULL;
     bool more;
-    int rc = q_open(t->c, &st, t->err, sql, "uiiiiiiiibiuiiiiiixdtii", &j->job_id, (int64_t)j->status, j->run_at,
+    int rc = q_open(t->c, &st, t->err, sql, "uiiiiiiiibiuiiiiiixdtiii", &j->job_id, (int64_t)j->status, j->run_at,
                     (int64_t)j->waiting_on, (int64_t)j->attempt, (int64_t)j->retries, (int64_t)j->interruptions,
                     (int64_t)j->losses, j->start_deadline_at, secret, sizeof(j->token.secret),
                     (int64_t)j->token.attempt, &j->owner_id, j->lease_until, (int64_t)j->confirmed,
                     j->cancel_requested_at, j->started_at, j->finished_at, (int64_t)j->last_outcome, j->error_log,
-                    j->progress, j->progress_message, j->progress_at, j->version);
+                    j->progress, j->progress_message, j->progress_at, j->version, row->lane_id);
 
-    if (rc == ERR_OK && row->ready_seq && sqlite3_bind_int64(st, 24, row->ready_seq) != SQLITE_OK)
+    if (rc == ERR_OK && row->ready_seq && sqlite3_bind_int64(st, 25, row->ready_seq) != SQLITE_OK)
         rc = err_set(t->err, ERR_INTERNAL, 0, "bind ready_seq");
     return rc == ERR_OK ? q_step(t->c, st, &more, t->err) : rc;
 }
@@ -248,7 +258,7 @@ static int row_update(struct tx *t, const struct row *row, const char *sql)
     " start_deadline_at = ?9, token = ?10, token_attempt = ?11, owner_id = ?12, lease_until = ?13, confirmed = ?14,"   \
     " cancel_requested_at = ?15, started_at = ?16, finished_at = ?17, last_outcome = ?18, error_log = ?19, progress "  \
     "= ?20,"                                                                                                           \
-    " progress_message = ?21, progress_at = ?22, version = ?23, ready_seq = ?24 WHERE job_id = ?1"
+    " progress_message = ?21, progress_at = ?22, version = ?23, lane_id = ?24, ready_seq = ?25 WHERE job_id = ?1"
 
 static const char update_jobs[] = "UPDATE jobs" LIFE_SQL;
 static const char update_history[] = "UPDATE history" LIFE_SQL;
@@ -281,25 +291,24 @@ static int skew_note(struct tx *t, const struct job *j)
 int row_insert(struct tx *t, struct row *row)
 {
     struct job *j = &row->job;
-    int rc = lane_of(t, j, &row->lane_id);
+    int rc;
 
-    row->ready_seq = 0;
+    row->lane_id = row->ready_seq = 0;
     row->was = j->status;
-    if (rc == ERR_OK)
-        rc = q_run(
-            t->c, NULL, t->err,
-            "INSERT INTO jobs (job_id, project, queue, task_type, priority, lane_id, payload, payload_ref, labels, "
-            "dedup_key,"
-            " max_attempts, timeout_us, created_at, start_deadline_at, status, run_at, waiting_on, attempt, retries,"
-            " interruptions, losses, token_attempt, lease_until, confirmed, cancel_requested_at, started_at, "
-            "finished_at,"
-            " last_outcome, progress, progress_at, version)"
-            " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, 0, 0, 0, 0, 0, 0, 0, "
-            "0, 0, 0,"
-            " 0, -1, 0, 1)",
-            "utttiixtxtiiiiiii", &j->job_id, j->project, j->queue, j->task_type, (int64_t)j->priority, row->lane_id,
-            j->payload, j->payload_ref, j->labels, j->dedup_key, (int64_t)j->max_attempts, j->timeout_us, j->created_at,
-            j->start_deadline_at, (int64_t)j->status, j->run_at, (int64_t)j->waiting_on);
+    rc = q_run(
+        t->c, NULL, t->err,
+        "INSERT INTO jobs (job_id, project, queue, task_type, priority, lane_id, payload, payload_ref, labels, "
+        "dedup_key,"
+        " max_attempts, timeout_us, created_at, start_deadline_at, status, run_at, waiting_on, attempt, retries,"
+        " interruptions, losses, token_attempt, lease_until, confirmed, cancel_requested_at, started_at, "
+        "finished_at,"
+        " last_outcome, progress, progress_at, version)"
+        " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, 0, 0, 0, 0, 0, 0, 0, "
+        "0, 0, 0,"
+        " 0, -1, 0, 1)",
+        "utttiixtxtiiiiiii", &j->job_id, j->project, j->queue, j->task_type, (int64_t)j->priority, row->lane_id,
+        j->payload, j->payload_ref, j->labels, j->dedup_key, (int64_t)j->max_attempts, j->timeout_us, j->created_at,
+        j->start_deadline_at, (int64_t)j->status, j->run_at, (int64_t)j->waiting_on);
     for (size_t i = 0; rc == ERR_OK && i < j->n_inputs; i++)
         rc = q_run(t->c, NULL, t->err, "INSERT INTO inputs (job_id, i, name, ref) VALUES (?1, ?2, ?3, ?4)", "uitt",
                    &j->job_id, (int64_t)i, j->inputs[i].name, j->inputs[i].ref);
@@ -312,8 +321,8 @@ int row_insert(struct tx *t, struct row *row)
     if (rc == ERR_OK)
         rc = readiness(t, row);
     if (rc == ERR_OK && row->ready_seq)
-        rc = q_run(t->c, NULL, t->err, "UPDATE jobs SET ready_seq = ?2 WHERE job_id = ?1", "ui", &j->job_id,
-                   row->ready_seq);
+        rc = q_run(t->c, NULL, t->err, "UPDATE jobs SET ready_seq = ?2, lane_id = ?3 WHERE job_id = ?1", "uii",
+                   &j->job_id, row->ready_seq, row->lane_id);
     if (rc == ERR_OK)
         rc = count(t, j, j->status, 1);
     return rc;

@@ -275,6 +275,48 @@ int op_sweep_retention(struct tx *t)
     return rc;
 }
 
+#define LANES_WALK 1000 /* looked at in a pass */
+
+/** Those where nobody stands, above `after` up to `until`. */
+static int lanes_empty(struct tx *t, int64_t after, int64_t until, int64_t limit, struct op_sweep *op)
+{
+    AUTO_QUERY sqlite3_stmt *st = NULL;
+    bool more;
+    int rc = q_open(t->c, &st, t->err,
+                    "SELECT lane_id FROM lanes l WHERE lane_id > ?1 AND lane_id <= ?2 AND NOT EXISTS"
+                    " (SELECT 1 FROM jobs j WHERE j.lane_id = l.lane_id AND j.ready_seq IS NOT NULL)"
+                    " ORDER BY lane_id LIMIT ?3",
+                    "iii", after, until, limit);
+
+    while (rc == ERR_OK && (rc = q_step(t->c, st, &more, t->err)) == ERR_OK && more &&
+           op->touched < ARRAY_LEN(op->lanes))
+        op->lanes[op->touched++] = sqlite3_column_int64(st, 0);
+    return rc;
+}
+
+/** Clients make up task types: a lane where nobody stands goes, once there are more than LANES_KEPT. A pass walks on from where the
+ * last one stopped, so that it is short among a million lanes full of jobs, too. */
+int op_sweep_lanes(struct tx *t)
+{
+    struct op_sweep *op = &t->op->u.sweep;
+    int64_t limit = begin(op), many, until = 0, after = t->s->lanes_seen;
+    int rc = q_int(t->c, 0, &many, t->err, "SELECT 1 FROM lanes LIMIT 1 OFFSET ?1", "i", (int64_t)LANES_KEPT);
+
+    if (rc != ERR_OK || !many)
+        return rc;
+    rc = q_int(t->c, 0, &until, t->err,
+               "SELECT lane_id FROM lanes WHERE lane_id > ?1 ORDER BY lane_id LIMIT 1 OFFSET ?2", "ii", after,
+               (int64_t)LANES_WALK);
+    if (rc == ERR_OK)
+        rc = lanes_empty(t, after, until ? until : INT64_MAX, limit, op);
+    for (size_t i = 0; rc == ERR_OK && i < op->touched; i++)
+        rc = q_run(t->c, NULL, t->err, "DELETE FROM lanes WHERE lane_id = ?1", "i", op->lanes[i]);
+    if (rc == ERR_OK)
+        t->s->lanes_seen = op->touched == (size_t)limit ? op->lanes[op->touched - 1] : until;
+    op->more = t->s->lanes_seen != 0;
+    return rc;
+}
+
 int op_grace(struct tx *t)
 {
     char text[32];

@@ -239,6 +239,80 @@ static void test_retention_leaves_no_row_in_any_table(void **state)
     assert_int_equal(rows_of(w, &job.job_id), 0);
 }
 
+static int64_t number(struct world *w, const char *sql)
+{
+    char path[128];
+    sqlite3 *db;
+    sqlite3_stmt *st;
+
+    snprintf(path, sizeof(path), "%s/haul.db", w->dir);
+    assert_int_equal(sqlite3_open_v2(path, &db, SQLITE_OPEN_READONLY, NULL), SQLITE_OK);
+    sqlite3_db_config(db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
+    assert_int_equal(sqlite3_prepare_v2(db, sql, -1, &st, NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_step(st), SQLITE_ROW);
+    int64_t n = sqlite3_column_int64(st, 0);
+    sqlite3_finalize(st);
+    sqlite3_close(db);
+    return n;
+}
+
+/** One op of the kind for the job of each invented task type. */
+static void each_invented(struct world *w, enum op_kind kind, struct uuid *ids, size_t n)
+{
+    struct op *ops[STORE_BATCH_MAX];
+
+    for (size_t from = 0, k; from < n; from += k) {
+        for (k = 0; k < ARRAY_LEN(ops) && from + k < n; k++) {
+            if (kind == OP_SUBMIT) {
+                ops[k] = submit_op(w, arena_printf(w->arena, "t%zu", from + k));
+                ids[from + k] = ops[k]->u.submit.job.job_id;
+            } else {
+                ops[k] = job_op(w, kind, ids[from + k]);
+            }
+        }
+        apply_all(w, ops, k);
+        for (size_t i = 0; i < k; i++)
+            assert_ok(ops[i]);
+    }
+}
+
+/* A client that makes up a task type for each job leaves nothing behind but its jobs. */
+static void test_invented_task_types_leave_no_rows(void **state)
+{
+    struct world *w = *state;
+    enum { INVENTED = 2500, FULL = 1200 }; /* those that stay full are more than one pass looks at */
+    static struct uuid ids[INVENTED];
+    struct op *op;
+
+    each_invented(w, OP_SUBMIT, ids, INVENTED);
+    each_invented(w, OP_CANCEL, ids + FULL, INVENTED - FULL);
+    each_invented(w, OP_DISCARD, ids + FULL, INVENTED - FULL);
+    assert_int_equal(number(w, "SELECT count(*) FROM lanes"), INVENTED);
+    assert_int_equal(number(w, "SELECT count(*) FROM counters"), FULL);
+    for (size_t i = 0; (op = sweep(w, OP_SWEEP_LANES))->u.sweep.more; i++) {
+        assert_in_range(op->u.sweep.touched, 0, OP_CHANGES_MAX);
+        assert_true(i < 100);
+    }
+    assert_int_equal(number(w, "SELECT count(*) FROM lanes"), FULL);
+    assert_int_equal(ready(w, "t7"), 1);
+
+    op = submit_op(w, "t2499");
+    apply(w, op);
+    assert_ok(op);
+    assert_int_equal(op->changes[0].lane.lane_id, INVENTED + 1); /* no id is given twice: the engine may remember it */
+    assert_int_equal(claim(w, w->worker, "t2499").attempt, 1);
+
+    each_invented(w, OP_CANCEL, ids, FULL);
+    while (sweep(w, OP_SWEEP_LANES)->u.sweep.more)
+        ;
+    assert_in_range(number(w, "SELECT count(*) FROM lanes"), 1, LANES_KEPT);
+    op = job_op(w, OP_RETRY, ids[0]); /* its lane is gone */
+    assert_int_equal(apply(w, op), ERR_OK);
+    assert_int_equal(claim(w, w->worker, "t0").attempt, 1);
+    each_invented(w, OP_DISCARD, ids + 1, FULL - 1);
+    assert_counts(w);
+}
+
 static void test_every_earlier_schema_is_brought_up_to_date(void **state)
 {
     struct world *w = *state;
@@ -416,6 +490,7 @@ int main(void)
                                         world_teardown),
         cmocka_unit_test_setup_teardown(test_reads_have_a_deadline, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(test_retention_leaves_no_row_in_any_table, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(test_invented_task_types_leave_no_rows, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(test_files_of_others_are_refused, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(test_every_earlier_schema_is_brought_up_to_date, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(test_a_damaged_copy_is_seen, world_setup, world_teardown),

@@ -1,5 +1,6 @@
 /* The dispatcher and the watches: who gets what, who hears what, and when. */
 #include "world.h"
+#include "engine/internal.h"
 
 static void test_waiting_worker_gets_a_new_job_without_time_passing(void **state)
 {
@@ -143,6 +144,58 @@ static void test_watch_fires_on_news_and_at_its_end(void **state)
     assert_int_equal(news, 1);
 }
 
+enum { INVENTED = 4200, AT_ONCE = 300 }; /* more than a choice looks at */
+
+/* One op of the kind for each of the invented task types; `ids` are their jobs. */
+static void each_invented(struct world *w, enum op_kind kind, struct uuid ids[INVENTED])
+{
+    static struct op ops[AT_ONCE];
+    static char types[AT_ONCE][16];
+    int done = 0;
+
+    for (size_t from = 0; from < INVENTED; from += AT_ONCE, settle(w))
+        for (size_t i = 0; i < AT_ONCE; i++) {
+            snprintf(types[i], sizeof types[i], "t%zu", from + i);
+            if (kind == OP_SUBMIT) {
+                ops[i] = *submit_op(w, types[i], &done);
+                ids[from + i] = ops[i].u.submit.job.job_id;
+            } else {
+                ops[i] = *op_new(w, kind, &done);
+                ops[i].u.job.job_id = ids[from + i];
+            }
+            engine_offer(w->engine, &ops[i]);
+        }
+    assert_int_equal(done, INVENTED);
+}
+
+static void test_invented_task_types_neither_starve_others_nor_stay(void **state)
+{
+    struct world *w = *state;
+    static struct uuid ids[INVENTED];
+
+    each_invented(w, OP_SUBMIT, ids);
+    submit(w, "encode");
+    struct job job = claim(w, 1, "p1"); /* although there are 4200 lanes before its own */
+    assert_int_equal(complete(w, &job, NULL), ERR_OK);
+    pass(w, 2 * 60 * SEC);
+    assert_int_equal(HASH_COUNT(w->engine->lanes), INVENTED + 1 - 1); /* only the empty one went */
+
+    submit(w, "encode");
+    job = claim(w, 1, "p2");
+    each_invented(w, OP_CANCEL, ids);
+    pass(w, 2 * 60 * SEC);
+    assert_in_range(HASH_COUNT(w->engine->lanes), 1, LANES_KEPT);
+    assert_int_equal(heartbeat(w, &job), ERR_OK);
+    assert_int_equal(fail_with(w, &job, OUTCOME_ERROR, SEC), ERR_OK);
+    pass(w, 2 * SEC); /* comes back to a lane of its kind, though its own may be gone */
+    struct job again = claim(w, 1, "p3");
+    assert_true(uuid_equal(&again.job_id, &job.job_id));
+    assert_int_equal(act(w, OP_RETRY, ids[0]), ERR_OK);
+    assert_int_equal(look(w, ids[0]).status, JOB_PENDING);
+    assert_int_equal(act(w, OP_CANCEL, ids[0]), ERR_OK);
+    each_invented(w, OP_DISCARD, ids);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -153,6 +206,7 @@ int main(void)
         TEST(test_vanished_client_gets_no_lease),
         TEST(test_drain_answers_those_who_wait),
         TEST(test_watch_fires_on_news_and_at_its_end),
+        TEST(test_invented_task_types_neither_starve_others_nor_stay),
     };
     return cmocka_run_group_tests_name("engine-dispatch", tests, NULL, NULL);
 }
