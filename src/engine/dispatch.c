@@ -6,6 +6,8 @@
 #include "base/auto.h"
 
 #define LANES_MAX 4096
+#define LANES_ARENA_MAX                                                                                                \
+    (1u << 30) /* it must not fail at a start: a store may have 200,000 pairs of names, in ten priorities */
 
 /* Kept from one pass to the next: a pass must not fail, and zeroing it all each time would cost more than the choice. */
 struct lane_choice {
@@ -63,7 +65,7 @@ int dispatch_init(struct engine *e, struct err *err)
 
 int dispatch_load(struct engine *e, struct err *err)
 {
-    struct arena *arena = arena_new(16u << 20);
+    struct arena *arena = arena_new(LANES_ARENA_MAX);
     struct lane *lanes = NULL;
     size_t n = 0;
 

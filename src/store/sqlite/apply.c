@@ -76,6 +76,7 @@ static bool apply_one(struct store *s, struct op *op, usec now)
     if (rc == ERR_OK) {
         s->batch_blobs += t.blobs;
         s->batch_bytes += t.blob_bytes;
+        s->batch_counters += t.counters;
     }
     return in_transaction(s);
 }
@@ -137,7 +138,7 @@ static int batch_begin(struct store *s, usec now, struct err *err)
 {
     char text[32];
 
-    s->batch_blobs = s->batch_bytes = 0;
+    s->batch_blobs = s->batch_bytes = s->batch_counters = 0;
     if (s->broken)
         return err_set(err, ERR_UNAVAILABLE, 0, "a sync of the database failed; restart the server");
     int rc = q_run(&s->w, NULL, err, "BEGIN IMMEDIATE", "");
@@ -188,6 +189,7 @@ void sqlite_apply(struct store *s, struct op **ops, size_t n, void (*decided)(vo
     if (!alive) {
         memory_forget(s);
     } else {
+        s->counters += s->batch_counters;
         s->blobs += s->batch_blobs;
         s->blob_bytes += s->batch_bytes;
         checkpoint(s);

@@ -12,7 +12,8 @@
 #define CHECKPOINT_BYTES (4 * 1024 * 1024)
 #define WAL_GATE_BYTES   (64 * 1024 * 1024)
 #define STATEMENTS_MAX   128
-#define MARKS            4096 /* lanes with a low-water mark */
+#define COUNTERS_MAX     20000 /* with that many rows no new pair of queue and task type is taken in */
+#define MARKS            4096  /* lanes with a low-water mark */
 
 /* --- conn.c: a connection and its statements --- */
 
@@ -71,6 +72,7 @@ struct store {
     usec id_skew_us;                    /* at most what meta says of it; 0 after a rollback */
     int wal_pages, wal_done, page_size; /* log as it is, and as it was at the last checkpoint */
     bool broken;                        /* a sync failed: nothing is applied any more */
+    int64_t counters, batch_counters;   /* rows of that table: as committed; what the batch at work adds */
     int64_t batch_blobs, batch_bytes;   /* what the batch at work adds to these: */
     _Atomic int64_t blobs, blob_bytes;  /* as committed; read by any thread */
 
@@ -99,6 +101,7 @@ struct tx {
     struct arena *scratch; /* gone after the op */
     usec now;
     int64_t blobs, blob_bytes; /* rows of blobs it added, and their bytes */
+    int64_t counters;          /* rows of counters, likewise */
     struct err *err;           /* &op->err */
 };
 #define TX_SCRATCH_MAX (64u * 1024 * 1024)

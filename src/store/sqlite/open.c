@@ -167,6 +167,8 @@ static int store_open(const struct store_config *config, struct store **ret, str
     if (rc == ERR_OK)
         rc = q_int(&s->w, 0, &s->lane_next, err, "SELECT max(lane_id) FROM lanes", "");
     s->lane_next++;
+    if (rc == ERR_OK)
+        rc = q_int(&s->w, 0, &s->counters, err, "SELECT count(*) FROM counters WHERE n <> 0", "");
     for (size_t i = 0; rc == ERR_OK && i < READERS; i++)
         rc = conn_open(&s->readers[i], s->path, false, s->clock, err);
     if (rc != ERR_OK) {

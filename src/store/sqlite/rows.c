@@ -188,12 +188,33 @@ static int count(struct tx *t, const struct job *job, enum job_status status, in
                    "?6) ON CONFLICT DO UPDATE SET n = n + excluded.n RETURNING n",
                    "itttii", SERVER_ID, job->project, job->queue, job->task_type, (int64_t)status, by);
 
-    if (rc == ERR_OK && n == 0)
-        rc = q_run(t->c, NULL, t->err,
-                   "DELETE FROM counters WHERE project = ?2 AND queue = ?3 AND task_type = ?4 AND status = ?5 AND "
-                   "server_id = ?1",
-                   "ittti", SERVER_ID, job->project, job->queue, job->task_type, (int64_t)status);
-    return rc;
+    if (rc == ERR_OK && n == by)
+        t->counters++;
+    if (rc != ERR_OK || n != 0)
+        return rc;
+    t->counters--;
+    return q_run(t->c, NULL, t->err,
+                 "DELETE FROM counters WHERE project = ?2 AND queue = ?3 AND task_type = ?4 AND status = ?5 AND "
+                 "server_id = ?1",
+                 "ittti", SERVER_ID, job->project, job->queue, job->task_type, (int64_t)status);
+}
+
+/** What is kept by name (counts, lanes, series) is bounded. A pair that has other jobs is never refused. */
+static int pair_room(struct tx *t, const struct job *job)
+{
+    int64_t known;
+
+    if (t->counters <= 0 || t->s->counters + t->s->batch_counters + t->counters <= COUNTERS_MAX)
+        return ERR_OK;
+    int rc = q_int(t->c, 0, &known, t->err,
+                   "SELECT count(*) FROM counters WHERE project = ?1 AND queue = ?2 AND task_type = ?3", "ttt",
+                   job->project, job->queue, job->task_type);
+    if (rc != ERR_OK || known > 1)
+        return rc;
+    return err_set(t->err, ERR_CONFLICT, 0,
+                   "there are jobs of %d different queues and task types already, and none of this queue and type: put "
+                   "what differs from job to job into labels or the payload",
+                   COUNTERS_MAX);
 }
 
 /* --- saving --- */
@@ -325,7 +346,7 @@ int row_insert(struct tx *t, struct row *row)
                    &j->job_id, row->ready_seq, row->lane_id);
     if (rc == ERR_OK)
         rc = count(t, j, j->status, 1);
-    return rc;
+    return rc == ERR_OK ? pair_room(t, j) : rc;
 }
 
 static int row_move(struct tx *t, const struct uuid *id, const char *copy, const char *remove)

@@ -313,6 +313,35 @@ static void test_invented_task_types_leave_no_rows(void **state)
     assert_counts(w);
 }
 
+/* What is kept by name is bounded: beyond it a new name is refused, a known one never. */
+static void test_too_many_names_are_refused(void **state)
+{
+    struct world *w = *state;
+    struct store_config config = {
+        .dir = w->dir, .clock = clock_fake_view(&w->clock), .rng = w->rng, .policy = w->policy};
+
+    submit(w, "known");
+    struct job job = claim(w, w->worker, "known"); /* no pending one is left */
+    w->d->close(w->s);
+    execute(w, "WITH RECURSIVE k(i) AS (VALUES (2) UNION ALL SELECT i + 1 FROM k WHERE i < 20000)"
+               " INSERT INTO counters SELECT 1, 'default', 'q' || i, 't', 0, 1 FROM k");
+    assert_int_equal(w->d->open(&config, &w->s, NULL), ERR_OK);
+    struct op *op = submit_op(w, "new");
+    apply(w, op);
+    assert_refused(op, ERR_CONFLICT);
+    assert_non_null(strstr(op->err.msg, "labels"));
+    submit(w, "known");
+    assert_int_equal(apply(w, complete_op(w, &job, NULL, 0)), ERR_OK);
+    job = claim(w, w->worker, "known");
+    assert_int_equal(apply(w, complete_op(w, &job, NULL, 0)), ERR_OK);
+    assert_refused((apply(w, op), op), ERR_CONFLICT);
+    w->d->close(w->s);
+    execute(w, "DELETE FROM counters WHERE queue = 'q7'");
+    assert_int_equal(w->d->open(&config, &w->s, NULL), ERR_OK);
+    assert_int_equal(apply(w, submit_op(w, "new")), ERR_OK);
+    assert_refused((apply(w, op = submit_op(w, "newer")), op), ERR_CONFLICT);
+}
+
 static void test_every_earlier_schema_is_brought_up_to_date(void **state)
 {
     struct world *w = *state;
@@ -491,6 +520,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_reads_have_a_deadline, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(test_retention_leaves_no_row_in_any_table, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(test_invented_task_types_leave_no_rows, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(test_too_many_names_are_refused, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(test_files_of_others_are_refused, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(test_every_earlier_schema_is_brought_up_to_date, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(test_a_damaged_copy_is_seen, world_setup, world_teardown),
