@@ -126,7 +126,7 @@ static int run(const struct options *o)
     AUTO_FD int fd = pipe ? dup(STDIN_FILENO) : open(o->file, O_RDONLY | O_CLOEXEC);
 
     if (fd < 0) {
-        err_set(&err, errno == ENOENT ? ERR_NOT_FOUND : ERR_IO, errno, "open '%s'", o->file);
+        err_set(&err, ERR_IO, errno, "open '%s'", o->file);
         return fail(&err);
     }
     for (size_t n = dir ? strlen(dir) : 0; n > 1 && dir[n - 1] == '/'; n--)

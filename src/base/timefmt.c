@@ -322,7 +322,7 @@ int when_parse(const char *s, const char *field, usec now_us, enum when way, use
         return ERR_OK;
     }
     return err_field(err, field,
-                     "not a time: '%.40s' (like 10m or 2d for %s, 2026-12-01, 2026-12-01 10:00 in local time, "
+                     "not a time: '%.40s' (like 10m or 2d %s, 2026-12-01, 2026-12-01 10:00 in local time, "
                      "2026-12-01T10:00:00Z, now)",
-                     s, way == WHEN_AGO ? "so long ago" : "from now");
+                     s, way == WHEN_AGO ? "for so long ago" : "from now");
 }

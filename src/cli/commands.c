@@ -73,6 +73,8 @@ int haul_error_exit(const struct haul_error *err)
 int cli_haul_err(const struct cli *cli, const struct haul_error *err, const char *what)
 {
     AUTO_FREE char *safe = text_safe(err->message), *field = text_safe(err->field);
+    if (what && safe && strstr(safe, what))
+        what = NULL; /* the server named it */
     bool named = field && *field && safe && strncmp(safe, field, strlen(field)) != 0;
     fprintf(stderr, "haul: %s%s%s%s%s\n", what ? what : "", what ? ": " : "", named ? field : "", named ? ": " : "",
             safe ? safe : "error");

@@ -39,7 +39,7 @@ static int add_time(const struct command *cmd, struct buf *b, const char *option
     if (!text)
         return EXIT_OK;
     if (when_parse(text, option, now, WHEN_AGO, &us, &err) != ERR_OK)
-        return cli_usage(cmd, "--%s: %s", option, err.msg);
+        return cli_usage(cmd, "%s", err.msg);
     rfc3339_format(us, at);
     add(b, name, at);
     return EXIT_OK;
@@ -60,8 +60,8 @@ int filter_query(const struct command *cmd, const struct filter *f, struct buf *
             return cli_usage(cmd, "--label takes KEY or KEY=VALUE, got '%.80s'", f->labels.items[i]);
         add(ret, "label", f->labels.items[i]);
     }
-    if ((status = add_time(cmd, ret, "created-after", "created_after", f->created_after, now)) != EXIT_OK ||
-        (status = add_time(cmd, ret, "created-before", "created_before", f->created_before, now)) != EXIT_OK)
+    if ((status = add_time(cmd, ret, "--created-after", "created_after", f->created_after, now)) != EXIT_OK ||
+        (status = add_time(cmd, ret, "--created-before", "created_before", f->created_before, now)) != EXIT_OK)
         return status;
     return ret->failed ? cli_usage(cmd, "the filters are too long: together at most %d bytes", QUERY_MAX) : EXIT_OK;
 }

@@ -12,6 +12,7 @@ struct view {
     char status[16];
     char message[300];
     double percent; /* -1: never reported */
+    double found;   /* the percentage that was there already: nobody knows since when; -1: none, or it has changed */
     int64_t attempt;
     int tenth; /* last tenth told in plain text */
 };
@@ -81,10 +82,14 @@ static void view_update(struct view *v, const json_t *job)
         v->tenth = 0;
     }
     v->attempt = attempt;
-    snprintf(v->status, sizeof(v->status), "%s", status);
     v->percent = json_is_object(progress) ? jreal(progress, "percent") : -1;
-    if (v->percent >= 0 && running)
+    if (!v->status[0] && running)
+        v->found = v->percent;
+    else if (v->found != v->percent)
+        v->found = -1;
+    if (v->percent >= 0 && running && v->found < 0)
         eta_see(&v->bar.eta, now_mono(), v->percent / 100);
+    snprintf(v->status, sizeof(v->status), "%s", status);
     v->message[0] = '\0';
     const char *text = running ? jtext(progress, "message") : jtext(job, "waiting_reason");
     AUTO_FREE char *safe = text_safe(text);
@@ -128,7 +133,7 @@ int follow(struct cli *cli, const char *job_id, const char *which, usec give_up_
         return status;
     char label[80];
     snprintf(label, sizeof(label), "%.30s%s%.36s", which ? which : "", which ? " " : "", job_id);
-    struct view v = {.bar = {.label = label}, .percent = -1};
+    struct view v = {.bar = {.label = label}, .percent = -1, .found = -1};
     int64_t version = -1;
     usec away_since = 0;
     for (unsigned tries = 0;;) {

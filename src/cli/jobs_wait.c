@@ -10,6 +10,8 @@ struct args {
 static const struct opt options[] = {
     {"timeout", 0, OPT_DURATION, offsetof(struct args, timeout), "DURATION", 0, 0,
      "wait at most so long for all of them (exit status 4)"},
+    {"wait-timeout", 0, OPT_DURATION, offsetof(struct args, timeout), "DURATION", 0, 0,
+     "the same; so called with 'haul submit', where --timeout is the job's"},
 };
 
 /* The worst of them is the exit status: an error, then failed, gave up, cancelled. */

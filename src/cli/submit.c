@@ -196,8 +196,8 @@ static int times_check(const struct command *cmd, const struct args *a, char ret
     if (a->delay && a->run_at)
         return cli_usage(cmd, "--delay and --run-at cannot be given together");
     if (a->run_at) {
-        if (when_parse(a->run_at, "run-at", now, WHEN_AHEAD, &run_at, &err) != ERR_OK)
-            return cli_usage(cmd, "--run-at: %s", err.msg);
+        if (when_parse(a->run_at, "--run-at", now, WHEN_AHEAD, &run_at, &err) != ERR_OK)
+            return cli_usage(cmd, "%s", err.msg);
         rfc3339_format(run_at, ret_run_at);
         delay = run_at > now ? run_at - now : 0;
     }
@@ -351,7 +351,13 @@ static int request_check(const struct args *a, struct request *q)
     return status == EXIT_OK ? times_check(cmd, a, q->run_at) : status;
 }
 
-static int batch_check(const struct cli *cli, const struct args *a)
+/* As when a shell wrote out `--batch *.ndjson`: the second one would be a task type, and its lines nobody's. */
+static bool looks_like_file(const char *task)
+{
+    return task && strchr(task, '.') && access(task, F_OK) == 0;
+}
+
+static int batch_check(const struct cli *cli, const struct args *a, const char *task)
 {
     const struct command *cmd = &command_submit;
     const char *alone = a->inputs.n > 0                  ? "input"
@@ -362,6 +368,9 @@ static int batch_check(const struct cli *cli, const struct args *a)
                                                          : NULL;
     if (alone)
         return cli_usage(cmd, "--%s is for one job: it cannot be given with --batch", alone);
+    if (looks_like_file(task))
+        return cli_usage(
+            cmd, "--batch takes one FILE, and '%s' stands where TASK_TYPE does: submit them one after the other", task);
     if (a->batch.ids && strcmp(a->batch.ids, "-") == 0 && cli->json)
         return cli_usage(cmd, "--ids - and --json would both write to stdout: give --ids a file");
     return EXIT_OK;
@@ -372,7 +381,7 @@ static int batch(struct cli *cli, const struct args *a, const struct request *q)
 {
     struct buf sent, typed;
     struct request raw = *q;
-    int status = batch_check(cli, a);
+    int status = batch_check(cli, a, q->task);
     if (status != EXIT_OK)
         return status;
     if (a->run_at)

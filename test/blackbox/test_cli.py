@@ -9,6 +9,7 @@ import subprocess
 
 import pytest
 from conftest import HAUL, Api, until
+from moody import Moody
 
 NOBODY = "http://127.0.0.1:1"  # a port on which nobody listens
 
@@ -254,6 +255,32 @@ def test_wait_tells_percent_rate_and_time_left(server, environment, make_worker,
         os.close(lead)
     assert re.search(r"running 50%, \d+\.\d+ %/(s|min), left \d+", "".join(lines)), lines
     assert re.search(r"\[1/2\] \S+ #+\.+  50% \d+\.\d+ %/(s|min), left \d+", screen), screen
+
+
+def test_no_rate_is_made_of_a_percentage_that_was_there_before(haul):
+    """Nobody knows since when it has been 50 %: what comes a moment later says nothing about the pace."""
+    def job(status, version, **more):
+        return 200, {"job_id": "0" * 8 + "-0000-7000-8000-" + "0" * 12, "status": status, "attempt": 1, "version": version, **more}
+    with Moody(job("running", 1, progress={"percent": 50}), job("running", 2, progress={"percent": 60}),
+               job("running", 3, progress={"percent": 70}), job("success", 4)) as server:
+        done = haul("jobs", "wait", job("", 0)[1]["job_id"], url=server.url)
+    told = [line for line in done.stderr.splitlines() if "%" in line]
+    assert len(told) == 3 and told[0].endswith("running 50%") and told[1].endswith("running 60%"), told
+    assert re.search(r"running 70%, \S+ %/", told[2]), told
+
+
+def test_what_cannot_be_is_said_once(cli):
+    unknown = "01936d5e-7a2b-7c3d-8e4f-5a6b7c8d9e0f"
+    assert cli("jobs", "show", unknown).stderr == f"haul: there is no job {unknown}\n"
+    said = cli("jobs", "list", "--created-after", "2026").stderr
+    assert said.startswith("haul jobs list: --created-after: not a time: '2026' (like 10m or 2d for so long ago, "), said
+    said = cli("submit", "t", "--run-at", "soon").stderr
+    assert said.startswith("haul submit: --run-at: not a time: 'soon' (like 10m or 2d from now, "), said
+
+
+def test_wait_timeout_has_the_same_name_everywhere(cli, server):
+    job_id = Api(server.url).submit("nobody-runs-this")["job_id"]
+    assert cli("jobs", "wait", "--wait-timeout", "1", job_id).returncode == 4
 
 
 @pytest.mark.parametrize("command, option", [("server", "--max-attempts"), ("worker", "--orphan-limit")])

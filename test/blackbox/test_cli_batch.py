@@ -504,3 +504,12 @@ def test_a_terminal_sees_a_bar(server, environment, tmp_path):
     assert process.wait(30) == 0
     assert re.search(r"#+\.+ +\d\d% 1000 lines, \d+/s", screen), screen
     assert "3000 created" in screen
+
+
+def test_a_second_file_is_no_task_type(cli, tmp_path):
+    """`--batch *.ndjson` with two of them: neither is half done."""
+    for name in ("a.ndjson", "b.ndjson"):
+        (tmp_path / name).write_text('{"task_type": "t"}\n')
+    done = cli("submit", "--batch", "a.ndjson", "b.ndjson")
+    assert done.returncode == 2 and "one FILE, and 'b.ndjson'" in done.stderr, done.stderr
+    assert cli("jobs", "list", "--json").stdout.count('"job_id"') == 0
