@@ -264,6 +264,14 @@ static void reply_job_task(void *arg)
 
 void reply_job(struct api *api, struct http_request *req, int status, const struct job *job)
 {
+    if (job->status != JOB_SUCCESS) { /* what is in hand is enough: nobody has to read, and no other thread to wake */
+        struct job_view view = {0};
+        usec now = api->store_driver->now(api->store);
+        if (job->status == JOB_PENDING && (job->run_at > now || job->waiting_on > 0))
+            view.waiting_reason = render_waiting_reason(http_arena(req), job, true, now);
+        reply_job_rendered(req, status, job, &view);
+        return;
+    }
     struct job_reply *r = arena_alloc(http_arena(req), sizeof(*r));
     struct err err;
     if (!r) {
@@ -273,12 +281,6 @@ void reply_job(struct api *api, struct http_request *req, int status, const stru
     }
     *r = (struct job_reply){.api = api, .req = req, .status = status, .job = job};
     err_clear(&err);
-    if (pool_run(api->reads, reply_job_task, r, &err) == ERR_OK)
-        return;
-    if (job->status == JOB_SUCCESS) {
+    if (pool_run(api->reads, reply_job_task, r, &err) != ERR_OK)
         reply_err(req, &err); /* its result_url is in the store */
-        return;
-    }
-    /* What was asked is done and durable: better an answer without the reason for waiting than a 503. */
-    reply_job_rendered(req, status, job, &(struct job_view){0});
 }

@@ -27,5 +27,6 @@ enum knowledge handlers_have(const char *handlers, const char *task_type);
 
 /** Reads what the answer needs (pool thread) and answers with the job. */
 void reply_job_read(struct api *api, struct http_request *req, int status, const struct job *job);
-/** From any thread: the same, going to the reads pool when something must be read. `job` lives in the request's arena. */
+/** From any thread: the same after a write, going to the reads pool only when something must be read (a success's result_url). Why a
+ * job that is due waits is not looked for: GET tells. `job` lives in the request's arena. */
 void reply_job(struct api *api, struct http_request *req, int status, const struct job *job);
