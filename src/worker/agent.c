@@ -550,6 +550,7 @@ static void agent_tell(void *arg, struct json_writer *w)
     jw_int(w, "slots_total", g->set.slots);
     jw_int(w, "slots_busy", busy);
     jw_time(w, "started", g->wall_us);
+    jw_duration_s(w, "uptime_s", now - began_us);
     if (answered_us)
         jw_duration_s(w, "last_poll_age_s", now - answered_us);
     else

@@ -21,19 +21,21 @@ struct asked {
 
 static void help(void)
 {
-    puts("Usage: haul worker status [OPTION]...\n\n"
-         "Lists the jobs that run on this machine for a state folder, and the worker that serves it. Asks the "
-         "processes\n"
-         "themselves: no server is needed, nor a worker.\n\n"
-         "  --state DIR      the worker's state folder (default: as 'haul worker' takes it)\n"
-         "  --max-age D      a health check: exit status 16 when no worker runs, or its last successful poll is older\n"
-         "  --config FILE    YAML, section 'worker:'\n"
-         "  --json           print JSON\n"
-         "  --help           this text\n\n"
-         "A job is fetching, running, frozen (its lease cannot be renewed), reporting, unreported (it ended and waits "
-         "for a\n"
-         "worker to tell the server), dead (a worker will remove what is left of it) or silent (its process does not "
-         "answer).");
+    puts(
+        "Usage: haul worker status [OPTION]...\n\n"
+        "Lists the jobs that run on this machine for a state folder, and the worker that serves it. Asks the "
+        "processes\n"
+        "themselves: no server is needed, nor a worker.\n\n"
+        "  --state DIR      the worker's state folder (default: as 'haul worker' takes it)\n"
+        "  --max-age D      a health check: exit status 16 when no worker runs, or its last successful poll is older;\n"
+        "                   not below a minute, since a poll of an idle worker is held for half a minute\n"
+        "  --config FILE    YAML, section 'worker:'\n"
+        "  --json           print JSON\n"
+        "  --help           this text\n\n"
+        "A job is fetching, running, frozen (its lease cannot be renewed), reporting, unreported (it ended and waits "
+        "for a\n"
+        "worker to tell the server), dead (a worker will remove what is left of it) or silent (its process does not "
+        "answer).");
 }
 
 static int flags_take(int argc, char **argv, struct asked *ret, struct err *err)
@@ -141,14 +143,18 @@ static void jobs_print(const json_t *jobs)
 /* P16: health is the age of the last successful poll. */
 static int health(const json_t *worker, usec max_age_us, struct err *err)
 {
-    const json_t *age = json_object_get(worker, "last_poll_age_s");
+    const json_t *age = json_object_get(worker, "last_poll_age_s"), *up = json_object_get(worker, "uptime_s");
+    const double max_s = (double)max_age_us / USEC_PER_SEC;
     if (!max_age_us)
         return ERR_OK;
     if (json_is_null(worker))
         return err_set(err, ERR_UNAVAILABLE, 0, "no worker runs here");
-    if (!json_is_number(age))
-        return err_set(err, ERR_UNAVAILABLE, 0, "no poll of this worker was answered yet");
-    if (json_number_value(age) * (double)USEC_PER_SEC > (double)max_age_us)
+    if (!json_is_number(age)) /* its first poll may be held for as long as any other */
+        return json_is_number(up) && json_number_value(up) <= max_s
+                   ? ERR_OK
+                   : err_set(err, ERR_UNAVAILABLE, 0, "no poll of this worker was answered since it began, %.0f s ago",
+                             json_number_value(up));
+    if (json_number_value(age) > max_s)
         return err_set(err, ERR_UNAVAILABLE, 0, "the last successful poll is %.0f s old", json_number_value(age));
     return ERR_OK;
 }

@@ -412,6 +412,17 @@ def test_P16_worker_resumes_after_every_server_restart(make_server, make_worker,
     assert gone.returncode == 16 and "no worker runs" in gone.stderr
 
 
+def test_P16_a_worker_that_just_began_is_not_ill_yet(make_worker, worker_status, haul):
+    """An idle worker's first poll is held for half a minute: its own age counts until then."""
+    worker = make_worker("http://127.0.0.1:1", {"quick": "exit 0"})
+    until(lambda: "poll failed" in worker.said)
+    who = worker_status(worker)["worker"]
+    assert who["last_poll_age_s"] is None and who["uptime_s"] >= 0
+    assert haul("worker", "status", "--state", worker.state, "--max-age", "1h").returncode == 0
+    ill = haul("worker", "status", "--state", worker.state, "--max-age", "1ms")
+    assert ill.returncode == 16 and "no poll of this worker was answered since it began" in ill.stderr
+
+
 @pytest.mark.parametrize("isolation", isolations())
 def test_P18_scratch_is_removed_on_every_ending(make_server, make_worker, isolation):
     server = make_server(QUICK)
