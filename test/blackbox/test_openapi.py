@@ -156,6 +156,7 @@ def submissions(api):
     api.post("/v1/jobs:batch", {"jobs": [{"task_type": "b"}] * 1001})
     api.post("/v1/jobs:batch", data=b"{", headers={"Content-Type": "application/json"})
     job = api.submit("t", payload_ref=ref, labels={"a": "b"}, timeout="10m", start_within=3600)
+    api.job(job["job_id"])
     for verb in ("cancel", "retry", "cancel", "discard", "cancel"):
         api.post(f"/v1/jobs:{verb}", {"job_ids": [job["job_id"], str(uuid.uuid4())]})
         api.post(f"/v1/jobs:{verb}", {})
