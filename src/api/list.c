@@ -1,4 +1,5 @@
 /* GET /v1/jobs: a page of the jobs that a filter asks for. */
+#include "api/list.h"
 #include "api/render.h"
 #include "api/routes.h"
 #include "base/auto.h"
@@ -114,7 +115,7 @@ static int read_names(struct http_request *req, struct job_filter *f, struct err
     return ERR_OK;
 }
 
-static int list_parse(struct http_request *req, struct job_filter *f, struct err *err)
+int list_parse(struct http_request *req, struct job_filter *f, struct err *err)
 {
     static const char *const known[] = {"status",         "task_type", "queue",  "label", "created_after",
                                         "created_before", "limit",     "cursor", NULL};

@@ -146,7 +146,10 @@ const struct command command_jobs_log = {
     .sub = "log",
     .args = "ID",
     .summary = "Print what a job's handler wrote.",
-    .detail = "On a terminal control characters are shown as \\xNN; into a pipe or file the bytes go as they are.",
+    .detail =
+        "On a terminal control characters are shown as \\xNN; into a pipe or file the bytes go as they are.\n"
+        "Of a log longer than 16 MiB the first 8 and the last 8 are kept; a line between them tells how much was\n"
+        "left out.",
     .options = options,
     .n_options = ARRAY_LEN(options),
     .min_args = 1,

@@ -67,7 +67,7 @@ void sweep_note_decided(struct engine *e, const struct op *op)
 static bool can_wait(const struct sweeper *s)
 {
     return s->kind == OP_SWEEP_BLOBS || s->kind == OP_SWEEP_DEDUP || s->kind == OP_SWEEP_RETENTION ||
-           s->kind == OP_SWEEP_LANES;
+           s->kind == OP_SWEEP_LANES || s->kind == OP_SWEEP_LOGS;
 }
 
 static void pass_done(struct engine *e, struct sweeper *s)

@@ -314,3 +314,30 @@ def test_log_is_whole_after_the_server_was_restored(api, server, make_worker, ga
     gates.open(2)
     assert api.wait(job_id)["status"] == "success"
     assert api.log(job_id).text == "one\ntwo\nthree\n"
+
+
+def test_packed_log_is_in_a_backup(api, server, make_server, make_worker, haul, tmp_path):
+    make_worker(server.url, {"long": seq(1, 20000)})
+    job_id = api.submit("long")["job_id"]
+    assert api.wait(job_id)["status"] == "success"
+    until(lambda: blobs_of(server))
+    done = haul("backup", tmp_path / "backup.tar", url=server.url)
+    assert done.returncode == 0, done.stderr
+    done = haul("restore", tmp_path / "backup.tar", "--data", tmp_path / "restored")
+    assert done.returncode == 0, done.stderr
+    restored = make_server(data=tmp_path / "restored")
+    assert len(blobs_of(restored)) == 1
+    assert haul("jobs", "log", job_id, url=restored.url).stdout.encode() == lines(1, 20000)
+
+
+def test_hostile_report_lines(api, server, make_worker, gates):
+    """What is no report costs nothing; what is one arrives, whatever its message is made of."""
+    broken = r"printf 'progress 30 '; head -c 300 /dev/zero | tr '\0' '\377'; printf '\033[31m\r\n'"
+    noise = r"echo progress 101; echo progress; echo hello; printf '\0\0\n\n'; head -c 100000 /dev/zero | tr '\0' x; echo"
+    make_worker(server.url, {"noisy": f"{{ {broken}; {noise}; }} >&3; {gates(1)}; printf 'progress 42 la\\0st' >&3; exit 3"})
+    job_id = api.submit("noisy", max_attempts=1)["job_id"]
+    seen = api.wait(job_id, lambda job: job["progress"] is not None)["progress"]
+    assert seen["percent"] == 30 and set(seen["message"]) == {"?"} and 250 < len(seen["message"]) <= 256
+    gates.open(1)
+    job = api.wait(job_id)
+    assert job["status"] == "failed" and job["progress"]["percent"] == 42 and job["progress"]["message"] == "last"

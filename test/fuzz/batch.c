@@ -1,50 +1,46 @@
-/* POST /v1/jobs:batch: the body is taken apart as text. Held against a parser that reads all of it. */
+/* POST /v1/jobs:batch: the body taken apart as text, and each item as a submission. */
 #include "fuzz.h"
 #include "api/batch_items.h"
+#include "api/submission.h"
 
-#define FLAGS (JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL)
+#define ITEMS_MAX 50
 
-/* What jansson says of the whole: how many jobs, or -1 when it is no batch. */
-static int whole(const char *body, size_t n)
+/* What a parser of the whole would say of it. */
+static void agrees(const char *body, size_t n, size_t count, bool broken)
 {
-    json_t *root = json_loadb(n ? body : "", n, FLAGS, NULL), *jobs = json_object_get(root, "jobs");
-    int count = json_is_array(jobs) && json_object_size(root) == 1 ? (int)json_array_size(jobs) : -1;
+    json_t *root = NULL;
+    struct err err = {0};
+    if (json_parse(body, n, &root, &err) == ERR_OK)
+        MUST(!broken && json_array_size(json_object_get(root, "jobs")) == count);
     json_decref(root);
-    return count;
-}
-
-static bool all_parse(const struct batch_item *items, size_t n)
-{
-    for (size_t i = 0; i < n; i++) {
-        json_t *root = json_loadb(items[i].text, items[i].n, FLAGS, NULL);
-        if (!root)
-            return false;
-        json_decref(root);
-    }
-    return true;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    const char *body = (const char *)data;
-    struct arena *arena = arena_new(16u << 20);
+    struct arena *arena = arena_new(64u << 20);
+    struct policy policy = policy_default();
     struct batch_item *items = NULL;
-    struct err err = {0};
     size_t n = 0;
+    struct err err = {0};
+    bool broken = false;
+    const char *body = (const char *)data;
     MUST(arena);
-
-    int rc = batch_items(body, size, 1000, arena, &items, &n, &err);
-    int count = whole(body, size);
-    if (rc != ERR_OK) {
-        MUST(err.msg[0] && err.code == (enum err_code)rc);
-        MUST(count <= 0 || count > 1000 || rc == ERR_TOO_LARGE); /* a batch is taken */
-    } else {
-        MUST(n >= 1 && n <= 1000);
-        for (size_t i = 0; i < n; i++)
-            MUST(items[i].n > 0 && items[i].text > body && items[i].text + items[i].n < body + size &&
-                 (i == 0 || items[i].text > items[i - 1].text + items[i - 1].n));
-        MUST(all_parse(items, n) == (count == (int)n)); /* and what is taken is one, when its items are JSON */
+    int rc = batch_items(body, size, ITEMS_MAX, arena, &items, &n, &err);
+    must_explain(rc, &err);
+    if (rc == ERR_OK)
+        MUST(n >= 1 && n <= ITEMS_MAX);
+    for (size_t i = 0; rc == ERR_OK && i < n; i++) {
+        struct op_submit op = {0};
+        const char *key = NULL;
+        MUST(items[i].text >= body && items[i].text + items[i].n <= body + size);
+        err_clear(&err);
+        must_explain(batch_key("key", i, arena, &key, &err), &err);
+        int one = submission_parse(items[i].text, items[i].n, key, &policy, arena, &op, &err);
+        must_explain(one, &err);
+        broken = broken || (one != ERR_OK && batch_item_breaks(&items[i], &err));
     }
+    if (rc == ERR_OK)
+        agrees(body, size, n, broken);
     arena_free(arena);
     return 0;
 }

@@ -20,7 +20,8 @@ static void ids(const char *s)
     }
     if (token_parse(s, &token)) {
         token_format(&token, text);
-        MUST(token_parse(text, &same) && token_equal(&token, &same));
+        MUST(token_parse(text, &same) && same.attempt == token.attempt &&
+             memcmp(same.secret, token.secret, sizeof(same.secret)) == 0); /* zeros are never token_equal */
     }
     must_explain(ref_parse(s, "payload_ref", &id, &err), &err);
 }

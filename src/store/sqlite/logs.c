@@ -49,6 +49,26 @@ static int cut(struct tx *t, const struct op_log *op, struct log_row *log)
                  &op->job_id, (int64_t)op->token.attempt, log->cut_from);
 }
 
+/** A handler that says a word now and then: it joins the last chunk as long as that stays within one page of the database, which is
+ * written either way. A day of such words is thousands of rows then, not hundreds of thousands. */
+#define JOINED_MAX 3500
+
+static int chunk_join(struct tx *t, const struct op_log *op, int64_t at, const char *p, size_t n, bool *ret_joined)
+{
+    int64_t changed = 0;
+    int rc = ERR_OK;
+
+    if (n < JOINED_MAX && at != JOB_LOG_HEAD_MAX)
+        rc =
+            q_run(t->c, &changed, t->err,
+                  "UPDATE log_chunks SET bytes = CAST(bytes || ?3 AS BLOB) WHERE job_id = ?1 AND attempt = ?2 AND at = "
+                  "(SELECT max(at) FROM log_chunks WHERE job_id = ?1 AND attempt = ?2) AND at + length(bytes) = ?4 AND "
+                  "length(bytes) + length(?3) <= ?5",
+                  "uibii", &op->job_id, (int64_t)op->token.attempt, (const void *)p, n, at, (int64_t)JOINED_MAX);
+    *ret_joined = changed > 0;
+    return rc;
+}
+
 /** No chunk lies across the head's end, so that the head is kept to the byte. */
 static int append(struct tx *t, const struct op_log *op, struct log_row *log)
 {
@@ -58,7 +78,10 @@ static int append(struct tx *t, const struct op_log *op, struct log_row *log)
 
     while (rc == ERR_OK && n > 0) {
         size_t now = log->bytes < JOB_LOG_HEAD_MAX ? MIN(n, (size_t)(JOB_LOG_HEAD_MAX - log->bytes)) : n;
-        rc = chunk_insert(t, &op->job_id, op->token.attempt, log->bytes, p, now);
+        bool joined;
+        rc = chunk_join(t, op, log->bytes, p, now, &joined);
+        if (rc == ERR_OK && !joined)
+            rc = chunk_insert(t, &op->job_id, op->token.attempt, log->bytes, p, now);
         log->bytes += (int64_t)now;
         p += now;
         n -= now;
@@ -204,32 +227,69 @@ int log_close(struct tx *t, const struct uuid *job_id, uint32_t attempt)
     return !to_pack && one_piece ? merge(t, job_id, attempt) : ERR_OK;
 }
 
+/** A packed log's rows go a bounded number at a time: others wait for the writer. It waits on, with its blob named, until all are gone.
+ * Then, or when it cannot be packed, it waits no longer. */
+#define DROPPED_MAX 500
+
+static int chunks_drop(struct tx *t, const struct uuid *job_id, uint32_t attempt, bool packed, bool *ret_more)
+{
+    int64_t dropped = 0;
+    int rc = ERR_OK;
+
+    if (packed)
+        rc =
+            q_run(t->c, &dropped, t->err,
+                  "DELETE FROM log_chunks WHERE rowid IN (SELECT rowid FROM log_chunks WHERE job_id = ?1 AND attempt = "
+                  "?2 LIMIT ?3)",
+                  "uii", job_id, (int64_t)attempt, (int64_t)DROPPED_MAX);
+    *ret_more = dropped == DROPPED_MAX;
+    if (rc == ERR_OK && !*ret_more)
+        rc = q_run(t->c, NULL, t->err, "UPDATE attempts SET log_state = 2 WHERE job_id = ?1 AND attempt = ?2", "ui",
+                   job_id, (int64_t)attempt);
+    return rc;
+}
+
+static int unpacked_find(struct tx *t, struct op_sweep *op, size_t max, struct log_name *ret_dropping)
+{
+    AUTO_QUERY sqlite3_stmt *st = NULL;
+    bool more;
+    int rc = q_open(t->c, &st, t->err,
+                    "SELECT project, job_id, attempt, log_blob FROM attempts WHERE log_state = 1 ORDER BY ended_at"
+                    " LIMIT ?1",
+                    "i", (int64_t)max);
+
+    while (rc == ERR_OK && (rc = q_step(t->c, st, &more, t->err)) == ERR_OK && more) {
+        struct log_name log = {.project = col_text(st, 0, t->op->arena),
+                               .job_id = col_uuid(st, 1),
+                               .attempt = (uint32_t)sqlite3_column_int64(st, 2)};
+        if (!log.project)
+            return err_set(t->err, ERR_NO_MEMORY, 0, "logs");
+        if (sqlite3_column_type(st, 3) == SQLITE_NULL)
+            op->logs[op->n_logs++] = log;
+        else
+            *ret_dropping = log;
+        op->touched++;
+    }
+    op->more = op->touched == max;
+    return rc;
+}
+
 int op_sweep_logs(struct tx *t)
 {
     struct op_sweep *op = &t->op->u.sweep;
-    AUTO_QUERY sqlite3_stmt *st = NULL;
+    struct log_name dropping = {0};
     size_t max = op->limit ? op->limit : 1;
-    bool more;
+    bool more = false;
 
     op->touched = op->n_removed = op->n_logs = 0;
-    op->more = false;
     op->next_at = USEC_NEVER;
     op->logs = arena_array(t->op->arena, max, sizeof(*op->logs));
     if (!op->logs)
         return err_set(t->err, ERR_NO_MEMORY, 0, "logs");
-    int rc = q_open(t->c, &st, t->err,
-                    "SELECT project, job_id, attempt FROM attempts WHERE log_state = 1 ORDER BY ended_at LIMIT ?1", "i",
-                    (int64_t)max);
-    while (rc == ERR_OK && (rc = q_step(t->c, st, &more, t->err)) == ERR_OK && more) {
-        struct log_name *log = &op->logs[op->n_logs++];
-        log->project = col_text(st, 0, t->op->arena);
-        log->job_id = col_uuid(st, 1);
-        log->attempt = (uint32_t)sqlite3_column_int64(st, 2);
-        if (!log->project)
-            return err_set(t->err, ERR_NO_MEMORY, 0, "logs");
-    }
-    op->touched = op->n_logs;
-    op->more = op->n_logs == max;
+    int rc = unpacked_find(t, op, max, &dropping);
+    if (rc == ERR_OK && dropping.project)
+        rc = chunks_drop(t, &dropping.job_id, dropping.attempt, true, &more);
+    op->more = op->more || more || op->touched > op->n_logs + 1;
     return rc;
 }
 
@@ -250,17 +310,15 @@ int op_log_packed(struct tx *t)
     struct log_row log;
     int rc = log_load(t->c, &op->job_id, op->attempt, &log, t->err);
 
-    if (rc == ERR_OK && log.state != LOG_TO_PACK)
+    if (rc == ERR_OK && (log.state != LOG_TO_PACK || !uuid_is_nil(&log.blob_id)))
         rc = err_set(t->err, ERR_CONFLICT, 0, "the log of attempt %" PRIu32 " does not wait to be packed", op->attempt);
     if (rc == ERR_OK && packed)
         rc = blob_take(t, op);
-    if (rc == ERR_OK)
-        rc = q_run(t->c, NULL, t->err,
-                   "UPDATE attempts SET log_state = 2, log_blob = ?3 WHERE job_id = ?1 AND attempt = ?2", "uiu",
-                   &op->job_id, (int64_t)op->attempt, &op->blob_id);
     if (rc == ERR_OK && packed)
-        rc = q_run(t->c, NULL, t->err, "DELETE FROM log_chunks WHERE job_id = ?1 AND attempt = ?2", "ui", &op->job_id,
-                   (int64_t)op->attempt);
+        rc = q_run(t->c, NULL, t->err, "UPDATE attempts SET log_blob = ?3 WHERE job_id = ?1 AND attempt = ?2", "uiu",
+                   &op->job_id, (int64_t)op->attempt, &op->blob_id);
+    if (rc == ERR_OK)
+        rc = chunks_drop(t, &op->job_id, op->attempt, packed, &t->op->log_to_pack);
     return rc;
 }
 

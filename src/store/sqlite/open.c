@@ -128,7 +128,7 @@ static int open_failed(int rc, const char *dir, struct err *err)
     struct err what = *err;
 
     if (rc == ERR_CORRUPT)
-        err_set(err, (enum err_code)rc, 0, "%.90s; keep a copy of the folder, then restore a backup (haul restore)",
+        err_set(err, ERR_CORRUPT, 0, "%.90s; keep a copy of the folder, then restore a backup (haul restore)",
                 what.msg);
     return err_wrap(err, rc, "store in '%.120s'", dir);
 }

@@ -185,6 +185,24 @@ static void test_log_keeps_head_and_tail(void **state)
     assert_int_equal(attempt_of(w, job.job_id, 1).log_bytes, total);
 }
 
+/* Words now and then, by the ten thousand, also across the head's end: whole, and cut as exactly as any other log. */
+static void test_log_of_many_small_pieces(void **state)
+{
+    struct world *w = *state;
+    struct job job = running(w);
+    int64_t head, tail_at, total = fill(w, &job, 0, 100000, 61);
+
+    assert_int_equal(walk(w, &job, &head, &tail_at), total);
+    total = fill(w, &job, total, HEAD - 20000, 60000);
+    total = fill(w, &job, total, HEAD + 100000, 97);
+    total = fill(w, &job, total, HEAD + TAIL + 150000, 50000);
+    total = fill(w, &job, total, total + 50000, 97);
+    int64_t kept = walk(w, &job, &head, &tail_at);
+    assert_int_equal(head, HEAD);
+    assert_int_equal(kept, HEAD + total - tail_at);
+    assert_true(total - tail_at >= TAIL && total - tail_at < TAIL + 60000);
+}
+
 /* A gap behind the head: what came before it is kept as long as all fits, then goes as a whole. */
 static void test_log_skips_behind_the_head(void **state)
 {
@@ -320,6 +338,33 @@ static void test_log_packed(void **state)
     assert_int_equal(apply(w, packed_op(w, &job, id)), ERR_NOT_FOUND);
 }
 
+/* Thousands of rows go in several passes; from the first on the blob is what is read. */
+static void test_rows_of_a_packed_log_go_bit_by_bit(void **state)
+{
+    struct world *w = *state;
+    struct job job = running(w);
+    struct uuid id = id_make(w);
+    int passes = 0;
+    char buf[64];
+
+    fill(w, &job, 0, INT64_C(1700) * 3400, 3400);
+    apply(w, complete_op(w, &job, NULL, 0));
+    struct op *op = packed_op(w, &job, id);
+    assert_int_equal(apply(w, op), ERR_OK);
+    assert_true(op->log_to_pack);
+    for (bool more = true; more; passes++) {
+        struct log_part part = log_at(w, job.job_id, 1, 0, buf, sizeof(buf));
+        assert_true(uuid_equal(&part.blob_id, &id));
+        assert_int_equal(part.n, 0);
+        assert_int_equal(apply(w, packed_op(w, &job, id_make(w))), ERR_CONFLICT);
+        op = sweep(w, OP_SWEEP_LOGS);
+        assert_int_equal(op->u.sweep.n_logs, 0);
+        more = op->u.sweep.more;
+    }
+    assert_int_equal(passes, 3);
+    assert_int_equal(sweep(w, OP_SWEEP_LOGS)->u.sweep.touched, 0);
+}
+
 /* What cannot be packed stays as it is, and waits no longer. */
 static void test_log_that_cannot_be_packed(void **state)
 {
@@ -338,9 +383,11 @@ const struct CMUnitTest log_tests[] = {
     TEST(test_log_repeats_and_gaps),
     TEST(test_log_skips),
     TEST(test_log_keeps_head_and_tail),
+    TEST(test_log_of_many_small_pieces),
     TEST(test_log_skips_behind_the_head),
     TEST(test_log_any_bytes),
     TEST(test_log_packed),
+    TEST(test_rows_of_a_packed_log_go_bit_by_bit),
     TEST(test_log_that_cannot_be_packed),
     TEST(test_log_is_open_while_its_token_is_good),
     TEST(test_log_of_a_cancelled_lapsed_attempt_is_closed),

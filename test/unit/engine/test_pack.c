@@ -222,17 +222,21 @@ static bool is_packed(struct world *w, const struct job *job)
     return !uuid_is_nil(&part.blob_id);
 }
 
-static void log_write(struct world *w, const struct job *job, int64_t bytes)
+static void log_write_by(struct world *w, const struct job *job, int64_t bytes, size_t by)
 {
     static char piece[50000];
 
-    for (int64_t at = 0; at < bytes; at += (int64_t)sizeof piece) {
+    for (int64_t at = 0; at < bytes; at += (int64_t)by) {
         struct op *op = op_new(w, OP_LOG, NULL);
-        fill(piece, at, sizeof piece);
-        op->u.log = (struct op_log){
-            .job_id = job->job_id, .token = job->token, .offset = at, .bytes = piece, .n = sizeof piece};
+        fill(piece, at, by);
+        op->u.log = (struct op_log){.job_id = job->job_id, .token = job->token, .offset = at, .bytes = piece, .n = by};
         assert_int_equal(decide(w, op), ERR_OK);
     }
+}
+
+static void log_write(struct world *w, const struct job *job, int64_t bytes)
+{
+    log_write_by(w, job, bytes, 50000);
 }
 
 static struct job run_one(struct world *w, const char *poll_id, int64_t bytes)
@@ -282,6 +286,31 @@ static void test_large_log_is_packed_once(void **state)
     pass(w, 300 * SEC);
     assert_int_equal(packing.asked, 1);
     assert_int_equal(blobs_there(w), 1);
+    folder_close(w);
+}
+
+/* A log in thousands of rows: they go in several passes, also when the server is gone between two of them. */
+static void test_rows_of_a_packed_log_go_in_passes(void **state)
+{
+    struct world *w = *state;
+
+    folder_open(w);
+    submit(w, "encode");
+    struct job job = claim(w, 1, "p");
+    log_write_by(w, &job, 1200 * 3600, 3600);
+    int done = 0;
+    struct op *op = op_new(w, OP_COMPLETE, &done);
+    op->u.complete = (struct op_complete){.job_id = job.job_id, .token = job.token};
+    engine_offer(w->engine, op);
+    while (!is_packed(w, &job))
+        engine_step(w->engine);
+    world_engine(w, NULL);
+    pass(w, 10 * SEC);
+    assert_packed_text(w, &job, 1200 * 3600);
+    assert_int_equal(packing.asked, 1);
+    struct op *sweep = op_new(w, OP_SWEEP_LOGS, &done);
+    assert_int_equal(decide(w, sweep), ERR_OK);
+    assert_int_equal(sweep->u.sweep.touched, 0);
     folder_close(w);
 }
 
@@ -449,6 +478,7 @@ int main(void)
         cmocka_unit_test(test_packed_log_reads_from_any_offset),
         cmocka_unit_test(test_damage_is_seen),
         TEST(test_large_log_is_packed_once),
+        TEST(test_rows_of_a_packed_log_go_in_passes),
         TEST(test_many_logs_wait_their_turn),
         TEST(test_crash_between_bytes_and_row),
         TEST(test_what_may_still_grow_is_not_packed),
