@@ -8,15 +8,18 @@
 
 /* ---- parsing ---- */
 
-/* Jansson recurses to 2048 levels; ours is refused before it starts. Strings are skipped by quotes and backslashes
- * alone: what else is wrong with them is jansson's to say. */
-static int check_depth(const char *text, size_t n, struct err *err)
+/* Jansson recurses to 2048 levels; ours is refused before it starts. It also passes over a NUL byte behind a number, and whoever
+ * then takes the text as a string has half of it. Strings are skipped by quotes and backslashes alone: what else is wrong with them
+ * is jansson's to say. */
+static int check_text(const char *text, size_t n, struct err *err)
 {
     unsigned depth = 0, line = 1;
     size_t line_start = 0;
     bool in_string = false;
     for (size_t i = 0; i < n; i++) {
         char c = text[i];
+        if (c == '\0')
+            return err_set(err, ERR_MALFORMED, 0, "JSON, line %u, column %zu: a NUL byte", line, i - line_start + 1);
         if (c == '\n') {
             line++;
             line_start = i + 1;
@@ -57,7 +60,7 @@ __attribute__((constructor)) static void watch_memory(void)
 int json_parse(const char *text, size_t n, json_t **ret, struct err *err)
 {
     json_error_t e;
-    int rc = check_depth(text, n, err);
+    int rc = check_text(text, n, err);
     if (rc != ERR_OK)
         return rc;
     memory_failed = false;

@@ -28,7 +28,7 @@ def raw(server, data, read=True):
 # --- JSON
 
 @pytest.mark.parametrize("body", [b"", b"{", b'{"task_type": "x"} trailing', b'{"task_type": "x", "task_type": "y"}', b"nonsense",
-                                  b'{"task_type": "x", "payload": NaN}', b"[" * 5000, b'{"task_type": "\xff\xfe"}',
+                                  b'{"task_type": "x", "payload": NaN}', b'{"task_type": "x", "payload": [12\x00, 3]}', b"[" * 5000, b'{"task_type": "\xff\xfe"}',
                                   b'{"task_type": "x", "payload": "\xc3\x28"}', b'{"a": ' * 40 + b"1" + b"}" * 40])
 def test_malformed_json_is_refused(api, body):
     problem(api.post("/v1/jobs", data=body, headers=JSON), 400, "malformed")

@@ -45,6 +45,23 @@ static void test_malformed_is_refused(void **state)
     assert_int_equal(parse("{", NULL), ERR_MALFORMED);
 }
 
+/* jansson 2.14 passes over one behind a number. */
+static void test_a_nul_byte_is_refused_wherever_it_stands(void **state)
+{
+    static const char text[] = "{\"a\": [1, 2504, true], \"b\": \"c\"}";
+    struct err err;
+    (void)state;
+    for (size_t i = 0; i <= sizeof(text) - 1; i++) {
+        char with[sizeof(text) + 1];
+        json_t *doc = NULL;
+        memcpy(with, text, i);
+        with[i] = '\0';
+        memcpy(with + i + 1, text + i, sizeof(text) - 1 - i);
+        assert_int_equal(json_parse(with, sizeof(text), &doc, &err), ERR_MALFORMED);
+        assert_null(doc);
+    }
+}
+
 static void nest(char *s, size_t n)
 {
     memset(s, '[', n);
@@ -254,10 +271,15 @@ static void test_writer(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_values_are_accepted),       cmocka_unit_test(test_malformed_is_refused),
-        cmocka_unit_test(test_depth_bomb_is_refused),     cmocka_unit_test(test_raw_member_is_the_text_itself),
-        cmocka_unit_test(test_reader_reads_every_kind),   cmocka_unit_test(test_reader_refuses_and_names_the_field),
-        cmocka_unit_test(test_unknown_member_is_refused), cmocka_unit_test(test_writer),
+        cmocka_unit_test(test_values_are_accepted),
+        cmocka_unit_test(test_malformed_is_refused),
+        cmocka_unit_test(test_a_nul_byte_is_refused_wherever_it_stands),
+        cmocka_unit_test(test_depth_bomb_is_refused),
+        cmocka_unit_test(test_raw_member_is_the_text_itself),
+        cmocka_unit_test(test_reader_reads_every_kind),
+        cmocka_unit_test(test_reader_refuses_and_names_the_field),
+        cmocka_unit_test(test_unknown_member_is_refused),
+        cmocka_unit_test(test_writer),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
