@@ -13,8 +13,8 @@ enum config_kind { CONFIG_SCALAR, CONFIG_LIST, CONFIG_MAP };
 struct config_node {
     enum config_kind kind;
     unsigned line, column; /* 1..; of the key in a map */
-    char *key;     /* in a map; else NULL */
-    char *scalar;  /* CONFIG_SCALAR */
+    char *key;             /* in a map; else NULL */
+    char *scalar;          /* CONFIG_SCALAR */
     struct config_node **items;
     size_t n_items;
 };
