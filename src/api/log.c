@@ -209,8 +209,8 @@ static void task(void *arg)
     err_clear(&err);
     int rc = d->job_get(l->api->store, API_PROJECT, &l->job_id, http_arena(l->req), &job, &err);
     if (!rc && l->attempt > job.attempt)
-        rc = err_set(&err, ERR_NOT_FOUND, 0, "the job has %u attempts, no attempt %lld", job.attempt,
-                     (long long)l->attempt);
+        rc = err_set(&err, ERR_NOT_FOUND, 0, "there is no attempt %lld; the latest is %u", (long long)l->attempt,
+                     job.attempt);
     struct log_text text = {.api = l->api, .job_id = l->job_id, .left = INT64_MAX};
     if (!rc)
         text.attempt = l->attempt ? (uint32_t)l->attempt : job.attempt;
