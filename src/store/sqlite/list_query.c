@@ -246,7 +246,7 @@ static int bind_all(sqlite3_stmt *st, const struct plan *p)
     bind_id(st, &rc, ":from", &p->from);
     bind_id(st, &rc, ":before", &p->before);
     for (size_t i = 0; i < f->n_labels; i++) {
-        char name[16];
+        char name[32];
         snprintf(name, sizeof(name), ":key%zu", i);
         bind_text(st, &rc, name, f->labels[i].key);
         snprintf(name, sizeof(name), ":value%zu", i);
