@@ -10,7 +10,8 @@ static void lease(json_t *root, struct arena *arena)
     int rc = lease_parse(root, 30 * USEC_PER_SEC, arena, &ask, &err);
     must_explain(rc, &err);
     if (rc == ERR_OK)
-        MUST(ask.want.slots >= 1 && ask.want.slots <= 64 && ask.want.n_task_types > 0 && !uuid_is_nil(&ask.worker_id));
+        MUST(ask.want.slots <= 64 && /* 0: full, and only reports in */ ask.want.n_task_types > 0 &&
+             !uuid_is_nil(&ask.worker_id));
 }
 
 static void complete(json_t *root, struct arena *arena)
