@@ -285,7 +285,8 @@ def strike(server, client, faults, kind, error, what):
         n += STEP or 1 + n // 40
 
 
-@pytest.mark.parametrize("what", TRIES)
+# A backup is not among them: where one of its strings cannot grow, libarchive ends the process itself (__archive_errx, seen with 3.7.4).
+@pytest.mark.parametrize("what", [name for name in TRIES if name != "backup"])
 def test_every_allocation_fails_once(server, faults, what):
     client = Client(server.url)
     assert strike(server, client, faults, "alloc", errno.ENOMEM, TRIES[what]) > 3
@@ -301,7 +302,7 @@ def test_every_file_call_fails_once(server, faults, what, kind, error):
                                               ("attempt", "write"), ("backup", "write"), ("backup", "open"), ("backup", "name")]
 
 
-@pytest.mark.parametrize("what", ["submit", "get", "list", "upload", "attempt", "backup"])
+@pytest.mark.parametrize("what", ["submit", "get", "list", "upload", "attempt"])
 def test_no_failed_allocation_leaves_another_behind(server, faults, what):
     """What is held after a round of failures is held after the next one too: caches may fill, leaks would grow with every failure."""
     client = Client(server.url)
