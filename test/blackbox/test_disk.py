@@ -6,15 +6,10 @@ import subprocess
 
 import pytest
 from conftest import problem
-from test_torture import Client, Faults, SHIM, answered
+import shim
+from shim import SHIM, Client, answered, faults
 
 CORRUPT, UNSUPPORTED, UNKNOWN_OUTCOME = 23, 22, 17
-shimmed = pytest.mark.skipif(not SHIM.exists(), reason="built with a sanitizer, which has an allocator of its own")
-
-
-@pytest.fixture
-def faults(tmp_path):
-    return Faults(tmp_path / "shim")
 
 
 @pytest.fixture
@@ -71,7 +66,7 @@ def test_a_full_disk_refuses_writes_serves_reads_and_recovers_by_itself(make_ser
     assert server.popen.poll() is None
 
 
-@shimmed
+@shim.needed
 @pytest.mark.parametrize("nth", [1, 2, 3])
 def test_a_failed_sync_ends_the_server_and_the_next_start_knows(shim_server, faults, nth):
     """After a failed sync nobody can say what the disk holds: the server ends, and reads it at its next start."""

@@ -1,64 +1,23 @@
 """Memory and disk that fail, one call at a time: whatever the Nth allocation, write, open or change of a name of a request is, its failure is
 an error for that request (or a closed connection): never a crash, a hang, a leak or a lie. The shim (test/torture) makes them fail in a real
 server. HAUL_TORTURE_STEP=1 tries every N; the default skips some in long runs."""
-import ctypes
 import errno
 import hashlib
 import io
 import json
-import mmap
 import os
 import tarfile
 import uuid
 
 import pytest
-import requests
-from conftest import COMPLETE, HAUL, until
+import shim
+from conftest import COMPLETE, until
+from shim import SHIM, Client, answered, faults
 
-SHIM = HAUL.parent / "test" / "torture" / "libhaul-shim.so"
-KINDS = ("alloc", "write", "sync", "open", "name")
 STEP = int(os.environ.get("HAUL_TORTURE_STEP", "0"))  # 0: every one at first, then ever fewer
 OCTETS = {"Content-Type": "application/octet-stream"}
 
-pytestmark = pytest.mark.skipif(not SHIM.exists(), reason="built with a sanitizer, which has an allocator of its own")
-
-
-class Point(ctypes.Structure):
-    _fields_ = [("countdown", ctypes.c_int64), ("onwards", ctypes.c_int64), ("error", ctypes.c_int64), ("calls", ctypes.c_int64),
-                ("failed", ctypes.c_int64)]
-
-
-class Shim(ctypes.Structure):
-    _fields_ = [("points", Point * len(KINDS)), ("live", ctypes.c_int64)]
-
-
-class Faults:
-    """The file that the shim in the server looks at."""
-
-    def __init__(self, path):
-        path.write_bytes(bytes(4096))
-        with open(path, "r+b") as file:
-            self.map = mmap.mmap(file.fileno(), 4096)
-        self.shim = Shim.from_buffer(self.map)
-
-    def point(self, kind):
-        return self.shim.points[KINDS.index(kind)]
-
-    def arm(self, kind, n, error, onwards=False):
-        point = self.point(kind)
-        point.countdown, point.onwards, point.error, point.failed = 0, int(onwards), error, 0
-        point.countdown = n
-
-    def disarm(self, kind):
-        """Whether it struck."""
-        point = self.point(kind)
-        point.countdown = point.onwards = 0
-        return point.failed > 0
-
-
-@pytest.fixture
-def faults(tmp_path):
-    return Faults(tmp_path / "shim")
+pytestmark = shim.needed
 
 
 @pytest.fixture
@@ -67,33 +26,6 @@ def server(make_server, environment, faults, tmp_path):
     server = make_server({"lease": "60s"})
     del environment["LD_PRELOAD"]
     return server
-
-
-class Client:
-    """Plain requests: an answer, or None when the connection ended without one."""
-
-    def __init__(self, url):
-        self.url = url
-        self.session = requests.Session()
-
-    def __call__(self, method, path, **kwargs):
-        try:
-            return self.session.request(method, self.url + path, timeout=20, **kwargs)
-        except requests.exceptions.Timeout:
-            pytest.fail(f"{method} {path} hangs")
-        except (requests.exceptions.ConnectionError, requests.exceptions.ChunkedEncodingError):
-            return None
-
-
-def answered(client, method, path, wanted, **kwargs):
-    """Repeats a call that can be repeated until it is answered as wanted: what a client does after a failure."""
-    for _ in range(10):
-        answer = client(method, path, **kwargs)
-        if answer is not None and answer.status_code in wanted:
-            return answer
-        assert answer is None or answer.status_code >= 500, f"{method} {path}: {answer.status_code} {answer.text}"
-    pytest.fail(f"{method} {path}: no answer")
-    return None
 
 
 # --- what is tried: prepare() gives what a call needs, call() makes it under the fault, check() finds out whether it lied ---

@@ -1,5 +1,5 @@
 #pragma once
-/* What the shim and whoever drives it share: a file, mapped by both. test_torture.py knows this layout. */
+/* What the shim and whoever drives it share: a file, mapped by both. test/blackbox/shim.py knows this layout. */
 #include <stdint.h>
 
 enum shim_kind { SHIM_ALLOC, SHIM_WRITE, SHIM_SYNC, SHIM_OPEN, SHIM_NAME, SHIM_KINDS };
