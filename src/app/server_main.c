@@ -12,7 +12,6 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <sys/resource.h>
-#include <sys/stat.h>
 #include <sys/signalfd.h>
 
 #define READ_THREADS  4
@@ -69,9 +68,8 @@ static int check_folder(struct server *s, const char *folder_id, struct err *err
 static bool has_bytes(const char *dir, const char *sub, const char *name)
 {
     char path[PATH_MAX];
-    struct stat st;
     int n = snprintf(path, sizeof(path), "%s/%s%s%s", dir, sub, *sub ? "/" : "", name);
-    return n > 0 && (size_t)n < sizeof(path) && stat(path, &st) == 0 && st.st_size > 0;
+    return n > 0 && (size_t)n < sizeof(path) && fs_size(path) > 0;
 }
 
 /* The database is made before its blob folder: a folder alone has lost it, and a new database would have every blob removed. */

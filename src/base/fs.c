@@ -250,6 +250,12 @@ bool fs_exists(const char *path)
     return access(path, F_OK) == 0;
 }
 
+int64_t fs_size(const char *path)
+{
+    struct stat st;
+    return stat(path, &st) == 0 ? (int64_t)st.st_size : 0;
+}
+
 int fs_join(char *ret, size_t size, const char *a, const char *b, struct err *err)
 {
     size_t n = strlen(a);

@@ -20,5 +20,6 @@ int fs_remove_tree(const char *path, struct err *err);
  * The lock lives as long as the descriptor. */
 int fs_lock(const char *path, int *ret_fd, struct err *err);
 bool fs_exists(const char *path);
+int64_t fs_size(const char *path); /* bytes of a file; 0 when it is not there */
 /** a/b joined into `ret` (PATH_MAX); ERR_TOO_LARGE when it does not fit. */
 int fs_join(char *ret, size_t size, const char *a, const char *b, struct err *err);

@@ -1,29 +1,26 @@
 /* A look at the database before anything writes to it: what is cut short or damaged is refused as it lies. */
 #include "base/auto.h"
+#include "base/fs.h"
 #include "store/sqlite/internal.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <sys/stat.h>
 
 #define HEADER_BYTES 100
 /* Reading all of a larger one would keep a server from starting for minutes; there only header and size are looked at. */
 #define CHECK_BYTES_MAX (INT64_C(1) << 30)
 
-static bool exists_with_bytes(const char *path, const char *suffix, int64_t *ret_bytes)
+static bool has_log(const char *path)
 {
     char name[4200];
-    struct stat st;
-    snprintf(name, sizeof(name), "%s%s", path, suffix);
-    *ret_bytes = stat(name, &st) == 0 ? (int64_t)st.st_size : 0;
-    return *ret_bytes > 0;
+    snprintf(name, sizeof(name), "%s-wal", path);
+    return fs_size(name) > 0;
 }
 
 /* The file format's own words (sqlite.org/fileformat2.html, 1.3): page size at 16, size in pages at 28. */
 static int check_size(const char *path, int64_t bytes, struct err *err)
 {
     unsigned char h[HEADER_BYTES] = {0};
-    int64_t wal_bytes;
     AUTO_FD int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
         return err_set(err, ERR_IO, errno, "open '%s'", path);
@@ -32,7 +29,7 @@ static int check_size(const char *path, int64_t bytes, struct err *err)
     int64_t page = (int64_t)h[16] << 8 | h[17];
     page = page == 1 ? 65536 : page;
     int64_t pages = (int64_t)h[28] << 24 | h[29] << 16 | h[30] << 8 | h[31];
-    bool whole = exists_with_bytes(path, "-wal", &wal_bytes) || (bytes >= pages * page && bytes % page == 0);
+    bool whole = has_log(path) || (bytes >= pages * page && bytes % page == 0);
     if (page < 512 || !whole)
         return err_set(err, ERR_CORRUPT, 0, "haul.db was cut short: %" PRId64 " bytes, its header says %" PRId64, bytes,
                        pages * page);
@@ -62,8 +59,8 @@ static int check_pages(const char *path, struct clock clock, struct err *err)
 
 int inspect(const char *path, struct clock clock, struct err *err)
 {
-    int64_t bytes;
-    if (!exists_with_bytes(path, "", &bytes))
+    int64_t bytes = fs_size(path);
+    if (bytes == 0)
         return ERR_OK; /* a new one */
     int rc = check_size(path, bytes, err);
     return rc == ERR_OK && bytes <= CHECK_BYTES_MAX ? check_pages(path, clock, err) : rc;
