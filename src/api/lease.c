@@ -141,10 +141,7 @@ static int render_claim(struct lease_call *l, struct json_writer *w, const struc
     if (rc)
         return rc;
     jw_raw(w, "labels", job->labels, strlen(job->labels));
-    if (job->timeout_us > 0)
-        jw_duration_s(w, "timeout_s", job->timeout_us);
-    else
-        jw_null(w, "timeout_s");
+    render_timeout(w, job);
     jw_int(w, "max_attempts", job->max_attempts);
     jw_int(w, "retries", job->retries);
     jw_duration_s(w, "lease_s", p->lease_us);

@@ -27,6 +27,14 @@ void render_sha256(struct json_writer *w, const char *key, const uint8_t sha256[
     jw_string(w, key, hex);
 }
 
+void render_timeout(struct json_writer *w, const struct job *job)
+{
+    if (job->timeout_us > 0)
+        jw_duration_s(w, "timeout_s", job->timeout_us);
+    else
+        jw_null(w, "timeout_s");
+}
+
 void render_inputs(struct json_writer *w, const char *key, const struct job *job)
 {
     jw_array(w, key);
@@ -71,10 +79,7 @@ void render_job(struct json_writer *w, const char *key, const struct job *job, c
     jw_raw(w, "labels", labels, strlen(labels));
     jw_string(w, "dedup_key", job->dedup_key);
     jw_int(w, "max_attempts", job->max_attempts);
-    if (job->timeout_us > 0)
-        jw_duration_s(w, "timeout_s", job->timeout_us);
-    else
-        jw_null(w, "timeout_s");
+    render_timeout(w, job);
     jw_time(w, "created_at", job->created_at);
     jw_time(w, "run_at", job->run_at);
     jw_time(w, "start_deadline_at", job->start_deadline_at);
