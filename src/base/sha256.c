@@ -35,6 +35,49 @@ void sha256_end(struct sha256 *h, uint8_t ret[32])
         abort();
 }
 
+/* Eight words of the chain, how many bits went in, how many bytes of a block wait, the block: big-endian, as FIPS 180-4 has them. */
+static void put_be(uint8_t *p, uint64_t v, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        p[i] = (uint8_t)(v >> 8 * (n - 1 - i));
+}
+
+static uint64_t get_be(const uint8_t *p, size_t n)
+{
+    uint64_t v = 0;
+    for (size_t i = 0; i < n; i++)
+        v = v << 8 | p[i];
+    return v;
+}
+
+void sha256_save(const struct sha256 *h, uint8_t ret[SHA256_STATE_BYTES])
+{
+    const SHA256_CTX *c = &h->ctx;
+    for (size_t i = 0; i < 8; i++)
+        put_be(ret + 4 * i, c->h[i], 4);
+    put_be(ret + 32, (uint64_t)c->Nh << 32 | c->Nl, 8);
+    put_be(ret + 40, c->num, 1);
+    memset(ret + 41, 0, 64);
+    memcpy(ret + 41, c->data, c->num);
+}
+
+struct sha256 *sha256_load(const uint8_t state[SHA256_STATE_BYTES])
+{
+    uint64_t bits = get_be(state + 32, 8);
+    uint8_t waiting = state[40];
+    struct sha256 *h = waiting < 64 && bits / 8 % 64 == waiting ? sha256_new() : NULL;
+    if (!h)
+        return NULL;
+    SHA256_CTX *c = &h->ctx;
+    for (size_t i = 0; i < 8; i++)
+        c->h[i] = (SHA_LONG)get_be(state + 4 * i, 4);
+    c->Nh = (SHA_LONG)(bits >> 32);
+    c->Nl = (SHA_LONG)bits;
+    c->num = waiting;
+    memcpy(c->data, state + 41, waiting);
+    return h;
+}
+
 void sha256_once(const void *p, size_t n, uint8_t ret[32])
 {
     struct sha256 h;

@@ -1,5 +1,6 @@
 #pragma once
 /* Blobs: immutable bytes, streamed, hashed on the way, visible only when whole. Rows and references are the store's. */
+#include "base/arena.h"
 #include "base/err.h"
 #include "base/uuid.h"
 #include <stdint.h>
@@ -23,6 +24,23 @@ struct blob_driver {
     /** @param ret_fd  readable, seekable; caller closes. ERR_NOT_FOUND. */
     int (*open_read)(struct blobs *b, const struct uuid *id, int *ret_fd, int64_t *ret_size, struct err *err);
     int (*remove)(struct blobs *b, const struct uuid *id, struct err *err); /* absent is fine */
+
+    /* Uploads that outlive their connection and the process. Written, hashed and committed as any other, but what a commit did not
+     * make a blob stays, and nobody but discard() takes it away. Whoever keeps the row of such an upload says when that is. */
+    /** Goes on with the upload of that id, or begins it. Only while no row says that the blob is there: bytes of a commit whose row was
+     * never written are taken back.
+     * @param ret_offset  bytes there are: those of the latest sync(), or of later ones that were surely written; never holes */
+    int (*resume)(struct blobs *b, const struct uuid *id, struct blob_upload **ret, int64_t *ret_offset,
+                  struct err *err);
+    /** What was written is what resume() finds, after a power cut too. A failure sticks. */
+    int (*sync)(struct blob_upload *u, struct err *err);
+    void (*leave)(struct blob_upload *u); /* frees `u`; bytes since the latest sync may be gone. NULL accepted */
+    /** What resume() would find, without touching it. ERR_NOT_FOUND: never begun. */
+    int (*offset)(struct blobs *b, const struct uuid *id, int64_t *ret, struct err *err);
+    /** Forgets an upload: given up, or a blob since. The blob of that id stays. Absent is fine. */
+    int (*discard)(struct blobs *b, const struct uuid *id, struct err *err);
+    /** Ids of which discard() would find something; one may be there twice. */
+    int (*unfinished)(struct blobs *b, struct arena *arena, struct uuid **ret, size_t *ret_n, struct err *err);
 
     /* Optional, all or none: for snapshots, where blobs are files below a folder. */
     const char *id_file; /* its file below the folder that holds the folder's id and a newline */

@@ -7,7 +7,7 @@
 #include "base/clock.h"
 #include "base/fault.h"
 #include "base/fs.h"
-#include "base/sha256.h"
+#include "blob/folder/internal.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -18,25 +18,10 @@
 #define COPY_BYTES ((size_t)256 << 10)
 #define ID_FILE    "folder-id"
 
-struct blobs {
-    int dir_fd;
-};
-
-struct blob_upload {
-    struct blobs *blobs; /* borrowed */
-    int fd;
-    struct sha256 *hash;
-    int64_t size, started; /* bytes written; bytes whose write-back was begun */
-    char tmp[4 + UUID_STR_MAX];
-    char path[3 + UUID_STR_MAX];
-    char id[UUID_STR_MAX];
-    struct err failed; /* the first write that failed; sticks */
-};
-
 /** Write-back begins every so often, so that the sync at the end of a large upload is short. */
 #define WRITE_BACK_BYTES (8 * 1024 * 1024)
 
-static void blob_path(const struct uuid *id, char ret_id[UUID_STR_MAX], char ret_path[3 + UUID_STR_MAX])
+void blob_path(const struct uuid *id, char ret_id[UUID_STR_MAX], char ret_path[3 + UUID_STR_MAX])
 {
     uuid_format(id, ret_id);
     snprintf(ret_path, 3 + UUID_STR_MAX, "%02x/%s", id->b[15], ret_id);
@@ -55,6 +40,8 @@ static int prepare(const char *dir, int dir_fd, struct err *err)
         return rc;
     if (mkdirat(dir_fd, "tmp", 0700) < 0)
         return err_set(err, ERR_IO, errno, "make '%s'", path);
+    if (mkdirat(dir_fd, UPLOADS_DIR, 0700) < 0 && errno != EEXIST)
+        return err_set(err, ERR_IO, errno, "make '%s/%s'", dir, UPLOADS_DIR);
     for (unsigned i = 0; i < FAN_OUT; i++) {
         char name[3];
 
@@ -150,13 +137,14 @@ static void folder_close(struct blobs *b)
     free(b);
 }
 
-/** @param unlink_tmp  false when the file is under its final name */
-static void upload_free(struct blob_upload *u, bool unlink_tmp)
+void upload_free(struct blob_upload *u, bool unlink_tmp)
 {
     if (unlink_tmp)
         unlinkat(u->blobs->dir_fd, u->tmp, 0); /* a failure leaves it to the next open */
     if (u->fd >= 0)
         close(u->fd);
+    if (u->mark_fd >= 0)
+        close(u->mark_fd);
     sha256_free(u->hash);
     free(u);
 }
@@ -168,7 +156,7 @@ static int folder_begin(struct blobs *b, const struct uuid *id, struct blob_uplo
     if (!u)
         return err_set(err, ERR_NO_MEMORY, 0, "begin a blob");
     u->blobs = b;
-    u->fd = -1;
+    u->fd = u->mark_fd = -1;
     u->hash = sha256_new();
     if (!u->hash) {
         upload_free(u, false);
@@ -213,6 +201,17 @@ static int folder_write(struct blob_upload *u, const void *p, size_t n, struct e
         u->started = u->size;
     }
     return ERR_OK;
+}
+
+/** Back to where it was before publish(). */
+static void withdraw(const struct blob_upload *u)
+{
+    int dir = u->blobs->dir_fd;
+
+    if (u->mark_fd >= 0)
+        renameat(dir, u->path, dir, u->tmp); /* else resume() finds it there */
+    else
+        unlinkat(dir, u->path, 0);
 }
 
 /** Renames without replacing: an id names the same bytes for ever. */
@@ -260,21 +259,21 @@ static int folder_commit(struct blob_upload *u, int64_t *ret_size, uint8_t ret_s
             *err = u->failed;
     } else if (FAULT("folder.sync") ? (errno = EIO, true) : fsync(u->fd) < 0) {
         rc = err_set(err, ERR_IO, errno, "sync blob %s", u->id);
-    } else if (publish(u) < 0) {
+    } else if ((u->mark_fd >= 0 && fchmod(u->fd, 0400) < 0) || publish(u) < 0) {
         rc = errno == EEXIST ? err_set(err, ERR_CONFLICT, 0, "blob %s exists already", u->id)
                              : err_set(err, ERR_IO, errno, "name blob %s", u->id);
     } else {
         in_tmp = false;
         if (sync_fan(u) < 0) { /* would it survive? not known: so it must not be seen */
             rc = err_set(err, ERR_IO, errno, "sync the folder of blob %s", u->id);
-            unlinkat(u->blobs->dir_fd, u->path, 0);
+            withdraw(u);
         }
     }
     if (rc == ERR_OK) {
         *ret_size = u->size;
         sha256_end(u->hash, ret_sha256);
     }
-    upload_free(u, in_tmp);
+    upload_free(u, in_tmp && u->mark_fd < 0);
     return rc;
 }
 
@@ -397,6 +396,12 @@ const struct blob_driver *blob_folder(void)
         .abort = folder_abort,
         .open_read = folder_open_read,
         .remove = folder_remove,
+        .resume = partial_resume,
+        .sync = partial_sync,
+        .leave = partial_leave,
+        .offset = partial_offset,
+        .discard = partial_discard,
+        .unfinished = partial_unfinished,
         .id_file = ID_FILE,
         .path = folder_path,
         .link = folder_link,

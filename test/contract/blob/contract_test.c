@@ -313,6 +313,154 @@ static void test_cut_upload_leaves_nothing(void **state)
     expect_bytes(r, &whole, "whole", 5);
 }
 
+static struct blob_upload *go_on(struct room *r, const struct uuid *id, int64_t want)
+{
+    struct blob_upload *u = NULL;
+    int64_t at = -1;
+
+    OK(r->d->resume(r->b, id, &u, &at, &err));
+    assert_int_equal(at, want);
+    return u;
+}
+
+static void expect_offset(struct room *r, const struct uuid *id, int64_t want)
+{
+    int64_t at = -1;
+    struct err err = {0};
+    int rc = r->d->offset(r->b, id, &at, &err);
+
+    assert_int_equal(rc, want < 0 ? ERR_NOT_FOUND : ERR_OK);
+    if (want >= 0)
+        assert_int_equal(at, want);
+}
+
+static size_t count_unfinished(struct room *r, const struct uuid *id)
+{
+    struct arena *arena = arena_new(1 << 20);
+    struct uuid *ids = NULL;
+    size_t n = 0, found = 0;
+
+    assert_non_null(arena);
+    OK(r->d->unfinished(r->b, arena, &ids, &n, &err));
+    for (size_t i = 0; i < n; i++)
+        found += uuid_equal(&ids[i], id);
+    arena_free(arena);
+    return found;
+}
+
+static void finish(struct room *r, struct blob_upload *u, const struct uuid *id, const char *p, size_t n)
+{
+    int64_t size = -1;
+    uint8_t hash[32], want[32];
+
+    OK(r->d->commit(u, &size, hash, &err));
+    sha256_once(p, n, want);
+    assert_memory_equal(hash, want, 32);
+    assert_int_equal(size, n);
+    OK(r->d->discard(r->b, id, &err));
+    expect_offset(r, id, -1);
+    assert_int_equal(count_unfinished(r, id), 0);
+    expect_bytes(r, id, p, n);
+}
+
+static void test_resumed_at_many_offsets(void **state)
+{
+    struct room *r = *state;
+    const size_t n = 300001;
+    AUTO_FREE char *p = some_bytes(n, 77);
+    struct uuid id = new_id();
+    size_t at = 0;
+
+    expect_offset(r, &id, -1);
+    /* steps of every length around SHA-256's block, with and without a restart between */
+    for (size_t step = 1; at < n; step = step * 2 + 1) {
+        struct blob_upload *u = go_on(r, &id, (int64_t)at);
+        size_t more = MIN(step, n - at);
+
+        OK(r->d->write(u, p + at, more, &err));
+        OK(r->d->sync(u, &err));
+        r->d->leave(u);
+        at += more;
+        expect_offset(r, &id, (int64_t)at);
+        if (step & 2)
+            reopen(r);
+        expect_offset(r, &id, (int64_t)at);
+        expect_absent(r, &id);
+        assert_true(count_unfinished(r, &id) > 0);
+    }
+    finish(r, go_on(r, &id, (int64_t)n), &id, p, n);
+    reopen(r);
+    expect_bytes(r, &id, p, n);
+}
+
+static void test_unsynced_bytes_are_not_believed(void **state)
+{
+    struct room *r = *state;
+    AUTO_FREE char *p = some_bytes(100000, 78);
+    struct uuid id = new_id();
+    struct blob_upload *u = go_on(r, &id, 0);
+
+    OK(r->d->write(u, p, 60000, &err));
+    OK(r->d->sync(u, &err));
+    OK(r->d->write(u, "zeros, say, after a power cut", 29, &err));
+    r->d->leave(u);
+    r->d->leave(NULL);
+    expect_offset(r, &id, 60000);
+    u = go_on(r, &id, 60000);
+    OK(r->d->write(u, p + 60000, 40000, &err));
+    finish(r, u, &id, p, 100000);
+}
+
+static void test_an_empty_resumable_upload(void **state)
+{
+    struct room *r = *state;
+    struct uuid id = new_id();
+
+    finish(r, go_on(r, &id, 0), &id, "", 0);
+}
+
+static void test_a_commit_without_its_row_is_taken_back(void **state)
+{
+    struct room *r = *state;
+    AUTO_FREE char *p = some_bytes(90000, 79);
+    struct uuid id = new_id();
+    struct blob_upload *u = go_on(r, &id, 0);
+    int64_t size;
+    uint8_t hash[32];
+
+    OK(r->d->write(u, p, 50000, &err));
+    OK(r->d->sync(u, &err));
+    OK(r->d->write(u, p + 50000, 40000, &err));
+    OK(r->d->commit(u, &size, hash, &err));
+    reopen(r); /* the crash */
+    expect_offset(r, &id, 50000);
+    u = go_on(r, &id, 50000);
+    expect_absent(r, &id);
+    OK(r->d->write(u, p + 50000, 40000, &err));
+    finish(r, u, &id, p, 90000);
+}
+
+static void test_discard(void **state)
+{
+    struct room *r = *state;
+    struct uuid id = new_id();
+    struct blob_upload *u = go_on(r, &id, 0);
+    int64_t size;
+    uint8_t hash[32];
+
+    OK(r->d->write(u, "bytes", 5, &err));
+    OK(r->d->sync(u, &err));
+    OK(r->d->discard(r->b, &id, &err)); /* under its writer's hands */
+    OK(r->d->write(u, "more", 4, &err));
+    struct err gone = {0};
+    assert_int_not_equal(r->d->commit(u, &size, hash, &gone), ERR_OK);
+    expect_offset(r, &id, -1);
+    expect_absent(r, &id);
+    OK(r->d->discard(r->b, &id, &err)); /* absent is fine */
+    r->d->leave(go_on(r, &id, 0));
+    OK(r->d->discard(r->b, &id, &err));
+}
+
 struct crowd {
     struct room *r;
     uint64_t seed;
@@ -380,6 +528,11 @@ int main(void)
         CASE(test_linked_for_a_snapshot),
         CASE(test_uploads_side_by_side),
         CASE(test_cut_upload_leaves_nothing),
+        CASE(test_resumed_at_many_offsets),
+        CASE(test_unsynced_bytes_are_not_believed),
+        CASE(test_an_empty_resumable_upload),
+        CASE(test_a_commit_without_its_row_is_taken_back),
+        CASE(test_discard),
         CASE(test_any_thread_may_use_it),
     };
     int failed = 0;

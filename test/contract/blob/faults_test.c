@@ -104,6 +104,79 @@ static void test_every_step(void **state)
     }
 }
 
+/** In the child: a step of a resumable upload fails, and what was sure before is there still. @return as attempt() */
+static int resume_attempt(const char *dir)
+{
+    const struct blob_driver *d = blob_folder();
+    struct blobs *b;
+    struct blob_upload *u = NULL;
+    char fid[UUID_STR_MAX];
+    struct err err = {0};
+    struct uuid id = new_id();
+    int64_t at = 0, size = 0;
+    uint8_t hash[32], want[32];
+    bool failed = false;
+
+    if (d->open(dir, &b, fid, &err) != ERR_OK)
+        return 1;
+    for (int tries = 0; at < 8 || size == 0; tries++) {
+        if (tries > 9)
+            return 2;
+        int64_t sure = at;
+        if (d->resume(b, &id, &u, &at, &err) != ERR_OK) {
+            failed = true;
+            continue;
+        }
+        if (at < sure || at % 4 != 0)
+            return 3;
+        if (at < 8 && (d->write(u, at == 0 ? "half" : "more", 4, &err) != ERR_OK || d->sync(u, &err) != ERR_OK)) {
+            failed = true;
+            d->leave(u);
+            continue;
+        }
+        if (at < 8) {
+            at += 4;
+            d->leave(u);
+        } else if (d->commit(u, &size, hash, &err) != ERR_OK) {
+            failed = true;
+            size = 0;
+        }
+    }
+    sha256_once("halfmore", 8, want);
+    if (!failed || size != 8 || memcmp(hash, want, 32) != 0)
+        return 4;
+    if (d->discard(b, &id, &err) != ERR_OK || !empty(dir, "uploads"))
+        return 5;
+    d->close(b);
+    return 0;
+}
+
+static void test_every_step_of_a_resumable_upload(void **state)
+{
+    static const char *const rows[] = {"folder.resume:1", "folder.resume:2", "folder.write:1",   "folder.write:2",
+                                       "folder.sync:1",   "folder.sync:2",   "folder.sync:3",    "folder.mark:1",
+                                       "folder.mark:2",   "folder.rename:1", "folder.sync_dir:1"};
+
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        char dir[PATH_MAX];
+        int status;
+
+        make_dir(dir);
+        pid_t pid = fork();
+        assert_true(pid >= 0);
+        if (pid == 0) {
+            setenv("HAUL_FAULTS_AT", rows[i], 1);
+            _exit(resume_attempt(dir));
+        }
+        while (waitpid(pid, &status, 0) < 0)
+            assert_int_equal(errno, EINTR);
+        drop_dir(dir);
+        if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
+            fail_msg("%s: step %d (status %x)", rows[i], WIFEXITED(status) ? WEXITSTATUS(status) : -1,
+                     (unsigned)status);
+    }
+}
+
 /** In the child: a file system without hard links. @return 0, or the number of what went wrong */
 static int link_by_copy(const char *dir)
 {
@@ -154,6 +227,7 @@ static void test_a_file_system_without_links(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_every_step),
+                                       cmocka_unit_test(test_every_step_of_a_resumable_upload),
                                        cmocka_unit_test(test_a_file_system_without_links)};
 
     return cmocka_run_group_tests_name("blob faults", tests, NULL, NULL);

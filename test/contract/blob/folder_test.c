@@ -1,6 +1,7 @@
 /* What is the folder's own: its layout, its id, its lock, what an open cleans up. */
 #include "check.h"
 #include <dirent.h>
+#include <fcntl.h>
 #include <sys/stat.h>
 
 static const struct blob_driver *d;
@@ -187,6 +188,50 @@ static void test_what_is_no_file_is_no_blob(void **state)
     assert_int_equal(fd, -1);
 }
 
+/** What a power cut may leave of a mark, or a careless hand of the bytes: never more is believed than is sure. */
+static void test_a_damaged_mark_or_file(void **state)
+{
+    struct room *r = *state;
+    struct uuid id = new_id();
+    struct blob_upload *u;
+    char name[UUID_STR_MAX], sub[80], path[PATH_MAX];
+    int64_t at;
+
+    OK(d->resume(r->b, &id, &u, &at, &err));
+    for (int i = 0; i < 3; i++) { /* marks 5, 10, 15 in slots 0, 1, 0 */
+        OK(d->write(u, "bytes", 5, &err));
+        OK(d->sync(u, &err));
+    }
+    d->leave(u);
+    uuid_format(&id, name);
+    snprintf(sub, sizeof(sub), "uploads/%s.mark", name);
+    path_in(r, sub, path);
+    AUTO_FD int mark = open(path, O_WRONLY);
+    assert_true(mark >= 0);
+    assert_int_equal(pwrite(mark, "x", 1, 20), 1); /* the latest is torn: the one before counts */
+    OK(d->offset(r->b, &id, &at, &err));
+    assert_int_equal(at, 10);
+    OK(d->resume(r->b, &id, &u, &at, &err));
+    assert_int_equal(at, 10);
+    d->leave(u);
+    assert_int_equal(pwrite(mark, "x", 1, 4096 + 100), 1); /* and that one, too */
+    OK(d->offset(r->b, &id, &at, &err));
+    assert_int_equal(at, 0);
+    OK(d->resume(r->b, &id, &u, &at, &err));
+    assert_int_equal(at, 0);
+    OK(d->write(u, "again", 5, &err));
+    OK(d->sync(u, &err));
+    d->leave(u);
+    snprintf(sub, sizeof(sub), "uploads/%s", name);
+    path_in(r, sub, path);
+    assert_int_equal(truncate(path, 3), 0); /* shorter than the mark says */
+    OK(d->offset(r->b, &id, &at, &err));
+    assert_int_equal(at, 0);
+    OK(d->resume(r->b, &id, &u, &at, &err));
+    assert_int_equal(at, 0);
+    d->leave(u);
+}
+
 #define CASE(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 
 int main(void)
@@ -198,6 +243,7 @@ int main(void)
         CASE(test_one_process_at_a_time),
         CASE(test_open_empties_tmp),
         CASE(test_one_upload_an_id),
+        CASE(test_a_damaged_mark_or_file),
         CASE(test_what_is_no_file_is_no_blob),
     };
 

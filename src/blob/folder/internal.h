@@ -1,0 +1,36 @@
+#pragma once
+/* What the files of the folder share. */
+#include "base/sha256.h"
+#include "blob/blob.h"
+
+#define UPLOADS_DIR "uploads"
+
+struct blobs {
+    int dir_fd;
+};
+
+struct blob_upload {
+    struct blobs *blobs; /* borrowed */
+    int fd;
+    int mark_fd; /* of a resumable upload; -1: of one that leaves nothing */
+    uint64_t marks;
+    struct sha256 *hash;
+    int64_t size, started; /* bytes written; bytes whose write-back was begun */
+    char tmp[sizeof(UPLOADS_DIR) + UUID_STR_MAX];
+    char path[3 + UUID_STR_MAX];
+    char id[UUID_STR_MAX];
+    struct err failed; /* the first write that failed; sticks */
+};
+
+void blob_path(const struct uuid *id, char ret_id[UUID_STR_MAX], char ret_path[3 + UUID_STR_MAX]);
+/** Closes and frees. @param unlink_tmp  false when the file is under its final name, or stays */
+void upload_free(struct blob_upload *u, bool unlink_tmp);
+
+/* partial.c: as in blob.h */
+int partial_resume(struct blobs *b, const struct uuid *id, struct blob_upload **ret, int64_t *ret_offset,
+                   struct err *err);
+int partial_sync(struct blob_upload *u, struct err *err);
+void partial_leave(struct blob_upload *u);
+int partial_offset(struct blobs *b, const struct uuid *id, int64_t *ret, struct err *err);
+int partial_discard(struct blobs *b, const struct uuid *id, struct err *err);
+int partial_unfinished(struct blobs *b, struct arena *arena, struct uuid **ret, size_t *ret_n, struct err *err);
