@@ -4,7 +4,7 @@ MESON_FLAGS ?=
 export BUILD MESON_FLAGS KEEP
 
 .DEFAULT_GOAL := all
-.PHONY: all help packages packages-develop demo test lint format asan tsan fuzz fresh clean
+.PHONY: all help packages packages-develop demo bench test lint format asan tsan fuzz fresh clean
 
 all: ## build build/haul
 	@scripts/build
@@ -20,6 +20,9 @@ packages-develop: ## and those of packaging/debian-packages-develop.txt
 
 demo: packages all ## transcode a real video as a background job (KEEP=1 leaves server and worker running)
 	@scripts/demo
+
+bench: all ## measure submissions, whole lives and an idle start, beside the disk's own limits (SECONDS=5, DATA=/var/tmp)
+	@scripts/bench $(BUILD)/haul --seconds $(or $(SECONDS),5) --data $(or $(DATA),/var/tmp)
 
 test: packages ## build, and run every test; the last line is "N passed, N failed"
 	@scripts/test

@@ -1,0 +1,16 @@
+#pragma once
+/* How soon an idle system answers: one submission; one until a waiting worker holds its lease; one until its handler runs. */
+#include "bench/bench.h"
+#include "bench/form.h"
+#include "bench/ground.h"
+
+struct start {
+    struct ground *ground;     /* borrowed */
+    const struct names *names; /* borrowed */
+    unsigned samples;
+    bool (*stop)(void);
+    struct bench_step steps[BENCH_STEPS];
+    unsigned n_steps;
+};
+
+int start_run(struct start *s, struct err *err);
