@@ -10,7 +10,8 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
-#define TRIES 6
+#define TRIES            6
+#define WRITE_BACK_BYTES (8 << 20) /* is begun every so often, so that the sync at the end is short */
 
 int blob_send(struct cli *cli, int fd, int64_t size, const char *label, char *ret_ref, char *ret_sha256)
 {
@@ -45,6 +46,22 @@ static int local_err(int sys, const char *what, const char *path)
     return cli_err(&err, NULL);
 }
 
+struct arriving {
+    struct bar bar;
+    int fd;
+    int64_t started; /* bytes whose write-back was begun */
+};
+
+static int arriving_progress(void *arg, int64_t done, int64_t total)
+{
+    struct arriving *a = arg;
+    if (done - a->started >= WRITE_BACK_BYTES) { /* a hint: what goes wrong here the sync will tell */
+        sync_file_range(a->fd, a->started, done - a->started, SYNC_FILE_RANGE_WRITE);
+        a->started = done;
+    }
+    return bar_progress(&a->bar, done, total);
+}
+
 int blob_fetch(struct cli *cli, const char *ref, const char *path, const char *label)
 {
     int status = EXIT_OK;
@@ -65,13 +82,16 @@ int blob_fetch(struct cli *cli, const char *ref, const char *path, const char *l
     AUTO_FD int fd = open(temp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
     if (fd < 0)
         return local_err(errno, "create a file beside", path);
-    struct bar bar = {.label = safe ? safe : ""};
+    struct arriving a = {.bar = {.label = safe ? safe : ""}, .fd = fd};
     struct haul_error herr;
     interrupt_catch();
-    int rc = haul_download(c, ref, fd, bar_progress, &bar, NULL, &herr);
-    bar_clear(&bar);
+    int rc = haul_download(c, ref, fd, arriving_progress, &a, NULL, &herr);
+    bar_clear(&a.bar);
     if (rc != HAUL_OK) {
         status = cli_haul_err(cli, &herr, safe);
+        unlink(temp);
+    } else if (fsync(fd) != 0) { /* without it a power cut may leave the name with a hole behind it */
+        status = local_err(errno, "sync what was downloaded for", path);
         unlink(temp);
     } else if (rename(temp, path) != 0) {
         status = local_err(errno, "write", path);

@@ -11,6 +11,10 @@
 #define HTTP_SEGMENTS_MAX 16
 #define HTTP_PAIRS_MAX    256                 /* headers; query keys */
 #define HTTP_PENDING_MAX  ((size_t)256 << 10) /* of a streamed body, before its connection is held back */
+#define HTTP_PIECE_BYTES                                                                                               \
+    ((size_t)128 << 10) /* of a streamed body, worth a turn on the bytes pool while more is coming */
+#define HTTP_PIECE_ALIGN                                                                                               \
+    ((size_t)64 << 10) /* in its body a piece ends at a multiple of this: whole pages for who writes it */
 #define HTTP_BODIES_MAX   ((size_t)256 << 20) /* collected bodies of all requests */
 #define HTTP_BODY_SMALL   ((size_t)64 << 10)  /* takes no heed of that: a heartbeat is never in the way of uploads */
 #define HTTP_OUT_MAX      ((size_t)128 << 10) /* of a file or stream, read ahead */
@@ -76,7 +80,9 @@ struct http_request {
     struct http_reply reply;
     /* streamed body: `pending` is filled by MHD's thread, `writing` belongs to the task */
     struct buf pending, writing;
+    uint64_t passed; /* bytes that their owner has */
     bool begun;
+    bool paused, ended; /* the sender, for now or for good: the next turn takes all there is */
     bool failed;
     struct err failure;
     /* file or stream: filled by the task while task_running, emptied by MHD's thread otherwise */
@@ -176,3 +182,5 @@ void http_count(struct http_request *req, int status);
 /* stream.c */
 ssize_t http_stream_read(void *cls, uint64_t pos, char *buf, size_t max);
 void http_body_task(struct http_request *req);
+/* Mutex held; no turn is under way. Is it time to give `pending` to its owner? */
+bool http_body_worth_a_turn(struct http_request *req);

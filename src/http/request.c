@@ -256,8 +256,8 @@ static enum MHD_Result pass_on(struct http_request *req, const char *p, size_t *
     } else {
         buf_add(&req->pending, p, *upload_size);
         *upload_size = 0;
-        start = !req->task_running;
-        req->task_running = true;
+        start = !req->task_running && http_body_worth_a_turn(req);
+        req->task_running |= start;
     }
     bool no_memory = req->pending.failed;
     pthread_mutex_unlock(&req->mutex);
@@ -273,6 +273,7 @@ static bool body_settled(struct http_request *req, bool *ret_start)
 {
     if (!(req->route->flags & HTTP_STREAM_BODY) || req->failed)
         return true;
+    req->ended = true;
     if (req->task_running)
         return false;
     if (req->begun && req->pending.len == 0)

@@ -5,7 +5,34 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <strings.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
+
+/* Large pieces cost less: a turn each, and a file system does 128 KiB of whole pages in half the time that it takes for eight
+ * times 16 KiB. So a fast sender's bytes gather; nobody waits for more than what is in the socket already. */
+bool http_body_worth_a_turn(struct http_request *req)
+{
+    int waiting = 0;
+    if (!req->begun || req->pending.len >= HTTP_PIECE_BYTES)
+        return true;
+    req->paused = ioctl(req->socket->fd, FIONREAD, &waiting) != 0 || waiting == 0;
+    return req->paused;
+}
+
+/* Mutex held. `pending` becomes `writing`, but for a remainder that makes no whole pages. */
+static void take_pending(struct http_request *req)
+{
+    struct buf taken = req->pending;
+    size_t keep = req->ended || req->paused ? 0 : (req->passed + taken.len) % HTTP_PIECE_ALIGN;
+    req->paused = false;
+    req->pending = req->writing; /* empty */
+    req->writing = taken;
+    if (keep > 0 && keep <= taken.len) {
+        buf_add(&req->pending, taken.data + taken.len - keep, keep);
+        req->writing.len -= keep;
+    }
+    req->passed += req->writing.len;
+}
 
 /* One turn: what has come in so far goes to its owner. The next turn is a new task, so that one fast sender does not keep a
  * thread of the pool for itself. */
@@ -15,15 +42,15 @@ void http_body_task(struct http_request *req)
     struct err err = {0};
     int rc = ERR_OK;
     pthread_mutex_lock(&req->mutex);
-    struct buf taken = req->pending;
-    req->pending = req->writing;
-    req->writing = taken;
+    take_pending(req);
+    if (req->pending.failed)
+        rc = err_set(&err, ERR_NO_MEMORY, 0, "no memory for the body");
     bool begun = req->begun, gone = req->finished;
     req->begun = true;
     http_resume(req); /* there is room again, or the end waits for us and will ask again */
     pthread_mutex_unlock(&req->mutex);
 
-    if (!begun && !gone && route->begin)
+    if (rc == ERR_OK && !begun && !gone && route->begin)
         rc = route->begin(req, &err);
     if (rc == ERR_OK && !gone && req->writing.len && route->on_body)
         rc = route->on_body(req, req->writing.data, req->writing.len, &err);
@@ -35,7 +62,7 @@ void http_body_task(struct http_request *req)
         req->failure = err;
         req->failure.code = (enum err_code)rc;
     }
-    bool again = !req->failed && !req->finished && req->pending.len > 0;
+    bool again = !req->failed && !req->finished && req->pending.len > 0 && (req->ended || http_body_worth_a_turn(req));
     req->task_running = again;
     if (!again)
         http_resume(req);
@@ -75,7 +102,8 @@ ssize_t http_stream_read(void *cls, uint64_t pos, char *buf, size_t max)
     bool start = false;
     pthread_mutex_lock(&req->mutex);
     if (!req->task_running && !req->out) {
-        req->out = malloc(HTTP_OUT_MAX);
+        /* A page's beginning: see "excess" in the client, whose reads from the page cache suffer from the same. */
+        req->out = aligned_alloc(4096, HTTP_OUT_MAX);
         req->task = fill_task;
     }
     if (!req->task_running && req->out_n > req->out_off) {
