@@ -400,7 +400,7 @@ int row_remove(struct tx *t, struct row *row)
     static const char *const deletes[] = {
         "DELETE FROM jobs WHERE job_id = ?1",       "DELETE FROM history WHERE job_id = ?1",
         "DELETE FROM inputs WHERE job_id = ?1",     "DELETE FROM attempts WHERE job_id = ?1",
-        "DELETE FROM log_chunks WHERE job_id = ?1", "DELETE FROM dedup WHERE job_id = ?1",
+        "DELETE FROM log_chunks WHERE job_id = ?1",
     };
     const struct uuid *id = &row->job.job_id;
     int rc = refs_drop(t, &row->job);
@@ -413,6 +413,9 @@ int row_remove(struct tx *t, struct row *row)
         rc = q_run(t->c, NULL, t->err,
                    "DELETE FROM labels WHERE project = ?1 AND job_id = ?2 AND key IN (SELECT key FROM json_each(?3))",
                    "tut", row->job.project, id, row->job.labels);
+    if (rc == ERR_OK && row->job.dedup_key) /* its key may be another's by now */
+        rc = q_run(t->c, NULL, t->err, "DELETE FROM dedup WHERE key = ?1 AND project = ?2 AND job_id = ?3", "ttu",
+                   row->job.dedup_key, row->job.project, id);
     for (size_t i = 0; rc == ERR_OK && i < ARRAY_LEN(deletes); i++)
         rc = q_run(t->c, NULL, t->err, deletes[i], "u", id);
     if (rc == ERR_OK && row->ready_seq)

@@ -354,11 +354,18 @@ static void test_every_earlier_schema_is_brought_up_to_date(void **state)
         assert_int_equal(mkdir(w->dir, 0700), 0);
         for (unsigned i = 0; i < from; i++)
             execute(w, sqlite_migrations[i]);
+        execute(w, "INSERT INTO dedup (project, key, job_id, request_hash, content_hash, expires_at)"
+                   " VALUES ('default', 'old', x'00', x'01', x'02', 9223372036854775807)");
         execute(w, arena_printf(w->arena, "PRAGMA user_version = %u; PRAGMA application_id = 1751217516", from));
         struct store_config config = {
             .dir = w->dir, .clock = clock_fake_view(&w->clock), .rng = w->rng, .policy = w->policy};
         assert_int_equal(w->d->open(&config, &w->s, NULL), ERR_OK);
         submit(w, "encode");
+        struct op *known = submit_op(w, "encode"); /* keys are remembered */
+        known->u.submit.job.dedup_key = "old";
+        known->u.submit.id_only = true;
+        assert_int_equal(apply(w, known), ERR_OK);
+        assert_true(known->u.submit.duplicate);
         struct job job = claim(w, w->worker, "encode");
         assert_ok(heartbeat(w, &job));
         later(w, w->policy.lease_us);

@@ -1,0 +1,126 @@
+"""bench/fill writes a store as the server would have: what it made is counted again, and a server works on it."""
+import fcntl
+import sqlite3
+import subprocess
+
+import pytest
+from conftest import COMPLETE, HAUL, TOP, problem
+
+FILL = TOP / "bench" / "fill"
+QUEUED, HISTORY, TYPES = 90, 210, 3
+CANCELLED = HISTORY // 50
+
+
+def fill(folder, *arguments):
+    return subprocess.run(["/usr/bin/python3", FILL, folder, "--haul", HAUL, *map(str, arguments)], capture_output=True, text=True, timeout=50)
+
+
+def small(folder, *arguments):
+    done = fill(folder, "--queued", QUEUED, "--history", HISTORY, "--types", TYPES, "--keys", 2, "--labels", 3, "--span-hours", 48, *arguments)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture
+def filled(tmp_path):
+    return small(tmp_path / "data")
+
+
+def ask(folder, sql):
+    db = sqlite3.connect(folder / "haul.db")
+    try:
+        return db.execute(sql).fetchall()
+    finally:
+        db.close()
+
+
+def in_vain(folder, sql):
+    assert ask(folder, sql) == [], sql
+
+
+def assert_sound(folder):
+    """What the store promises of its rows (src/store/README.md), counted by somebody else."""
+    assert ask(folder, "PRAGMA integrity_check") == [("ok",)]
+    everything = "(SELECT * FROM jobs UNION ALL SELECT * FROM history)"
+    assert ask(folder, "SELECT queue, task_type, status, sum(n) FROM counters GROUP BY 1, 2, 3 ORDER BY 1, 2, 3") == ask(
+        folder, f"SELECT queue, task_type, status, count(*) FROM {everything} GROUP BY 1, 2, 3 ORDER BY 1, 2, 3")
+    in_vain(folder, "SELECT 1 FROM counters WHERE n <= 0")
+    in_vain(folder, "SELECT 1 FROM jobs WHERE status NOT IN (0, 1, 3)")
+    in_vain(folder, "SELECT 1 FROM history WHERE status NOT IN (2, 4) OR ready_seq IS NOT NULL OR token IS NOT NULL OR lease_until <> 0"
+                    " OR finished_at < created_at")
+    in_vain(folder, "SELECT 1 FROM jobs j JOIN history h ON h.job_id = j.job_id")
+    in_vain(folder, "SELECT 1 FROM jobs j WHERE status = 0 AND NOT EXISTS (SELECT 1 FROM lanes l WHERE l.lane_id = j.lane_id AND"
+                    " l.project = j.project AND l.queue = j.queue AND l.task_type = j.task_type AND l.priority = j.priority)")
+    in_vain(folder, "SELECT ready_seq FROM jobs WHERE ready_seq IS NOT NULL GROUP BY 1 HAVING count(*) > 1")
+    in_vain(folder, f"SELECT 1 FROM {everything} j WHERE attempt <> (SELECT count(*) FROM attempts a WHERE a.job_id = j.job_id)")
+    in_vain(folder, "SELECT 1 FROM attempts a WHERE ended_at <> 0 AND (outcome = 0 OR log_state = 0)")
+    labels = f"SELECT j.project, e.key, e.value, j.job_id FROM {everything} j, json_each(CAST(j.labels AS TEXT)) e"
+    for a, b in ((labels, "SELECT * FROM labels"), ("SELECT * FROM labels", labels)):
+        in_vain(folder, f"{a} EXCEPT {b}")
+    in_vain(folder, f"SELECT 1 FROM dedup d WHERE NOT EXISTS (SELECT 1 FROM {everything} j WHERE j.job_id = d.job_id AND"
+                    " j.dedup_key = d.key AND j.project = d.project)")
+
+
+def schema(folder):
+    return ask(folder, "SELECT type, name, sql FROM sqlite_schema ORDER BY 1, 2")
+
+
+def test_a_filled_store_is_sound_and_a_server_works_on_it(filled, tmp_path, make_server):
+    from conftest import Api
+    assert_sound(filled)
+    fill(tmp_path / "empty")
+    assert schema(filled) == schema(tmp_path / "empty")
+    key = ask(filled, "SELECT key FROM dedup")[0][0]
+
+    server = make_server(data=filled)
+    api = Api(server.url)
+    queues = api.get("/v1/stats").json()["queues"]
+    want = {"pending": QUEUED, "running": 0, "success": HISTORY - CANCELLED, "failed": 0, "cancelled": CANCELLED}
+    assert {status: sum(queue[status] for queue in queues) for status in want} == want
+    assert len(api.get("/v1/jobs", params={"limit": 1000}).json()["jobs"]) == QUEUED + HISTORY
+    assert len(api.get("/v1/jobs", params={"label": "color", "limit": 1000}).json()["jobs"]) == QUEUED // 3 + HISTORY // 3
+    problem(api.post("/v1/jobs", {"task_type": "fill_0"}, headers={"Idempotency-Key": key}), 409)
+    done = api.get("/v1/jobs", params={"status": "success", "limit": 1}).json()["jobs"][0]
+    assert [a["outcome"] for a in api.attempts(done["job_id"])] == ["success"]
+
+    claims = []
+    while len(claims) < QUEUED:
+        got = api.lease(*(f"fill_{i}" for i in range(TYPES)), slots=64, wait="5s")
+        assert got, f"only {len(claims)} of {QUEUED} were given"
+        claims += got
+    for claim in claims:
+        assert api.act(claim, "complete", COMPLETE).json() == {"status": "success"}
+    assert api.lease("fill_0", wait="0s") == []
+    server.terminate()
+    assert_sound(filled)
+    assert ask(filled, "SELECT count(*) FROM jobs") == [(0,)]
+
+
+def test_retention_empties_a_filled_store(filled, make_server):
+    from conftest import Api, until
+    server = make_server({"retention": "1s"}, data=filled)
+    api = Api(server.url)
+
+    def gone():
+        """nothing that is done is left"""
+        return not api.get("/v1/jobs", params={"status": "success"}).json()["jobs"]
+    until(gone)
+    server.terminate()
+    assert_sound(filled)
+    assert ask(filled, "SELECT count(*) FROM attempts") == [(0,)]
+
+
+def test_a_store_is_filled_twice(filled):
+    small(filled, "--seed", 2)
+    assert_sound(filled)
+    assert ask(filled, "SELECT count(*) FROM jobs") == [(2 * QUEUED,)]
+
+
+def test_what_fill_refuses(filled):
+    with open(filled / "lock", "rb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        done = fill(filled, "--queued", 1)
+        assert done.returncode != 0 and "a server runs on" in done.stderr
+    for wrong in (("--queued", "-1"), ("--history", "many"), ("--types", "0")):
+        assert fill(filled, *wrong).returncode == 2
+    assert ask(filled, "SELECT count(*) FROM jobs") == [(QUEUED,)]
