@@ -39,6 +39,7 @@ struct bench_report {
     struct err first; /* the first refusal or broken connection */
     double elapsed_s;
     double client_cpu_s, server_cpu_s;    /* during the load; server: -1 when it is not ours */
+    int64_t server_peak_bytes;            /* memory; -1 when it is not ours */
     int64_t counted;                      /* jobs that the server itself counts of this run; -1: not asked */
     struct bench_step steps[BENCH_STEPS]; /* the first one is what the figure is about */
     unsigned n_steps;

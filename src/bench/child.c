@@ -148,3 +148,15 @@ int64_t child_cpu_ns(const struct child *c)
         return 0;
     return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
 }
+
+int64_t child_peak_bytes(const struct child *c)
+{
+    char path[32], line[128];
+    long long kib = 0;
+    snprintf(path, sizeof(path), "/proc/%d/status", (int)c->pid);
+    AUTO_FILE FILE *f = c->pid > 0 ? fopen(path, "re") : NULL;
+    while (f && kib == 0 && fgets(line, sizeof(line), f))
+        if (strncmp(line, "VmHWM:", 6) == 0)
+            kib = strtoll(line + 6, NULL, 10);
+    return (int64_t)kib * 1024;
+}

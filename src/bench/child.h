@@ -18,4 +18,5 @@ int child_line(struct child *c, char *ret, size_t size, struct err *err);
 int child_alive(struct child *c, struct err *err);
 /** SIGTERM, and SIGKILL when that is not enough in 20 s. */
 void child_stop(struct child *c);
-int64_t child_cpu_ns(const struct child *c); /* used so far; 0 when it is not known */
+int64_t child_cpu_ns(const struct child *c);     /* used so far; 0 when it is not known */
+int64_t child_peak_bytes(const struct child *c); /* the most memory it had (VmHWM); 0 when it is not known */

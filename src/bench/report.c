@@ -74,7 +74,8 @@ static void print_cpu(const struct bench_report *r, FILE *f)
 {
     fprintf(f, "  %-20s client %.2f ms", "CPU per 1000 jobs", per_thousand_ms(r, r->client_cpu_s));
     if (r->server_cpu_s >= 0)
-        fprintf(f, ", server %.2f ms", per_thousand_ms(r, r->server_cpu_s));
+        fprintf(f, ", server %.2f ms   its memory at most %.1f MiB", per_thousand_ms(r, r->server_cpu_s),
+                (double)r->server_peak_bytes / 1048576);
     fprintf(f, "\n");
 }
 
@@ -199,6 +200,10 @@ static void write_load(struct json_writer *w, const struct bench_report *r)
         jw_real(w, "server_cpu_ms_per_1000", per_thousand_ms(r, r->server_cpu_s));
     else
         jw_null(w, "server_cpu_ms_per_1000");
+    if (r->server_peak_bytes >= 0)
+        jw_int(w, "server_peak_bytes", r->server_peak_bytes);
+    else
+        jw_null(w, "server_peak_bytes");
 }
 
 int bench_print_json(const struct bench_report *r, FILE *f, struct err *err)

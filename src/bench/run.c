@@ -63,8 +63,10 @@ static int load(struct run *r, const struct workload *work, struct err *err)
     int rc = load_run(&plan, work, &result, err);
     keep(r->report, &result, &plan);
     r->report->client_cpu_s = cpu_self_s() - client;
-    if (r->ground.own && child_cpu_ns(&r->ground.server) > 0)
+    if (r->ground.own && child_cpu_ns(&r->ground.server) > 0) {
         r->report->server_cpu_s = (double)(child_cpu_ns(&r->ground.server) - server) / 1e9;
+        r->report->server_peak_bytes = child_peak_bytes(&r->ground.server);
+    }
     return rc;
 }
 
@@ -195,7 +197,7 @@ static void name_run(struct run *r)
 int bench_run(const struct bench_plan *plan, struct bench_report *ret, struct err *err)
 {
     AUTO_FREE struct run *r = calloc(1, sizeof(*r));
-    *ret = (struct bench_report){.plan = plan, .server_cpu_s = -1, .counted = -1};
+    *ret = (struct bench_report){.plan = plan, .server_cpu_s = -1, .server_peak_bytes = -1, .counted = -1};
     if (!r)
         return err_set(err, ERR_NO_MEMORY, 0, "bench");
     r->plan = plan;

@@ -67,6 +67,7 @@ def test_the_bare_limits_stand_beside_it(bench):
         assert row["per_s"] > 0 and row["p50_us"] > 0
         assert row["ratio"] == pytest.approx(report["jobs_per_s"] / row["per_s"])
     assert report["own_server"] and report["server_cpu_ms_per_1000"] > 0
+    assert 1 << 20 < report["server_peak_bytes"] < 1 << 40
 
 
 @pytest.mark.parametrize("batch", [1, 10])
