@@ -41,6 +41,26 @@ void arena_free(struct arena *arena)
     free(arena);
 }
 
+void arena_reset(struct arena *arena)
+{
+    struct block *kept = NULL;
+    while (arena->blocks) {
+        struct block *b = arena->blocks;
+        arena->blocks = b->next;
+        if (!kept && b->size <= BLOCK_MAX)
+            kept = b;
+        else
+            free(b);
+    }
+    if (kept) {
+        memset(kept->bytes, 0, kept->used);
+        kept->used = 0;
+        kept->next = NULL;
+    }
+    arena->blocks = kept;
+    arena->used = 0;
+}
+
 /* A block with room for `n`, never more than the limit still allows. */
 static struct block *add_block(struct arena *arena, size_t n)
 {

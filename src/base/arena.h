@@ -17,4 +17,6 @@ char *arena_strdup(struct arena *arena, const char *s);            /* NULL in, N
 char *arena_strndup(struct arena *arena, const char *s, size_t n); /* always NUL-terminated */
 void *arena_memdup(struct arena *arena, const void *p, size_t n);
 char *arena_printf(struct arena *arena, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/** As new, but for a block of memory that it keeps: for a scratch that is used over and over. */
+void arena_reset(struct arena *arena);
 size_t arena_used(const struct arena *arena);

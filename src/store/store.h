@@ -66,6 +66,7 @@ struct op_submit {
     usec dedup_us;            /* window of the key */
     bool id_only;             /* in: of a known key's job the id is enough, `job` is else left as it was */
     bool duplicate;           /* out: the key was known; job is the first one */
+    struct job *asked;        /* the store's: what `job` was before it became the first one; NULL at first */
 };
 struct op_claim { /* a worker's poll: repeats what the poll id was given before, else takes */
     struct uuid worker_id;
@@ -193,8 +194,7 @@ struct op {
     void (*done)(struct op *op); /* called once, on the engine's thread, after it is durable or refused */
     void *owner;                 /* for done */
     struct op *next;             /* the engine's */
-    struct lane_change
-        changes[OP_CHANGES_MAX]; /* out: one a lane and direction; sweeps of `limit` rows never need more */
+    struct lane_change *changes; /* out, in the arena: one a lane, at most OP_CHANGES_MAX */
     size_t n_changes;
     struct ended
         *ended; /* out, in the arena: at most OP_CHANGES_MAX. A report that was answered before ends nothing again */

@@ -1,4 +1,6 @@
-/* A batch: one transaction, a savepoint an op. */
+/* A batch: one transaction. Ops look before they write, so nearly every refusal leaves nothing behind, and the first try does
+ * without savepoints: one an op has SQLite copy each page that the op changes. When an op fails after it wrote, the transaction is rolled
+ * back, and the batch tried again with a savepoint an op. An op must therefore bear being applied twice. */
 #include "store/sqlite/internal.h"
 #include "base/fault.h"
 
@@ -30,6 +32,7 @@ void memory_forget(struct store *s)
 {
     memset(s->marks, 0, sizeof(s->marks));
     s->id_skew_us = 0;
+    s->lanes_era++;
 }
 
 static bool in_transaction(struct store *s)
@@ -37,11 +40,55 @@ static bool in_transaction(struct store *s)
     return sqlite3_get_autocommit(s->w.db) == 0;
 }
 
-/** Runs one op inside its savepoint. Sets op->err; @return false when the whole transaction is gone. */
-static bool apply_one(struct store *s, struct op *op, usec now)
+static void roll_back(struct store *s)
 {
-    struct tx t = {.s = s, .c = &s->w, .op = op, .now = now, .err = &op->err};
-    int rc;
+    if (in_transaction(s))
+        sqlite3_exec(s->w.db, "ROLLBACK", NULL, NULL, NULL);
+    counts_settle(s, false);
+    memory_forget(s);
+    s->batch_blobs = s->batch_bytes = 0;
+}
+
+enum applied {
+    APPLIED, /* or refused, with nothing changed */
+    SPOILT,  /* it failed after it had changed rows */
+    GONE     /* SQLite threw the transaction away */
+};
+
+static int run(struct tx *t)
+{
+    int rc = FAULT("sqlite.op") ? err_set(t->err, ERR_INTERNAL, 0, "fault point") : kinds[t->op->kind](t);
+
+    if (rc == ERR_OK)
+        changes_finish(t->op);
+    else
+        t->op->n_changes = t->op->n_ended = 0;
+    return rc;
+}
+
+/** What an op did to memory and rows is taken back, if that can be. */
+static enum applied undo(struct store *s, bool savepoint, size_t counted, bool wrote)
+{
+    counts_undo(s, counted);
+    if (!in_transaction(s))
+        return GONE;
+    if (!wrote)
+        return APPLIED;
+    if (!savepoint)
+        return SPOILT;
+    q_run(&s->w, NULL, NULL, "ROLLBACK TO op", "");
+    memory_forget(s);
+    return APPLIED;
+}
+
+/** Sets op->err. */
+static enum applied apply_one(struct store *s, struct op *op, usec now, bool savepoint)
+{
+    struct tx t = {.s = s, .c = &s->w, .op = op, .now = now, .err = &op->err, .scratch = s->scratch};
+    int64_t rows = sqlite3_total_changes64(s->w.db);
+    size_t counted = s->n_changes;
+    enum applied how = APPLIED;
+    int rc = ERR_OK;
 
     err_clear(&op->err);
     op->n_changes = op->n_ended = 0;
@@ -50,35 +97,23 @@ static bool apply_one(struct store *s, struct op *op, usec now)
         op->project = "default";
     if ((unsigned)op->kind >= OP_KIND_COUNT || (!op->arena && op->kind != OP_GRACE)) {
         err_set(&op->err, ERR_INTERNAL, 0, "an op of kind %d without what it needs", (int)op->kind);
-        return true;
+        return APPLIED;
     }
-    t.scratch = arena_new(TX_SCRATCH_MAX);
-    if (!t.scratch) {
-        err_set(&op->err, ERR_NO_MEMORY, 0, "scratch");
-        return true;
-    }
-    rc = q_run(&s->w, NULL, &op->err, "SAVEPOINT op", "");
+    if (savepoint)
+        rc = q_run(&s->w, NULL, &op->err, "SAVEPOINT op", "");
     if (rc == ERR_OK)
-        rc = FAULT("sqlite.op") ? err_set(&op->err, ERR_INTERNAL, 0, "fault point") : kinds[op->kind](&t);
-    if (rc == ERR_OK)
-        rc = changes_finish(&t);
-    if (rc != ERR_OK) {
-        op->err.code = (enum err_code)rc;
-        op->n_changes = op->n_ended = 0;
-        if (in_transaction(s)) {
-            q_run(&s->w, NULL, NULL, "ROLLBACK TO op", "");
-            memory_forget(s);
-        }
-    }
-    if (in_transaction(s))
+        rc = run(&t);
+    op->err.code = (enum err_code)rc;
+    if (rc != ERR_OK)
+        how = undo(s, savepoint, counted, sqlite3_total_changes64(s->w.db) != rows);
+    if (savepoint && in_transaction(s))
         q_run(&s->w, NULL, NULL, "RELEASE op", "");
-    arena_free(t.scratch);
+    arena_reset(s->scratch);
     if (rc == ERR_OK) {
         s->batch_blobs += t.blobs;
         s->batch_bytes += t.blob_bytes;
-        s->batch_counters += t.counters;
     }
-    return in_transaction(s);
+    return how;
 }
 
 static void all_fail(struct op **ops, size_t n, const struct err *err)
@@ -97,8 +132,6 @@ static void commit_failed(struct store *s, int rc, struct err *err)
     bool unknown =
         (rc & 0xff) == SQLITE_IOERR && rc != SQLITE_IOERR_WRITE && rc != SQLITE_IOERR_READ && rc != SQLITE_IOERR_NOMEM;
 
-    if (in_transaction(s))
-        sqlite3_exec(s->w.db, "ROLLBACK", NULL, NULL, NULL);
     if (unknown) {
         s->broken = true;
         err_set(err, ERR_UNKNOWN_OUTCOME, 0, "the commit's sync failed (sqlite %d); restart the server", rc);
@@ -138,16 +171,59 @@ static int batch_begin(struct store *s, usec now, struct err *err)
 {
     char text[32];
 
-    s->batch_blobs = s->batch_bytes = s->batch_counters = 0;
     if (s->broken)
         return err_set(err, ERR_UNAVAILABLE, 0, "a sync of the database failed; restart the server");
     int rc = q_run(&s->w, NULL, err, "BEGIN IMMEDIATE", "");
     if (rc != ERR_OK)
         return rc;
     snprintf(text, sizeof(text), "%lld", (long long)now);
-    rc = meta_put(&s->w, "time_us", text, err);
-    if (rc != ERR_OK && in_transaction(s))
-        sqlite3_exec(s->w.db, "ROLLBACK", NULL, NULL, NULL);
+    return meta_put(&s->w, "time_us", text, err);
+}
+
+static int batch_commit(struct store *s, struct err *err)
+{
+    AUTO_QUERY sqlite3_stmt *st = NULL;
+    int rc = totals_save(s, err);
+
+    if (rc == ERR_OK)
+        rc = counts_save(s, err);
+    if (rc == ERR_OK)
+        rc = q_open(&s->w, &st, err, "COMMIT", "");
+    if (rc != ERR_OK)
+        return rc;
+    int sql = FAULT("sqlite.commit") ? SQLITE_FULL : FAULT("sqlite.sync") ? SQLITE_IOERR_FSYNC : sqlite3_step(st);
+    if (sql == SQLITE_DONE)
+        return ERR_OK;
+    q_close(st);
+    commit_failed(s, sql, err);
+    return (int)err->code;
+}
+
+/** One try. *ret_spoilt: an op failed after it wrote, and nothing was committed. */
+static int batch_try(struct store *s, struct op **ops, size_t n, usec now, bool savepoints, bool *ret_spoilt,
+                     struct err *err)
+{
+    int rc = batch_begin(s, now, err);
+
+    *ret_spoilt = false;
+    for (size_t i = 0; rc == ERR_OK && i < n; i++)
+        switch (apply_one(s, ops[i], now, savepoints)) {
+        case APPLIED:
+            break;
+        case SPOILT:
+            *ret_spoilt = true;
+            /* fallthrough */
+        case GONE:
+            *err = ops[i]->err;
+            rc = (int)err->code;
+            break;
+        }
+    if (rc == ERR_OK) {
+        changes_age(s, ops, n);
+        rc = batch_commit(s, err);
+    }
+    if (rc != ERR_OK)
+        roll_back(s);
     return rc;
 }
 
@@ -155,43 +231,20 @@ void sqlite_apply(struct store *s, struct op **ops, size_t n, void (*decided)(vo
 {
     struct err err = {0};
     usec now = store_now(s);
-    bool alive = batch_begin(s, now, &err) == ERR_OK;
+    bool spoilt;
+    int rc = batch_try(s, ops, n, now, false, &spoilt, &err);
 
-    if (!alive)
-        all_fail(ops, n, &err);
-    for (size_t i = 0; alive && i < n; i++)
-        if (!apply_one(s, ops[i], now)) { /* SQLite threw the transaction away: nobody's op was done */
-            err = ops[i]->err;
-            alive = false;
-            all_fail(ops, n, &err);
-        }
-    if (alive) {
-        AUTO_QUERY sqlite3_stmt *st = NULL;
-        int rc = totals_save(s, &err);
-        if (rc == ERR_OK)
-            rc = q_open(&s->w, &st, &err, "COMMIT", "");
-        if (rc == ERR_OK) {
-            int sql = FAULT("sqlite.commit") ? SQLITE_FULL
-                      : FAULT("sqlite.sync") ? SQLITE_IOERR_FSYNC
-                                             : sqlite3_step(st);
-            if (sql != SQLITE_DONE) {
-                q_close(st);
-                commit_failed(s, sql, &err);
-                rc = (int)err.code;
-            }
-        } else {
-            sqlite3_exec(s->w.db, "ROLLBACK", NULL, NULL, NULL);
-        }
-        if (rc != ERR_OK)
-            all_fail(ops, n, &err);
-        alive = rc == ERR_OK;
+    if (spoilt) {
+        err_clear(&err);
+        rc = batch_try(s, ops, n, now, true, &spoilt, &err);
     }
-    if (!alive) {
-        memory_forget(s);
+    if (rc != ERR_OK) {
+        all_fail(ops, n, &err);
     } else {
-        s->counters += s->batch_counters;
+        counts_settle(s, true);
         s->blobs += s->batch_blobs;
         s->blob_bytes += s->batch_bytes;
+        s->batch_blobs = s->batch_bytes = 0;
         checkpoint(s);
     }
     decided(arg);

@@ -72,7 +72,12 @@ struct store {
     usec id_skew_us;                    /* at most what meta says of it; 0 after a rollback */
     int wal_pages, wal_done, page_size; /* log as it is, and as it was at the last checkpoint */
     bool broken;                        /* a sync failed: nothing is applied any more */
-    int64_t counters, batch_counters;   /* rows of that table: as committed; what the batch at work adds */
+    struct pair *pairs, *touched; /* counts.c: all; those of the batch at work */
+    struct count_change *changes; /* of the batch at work, in order */
+    size_t n_changes, changes_max;
+    int64_t counters;   /* rows of that table: as it will be */
+    struct arena *scratch; /* of the op at work */
+    unsigned lanes_era; /* another one when a lane that somebody remembers may be gone */
     int64_t batch_blobs, batch_bytes;   /* what the batch at work adds to these: */
     _Atomic int64_t blobs, blob_bytes;  /* as committed; read by any thread */
 
@@ -101,7 +106,6 @@ struct tx {
     struct arena *scratch; /* gone after the op */
     usec now;
     int64_t blobs, blob_bytes; /* rows of blobs it added, and their bytes */
-    int64_t counters;          /* rows of counters, likewise */
     struct err *err;           /* &op->err */
 };
 #define TX_SCRATCH_MAX (64u * 1024 * 1024)
@@ -138,8 +142,26 @@ int row_save(struct tx *t, struct row *row);
 int row_remove(struct tx *t, struct row *row);
 /** Can this op report a change of one more lane? */
 bool changes_room(const struct tx *t, int64_t lane_id);
-/** Fills in the head's age. At the end of the op. */
-int changes_finish(struct tx *t);
+/** Leaves out what came to nothing. At the end of the op. */
+void changes_finish(struct op *op);
+/** Fills in since when the lanes' heads have been ready. At the end of the batch. */
+void changes_age(struct store *s, struct op **ops, size_t n);
+
+/* --- counts.c: how many jobs, in which lanes --- */
+
+/** One job more or less in that status, or several. */
+int count(struct tx *t, const struct job *job, enum job_status status, int64_t by);
+/** What is kept by name (counts, lanes, series) is bounded: ERR_CONFLICT. A pair that has other jobs is never refused. */
+int count_room(struct tx *t, const struct job *job);
+/** Takes back what was counted since the batch's `n_changes` was `mark`. */
+void counts_undo(struct store *s, size_t mark);
+/** Writes what changed; then, when the batch is decided: counts_settle. */
+int counts_save(struct store *s, struct err *err);
+void counts_settle(struct store *s, bool committed);
+int counts_load(struct store *s, struct err *err);
+void counts_free(struct store *s);
+/** The lane where the job stands when it is ready; made if there is none. */
+int lane_of(struct tx *t, const struct job *job, int64_t *ret);
 
 /* --- blobs.c: references and outputs --- */
 

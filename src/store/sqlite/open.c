@@ -101,6 +101,8 @@ static void store_close(struct store *s)
     for (size_t i = 0; i < READERS; i++)
         conn_close(&s->readers[i]);
     conn_close(&s->w); /* last, so that it checkpoints */
+    counts_free(s);
+    arena_free(s->scratch);
     pthread_cond_destroy(&s->cond);
     pthread_mutex_destroy(&s->mu);
     free(s);
@@ -146,7 +148,9 @@ static int store_open(const struct store_config *config, struct store **ret, str
         free(s);
         return rc;
     }
-    rc = fs_mkdirs(config->dir, 0700, err);
+    s->lanes_era = 1;
+    s->scratch = arena_new(TX_SCRATCH_MAX);
+    rc = s->scratch ? fs_mkdirs(config->dir, 0700, err) : err_set(err, ERR_NO_MEMORY, 0, "scratch");
     if (rc == ERR_OK)
         rc = fs_join(s->path, sizeof(s->path), config->dir, "haul.db", err);
     if (rc == ERR_OK)
@@ -168,7 +172,7 @@ static int store_open(const struct store_config *config, struct store **ret, str
         rc = q_int(&s->w, 0, &s->lane_next, err, "SELECT max(lane_id) FROM lanes", "");
     s->lane_next++;
     if (rc == ERR_OK)
-        rc = q_int(&s->w, 0, &s->counters, err, "SELECT count(*) FROM counters WHERE n <> 0", "");
+        rc = counts_load(s, err);
     for (size_t i = 0; rc == ERR_OK && i < READERS; i++)
         rc = conn_open(&s->readers[i], s->path, false, s->clock, err);
     if (rc != ERR_OK) {

@@ -1,8 +1,7 @@
 /* A job's row: loaded, changed by core, saved. Readiness, counters and lane changes follow from the difference, in one place. */
+#include "base/json.h"
 #include "store/sqlite/internal.h"
 #include <inttypes.h>
-
-#define SERVER_ID INT64_C(1) /* one server holds the file */
 
 int row_read(sqlite3_stmt *st, struct arena *arena, struct row *ret, struct err *err)
 {
@@ -129,109 +128,100 @@ bool changes_room(const struct tx *t, int64_t lane_id)
     for (size_t i = 0; i < t->op->n_changes; i++)
         if (t->op->changes[i].lane.lane_id == lane_id)
             return true;
-    return t->op->n_changes < ARRAY_LEN(t->op->changes);
+    return t->op->n_changes < OP_CHANGES_MAX;
+}
+
+/** One for most ops, and room for all that there may be for the rest. */
+static struct lane_change *change_new(struct tx *t, const struct row *row)
+{
+    struct op *op = t->op;
+
+    if (op->n_changes <= 1) {
+        struct lane_change *all = arena_array(op->arena, op->n_changes ? OP_CHANGES_MAX : 1, sizeof(*all));
+        if (!all)
+            return NULL;
+        if (op->n_changes)
+            all[0] = op->changes[0];
+        op->changes = all;
+    }
+    struct lane_change *ch = &op->changes[op->n_changes];
+    ch->lane = (struct lane){.lane_id = row->lane_id,
+                             .project = arena_strdup(op->arena, row->job.project),
+                             .queue = arena_strdup(op->arena, row->job.queue),
+                             .task_type = arena_strdup(op->arena, row->job.task_type),
+                             .priority = row->job.priority};
+    if (!ch->lane.project || !ch->lane.queue || !ch->lane.task_type)
+        return NULL;
+    ch->delta = 0;
+    op->n_changes++;
+    return ch;
 }
 
 static int change_add(struct tx *t, const struct row *row, int delta)
 {
     struct op *op = t->op;
-    size_t i = 0;
+    struct lane_change *ch = NULL;
 
-    while (i < op->n_changes && op->changes[i].lane.lane_id != row->lane_id)
-        i++;
-    if (i == ARRAY_LEN(op->changes))
-        return err_set(t->err, ERR_INTERNAL, 0, "an op changed more than %zu lanes", i);
-    if (i == op->n_changes) {
-        struct lane lane = {.lane_id = row->lane_id,
-                            .project = arena_strdup(op->arena, row->job.project),
-                            .queue = arena_strdup(op->arena, row->job.queue),
-                            .task_type = arena_strdup(op->arena, row->job.task_type),
-                            .priority = row->job.priority};
-        if (!lane.project || !lane.queue || !lane.task_type)
-            return err_set(t->err, ERR_NO_MEMORY, 0, "lane");
-        op->changes[op->n_changes++] = (struct lane_change){.lane = lane};
-    }
-    op->changes[i].delta += delta;
+    for (size_t i = 0; i < op->n_changes && !ch; i++)
+        if (op->changes[i].lane.lane_id == row->lane_id)
+            ch = &op->changes[i];
+    if (!ch && op->n_changes == OP_CHANGES_MAX)
+        return err_set(t->err, ERR_INTERNAL, 0, "an op changed more than %d lanes", OP_CHANGES_MAX);
+    if (!ch && !(ch = change_new(t, row)))
+        return err_set(t->err, ERR_NO_MEMORY, 0, "lane");
+    ch->delta += delta;
     return ERR_OK;
 }
 
-int changes_finish(struct tx *t)
+void changes_finish(struct op *op)
 {
     size_t kept = 0;
 
-    for (size_t i = 0; i < t->op->n_changes; i++) {
-        struct lane_change *ch = &t->op->changes[i];
-        int64_t lane_id = ch->lane.lane_id;
+    for (size_t i = 0; i < op->n_changes; i++) {
+        struct lane_change *ch = &op->changes[i];
 
         if (ch->delta == 0)
             continue;
-        int rc = q_int(t->c, 0, &ch->lane.oldest_at, t->err,
-                       "SELECT run_at FROM jobs WHERE lane_id = ?1 AND ready_seq > ?2 ORDER BY ready_seq LIMIT 1", "ii",
-                       lane_id, lane_mark(t->s, lane_id));
-        if (rc != ERR_OK)
-            return rc;
         ch->lane.ready = ch->delta > 0 ? (uint64_t)ch->delta : 0;
-        t->op->changes[kept++] = *ch;
+        op->changes[kept++] = *ch;
     }
-    t->op->n_changes = kept;
-    return ERR_OK;
+    op->n_changes = kept;
 }
 
-/* --- counters --- */
+#define HEADS 64 /* lanes whose age is remembered while a batch ends */
 
-/** A count that comes back to nothing has no row: names that clients made up leave nothing behind. */
-static int count(struct tx *t, const struct job *job, enum job_status status, int64_t by)
+/** Since when the lane's head has been ready; a hint, so 0 when that cannot be told. */
+static usec head_age(struct store *s, int64_t lane_id)
 {
-    int64_t n;
-    int rc = q_int(t->c, 0, &n, t->err,
-                   "INSERT INTO counters (server_id, project, queue, task_type, status, n) VALUES (?1, ?2, ?3, ?4, ?5, "
-                   "?6) ON CONFLICT DO UPDATE SET n = n + excluded.n RETURNING n",
-                   "itttii", SERVER_ID, job->project, job->queue, job->task_type, (int64_t)status, by);
+    int64_t at = 0;
 
-    if (rc == ERR_OK && n == by)
-        t->counters++;
-    if (rc != ERR_OK || n != 0)
-        return rc;
-    t->counters--;
-    return q_run(t->c, NULL, t->err,
-                 "DELETE FROM counters WHERE project = ?2 AND queue = ?3 AND task_type = ?4 AND status = ?5 AND "
-                 "server_id = ?1",
-                 "ittti", SERVER_ID, job->project, job->queue, job->task_type, (int64_t)status);
+    q_int(&s->w, 0, &at, NULL,
+          "SELECT run_at FROM jobs WHERE lane_id = ?1 AND ready_seq > ?2 ORDER BY ready_seq LIMIT 1", "ii", lane_id,
+          lane_mark(s, lane_id));
+    return at;
 }
 
-/** What is kept by name (counts, lanes, series) is bounded. A pair that has other jobs is never refused. */
-static int pair_room(struct tx *t, const struct job *job)
+void changes_age(struct store *s, struct op **ops, size_t n)
 {
-    int64_t known;
+    struct {
+        int64_t lane_id;
+        usec at;
+    } heads[HEADS] = {0};
 
-    if (t->counters <= 0 || t->s->counters + t->s->batch_counters + t->counters <= COUNTERS_MAX)
-        return ERR_OK;
-    int rc = q_int(t->c, 0, &known, t->err,
-                   "SELECT count(*) FROM counters WHERE project = ?1 AND queue = ?2 AND task_type = ?3", "ttt",
-                   job->project, job->queue, job->task_type);
-    if (rc != ERR_OK || known > 1)
-        return rc;
-    return err_set(t->err, ERR_CONFLICT, 0,
-                   "there are jobs of %d different queues and task types already, and none of this queue and type: put "
-                   "what differs from job to job into labels or the payload",
-                   COUNTERS_MAX);
+    for (size_t i = 0; i < n; i++)
+        for (size_t k = 0; k < ops[i]->n_changes; k++) {
+            struct lane *lane = &ops[i]->changes[k].lane;
+            size_t h = (uint64_t)lane->lane_id % HEADS;
+
+            if (heads[h].lane_id != lane->lane_id) {
+                heads[h].lane_id = lane->lane_id;
+                heads[h].at = head_age(s, lane->lane_id);
+            }
+            lane->oldest_at = heads[h].at;
+        }
 }
 
 /* --- saving --- */
-
-static int lane_of(struct tx *t, const struct job *job, int64_t *ret)
-{
-    int rc = q_int(t->c, 0, ret, t->err,
-                   "SELECT lane_id FROM lanes WHERE project = ?1 AND queue = ?2 AND task_type = ?3 AND priority = ?4",
-                   "ttti", job->project, job->queue, job->task_type, (int64_t)job->priority);
-
-    if (rc != ERR_OK || *ret != 0)
-        return rc;
-    *ret = t->s->lane_next++;
-    return q_run(t->c, NULL, t->err,
-                 "INSERT INTO lanes (lane_id, project, queue, task_type, priority) VALUES (?5, ?1, ?2, ?3, ?4)",
-                 "tttii", job->project, job->queue, job->task_type, (int64_t)job->priority, *ret);
-}
 
 /** Sets ready_seq from what the job has become, and the lane it stands in: the one it stood in last may be gone by now. */
 static int readiness(struct tx *t, struct row *row)
@@ -309,44 +299,58 @@ static int skew_note(struct tx *t, const struct job *j)
                  "ti", text, skew);
 }
 
+static int labels_insert(struct tx *t, const struct job *j)
+{
+    json_t *labels = NULL, *value;
+    const char *key;
+    int rc = json_parse(j->labels, strlen(j->labels), &labels, t->err);
+
+    json_object_foreach(labels, key, value)
+    {
+        if (rc == ERR_OK)
+            rc = q_run(t->c, NULL, t->err, "INSERT INTO labels (project, key, value, job_id) VALUES (?1, ?2, ?3, ?4)",
+                       "tttu", j->project, key, json_string_value(value), &j->job_id);
+    }
+    json_decref(labels);
+    return rc;
+}
+
 int row_insert(struct tx *t, struct row *row)
 {
     struct job *j = &row->job;
-    int rc;
 
     row->lane_id = row->ready_seq = 0;
     row->was = j->status;
-    rc = q_run(
-        t->c, NULL, t->err,
-        "INSERT INTO jobs (job_id, project, queue, task_type, priority, lane_id, payload, payload_ref, labels, "
-        "dedup_key,"
-        " max_attempts, timeout_us, created_at, start_deadline_at, status, run_at, waiting_on, attempt, retries,"
-        " interruptions, losses, token_attempt, lease_until, confirmed, cancel_requested_at, started_at, "
-        "finished_at,"
-        " last_outcome, progress, progress_at, version)"
-        " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, 0, 0, 0, 0, 0, 0, 0, "
-        "0, 0, 0,"
-        " 0, -1, 0, 1)",
+    int rc = count_room(t, j);
+    if (rc == ERR_OK)
+        rc = readiness(t, row);
+    if (rc != ERR_OK)
+        return rc;
+    AUTO_QUERY sqlite3_stmt *st = NULL;
+    bool more;
+    rc = q_open(
+        t->c, &st, t->err,
+        "INSERT INTO jobs (job_id, project, queue, task_type, priority, lane_id, payload, payload_ref, labels,"
+        " dedup_key, max_attempts, timeout_us, created_at, start_deadline_at, status, run_at, waiting_on, attempt,"
+        " retries, interruptions, losses, token_attempt, lease_until, confirmed, cancel_requested_at, started_at,"
+        " finished_at, last_outcome, progress, progress_at, version, ready_seq)"
+        " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, 0, 0, 0, 0, 0, 0, 0,"
+        " 0, 0, 0, 0, -1, 0, 1, ?18)",
         "utttiixtxtiiiiiii", &j->job_id, j->project, j->queue, j->task_type, (int64_t)j->priority, row->lane_id,
         j->payload, j->payload_ref, j->labels, j->dedup_key, (int64_t)j->max_attempts, j->timeout_us, j->created_at,
         j->start_deadline_at, (int64_t)j->status, j->run_at, (int64_t)j->waiting_on);
+    if (rc == ERR_OK && row->ready_seq && sqlite3_bind_int64(st, 18, row->ready_seq) != SQLITE_OK)
+        rc = err_set(t->err, ERR_INTERNAL, 0, "bind ready_seq");
+    if (rc == ERR_OK)
+        rc = q_step(t->c, st, &more, t->err);
     for (size_t i = 0; rc == ERR_OK && i < j->n_inputs; i++)
         rc = q_run(t->c, NULL, t->err, "INSERT INTO inputs (job_id, i, name, ref) VALUES (?1, ?2, ?3, ?4)", "uitt",
                    &j->job_id, (int64_t)i, j->inputs[i].name, j->inputs[i].ref);
     if (rc == ERR_OK && has_labels(j))
-        rc = q_run(t->c, NULL, t->err,
-                   "INSERT INTO labels (project, key, value, job_id) SELECT ?1, key, value, ?2 FROM json_each(?3)",
-                   "tut", j->project, &j->job_id, j->labels);
+        rc = labels_insert(t, j);
     if (rc == ERR_OK)
         rc = skew_note(t, j);
-    if (rc == ERR_OK)
-        rc = readiness(t, row);
-    if (rc == ERR_OK && row->ready_seq)
-        rc = q_run(t->c, NULL, t->err, "UPDATE jobs SET ready_seq = ?2, lane_id = ?3 WHERE job_id = ?1", "uii",
-                   &j->job_id, row->ready_seq, row->lane_id);
-    if (rc == ERR_OK)
-        rc = count(t, j, j->status, 1);
-    return rc == ERR_OK ? pair_room(t, j) : rc;
+    return rc == ERR_OK ? count(t, j, j->status, 1) : rc;
 }
 
 static int row_move(struct tx *t, const struct uuid *id, const char *copy, const char *remove)
@@ -418,6 +422,9 @@ int row_remove(struct tx *t, struct row *row)
                    row->job.dedup_key, row->job.project, id);
     for (size_t i = 0; rc == ERR_OK && i < ARRAY_LEN(deletes); i++)
         rc = q_run(t->c, NULL, t->err, deletes[i], "u", id);
+    if (rc == ERR_OK && row->job.dedup_key)
+        rc = q_run(t->c, NULL, t->err, "DELETE FROM dedup WHERE project = ?1 AND key = ?2 AND job_id = ?3", "ttu",
+                   row->job.project, row->job.dedup_key, id);
     if (rc == ERR_OK && row->ready_seq)
         rc = change_add(t, row, -1);
     if (rc == ERR_OK)

@@ -115,6 +115,9 @@ static int submit_again(struct tx *t, const struct known *known)
         }
     }
     op->duplicate = true;
+    op->asked = arena_memdup(t->op->arena, &op->job, sizeof(op->job));
+    if (!op->asked)
+        return err_set(t->err, ERR_NO_MEMORY, 0, "submission");
     if (op->id_only) {
         op->job.job_id = known->job_id; /* a removed job takes its key along: there is one */
         return ERR_OK;
@@ -168,6 +171,9 @@ int op_submit(struct tx *t)
     int rc = ERR_OK;
 
     op->duplicate = false;
+    if (op->asked) /* the batch is tried again */
+        op->job = *op->asked;
+    op->asked = NULL;
     op->job = fresh(t, op);
     if (op->job.n_inputs > JOB_INPUTS_MAX + 1) /* + 1: the payload's own */
         return err_field(t->err, "inputs", "more than %d", JOB_INPUTS_MAX);

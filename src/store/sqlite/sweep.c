@@ -311,6 +311,7 @@ int op_sweep_lanes(struct tx *t)
         rc = lanes_empty(t, after, until ? until : INT64_MAX, limit, op);
     for (size_t i = 0; rc == ERR_OK && i < op->touched; i++)
         rc = q_run(t->c, NULL, t->err, "DELETE FROM lanes WHERE lane_id = ?1", "i", op->lanes[i]);
+    t->s->lanes_era++;
     if (rc == ERR_OK)
         t->s->lanes_seen = op->touched == (size_t)limit ? op->lanes[op->touched - 1] : until;
     op->more = t->s->lanes_seen != 0;
