@@ -90,7 +90,8 @@ static int take_one(struct tx *t, struct op_claim *op, struct taking *k, struct 
     if (rc != ERR_OK)
         return rc;
     k->used++;
-    rc = outputs_release(t, &job->job_id); /* what a lapsed attempt had staged */
+    if (job->attempt > 1)
+        rc = outputs_release(t, &job->job_id); /* what a lapsed attempt had staged */
     if (rc == ERR_OK && job->attempt > 1)
         rc = log_close(t, &job->job_id, job->attempt - 1);
     if (rc == ERR_OK)
@@ -103,22 +104,35 @@ static int take_one(struct tx *t, struct op_claim *op, struct taking *k, struct 
     return rc;
 }
 
-/** The next head of a lane above `above`. */
-static int head(struct tx *t, int64_t lane_id, int64_t above, struct uuid *ret, int64_t *ret_seq)
+/** The heads of a lane above `above`: rows first, changes later, since no statement may stand open over its own table while it
+ * changes. Inputs come with the taking. */
+static int heads(struct tx *t, int64_t lane_id, int64_t above, size_t max, struct row *ret, size_t *ret_n)
 {
     AUTO_QUERY sqlite3_stmt *st = NULL;
-    bool found;
+    bool more;
     int rc = q_open(t->c, &st, t->err,
-                    "SELECT job_id, ready_seq FROM jobs WHERE lane_id = ?1 AND ready_seq > ?2 AND project = ?3 ORDER "
-                    "BY ready_seq LIMIT 1",
-                    "iit", lane_id, above, t->op->project);
+                    "SELECT " ROW_COLUMNS("payload") " FROM jobs WHERE lane_id = ?1 AND ready_seq > ?2 AND project = ?3"
+                                                     " ORDER BY ready_seq LIMIT ?4",
+                    "iiti", lane_id, above, t->op->project, (int64_t)max);
 
-    *ret_seq = 0;
-    if (rc == ERR_OK)
-        rc = q_step(t->c, st, &found, t->err);
-    if (rc == ERR_OK && found) {
-        *ret = col_uuid(st, 0);
-        *ret_seq = sqlite3_column_int64(st, 1);
+    *ret_n = 0;
+    while (rc == ERR_OK && (rc = q_step(t->c, st, &more, t->err)) == ERR_OK && more && *ret_n < max)
+        rc = row_read(st, t->op->arena, &ret[(*ret_n)++], t->err);
+    return rc;
+}
+
+static int take_heads(struct tx *t, struct op_claim *op, struct taking *k, int64_t lane_id, struct row *rows, size_t n)
+{
+    int rc = ERR_OK;
+
+    for (size_t i = 0; rc == ERR_OK && i < n; i++) {
+        int64_t seq = rows[i].ready_seq;
+
+        rc = row_inputs(t->c, t->op->arena, &rows[i].job, t->err);
+        if (rc == ERR_OK)
+            rc = take_one(t, op, k, &rows[i]);
+        if (rc == ERR_OK)
+            mark_set(t, lane_id, seq);
     }
     return rc;
 }
@@ -127,25 +141,23 @@ static int take_lane(struct tx *t, struct op_claim *op, struct taking *k, int64_
                      bool from_start)
 {
     int64_t above = from_start ? 0 : lane_mark(t->s, lane_id);
-    size_t until = MIN(op->n_claimed + count, k->max);
+    size_t until = MIN(op->n_claimed + count, k->max), n = 1;
     int rc = ERR_OK;
 
     if (lane_id <= 0 || !changes_room(t, lane_id))
         return ERR_OK;
-    while (rc == ERR_OK && op->n_claimed < until && k->used < op->n_tokens) {
-        struct uuid id;
-        struct row row;
-        int64_t seq;
+    /* Again when some of them were overdue. */
+    while (rc == ERR_OK && n > 0 && op->n_claimed < until && k->used < op->n_tokens) {
+        size_t max = MIN(until - op->n_claimed, op->n_tokens - k->used);
+        struct row *rows = arena_array(t->scratch, max, sizeof(*rows));
 
-        rc = head(t, lane_id, above, &id, &seq);
-        if (rc != ERR_OK || seq == 0)
-            break;
-        rc = row_load(t->c, t->op->project, &id, LOAD_FULL, t->op->arena, &row, t->err);
-        if (rc == ERR_OK)
-            rc = take_one(t, op, k, &row);
-        above = seq;
-        if (rc == ERR_OK)
-            mark_set(t, lane_id, seq);
+        if (!rows)
+            return err_set(t->err, ERR_NO_MEMORY, 0, "claims");
+        rc = heads(t, lane_id, above, max, rows, &n);
+        if (rc == ERR_OK && n > 0) {
+            above = rows[n - 1].ready_seq;
+            rc = take_heads(t, op, k, lane_id, rows, n);
+        }
     }
     return rc;
 }

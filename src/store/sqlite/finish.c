@@ -30,16 +30,27 @@ static int answer_find(struct tx *t, const struct uuid *job_id, const struct tok
     return ERR_OK;
 }
 
-static int attempt_decide(struct tx *t, const struct job *job, const struct usage *u, const char *error)
+/** The attempt's report is accepted; no byte of log will follow it. Before the job's row is saved. */
+static int attempt_decide(struct tx *t, struct row *row, const struct usage *u, const char *error)
 {
-    return q_run(t->c, NULL, t->err,
-                 "UPDATE attempts SET ended_at = ?3, outcome = ?4, exit_code = ?5, signal = ?6, cpu_us = ?7, "
-                 "peak_memory_bytes = ?8,"
-                 " bytes_in = ?9, bytes_out = ?10, error = ?11, decided = 1, answer_status = ?12, answer_run_at = ?13"
-                 " WHERE job_id = ?1 AND attempt = ?2",
-                 "uiiiiiiiiixii", &job->job_id, (int64_t)job->attempt, t->now, (int64_t)job->last_outcome,
-                 (int64_t)u->exit_code, (int64_t)u->signal, u->cpu_us, u->peak_memory_bytes, u->bytes_in, u->bytes_out,
-                 error, (int64_t)job->status, job->run_at);
+    const struct job *job = &row->job;
+    AUTO_QUERY sqlite3_stmt *st = NULL;
+    bool found;
+    int rc = q_open(t->c, &st, t->err,
+                    "UPDATE attempts SET ended_at = ?4, outcome = ?5, exit_code = ?6, signal = ?7, cpu_us = ?8, "
+                    "peak_memory_bytes = ?9,"
+                    " bytes_in = ?10, bytes_out = ?11, error = ?12, decided = 1, answer_status = ?13, answer_run_at = "
+                    "?14, " LOG_CLOSED_SQL " WHERE job_id = ?1 AND attempt = ?2" LOG_CLOSED_ROW,
+                    "uiiiiiiiiiixii", &job->job_id, (int64_t)job->attempt, (int64_t)JOB_LOG_CHUNK_MAX, t->now,
+                    (int64_t)job->last_outcome, (int64_t)u->exit_code, (int64_t)u->signal, u->cpu_us,
+                    u->peak_memory_bytes, u->bytes_in, u->bytes_out, error, (int64_t)job->status, job->run_at);
+
+    if (rc == ERR_OK)
+        rc = q_step(t->c, st, &found, t->err);
+    if (rc != ERR_OK || !found)
+        return rc;
+    row->log_closed = true;
+    return log_closed(t, &job->job_id, job->attempt, &st);
 }
 
 int ended_add(struct tx *t, const struct job *job, enum outcome outcome, usec ran_us)
@@ -73,19 +84,29 @@ int attempt_end(struct tx *t, const struct uuid *job_id, uint32_t attempt, enum 
                  "uiiix", job_id, (int64_t)attempt, t->now, (int64_t)outcome, error);
 }
 
+/** The job of a report, and what its token was answered if it was decided before. A decided attempt's secret is gone from the job's
+ * row (core): who holds the one that is there was not answered yet. */
+static int report_load(struct tx *t, const struct uuid *job_id, const struct token *token, struct row *ret,
+                       struct answer *ret_answer)
+{
+    *ret_answer = (struct answer){0};
+    int rc = row_load(t->c, t->op->project, job_id, LOAD_LEAN, t->scratch, ret, t->err);
+    if (rc != ERR_OK || token_equal(&ret->job.token, token))
+        return rc;
+    return answer_find(t, job_id, token, ret_answer);
+}
+
 int op_complete(struct tx *t)
 {
     struct op_complete *op = &t->op->u.complete;
     struct answer answer;
     struct row row;
-    int rc = answer_find(t, &op->job_id, &op->token, &answer);
+    int rc = report_load(t, &op->job_id, &op->token, &row, &answer);
 
     if (rc == ERR_OK && answer.found) {
         op->status = answer.status;
         return ERR_OK;
     }
-    if (rc == ERR_OK)
-        rc = row_load(t->c, t->op->project, &op->job_id, LOAD_LEAN, t->scratch, &row, t->err);
     if (rc == ERR_OK)
         rc = job_complete(&row.job, &op->token, t->now, t->err);
     /* Named outputs must be there even when a cancel makes them unwanted: one rule, whatever came first. */
@@ -96,9 +117,9 @@ int op_complete(struct tx *t)
     if (rc == ERR_OK)
         rc = outputs_release(t, &op->job_id);
     if (rc == ERR_OK)
-        rc = row_save(t, &row);
+        rc = attempt_decide(t, &row, &op->usage, NULL);
     if (rc == ERR_OK)
-        rc = attempt_decide(t, &row.job, &op->usage, NULL);
+        rc = row_save(t, &row);
     if (rc == ERR_OK)
         rc = ended_add(t, &row.job, row.job.last_outcome, t->now - row.job.started_at);
     op->status = rc == ERR_OK ? row.job.status : JOB_PENDING;
@@ -110,7 +131,7 @@ int op_fail(struct tx *t)
     struct op_fail *op = &t->op->u.fail;
     struct answer answer;
     struct row row;
-    int rc = answer_find(t, &op->job_id, &op->token, &answer);
+    int rc = report_load(t, &op->job_id, &op->token, &row, &answer);
 
     if (rc == ERR_OK && answer.found) {
         op->status = answer.status;
@@ -118,15 +139,13 @@ int op_fail(struct tx *t)
         return ERR_OK;
     }
     if (rc == ERR_OK)
-        rc = row_load(t->c, t->op->project, &op->job_id, LOAD_LEAN, t->scratch, &row, t->err);
-    if (rc == ERR_OK)
         rc = job_fail(&row.job, &t->s->policy, &op->token, &op->failure, t->now, t->err);
     if (rc == ERR_OK)
         rc = outputs_release(t, &op->job_id);
     if (rc == ERR_OK)
-        rc = row_save(t, &row);
+        rc = attempt_decide(t, &row, &op->usage, op->failure.error_log);
     if (rc == ERR_OK)
-        rc = attempt_decide(t, &row.job, &op->usage, op->failure.error_log);
+        rc = row_save(t, &row);
     if (rc == ERR_OK)
         rc = ended_add(t, &row.job, row.job.last_outcome, t->now - row.job.started_at);
     if (rc == ERR_OK) {

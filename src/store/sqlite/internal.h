@@ -116,6 +116,7 @@ struct row {
     struct job job;             /* strings in the arena it was loaded into */
     int64_t lane_id, ready_seq; /* 0: cannot be claimed */
     enum job_status was;
+    bool log_closed; /* of its latest attempt */
 };
 
 enum load { LOAD_LEAN, LOAD_FULL }; /* LEAN: payload "{}" and no inputs */
@@ -138,6 +139,8 @@ int row_inputs(struct conn *c, struct arena *arena, struct job *job, struct err 
 int row_insert(struct tx *t, struct row *row);
 /** After core changed row->job: row (moved between jobs and history as its status asks), readiness, counters, changes. */
 int row_save(struct tx *t, struct row *row);
+/** The same for one that goes on running: only lease, cancel request, progress and version have changed. */
+int row_save_running(struct tx *t, const struct row *row);
 /** Takes a job away with its attempts, outputs, log, key and references. */
 int row_remove(struct tx *t, struct row *row);
 /** Can this op report a change of one more lane? */
@@ -187,6 +190,12 @@ int op_log(struct tx *t); /* logs.c */
 /** No byte will come any more (the token is void, or another's): a small log becomes one row, a larger one is marked to be packed.
  * Does nothing to one that is closed. */
 int log_close(struct tx *t, const struct uuid *job_id, uint32_t attempt);
+/* The same as part of another UPDATE of attempts: its columns, with JOB_LOG_CHUNK_MAX as ?3, and the row that it gives. */
+#define LOG_CLOSED_SQL                                                                                                 \
+    "log_state = CASE WHEN log_state <> 0 THEN log_state WHEN log_bytes - (log_cut_to - log_cut_from) > ?3 THEN 1 "    \
+    "ELSE 2 END"
+#define LOG_CLOSED_ROW " RETURNING log_state, log_bytes, log_cut_to"
+int log_closed(struct tx *t, const struct uuid *job_id, uint32_t attempt, sqlite3_stmt **st);
 int op_log_packed(struct tx *t);
 int op_sweep_logs(struct tx *t);
 /** The packed logs of a job that is removed: nobody else refers to those blobs. */

@@ -204,27 +204,30 @@ static int merge(struct tx *t, const struct uuid *job_id, uint32_t attempt)
     return rc == ERR_OK ? chunk_insert(t, job_id, attempt, 0, text, n) : rc;
 }
 
+int log_closed(struct tx *t, const struct uuid *job_id, uint32_t attempt, sqlite3_stmt **st)
+{
+    bool to_pack = sqlite3_column_int(*st, 0) == LOG_TO_PACK;
+    bool one_piece = sqlite3_column_int64(*st, 1) > 0 && sqlite3_column_int64(*st, 2) == 0;
+
+    q_close(*st); /* before its table is written again */
+    *st = NULL;
+    if (to_pack)
+        t->op->log_to_pack = true;
+    return !to_pack && one_piece ? merge(t, job_id, attempt) : ERR_OK;
+}
+
 int log_close(struct tx *t, const struct uuid *job_id, uint32_t attempt)
 {
     AUTO_QUERY sqlite3_stmt *st = NULL;
     bool found = false;
     int rc = q_open(t->c, &st, t->err,
-                    "UPDATE attempts SET log_state = CASE WHEN log_bytes - (log_cut_to - log_cut_from) > ?3 THEN 1 "
-                    "ELSE 2 END WHERE job_id = ?1 AND attempt = ?2 AND log_state = 0"
-                    " RETURNING log_state, log_bytes, log_cut_to",
+                    "UPDATE attempts SET " LOG_CLOSED_SQL
+                    " WHERE job_id = ?1 AND attempt = ?2 AND log_state = 0" LOG_CLOSED_ROW,
                     "uii", job_id, (int64_t)attempt, (int64_t)JOB_LOG_CHUNK_MAX);
 
     if (rc == ERR_OK)
         rc = q_step(t->c, st, &found, t->err);
-    if (rc != ERR_OK || !found)
-        return rc;
-    bool to_pack = sqlite3_column_int(st, 0) == LOG_TO_PACK;
-    bool one_piece = sqlite3_column_int64(st, 1) > 0 && sqlite3_column_int64(st, 2) == 0;
-    q_close(st);
-    st = NULL;
-    if (to_pack)
-        t->op->log_to_pack = true;
-    return !to_pack && one_piece ? merge(t, job_id, attempt) : ERR_OK;
+    return rc == ERR_OK && found ? log_closed(t, job_id, attempt, &st) : rc;
 }
 
 /** A packed log's rows go a bounded number at a time: others wait for the writer. It waits on, with its blob named, until all are gone.

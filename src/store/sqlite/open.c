@@ -135,11 +135,19 @@ static int open_failed(int rc, const char *dir, struct err *err)
     return err_wrap(err, rc, "store in '%.120s'", dir);
 }
 
+/* Before SQLite's first use: counting what it holds costs a lock each time it takes or gives memory, and nobody asks. */
+static void sqlite_set_up(void)
+{
+    sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
+}
+
 static int store_open(const struct store_config *config, struct store **ret, struct err *err)
 {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
     struct store *s = calloc(1, sizeof(*s));
     int rc;
 
+    pthread_once(&once, sqlite_set_up);
     if (!s)
         return err_set(err, ERR_NO_MEMORY, 0, "store");
     s->clock = config->clock;

@@ -245,8 +245,28 @@ static bool token_held(const struct job *job)
     return memcmp(job->token.secret, no_secret, sizeof(no_secret)) != 0;
 }
 
-/** What changes in a job's life; the columns of row_update below. */
-static int row_update(struct tx *t, const struct row *row, const char *sql)
+/* What changes in a job's life. The parameters of row_bind, in order. */
+#define LIFE_SQL                                                                                                       \
+    " SET status = ?2, run_at = ?3, waiting_on = ?4, attempt = ?5, retries = ?6, interruptions = ?7, losses = ?8,"     \
+    " start_deadline_at = ?9, token = ?10, token_attempt = ?11, owner_id = ?12, lease_until = ?13, confirmed = ?14,"   \
+    " cancel_requested_at = ?15, started_at = ?16, finished_at = ?17, last_outcome = ?18, error_log = ?19, progress "  \
+    "= ?20,"                                                                                                           \
+    " progress_message = ?21, progress_at = ?22, version = ?23, lane_id = ?24, ready_seq = ?25 WHERE job_id = ?1"
+static const char update_jobs[] = "UPDATE jobs" LIFE_SQL;
+static const char update_history[] = "UPDATE history" LIFE_SQL;
+
+#define MOVE_SQL(from, to)                                                                                             \
+    "INSERT INTO " to " (job_id, project, queue, task_type, priority, lane_id, payload, payload_ref, labels,"          \
+    " dedup_key, max_attempts, timeout_us, created_at, start_deadline_at, status, run_at, waiting_on, attempt,"        \
+    " retries, interruptions, losses, token, token_attempt, owner_id, lease_until, confirmed, cancel_requested_at,"    \
+    " started_at, finished_at, last_outcome, error_log, progress, progress_message, progress_at, version, ready_seq)"  \
+    " SELECT job_id, project, queue, task_type, priority, ?24, payload, payload_ref, labels, dedup_key, max_attempts," \
+    " timeout_us, created_at, ?9, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20,"  \
+    " ?21, ?22, ?23, ?25 FROM " from " WHERE job_id = ?1"
+static const char move_to_history[] = MOVE_SQL("jobs", "history");
+static const char move_to_jobs[] = MOVE_SQL("history", "jobs");
+
+static int row_write(struct tx *t, const struct row *row, const char *sql)
 {
     const struct job *j = &row->job;
     const void *secret = token_held(j) ? j->token.secret : NULL;
@@ -263,16 +283,6 @@ static int row_update(struct tx *t, const struct row *row, const char *sql)
         rc = err_set(t->err, ERR_INTERNAL, 0, "bind ready_seq");
     return rc == ERR_OK ? q_step(t->c, st, &more, t->err) : rc;
 }
-
-#define LIFE_SQL                                                                                                       \
-    " SET status = ?2, run_at = ?3, waiting_on = ?4, attempt = ?5, retries = ?6, interruptions = ?7, losses = ?8,"     \
-    " start_deadline_at = ?9, token = ?10, token_attempt = ?11, owner_id = ?12, lease_until = ?13, confirmed = ?14,"   \
-    " cancel_requested_at = ?15, started_at = ?16, finished_at = ?17, last_outcome = ?18, error_log = ?19, progress "  \
-    "= ?20,"                                                                                                           \
-    " progress_message = ?21, progress_at = ?22, version = ?23, lane_id = ?24, ready_seq = ?25 WHERE job_id = ?1"
-
-static const char update_jobs[] = "UPDATE jobs" LIFE_SQL;
-static const char update_history[] = "UPDATE history" LIFE_SQL;
 
 static bool has_labels(const struct job *j)
 {
@@ -353,32 +363,45 @@ int row_insert(struct tx *t, struct row *row)
     return rc == ERR_OK ? count(t, j, j->status, 1) : rc;
 }
 
-static int row_move(struct tx *t, const struct uuid *id, const char *copy, const char *remove)
+/* What stands in no index but that of the leases: an UPDATE writes anew every index of the columns that it names. */
+int row_save_running(struct tx *t, const struct row *row)
 {
-    int rc = q_run(t->c, NULL, t->err, copy, "u", id);
+    const struct job *j = &row->job;
 
-    return rc == ERR_OK ? q_run(t->c, NULL, t->err, remove, "u", id) : rc;
+    return q_run(t->c, NULL, t->err,
+                 "UPDATE jobs SET lease_until = ?2, confirmed = ?3, cancel_requested_at = ?4, progress = ?5,"
+                 " progress_message = ?6, progress_at = ?7, version = ?8 WHERE job_id = ?1",
+                 "uiiidtii", &j->job_id, j->lease_until, (int64_t)j->confirmed, j->cancel_requested_at, j->progress,
+                 j->progress_message, j->progress_at, j->version);
+}
+
+/** The row, where its status says it belongs. */
+static int row_place(struct tx *t, const struct row *row)
+{
+    bool was_history = job_finished(row->was), to_history = job_finished(row->job.status);
+
+    if (was_history == to_history)
+        return row_write(t, row, to_history ? update_history : update_jobs);
+    int rc = row_write(t, row, to_history ? move_to_history : move_to_jobs);
+    if (rc != ERR_OK)
+        return rc;
+    return q_run(t->c, NULL, t->err,
+                 to_history ? "DELETE FROM jobs WHERE job_id = ?1" : "DELETE FROM history WHERE job_id = ?1", "u",
+                 &row->job.job_id);
 }
 
 int row_save(struct tx *t, struct row *row)
 {
-    bool was_history = job_finished(row->was), to_history = job_finished(row->job.status);
     int rc = readiness(t, row);
 
-    if (rc == ERR_OK && !was_history && to_history)
-        rc = row_move(t, &row->job.job_id, "INSERT INTO history SELECT * FROM jobs WHERE job_id = ?1",
-                      "DELETE FROM jobs WHERE job_id = ?1");
-    else if (rc == ERR_OK && was_history && !to_history)
-        rc = row_move(t, &row->job.job_id, "INSERT INTO jobs SELECT * FROM history WHERE job_id = ?1",
-                      "DELETE FROM history WHERE job_id = ?1");
     if (rc == ERR_OK)
-        rc = row_update(t, row, to_history ? update_history : update_jobs);
+        rc = row_place(t, row);
     if (rc == ERR_OK && row->was != row->job.status) {
         rc = count(t, &row->job, row->was, -1);
         if (rc == ERR_OK)
             rc = count(t, &row->job, row->job.status, 1);
     }
-    if (rc == ERR_OK && row->job.attempt > 0 && !token_held(&row->job))
+    if (rc == ERR_OK && row->job.attempt > 0 && !token_held(&row->job) && !row->log_closed)
         rc = log_close(t, &row->job.job_id, row->job.attempt);
     row->was = row->job.status;
     return rc;

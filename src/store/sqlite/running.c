@@ -50,7 +50,7 @@ int op_heartbeat(struct tx *t)
                    " WHERE job_id = ?1 AND attempt = ?2",
                    "ui", &op->job_id, (int64_t)row.job.attempt);
     if (rc == ERR_OK)
-        rc = row_save(t, &row);
+        rc = op->was == JOB_PENDING ? row_save(t, &row) : row_save_running(t, &row);
     if (rc == ERR_OK)
         rc = q_run(t->c, NULL, t->err, "UPDATE workers SET last_seen = ?2 WHERE worker_id = ?1 AND last_seen < ?3",
                    "uii", &row.job.owner_id, t->now, t->now - SEEN_EVERY_US);
@@ -74,5 +74,5 @@ int op_progress(struct tx *t)
     row.job.progress_message = op->message;
     row.job.progress_at = t->now;
     row.job.version++;
-    return row_save(t, &row);
+    return row.was == JOB_PENDING ? row_save(t, &row) : row_save_running(t, &row);
 }
