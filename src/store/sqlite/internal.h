@@ -72,14 +72,14 @@ struct store {
     usec id_skew_us;                    /* at most what meta says of it; 0 after a rollback */
     int wal_pages, wal_done, page_size; /* log as it is, and as it was at the last checkpoint */
     bool broken;                        /* a sync failed: nothing is applied any more */
-    struct pair *pairs, *touched; /* counts.c: all; those of the batch at work */
-    struct count_change *changes; /* of the batch at work, in order */
+    struct pair *pairs, *touched;       /* counts.c: all; those of the batch at work */
+    struct count_change *changes;       /* of the batch at work, in order */
     size_t n_changes, changes_max;
-    int64_t counters;   /* rows of that table: as it will be */
-    struct arena *scratch; /* of the op at work */
-    unsigned lanes_era; /* another one when a lane that somebody remembers may be gone */
-    int64_t batch_blobs, batch_bytes;   /* what the batch at work adds to these: */
-    _Atomic int64_t blobs, blob_bytes;  /* as committed; read by any thread */
+    int64_t counters;                  /* rows of that table: as it will be */
+    struct arena *scratch;             /* of the op at work */
+    unsigned lanes_era;                /* another one when a lane that somebody remembers may be gone */
+    int64_t batch_blobs, batch_bytes;  /* what the batch at work adds to these: */
+    _Atomic int64_t blobs, blob_bytes; /* as committed; read by any thread */
 
     pthread_mutex_t mu; /* guards what follows */
     pthread_cond_t cond;

@@ -315,8 +315,7 @@ static int labels_insert(struct tx *t, const struct job *j)
     const char *key;
     int rc = json_parse(j->labels, strlen(j->labels), &labels, t->err);
 
-    json_object_foreach(labels, key, value)
-    {
+    json_object_foreach (labels, key, value) {
         if (rc == ERR_OK)
             rc = q_run(t->c, NULL, t->err, "INSERT INTO labels (project, key, value, job_id) VALUES (?1, ?2, ?3, ?4)",
                        "tttu", j->project, key, json_string_value(value), &j->job_id);
@@ -445,9 +444,6 @@ int row_remove(struct tx *t, struct row *row)
                    row->job.dedup_key, row->job.project, id);
     for (size_t i = 0; rc == ERR_OK && i < ARRAY_LEN(deletes); i++)
         rc = q_run(t->c, NULL, t->err, deletes[i], "u", id);
-    if (rc == ERR_OK && row->job.dedup_key)
-        rc = q_run(t->c, NULL, t->err, "DELETE FROM dedup WHERE project = ?1 AND key = ?2 AND job_id = ?3", "ttu",
-                   row->job.project, row->job.dedup_key, id);
     if (rc == ERR_OK && row->ready_seq)
         rc = change_add(t, row, -1);
     if (rc == ERR_OK)

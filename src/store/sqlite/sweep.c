@@ -188,10 +188,11 @@ int op_sweep_dedup(struct tx *t)
 {
     struct op_sweep *op = &t->op->u.sweep;
     int64_t limit = begin(op), keys;
-    int rc = q_run(t->c, &keys, t->err,
-                   "DELETE FROM dedup WHERE rowid IN (SELECT rowid FROM dedup WHERE expires_at <= ?1 ORDER BY expires_at"
-                   " LIMIT ?2)",
-                   "ii", t->now, limit);
+    int rc =
+        q_run(t->c, &keys, t->err,
+              "DELETE FROM dedup WHERE rowid IN (SELECT rowid FROM dedup WHERE expires_at <= ?1 ORDER BY expires_at"
+              " LIMIT ?2)",
+              "ii", t->now, limit);
 
     if (rc == ERR_OK)
         rc = q_int(t->c, USEC_NEVER, &op->next_at, t->err, "SELECT min(expires_at) FROM dedup", "");
