@@ -233,12 +233,12 @@ static int worker_known(struct system *y, struct handler *h, bool *ret, struct e
         rc = json_parse(a.body, a.n, &doc, err);
     json_array_foreach (json_object_get(doc, "workers"), i, w) {
         const char *name = json_string_value(json_object_get(w, "name"));
-        const json_t *handlers = json_object_get(w, "handlers");
+        const json_t *offered = json_object_get(w, "handlers");
         if (!name || strcmp(name, y->s->names->queue) != 0)
             continue;
         *ret = true;
-        h->confined = json_object_get(handlers, TYPE_CONFINED) != NULL;
-        h->plain = json_object_get(handlers, TYPE_PLAIN) != NULL;
+        h->confined = json_object_get(offered, TYPE_CONFINED) != NULL;
+        h->plain = json_object_get(offered, TYPE_PLAIN) != NULL;
     }
     json_decref(doc);
     return rc;
@@ -288,7 +288,7 @@ static int job_await(struct system *y, const char *id, struct err *err)
 static int handler_once(struct system *y, struct handler *h, struct form *form, struct latency *l, struct err *err)
 {
     char id[37] = "";
-    struct answer a;
+    struct answer a = {0};
     form_fill(form, y->number++, 0);
     int64_t begin = mono_ns();
     int rc = y->submit.fd >= 0 ? ERR_OK : wire_open(&y->submit, &y->s->ground->address, err);

@@ -181,9 +181,9 @@ int wire_flush(struct wire *w, struct err *err)
 static int no_http(const struct wire *w, const char *why, struct err *err)
 {
     char shown[41];
-    size_t n = MIN(w->have, sizeof(shown) - 1);
-    for (size_t i = 0; i < n; i++)
-        shown[i] = (char)(w->in[i] >= ' ' && w->in[i] < 127 ? w->in[i] : '.');
+    size_t n = 0;
+    for (; n < w->have && n < sizeof(shown) - 1; n++)
+        shown[n] = (char)(w->in[n] >= ' ' && w->in[n] < 127 ? w->in[n] : '.');
     shown[n] = '\0';
     return err_set(err, ERR_CORRUPT, 0, "the answer is not one of haul's: %s (it begins with '%s')", why, shown);
 }

@@ -349,6 +349,21 @@ def test_a_server_that_counts_less_than_it_acknowledged_is_told(bench):
     assert report["acknowledged"] == 10 and "acknowledged 10 jobs and counts 0" in said
 
 
+def test_its_own_disk_that_fills(haul, tmp_path):
+    """A filesystem of 12 MiB: whoever meets its end first, server or SQLite alone, says so, and the folder is gone."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=12m", "none", disk], capture_output=True).returncode:
+        pytest.skip("mounting needs root")
+    try:
+        ended = haul("bench", "submit", "--seconds", "30", "--batch", "100", "--data", disk)
+        assert ended.returncode == UNAVAILABLE, ended.stderr
+        assert "full" in ended.stderr or "No space" in ended.stderr, ended.stderr
+        assert not any(disk.iterdir())
+    finally:
+        subprocess.run(["umount", "-l", disk], check=True)
+
+
 @shim.needed
 def test_a_disk_that_fills(make_server, environment, faults, haul, tmp_path):
     """Everything acknowledged before is told and there; the reason is the server's."""
