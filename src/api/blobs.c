@@ -61,7 +61,8 @@ static void open_task(void *arg)
     hex_format(b->row.sha256, 32, hex);
     snprintf(etag, sizeof(etag), "\"%s\"", hex);
     uuid_format(&b->blob_id, id);
-    reply_file(b->req, fd, size, "application/octet-stream", etag, arena_strdup(http_arena(b->req), id));
+    reply_file(b->req, fd, size, "application/octet-stream", etag, b->row.created_at / USEC_PER_SEC,
+               arena_strdup(http_arena(b->req), id));
 }
 
 static void row_task(void *arg)

@@ -114,10 +114,10 @@ void reply_text(struct http_request *req, int status, const char *content_type, 
 }
 
 void reply_file(struct http_request *req, int fd, int64_t size, const char *content_type, const char *etag,
-                const char *filename)
+                int64_t modified_s, const char *filename)
 {
     struct api *api = http_app(req);
-    http_reply_file(req, fd, size, content_type, etag, filename);
+    http_reply_file(req, fd, size, content_type, etag, modified_s, filename);
     leave(api);
 }
 

@@ -25,8 +25,10 @@ enum http_range http_range_parse(const char *header, int64_t total, int64_t *ret
         s = digits(s + 1, &last);
         if (!s || *s)
             return HTTP_RANGE_ALL;
-        if (last == 0 || total == 0)
+        if (last == 0)
             return HTTP_RANGE_BAD;
+        if (total == 0) /* satisfiable, but no Content-Range can say so */
+            return HTTP_RANGE_ALL;
         *ret_from = last < total ? total - last : 0;
         return HTTP_RANGE_PART;
     }

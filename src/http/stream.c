@@ -1,12 +1,7 @@
-/* Bytes that come and go on the bytes pool: streamed bodies, files, streams. MHD's threads never wait for a disk. */
+/* Bytes that come and go on the bytes pool: streamed bodies and streams (a file is one, file.c). MHD's threads never wait for a disk. */
 #include "base/auto.h"
 #include "http/internal.h"
-#include "http/range.h"
-#include <errno.h>
-#include <inttypes.h>
-#include <strings.h>
 #include <sys/ioctl.h>
-#include <unistd.h>
 
 /* Large pieces cost less: a turn each, and a file system does 128 KiB of whole pages in half the time that it takes for eight
  * times 16 KiB. So a fast sender's bytes gather; nobody waits for more than what is in the socket already. */
@@ -135,124 +130,5 @@ void http_reply_stream(struct http_request *req, int status, const char *content
 {
     struct http_reply reply = {.status = status, .is_stream = true, .stream_size = MHD_SIZE_UNKNOWN, .stream = stream};
     http_set_header(req, "Content-Type", content_type);
-    http_reply_commit(req, &reply);
-}
-
-/* Files */
-
-struct file_reader {
-    int fd;
-    int64_t at, end;
-};
-
-static int64_t read_file(void *arg, void *buf, size_t max)
-{
-    struct file_reader *f = arg;
-    if (f->at >= f->end)
-        return -1;
-    for (;;) {
-        ssize_t n = pread(f->fd, buf, MIN(max, (size_t)(f->end - f->at)), f->at);
-        if (n > 0) {
-            f->at += n;
-            return n;
-        }
-        if (n < 0 && errno == EINTR)
-            continue;
-        return -2; /* shorter than it was said to be: the client must not take it for whole */
-    }
-}
-
-static void free_file(void *arg)
-{
-    struct file_reader *f = arg;
-    close(f->fd);
-    free(f);
-}
-
-static bool etag_listed(const char *list, const char *etag)
-{
-    size_t n = strlen(etag);
-    while (*list) {
-        list += strspn(list, " \t,");
-        if (*list == '*')
-            return true;
-        if (strncmp(list, "W/", 2) == 0)
-            list += 2;
-        if (strncmp(list, etag, n) == 0 && (list[n] == '\0' || strchr(" \t,", list[n])))
-            return true;
-        list += strcspn(list, ",");
-    }
-    return false;
-}
-
-static void set_disposition(struct http_request *req, const char *filename)
-{
-    struct buf value;
-    buf_init(&value, 4096);
-    buf_adds(&value, "attachment; filename=\"");
-    for (const char *s = filename; *s; s++)
-        buf_addc(&value, *s == '"' || *s == '\\' || (unsigned char)*s < 0x20 || (unsigned char)*s >= 0x7f ? '_' : *s);
-    buf_adds(&value, "\"; filename*=UTF-8''");
-    for (const char *s = filename; *s; s++) {
-        bool plain =
-            (*s >= 'a' && *s <= 'z') || (*s >= 'A' && *s <= 'Z') || (*s >= '0' && *s <= '9') || strchr("-._~", *s);
-        if (plain)
-            buf_addc(&value, *s);
-        else
-            buf_printf(&value, "%%%02X", (unsigned)(unsigned char)*s);
-    }
-    http_set_header(req, "Content-Disposition", value.failed ? "attachment" : buf_str(&value));
-    buf_release(&value);
-}
-
-static void refuse_range(struct http_request *req, int64_t size)
-{
-    char value[48];
-    struct err err = {0};
-    snprintf(value, sizeof value, "bytes */%" PRId64, size);
-    http_set_header(req, "Content-Range", value);
-    err_set(&err, ERR_RANGE, 0, "there are %" PRId64 " bytes", size);
-    http_reply_err(req, &err);
-}
-
-void http_reply_file(struct http_request *req, int fd, int64_t size, const char *content_type, const char *etag,
-                     const char *filename)
-{
-    AUTO_FD int file = fd;
-    int64_t first = 0, end = size;
-    enum http_range kind = HTTP_RANGE_ALL;
-    const char *none_match = http_header(req, "If-None-Match"), *if_range = http_header(req, "If-Range"),
-               *range = http_header(req, "Range");
-    http_set_header(req, "Accept-Ranges", "bytes");
-    if (etag)
-        http_set_header(req, "ETag", etag);
-    if (etag && none_match && etag_listed(none_match, etag)) {
-        http_reply_empty(req, 304);
-        return;
-    }
-    if (range && !req->head && (!if_range || (etag && strcmp(if_range, etag) == 0)))
-        kind = http_range_parse(range, size, &first, &end);
-    if (kind == HTTP_RANGE_BAD) {
-        refuse_range(req, size);
-        return;
-    }
-    struct file_reader *reader = malloc(sizeof *reader);
-    if (!reader) {
-        http_reply_err(req, &(struct err){.code = ERR_NO_MEMORY, .msg = "no memory for the answer"});
-        return;
-    }
-    if (kind == HTTP_RANGE_PART) {
-        char value[80];
-        snprintf(value, sizeof value, "bytes %" PRId64 "-%" PRId64 "/%" PRId64, first, end - 1, size);
-        http_set_header(req, "Content-Range", value);
-    }
-    if (filename)
-        set_disposition(req, filename);
-    http_set_header(req, "Content-Type", content_type);
-    *reader = (struct file_reader){.fd = TAKE_FD(file), .at = first, .end = end};
-    struct http_reply reply = {.status = kind == HTTP_RANGE_PART ? 206 : 200,
-                               .is_stream = true,
-                               .stream_size = (uint64_t)(end - first),
-                               .stream = {.read = read_file, .free = free_file, .arg = reader, .retry_ms = 1}};
     http_reply_commit(req, &reply);
 }

@@ -178,7 +178,8 @@ def blobs(api):
     blob = api.put_blob(b"0123456789")
     path = "/v1/blobs/" + blob["ref"][5:]
     api.post("/v1/blobs", data=b"x", headers={**OCTETS, "Haul-Sha256": "0" * 64})
-    for headers in ({}, {"Range": "bytes=0-3"}, {"Range": "bytes=90-"}, {"If-None-Match": f'"{blob["sha256"]}"'}):
+    for headers in ({}, {"Range": "bytes=0-3"}, {"Range": "bytes=90-"}, {"If-None-Match": f'"{blob["sha256"]}"'},
+                    {"If-Match": '"other"'}):
         api.get(path, headers=headers)
         api.request("HEAD", path, headers={k: v for k, v in headers.items() if k != "Range"})
     api.get("/v1/blobs/" + str(uuid.uuid4()))

@@ -140,19 +140,20 @@ static void never(struct http_request *req)
 static void get_file(struct http_request *req)
 {
     struct fixture *f = http_app(req);
-    http_reply_file(req, dup(f->file_fd), FILE_BYTES, "application/octet-stream", "\"etag1\"", "na\"me ä");
+    http_reply_file(req, dup(f->file_fd), FILE_BYTES, "application/octet-stream", "\"etag1\"", FILE_MODIFIED_S,
+                    "na\"me ä");
 }
 
 static void get_nothing(struct http_request *req)
 {
     struct fixture *f = http_app(req);
-    http_reply_file(req, dup(f->file_fd), 0, "text/plain", NULL, NULL);
+    http_reply_file(req, dup(f->file_fd), 0, "text/plain", NULL, 0, NULL);
 }
 
 static void get_short(struct http_request *req)
 {
     struct fixture *f = http_app(req);
-    http_reply_file(req, dup(f->file_fd), FILE_BYTES + 10, "text/plain", NULL, NULL);
+    http_reply_file(req, dup(f->file_fd), FILE_BYTES + 10, "text/plain", NULL, 0, NULL);
 }
 
 struct counter {

@@ -9,10 +9,11 @@
 
 #include <cmocka.h>
 
-#define FILE_BYTES    1000000
-#define STREAM_CHUNKS 200
-#define BIG_BYTES     300000 /* of POST /big */
-#define BODIES_BYTES  400000 /* of all of them at once */
+#define FILE_BYTES      1000000
+#define FILE_MODIFIED_S 784111777 /* Sun, 06 Nov 1994 08:49:37 GMT */
+#define STREAM_CHUNKS   200
+#define BIG_BYTES       300000 /* of POST /big */
+#define BODIES_BYTES    400000 /* of all of them at once */
 
 struct fixture {
     struct http_server *server;

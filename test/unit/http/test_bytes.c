@@ -247,21 +247,88 @@ static void test_ranges(void **state)
     }
 }
 
-static void test_not_modified(void **state)
+/* On the wire: each answer has the validators, and a 304 the length of what it stands for, or none. */
+static void test_conditions(void **state)
+{
+    static const char when[] = "Sun, 06 Nov 1994 08:49:37 GMT";
+    static const struct {
+        const char *headers;
+        int status;
+    } cases[] = {
+        {"If-None-Match: \"etag1\"\r\n", 304},
+        {"If-None-Match: W/\"etag1\"\r\n", 304},
+        {"If-None-Match: *\r\n", 304},
+        {"If-None-Match: \"a\", \"etag1\"\r\n", 304},
+        {"If-None-Match: \"a\"\r\nIf-None-Match: \"etag1\"\r\n", 304},
+        {"If-None-Match: \"etag2\"\r\n", 200},
+        {"If-None-Match: \"etag11\"\r\n", 200},
+        {"If-None-Match: \"etag1\"\r\nRange: bytes=0-1\r\n", 304},
+        {"If-None-Match: \"etag2\"\r\nRange: bytes=0-1\r\n", 206},
+        {"If-Modified-Since: Sun, 06 Nov 1994 08:49:37 GMT\r\n", 304},
+        {"If-Modified-Since: Sun, 06 Nov 1994 08:49:36 GMT\r\n", 200},
+        {"If-Match: \"etag1\"\r\n", 200},
+        {"If-Match: *\r\n", 200},
+        {"If-Match: \"etag1\"\r\nRange: bytes=0-1\r\n", 206},
+        {"If-Match: \"etag2\"\r\n", 412},
+        {"If-Match: W/\"etag1\"\r\n", 412},
+        {"If-Match: \"etag2\"\r\nRange: bytes=5000000-\r\n", 412},
+        {"If-Unmodified-Since: Sun, 06 Nov 1994 08:49:36 GMT\r\n", 412},
+        {"Range: bytes=0-1\r\nIf-Range: Sun, 06 Nov 1994 08:49:37 GMT\r\n", 206},
+        {"Range: bytes=0-1\r\nIf-Range: W/\"etag1\"\r\n", 200},
+        {"Range: bytes=5000000-\r\nIf-Range: \"other\"\r\n", 200},
+        {"Range: bytes=0-1\r\nRange: bytes=5-6\r\n", 200},
+    };
+    char value[64];
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct answer a = get_file(*state, cases[i].headers);
+        if (a.status != cases[i].status)
+            fail_msg("%s: %d", cases[i].headers, a.status);
+        assert_string_equal(answer_header(&a, "ETag", value, sizeof value), "\"etag1\"");
+        assert_string_equal(answer_header(&a, "Last-Modified", value, sizeof value), when);
+        if (a.status == 412) {
+            expect_problem(&a, 412, "precondition_failed");
+            continue;
+        }
+        assert_int_equal(a.n, a.status == 200 ? FILE_BYTES : a.status == 206 ? 2 : 0);
+        if (a.status == 304 && answer_header(&a, "Content-Length", value, sizeof value))
+            assert_string_equal(value, "1000000");
+        free(a.body);
+    }
+}
+
+/* As GET, without the bytes; a range means nothing to it. */
+static void test_head_of_a_file(void **state)
 {
     static const struct {
         const char *headers;
         int status;
-    } cases[] = {{"If-None-Match: \"etag1\"\r\n", 304}, {"If-None-Match: W/\"etag1\"\r\n", 304},
-                 {"If-None-Match: *\r\n", 304},         {"If-None-Match: \"a\", \"etag1\"\r\n", 304},
-                 {"If-None-Match: \"etag2\"\r\n", 200}, {"If-None-Match: \"etag11\"\r\n", 200}};
-    char value[64];
+    } cases[] = {{"", 200},
+                 {"Range: bytes=0-1\r\n", 200},
+                 {"Range: bytes=5000000-\r\n", 200},
+                 {"If-None-Match: \"etag1\"\r\n", 304},
+                 {"If-Match: \"etag2\"\r\n", 412}};
+    struct fixture *f = *state;
+    char request[512], value[128];
+    int fd = client_open(f);
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        struct answer a = get_file(*state, cases[i].headers);
+        snprintf(request, sizeof request, "HEAD /file HTTP/1.1\r\n" HOST "%s\r\n", cases[i].headers);
+        client_puts(fd, request);
+        struct answer a = client_read(fd, true);
         assert_int_equal(a.status, cases[i].status);
         assert_string_equal(answer_header(&a, "ETag", value, sizeof value), "\"etag1\"");
+        assert_string_equal(answer_header(&a, "Accept-Ranges", value, sizeof value), "bytes");
+        if (a.status == 200) {
+            assert_string_equal(answer_header(&a, "Content-Length", value, sizeof value), "1000000");
+            assert_string_equal(answer_header(&a, "Content-Type", value, sizeof value), "application/octet-stream");
+            assert_non_null(answer_header(&a, "Content-Disposition", value, sizeof value));
+        }
         free(a.body);
     }
+    client_puts(fd, "GET /ping HTTP/1.1\r\n" HOST "\r\n"); /* nothing of a body came in between */
+    struct answer a = client_read(fd, false);
+    assert_string_equal(a.body, "pong");
+    free(a.body);
+    close(fd);
 }
 
 static void test_stream(void **state)
@@ -316,7 +383,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_failing_upload_is_answered_and_closed, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_file, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_ranges, fixture_setup, fixture_teardown),
-        cmocka_unit_test_setup_teardown(test_not_modified, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_conditions, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_head_of_a_file, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_stream, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_stream_ends_with_its_client, fixture_setup, fixture_teardown),
     };

@@ -26,6 +26,15 @@ static void test_ranges(void **state)
     check("bytes=10-", 10, HTTP_RANGE_BAD, 0, 0);
     check("bytes=-0", 10, HTTP_RANGE_BAD, 0, 0);
     check("bytes=0-", 0, HTTP_RANGE_BAD, 0, 0);
+    check("bytes=-4", 0, HTTP_RANGE_ALL, 0, 0);
+    check("bytes=-0", 0, HTTP_RANGE_BAD, 0, 0);
+    check("BYTES=0-3", 10, HTTP_RANGE_PART, 0, 4);
+    check("bytes=", 10, HTTP_RANGE_ALL, 0, 10);
+    check("bytes=-", 10, HTTP_RANGE_ALL, 0, 10);
+    check("bytes=1", 10, HTTP_RANGE_ALL, 0, 10);
+    check("bytes=+1-2", 10, HTTP_RANGE_ALL, 0, 10);
+    check("bytes=1-2x", 10, HTTP_RANGE_ALL, 0, 10);
+    check("bytes=0-0, -1", 10, HTTP_RANGE_ALL, 0, 10);
     check("bytes=5-3", 10, HTTP_RANGE_ALL, 0, 10);
     check("bytes=0-1,3-4", 10, HTTP_RANGE_ALL, 0, 10);
     check("lines=0-1", 10, HTTP_RANGE_ALL, 0, 10);
