@@ -22,7 +22,7 @@ demo: packages all ## transcode a real video as a background job (KEEP=1 leaves 
 	@scripts/demo
 
 bench: all ## measure submissions, whole lives and an idle start, beside the disk's own limits (SECONDS=5, DATA=/var/tmp)
-	@scripts/bench $(BUILD)/haul --seconds $(or $(SECONDS),5) --data $(or $(DATA),/var/tmp)
+	@bench/rates $(BUILD)/haul --seconds $(or $(SECONDS),5) --data $(or $(DATA),/var/tmp)
 
 test: packages ## build, and run every test; the last line is "N passed, N failed"
 	@scripts/test

@@ -31,7 +31,7 @@ struct load {
     int epoll, timer;
     int64_t begin_ns, end_ns, last_ns; /* last_ns: when something was acknowledged */
     uint64_t due;                      /* with a rate: how many became due so far */
-    bool armed;
+    bool armed, exhausted;             /* the timer runs; with a rate: the workload has no more */
 };
 
 static void keep_first(struct load *l, const struct err *err)
@@ -123,8 +123,10 @@ static int offer_due(struct load *l, int64_t now_ns, struct err *err)
         if (at > now_ns)
             return l->armed ? ERR_OK : arm(l, at, err);
         unsigned i = l->free[l->n_free - 1];
-        if (!l->work->next(l->work->self, i, false))
+        if (!l->work->next(l->work->self, i, false)) {
+            l->exhausted = true;
             return ERR_OK;
+        }
         l->n_free--;
         l->due++;
         int rc = ask(l, i, at, err);
@@ -277,7 +279,7 @@ static int turn(struct load *l, struct err *err)
 /* Between two due requests of a slow rate nothing is asked, and yet it is not over. */
 static bool more_due(const struct load *l)
 {
-    return l->plan->rate > 0 && l->end_ns && due_at(l, l->due) < l->end_ns && mono_ns() < l->end_ns;
+    return l->plan->rate > 0 && !l->exhausted && l->end_ns && due_at(l, l->due) < l->end_ns && mono_ns() < l->end_ns;
 }
 
 static int loop(struct load *l, struct err *err)
@@ -295,7 +297,7 @@ static int loop(struct load *l, struct err *err)
 
 static void count_unsent(struct load *l)
 {
-    if (l->plan->rate > 0 && l->end_ns)
+    if (l->plan->rate > 0 && l->end_ns && !l->exhausted)
         while (due_at(l, l->due) < MIN(l->end_ns, mono_ns())) {
             l->due++;
             l->result->unsent++;

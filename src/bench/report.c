@@ -147,6 +147,10 @@ void bench_print(const struct bench_report *r, FILE *f)
         print_load(r, f);
         for (unsigned i = 0; i < r->n_steps; i++)
             print_latency(r->steps[i].name, &r->steps[i].latency, f);
+        if (r->plan->rate && r->steps[0].latency.n > 0) /* a stall shows here first */
+            fprintf(
+                f, "  %-20s p99 is %.1f times p50\n", "steady",
+                ratio((double)latency_at(&r->steps[0].latency, 0.99), (double)latency_at(&r->steps[0].latency, 0.5)));
         print_cpu(r, f);
     }
     print_bare(r, f);

@@ -102,8 +102,9 @@ def test_the_time_ends_it_and_what_was_begun_is_brought_to_its_end(server, api, 
     assert row["pending"] == row["running"] == 0
 
 
-def test_an_idle_system_answers_leases_and_runs(bench):
-    report = bench("start", "--samples", "3")
+@pytest.mark.parametrize("given", [False, True])
+def test_an_idle_system_answers_leases_and_runs(bench, make_server, given):
+    report = bench("start", "--samples", "3", *(["--server", make_server().url] if given else []))
     for name, latency in report["latency"].items():
         assert latency["n"] == 3, name
         well_formed(latency)
@@ -115,6 +116,16 @@ def test_a_steady_load_makes_due_what_it_was_asked_to(server, api, bench):
     report = bench("submit", "--server", server.url, "--rate", "200", "--seconds", "1")
     assert report["acknowledged"] + report["unsent"] == 200 and report["acknowledged"] > 0
     assert counts(api, report["queue"])["pending"] == report["acknowledged"]
+
+
+def test_a_steady_load_of_so_many_jobs_ends_with_the_last(bench):
+    report = bench("submit", "--rate", "1000", "--jobs", "60", "--seconds", "8", "--batch", "10")
+    assert report["acknowledged"] == 60 and report["unsent"] == 0 and report["elapsed_s"] < 6
+
+
+def test_as_many_connections_as_may_be_asked_for(server, bench):
+    report = bench("submit", "--server", server.url, "--connections", "1000", "--jobs", "2000")
+    assert report["acknowledged"] == report["counted_by_server"] == 2000 and report["broken"] == 0
 
 
 def test_a_person_reads_figures_limits_and_ratios(haul, tmp_path):
