@@ -85,7 +85,7 @@ void bare_close(struct bare *b)
     b->dir = NULL;
 }
 
-int bare_sync(struct bare *b, struct err *err)
+int bare_sync(struct bare *b, int64_t *ret_ns, struct err *err)
 {
     char block[BLOCK];
     int64_t begin = mono_ns();
@@ -93,10 +93,7 @@ int bare_sync(struct bare *b, struct err *err)
     if (pwrite(b->fd, block, sizeof(block), (off_t)(b->at++ % BLOCKS) * BLOCK) != sizeof(block) ||
         fdatasync(b->fd) != 0)
         return err_set(err, ERR_IO, errno, "synced writes in '%s'", b->dir);
-    int64_t took = mono_ns() - begin;
-    latency_add(&b->sync.latency, took);
-    b->sync.done++;
-    b->sync.ns += took;
+    *ret_ns = mono_ns() - begin;
     return ERR_OK;
 }
 
@@ -152,11 +149,23 @@ static int sqlite_slice(struct bare *b, struct bare_rate *r, int64_t for_ns, str
     return rc;
 }
 
-int bare_slice(struct bare *b, int64_t ns, struct err *err)
+static int sync_slice(struct bare *b, int64_t for_ns, struct err *err)
 {
     int rc = ERR_OK;
-    for (int64_t begin = mono_ns(); !rc && mono_ns() - begin < ns;)
-        rc = bare_sync(b, err);
+    for (int64_t begin = mono_ns(), took; !rc && mono_ns() - begin < for_ns;) {
+        rc = bare_sync(b, &took, err);
+        if (rc)
+            continue;
+        latency_add(&b->sync.latency, took);
+        b->sync.done++;
+        b->sync.ns += took;
+    }
+    return rc;
+}
+
+int bare_slice(struct bare *b, int64_t ns, struct err *err)
+{
+    int rc = sync_slice(b, ns, err);
     for (unsigned i = 0; i < b->n_sqlite && !rc; i++)
         rc = sqlite_slice(b, &b->sqlite[i], ns, err);
     return rc;

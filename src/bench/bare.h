@@ -28,7 +28,7 @@ struct bare {
 int bare_open(struct bare *b, const char *dir, unsigned batch, struct err *err);
 /** Another slice of each: about `ns` long. */
 int bare_slice(struct bare *b, int64_t ns, struct err *err);
-/** One synced write: 4 KiB in the middle of a file, as pwrite and fdatasync. */
-int bare_sync(struct bare *b, struct err *err);
+/** One synced write: 4 KiB in the middle of a file, as pwrite and fdatasync. @param ret_ns  how long it took */
+int bare_sync(struct bare *b, int64_t *ret_ns, struct err *err);
 void bare_close(struct bare *b); /* and removes the folder */
 double bare_per_second(const struct bare_rate *r);

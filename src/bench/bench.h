@@ -23,11 +23,11 @@ struct bench_plan {
 };
 
 struct bench_step {
-    const char *name; /* "submit", "lease"... */
+    const char *name; /* "submit", "lease"...; start: "sync" too, the disk's own beside each submission */
     struct latency latency;
 };
 
-#define BENCH_STEPS 4
+#define BENCH_STEPS 5
 
 struct bench_report {
     const struct bench_plan *plan; /* borrowed */

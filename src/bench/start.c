@@ -55,18 +55,22 @@ static int call(struct system *y, struct wire *w, const char *p, size_t n, int w
 
 static int submissions(struct system *y, struct err *err)
 {
-    struct latency *l = step(y->s, "submit");
+    struct latency *l = step(y->s, "submit"), *sync = step(y->s, "sync");
     struct answer a;
     int rc = ERR_OK;
     for (unsigned i = 0; i <= y->s->samples && !rc; i++) {
-        rc = bare_sync(&y->s->ground->bare, err);
+        int64_t took = 0;
+        idle(IDLE_MS);
+        rc = bare_sync(&y->s->ground->bare, &took, err);
         idle(IDLE_MS);
         form_fill(&y->form, y->number++, 0);
         int64_t begin = mono_ns();
         if (!rc)
             rc = call(y, &y->submit, y->form.text.data, y->form.text.len, 200, &a, err);
-        if (!rc && i > 0) /* the first one opens the connection */
+        if (!rc && i > 0) { /* the first one opens the connection */
             latency_add(l, mono_ns() - begin);
+            latency_add(sync, took);
+        }
         if (!rc)
             rc = stopped(y->s, err);
     }

@@ -108,7 +108,7 @@ def test_an_idle_system_answers_leases_and_runs(bench, make_server, given):
     for name, latency in report["latency"].items():
         assert latency["n"] == 3, name
         well_formed(latency)
-    assert {"submit", "lease", "handler_unconfined"} <= report["latency"].keys()
+    assert {"submit", "sync", "lease", "handler_unconfined"} <= report["latency"].keys()
     assert report["bare"]["synced_writes"]["p50_us"] > 0
 
 
