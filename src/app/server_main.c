@@ -124,7 +124,9 @@ static int start_engine(struct server *s, const struct policy *policy, struct er
                                    .policy = *policy,
                                    .ops_max = 8192,
                                    .polls_max = 10000};
-    int rc = engine_new(&config, &s->engine, err);
+    int rc = engine_remove_leftovers(&config, err);
+    if (!rc)
+        rc = engine_new(&config, &s->engine, err);
     if (!rc)
         rc = loop_start(s->engine, s->bytes, on_lost, &s->loop, err);
     if (!rc)

@@ -34,6 +34,10 @@ static const struct option_row rows[] = {
      "how long finished jobs and their blobs are kept"},
     {"dedup_window", OPTION_DURATION, AT(dedup_window), USEC_PER_SEC, YEARS_US, NULL,
      "how long a dedup_key is remembered"},
+    {"upload_keep", OPTION_DURATION, AT(upload_keep), USEC_PER_SEC, YEARS_US, NULL,
+     "how long an unfinished upload may rest"},
+    {"blob_keep", OPTION_DURATION, AT(blob_keep), USEC_PER_SEC, YEARS_US, NULL,
+     "how long a blob that no job refers to is kept"},
 };
 
 static int defaults(struct server_options *o, struct err *err)
@@ -48,6 +52,8 @@ static int defaults(struct server_options *o, struct err *err)
     o->backoff_cap = p.backoff_cap_us;
     o->retention = p.retention_us;
     o->dedup_window = p.dedup_us;
+    o->upload_keep = p.upload_keep_us;
+    o->blob_keep = p.blob_unreferenced_us;
     o->max_attempts = p.max_attempts;
     o->max_interruptions = p.max_interruptions;
     o->max_losses = p.max_losses;
@@ -65,6 +71,8 @@ struct policy server_options_policy(const struct server_options *o)
     p.backoff_cap_us = o->backoff_cap;
     p.retention_us = o->retention;
     p.dedup_us = o->dedup_window;
+    p.upload_keep_us = o->upload_keep;
+    p.blob_unreferenced_us = o->blob_keep;
     p.max_attempts = (uint32_t)o->max_attempts;
     p.max_interruptions = (uint32_t)o->max_interruptions;
     p.max_losses = (uint32_t)o->max_losses;

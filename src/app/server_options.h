@@ -7,7 +7,7 @@ struct server_options {
     char *listen, *data;
     bool insecure;
     struct string_list hosts;
-    usec lease, heartbeat, confirm, poll, backoff_base, backoff_cap, retention, dedup_window;
+    usec lease, heartbeat, confirm, poll, backoff_base, backoff_cap, retention, dedup_window, upload_keep, blob_keep;
     int64_t max_attempts, max_interruptions, max_losses;
 };
 

@@ -114,6 +114,8 @@ struct policy {
     uint32_t max_attempts, max_interruptions, max_losses;
     usec backoff_base_us, backoff_cap_us;
     usec retention_us, dedup_us;
+    usec upload_keep_us;       /* how long an unfinished upload may rest */
+    int64_t uploads_max;       /* unfinished ones */
     usec blob_unreferenced_us; /* how long an upload may wait for its submission */
 };
 struct policy policy_default(void);

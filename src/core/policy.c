@@ -17,6 +17,8 @@ struct policy policy_default(void)
         .backoff_cap_us = hour,
         .retention_us = 30 * day,
         .dedup_us = day,
+        .upload_keep_us = day,
+        .uploads_max = 10000,
         .blob_unreferenced_us = day,
     };
 }

@@ -85,6 +85,9 @@ void engine_snapshot(struct engine *e, struct snapshot *s);
 /** Its owner has what it needs of the blobs. */
 void engine_snapshot_end(struct engine *e, struct snapshot *s);
 
+/** At the start, before anything else uses store and blobs: removes the bytes of uploads that no row speaks of. */
+int engine_remove_leftovers(const struct engine_config *cfg, struct err *err);
+
 /** Before the first step: the config's offload, by whoever drives the engine. */
 void engine_offload(struct engine *e,
                     bool (*offload)(void *self, void (*work)(void *arg), void (*done)(struct engine *e, void *arg),

@@ -43,6 +43,7 @@ enum sweep_id {
     SWEEP_LEASES,
     SWEEP_DUE,
     SWEEP_BLOBS,
+    SWEEP_UPLOADS,
     SWEEP_DEDUP,
     SWEEP_RETENTION,
     SWEEP_LOGS,
@@ -88,7 +89,7 @@ struct engine {
     bool draining;
     /* sweepers */
     struct sweeper sweepers[SWEEP_COUNT];
-    bool removing; /* bytes of swept blobs, elsewhere; that sweeper is busy as long */
+    unsigned removing; /* passes whose bytes are being removed, elsewhere; their sweepers are busy as long */
     struct op grace;
     bool grace_due, grace_busy;       /* to be written; on its way. Until then no lease expires */
     usec last_boot_us, last_store_us; /* at the last step; what the next one should agree with */

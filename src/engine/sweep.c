@@ -18,10 +18,11 @@ static void sweep_by(struct sweeper *s, usec at)
 
 void sweep_init(struct engine *e)
 {
-    static const enum op_kind kinds[SWEEP_COUNT] = {OP_SWEEP_LEASES,    OP_SWEEP_DUE,  OP_SWEEP_BLOBS, OP_SWEEP_DEDUP,
-                                                    OP_SWEEP_RETENTION, OP_SWEEP_LOGS, OP_SWEEP_LANES};
+    static const enum op_kind kinds[SWEEP_COUNT] = {OP_SWEEP_LEASES,    OP_SWEEP_DUE,   OP_SWEEP_BLOBS,
+                                                    OP_SWEEP_UPLOADS,   OP_SWEEP_DEDUP, OP_SWEEP_RETENTION,
+                                                    OP_SWEEP_LOGS,      OP_SWEEP_LANES};
     static const usec periods[SWEEP_COUNT] = {USEC_NEVER,     USEC_NEVER,     SWEEP_HOUSE_US, SWEEP_HOUSE_US,
-                                              SWEEP_HOUSE_US, SWEEP_HOUSE_US, SWEEP_HOUSE_US};
+                                              SWEEP_HOUSE_US, SWEEP_HOUSE_US, SWEEP_HOUSE_US, SWEEP_HOUSE_US};
 
     for (size_t i = 0; i < SWEEP_COUNT; i++) {
         e->sweepers[i].kind = kinds[i];
@@ -55,6 +56,9 @@ void sweep_note_decided(struct engine *e, const struct op *op)
         if (op->u.fail.status == JOB_PENDING)
             sweep_by(&e->sweepers[SWEEP_DUE], op->u.fail.run_at);
         break;
+    case OP_UPLOAD_ADD:
+        sweep_by(&e->sweepers[SWEEP_UPLOADS], op->u.upload.row.expires_at);
+        break;
     case OP_DISCARD: /* its log's blob is nobody's any more */
         sweep_by(&e->sweepers[SWEEP_BLOBS], engine_store_now(e));
         break;
@@ -66,7 +70,7 @@ void sweep_note_decided(struct engine *e, const struct op *op)
 /* Nobody waits for these: they leave the writer to others for as long as their last pass took, so a purge of millions gets half of it. */
 static bool can_wait(const struct sweeper *s)
 {
-    return s->kind == OP_SWEEP_BLOBS || s->kind == OP_SWEEP_DEDUP || s->kind == OP_SWEEP_RETENTION ||
+    return s->kind == OP_SWEEP_BLOBS || s->kind == OP_SWEEP_UPLOADS || s->kind == OP_SWEEP_DEDUP || s->kind == OP_SWEEP_RETENTION ||
            s->kind == OP_SWEEP_LANES || s->kind == OP_SWEEP_LOGS;
 }
 
@@ -91,13 +95,18 @@ static void bytes_remove(void *arg)
     const struct sweeper *s = arg;
     const struct engine_config *cfg = &s->engine->cfg;
 
-    for (size_t i = 0; i < s->op.u.sweep.n_removed; i++)
-        cfg->blob_driver->remove(cfg->blobs, &s->op.u.sweep.removed[i], NULL);
+    for (size_t i = 0; i < s->op.u.sweep.n_removed; i++) {
+        const struct uuid *id = &s->op.u.sweep.removed[i];
+
+        if (s->kind == OP_SWEEP_UPLOADS) /* and what a commit left whose row was never written */
+            cfg->blob_driver->discard(cfg->blobs, id, NULL);
+        cfg->blob_driver->remove(cfg->blobs, id, NULL);
+    }
 }
 
 static void bytes_removed(struct engine *e, void *arg)
 {
-    e->removing = false;
+    e->removing--;
     pass_done(e, arg);
 }
 
@@ -117,12 +126,12 @@ static void sweep_done(struct op *op)
         sweep_by(&e->sweepers[SWEEP_BLOBS], engine_store_now(e));
     if (s->kind == OP_SWEEP_LANES)
         dispatch_lanes_gone(e, op->u.sweep.lanes, op->u.sweep.touched);
-    if (s->kind == OP_SWEEP_BLOBS && op->u.sweep.n_removed && e->cfg.blob_driver) {
-        e->removing = true;
+    if (op->u.sweep.n_removed && e->cfg.blob_driver) {
+        e->removing++;
         if (!e->draining && e->cfg.offload && e->cfg.offload(e->cfg.offload_self, bytes_remove, bytes_removed, s))
             return; /* bytes_removed ends the pass */
         bytes_remove(s);
-        e->removing = false;
+        e->removing--;
     }
     pass_done(e, s);
     if (s->kind == OP_SWEEP_LOGS) /* last: should it not work out, the next look is later */

@@ -28,9 +28,13 @@ enum op_kind {
     OP_RETRY,
     OP_DISCARD,
     OP_BLOB_ADD,
+    OP_UPLOAD_ADD,
+    OP_UPLOAD_TOUCH,
+    OP_UPLOAD_END,
     OP_SWEEP_LEASES,
     OP_SWEEP_DUE,
     OP_SWEEP_BLOBS,
+    OP_SWEEP_UPLOADS,
     OP_SWEEP_DEDUP,
     OP_SWEEP_RETENTION,
     OP_SWEEP_LOGS,
@@ -163,6 +167,20 @@ struct blob_row {
 };
 struct op_blob_add {
     struct blob_row row;
+    bool uploaded; /* in: the upload of that id ends with it, in the same transaction. ERR_NOT_FOUND: it is gone */
+};
+/** An upload that may be resumed, until it is a blob of the same id. */
+struct upload_row {
+    struct uuid upload_id;
+    const char *project;
+    int64_t size; /* of the whole, as announced */
+    bool hashed;  /* sha256 was announced */
+    uint8_t sha256[32];
+    const char *metadata; /* as sent, or NULL */
+    usec created_at, expires_at;
+};
+struct op_upload { /* add, touch (it expires later), end. ERR_NOT_FOUND; add: ERR_BUSY when there are `uploads_max` */
+    struct upload_row row; /* touch, end: in is its id. out: expires_at */
 };
 struct
     op_sweep { /* out: how many were touched, when to come again, and the blobs whose rows are gone (bytes to remove) */
@@ -212,6 +230,7 @@ struct op {
         struct op_fail fail;
         struct op_job job;
         struct op_blob_add blob_add;
+        struct op_upload upload;
         struct op_sweep sweep;
         struct op_grace grace;
     } u;
@@ -313,6 +332,9 @@ struct store_driver {
                     struct log_part *ret, struct err *err);
     int (*blob_get)(struct store *s, const char *project, const struct uuid *id, struct arena *arena,
                     struct blob_row *ret, struct err *err);
+    /** ERR_NOT_FOUND when it has expired, swept or not. `expired` true: then too it is found. */
+    int (*upload_get)(struct store *s, const char *project, const struct uuid *id, bool expired, struct arena *arena,
+                      struct upload_row *ret, struct err *err);
     int (*workers)(struct store *s, struct arena *arena, struct worker_row **ret, size_t *ret_n, struct err *err);
     int (*stats)(struct store *s, struct arena *arena, struct stat_row **ret, size_t *ret_n, struct err *err);
     /** Maintained, not counted: cheap. Any thread. */

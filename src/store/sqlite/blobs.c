@@ -63,7 +63,11 @@ int op_blob_add(struct tx *t)
 {
     struct blob_row *row = &t->op->u.blob_add.row;
     int64_t inserted;
-    int rc = blob_insert(t, &row->blob_id, row->size, row->sha256, &inserted);
+    int rc = t->op->u.blob_add.uploaded ? upload_remove(t, &row->blob_id) : ERR_OK;
+
+    if (rc != ERR_OK)
+        return rc;
+    rc = blob_insert(t, &row->blob_id, row->size, row->sha256, &inserted);
 
     if (rc == ERR_OK && !inserted)
         rc = blob_same(t, &row->blob_id, row->size, row->sha256);

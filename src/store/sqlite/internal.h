@@ -180,6 +180,17 @@ int outputs_release(struct tx *t, const struct uuid *job_id);
 /** Marks the named ones; ERR_INVALID names a missing one. The rest of the attempt's is released by outputs_release. */
 int outputs_publish(struct tx *t, const struct uuid *job_id, uint32_t attempt, const char *const *names, size_t n);
 
+/* --- uploads.c --- */
+
+int op_upload_add(struct tx *t);
+int op_upload_touch(struct tx *t);
+int op_upload_end(struct tx *t);
+/** The row of an upload that becomes a blob, or is given up. ERR_NOT_FOUND. */
+int upload_remove(struct tx *t, const struct uuid *id);
+/** @param now  those that expired by then are not found */
+int read_upload_row(struct conn *c, const char *project, const struct uuid *id, usec now, struct arena *arena,
+                    struct upload_row *ret, struct err *err);
+
 /* --- ops --- */
 
 int op_submit(struct tx *t);    /* submit.c */
@@ -214,6 +225,7 @@ int attempt_end(struct tx *t, const struct uuid *job_id, uint32_t attempt, enum 
 int op_sweep_leases(struct tx *t); /* sweep.c */
 int op_sweep_due(struct tx *t);
 int op_sweep_blobs(struct tx *t);
+int op_sweep_uploads(struct tx *t);
 int op_sweep_dedup(struct tx *t);
 int op_sweep_retention(struct tx *t);
 int op_sweep_lanes(struct tx *t);
@@ -245,6 +257,8 @@ int read_log(struct store *s, const struct uuid *job_id, uint32_t attempt, int64
              struct log_part *ret, struct err *err); /* logs.c */
 int read_blob_get(struct store *s, const char *project, const struct uuid *id, struct arena *arena,
                   struct blob_row *ret, struct err *err);
+int read_upload_get(struct store *s, const char *project, const struct uuid *id, bool expired, struct arena *arena,
+                    struct upload_row *ret, struct err *err);
 int read_workers(struct store *s, struct arena *arena, struct worker_row **ret, size_t *ret_n, struct err *err);
 int read_stats(struct store *s, struct arena *arena, struct stat_row **ret, size_t *ret_n, struct err *err);
 void read_sizes(struct store *s, struct store_sizes *ret);

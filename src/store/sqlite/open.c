@@ -211,6 +211,7 @@ const struct store_driver *store_sqlite(void)
         .outputs = read_outputs,
         .log_read = read_log,
         .blob_get = read_blob_get,
+        .upload_get = read_upload_get,
         .workers = read_workers,
         .stats = read_stats,
         .sizes = read_sizes,

@@ -208,6 +208,15 @@ int read_blob_get(struct store *s, const char *project, const struct uuid *id, s
     return ret->project ? ERR_OK : read_no_memory(err);
 }
 
+int read_upload_get(struct store *s, const char *project, const struct uuid *id, bool expired, struct arena *arena,
+                    struct upload_row *ret, struct err *err)
+{
+    AUTO_READING struct reading r = {0};
+    int rc = read_begin(s, READ_DEADLINE_US, &r, err);
+
+    return rc == ERR_OK ? read_upload_row(r.c, project, id, expired ? INT64_MIN : store_now(s), arena, ret, err) : rc;
+}
+
 static bool worker_row(struct list *l, sqlite3_stmt *st)
 {
     struct worker_row *w = list_add(l);

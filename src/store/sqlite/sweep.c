@@ -184,6 +184,27 @@ int op_sweep_blobs(struct tx *t)
     return rc;
 }
 
+int op_sweep_uploads(struct tx *t)
+{
+    struct op_sweep *op = &t->op->u.sweep;
+    struct uuid id[OP_CHANGES_MAX];
+    int64_t limit = begin(op);
+    size_t n;
+    int rc =
+        ids(t, id, &n, "SELECT upload_id FROM uploads WHERE expires_at <= ?1 ORDER BY expires_at LIMIT ?2", limit);
+
+    for (size_t i = 0; rc == ERR_OK && i < n; i++)
+        rc = q_run(t->c, NULL, t->err, "DELETE FROM uploads WHERE upload_id = ?1", "u", &id[i]);
+    if (rc == ERR_OK && n > 0 && !(op->removed = arena_memdup(t->op->arena, id, n * sizeof(id[0]))))
+        rc = err_set(t->err, ERR_NO_MEMORY, 0, "uploads");
+    if (rc == ERR_OK)
+        rc = q_int(t->c, USEC_NEVER, &op->next_at, t->err, "SELECT min(expires_at) FROM uploads", "");
+    op->touched = n;
+    op->n_removed = rc == ERR_OK ? n : 0;
+    op->more = op->next_at <= t->now;
+    return rc;
+}
+
 int op_sweep_dedup(struct tx *t)
 {
     struct op_sweep *op = &t->op->u.sweep;

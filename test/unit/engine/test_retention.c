@@ -241,12 +241,83 @@ static void test_the_loop_ends_when_what_was_swept_is_removed(void **state)
     folder_close(w);
 }
 
+static bool begun(struct world *w, struct uuid id)
+{
+    int64_t at;
+
+    return w->cfg.blob_driver->offset(w->cfg.blobs, &id, &at, NULL) == ERR_OK;
+}
+
+/** An upload of which four bytes came; with a row or without. */
+static struct uuid upload_begun(struct world *w, bool row)
+{
+    const struct blob_driver *d = w->cfg.blob_driver;
+    struct op *op = op_new(w, OP_UPLOAD_ADD, NULL);
+    struct blob_upload *u;
+    struct uuid id = uuid_v7(1, w->cfg.rng);
+    int64_t at;
+
+    op->u.upload.row = (struct upload_row){.upload_id = id, .size = 8};
+    if (row)
+        decide_ok(w, op);
+    assert_int_equal(d->resume(w->cfg.blobs, &id, &u, &at, NULL), ERR_OK);
+    assert_int_equal(d->write(u, "half", 4, NULL), ERR_OK);
+    assert_int_equal(d->sync(u, NULL), ERR_OK);
+    d->leave(u);
+    return id;
+}
+
+static void test_P19_of_an_upload_that_rests_nothing_is_left(void **state)
+{
+    struct world *w = *state;
+
+    folder_open(w);
+    struct uuid id = upload_begun(w, true);
+    pass_hours(w, 23);
+    assert_true(begun(w, id));
+    pass_hours(w, 2);
+    assert_false(begun(w, id));
+    folder_close(w);
+}
+
+/** A crash between a row's end and the bytes': what no row speaks of goes at the next start, and nothing else does. */
+static void test_P19_leftovers_of_uploads_go_at_the_start(void **state)
+{
+    struct world *w = *state;
+    struct op *op = op_new(w, OP_BLOB_ADD, NULL);
+    struct blob_row *row = &op->u.blob_add.row;
+    struct err err = {0};
+
+    folder_open(w);
+    struct uuid goes_on = upload_begun(w, true), lost = upload_begun(w, false), made = upload_begun(w, true);
+    struct uuid unwritten = upload_begun(w, false);
+    struct blob_upload *u;
+    int64_t at;
+    for (int i = 0; i < 2; i++) { /* both are blobs by their bytes, and one by its row */
+        assert_int_equal(w->cfg.blob_driver->resume(w->cfg.blobs, i ? &unwritten : &made, &u, &at, &err), ERR_OK);
+        assert_int_equal(w->cfg.blob_driver->commit(u, &row->size, row->sha256, &err), ERR_OK);
+    }
+    row->blob_id = made;
+    op->u.blob_add.uploaded = true;
+    decide_ok(w, op);
+    assert_int_equal(engine_remove_leftovers(&w->cfg, &err), ERR_OK);
+    assert_true(begun(w, goes_on));
+    assert_false(begun(w, lost));
+    assert_false(begun(w, made));
+    assert_true(bytes_there(w, made));
+    assert_false(begun(w, unwritten));
+    assert_false(bytes_there(w, unwritten));
+    folder_close(w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(test_P21_after_a_month_nothing_is_left_of_a_finished_job),
         TEST(test_bytes_are_removed_elsewhere_while_the_engine_goes_on),
         TEST(test_the_loop_ends_when_what_was_swept_is_removed),
+        TEST(test_P19_of_an_upload_that_rests_nothing_is_left),
+        TEST(test_P19_leftovers_of_uploads_go_at_the_start),
         TEST(test_P29_a_purge_goes_in_batches_between_which_users_are_answered),
     };
     return cmocka_run_group_tests_name("retention", tests, NULL, NULL);
