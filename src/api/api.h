@@ -1,5 +1,6 @@
 #pragma once
 /* The API: one file per resource, from request to op and back. Owns no state of its own besides this struct. */
+#include "api/writers.h"
 #include "base/clock.h"
 #include "base/pool.h"
 #include "base/rng.h"
@@ -32,7 +33,8 @@ struct api {
     pthread_cond_t idle;
     unsigned in_flight; /* requests entered and not yet replied to */
     bool stopping;      /* refuses what comes in */
-    bool backing_up;    /* there is a snapshot: one at a time */
+    struct writers writers;
+    bool backing_up; /* there is a snapshot: one at a time */
 };
 
 void api_init(struct api *api);

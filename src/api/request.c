@@ -18,12 +18,14 @@ void api_init(struct api *api)
     pthread_cond_init(&api->idle, &attr);
     pthread_condattr_destroy(&attr);
     api->in_flight = 0;
+    writers_init(&api->writers, api);
     api->stopping = false;
     api->backing_up = false;
 }
 
 void api_release(struct api *api)
 {
+    writers_release(&api->writers);
     pthread_cond_destroy(&api->idle);
     pthread_mutex_destroy(&api->lock);
 }

@@ -1,6 +1,7 @@
 /* Every route of the API on one page. */
 #include "api/routes.h"
 #include "api/request.h"
+#include "api/tus.h"
 #include "base/auto.h"
 
 #define JSON_MAX API_JSON_MAX
@@ -8,6 +9,7 @@
 #define ATTEMPT  JOB "/attempts/{n}"
 
 static const char *const list_repeatable[] = {"label", NULL};
+static const char *const tus[] = {"Tus-Resumable", TUS_VERSION, NULL};
 
 const struct http_route api_routes[] = {
     {.method = "POST", .path = "/v1/jobs", .flags = HTTP_JSON_BODY, .body_max = JSON_MAX, .handle = jobs_submit},
@@ -39,6 +41,22 @@ const struct http_route api_routes[] = {
      .begin = blob_begin,
      .on_body = blob_body},
     {.method = "GET", .path = "/v1/blobs/{blob_id}", .handle = blob_get},
+
+    {.method = "OPTIONS", .path = "/v1/uploads", .handle = uploads_options, .headers = tus},
+    {.method = "POST", .path = "/v1/uploads", .handle = uploads_post, .headers = tus},
+    {.method = "HEAD", .path = "/v1/uploads/{upload_id}", .handle = upload_head, .headers = tus},
+    {.method = "PATCH",
+     .path = "/v1/uploads/{upload_id}",
+     .flags = HTTP_OFFSET_BODY | HTTP_STREAM_BODY | HTTP_OVERRIDE,
+     .headers = tus,
+     .handle = upload_patch,
+     .begin = patch_begin,
+     .on_body = patch_body},
+    {.method = "DELETE",
+     .path = "/v1/uploads/{upload_id}",
+     .flags = HTTP_OVERRIDE,
+     .handle = upload_delete,
+     .headers = tus},
 
     {.method = "POST", .path = "/v1/lease", .flags = HTTP_JSON_BODY, .body_max = JSON_MAX, .handle = lease_post},
     {.method = "POST",

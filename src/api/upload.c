@@ -21,6 +21,7 @@ int upload_begin(struct http_request *req, struct upload **ret, struct err *err)
     u->api = api;
     u->req = req;
     u->check = expected != NULL;
+    u->check_field = "Haul-Sha256";
     if (expected && hex_parse(expected, u->expected, sizeof(u->expected)) != 0) {
         free(u);
         return err_field(err, "Haul-Sha256", "must be 64 hexadecimal digits");
@@ -84,7 +85,7 @@ static void finish_task(void *arg)
     }
     if (u->check && memcmp(u->expected, u->sha256, sizeof(u->expected)) != 0) {
         bytes_remove(u);
-        err_field(&err, "Haul-Sha256", "is not the SHA-256 of the %lld bytes that arrived", (long long)u->size);
+        err_field(&err, u->check_field, "is not the SHA-256 of the %lld bytes that arrived", (long long)u->size);
         reply_err(req, &err);
         return;
     }

@@ -9,7 +9,8 @@ struct upload {
     struct uuid blob_id;
     int64_t size;
     uint8_t sha256[32];
-    bool check; /* `expected` was sent along */
+    bool check;              /* `expected` was sent along */
+    const char *check_field; /* where it was */
     uint8_t expected[32];
     void (*stored)(struct call *c); /* engine's thread: the row is there; c->data is the upload */
     struct uuid job_id;             /* of an output */

@@ -32,7 +32,7 @@ int engine_remove_leftovers(const struct engine_config *cfg, struct err *err)
     struct uuid *ids = NULL;
     size_t n = 0;
     int rc = ids_arena ? cfg->blob_driver->unfinished(cfg->blobs, ids_arena, &ids, &n, err)
-                                : err_set(err, ERR_NO_MEMORY, 0, "unfinished uploads");
+                       : err_set(err, ERR_NO_MEMORY, 0, "unfinished uploads");
 
     for (size_t i = 0; rc == ERR_OK && i < n; i++) {
         struct arena *arena = arena_new(ROW_ARENA_BYTES);

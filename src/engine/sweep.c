@@ -18,9 +18,9 @@ static void sweep_by(struct sweeper *s, usec at)
 
 void sweep_init(struct engine *e)
 {
-    static const enum op_kind kinds[SWEEP_COUNT] = {OP_SWEEP_LEASES,    OP_SWEEP_DUE,   OP_SWEEP_BLOBS,
-                                                    OP_SWEEP_UPLOADS,   OP_SWEEP_DEDUP, OP_SWEEP_RETENTION,
-                                                    OP_SWEEP_LOGS,      OP_SWEEP_LANES};
+    static const enum op_kind kinds[SWEEP_COUNT] = {OP_SWEEP_LEASES,  OP_SWEEP_DUE,   OP_SWEEP_BLOBS,
+                                                    OP_SWEEP_UPLOADS, OP_SWEEP_DEDUP, OP_SWEEP_RETENTION,
+                                                    OP_SWEEP_LOGS,    OP_SWEEP_LANES};
     static const usec periods[SWEEP_COUNT] = {USEC_NEVER,     USEC_NEVER,     SWEEP_HOUSE_US, SWEEP_HOUSE_US,
                                               SWEEP_HOUSE_US, SWEEP_HOUSE_US, SWEEP_HOUSE_US, SWEEP_HOUSE_US};
 
@@ -56,6 +56,9 @@ void sweep_note_decided(struct engine *e, const struct op *op)
         if (op->u.fail.status == JOB_PENDING)
             sweep_by(&e->sweepers[SWEEP_DUE], op->u.fail.run_at);
         break;
+    case OP_BLOB_ADD: /* unless a submission comes first */
+        sweep_by(&e->sweepers[SWEEP_BLOBS], op->u.blob_add.row.expires_at);
+        break;
     case OP_UPLOAD_ADD:
         sweep_by(&e->sweepers[SWEEP_UPLOADS], op->u.upload.row.expires_at);
         break;
@@ -70,8 +73,8 @@ void sweep_note_decided(struct engine *e, const struct op *op)
 /* Nobody waits for these: they leave the writer to others for as long as their last pass took, so a purge of millions gets half of it. */
 static bool can_wait(const struct sweeper *s)
 {
-    return s->kind == OP_SWEEP_BLOBS || s->kind == OP_SWEEP_UPLOADS || s->kind == OP_SWEEP_DEDUP || s->kind == OP_SWEEP_RETENTION ||
-           s->kind == OP_SWEEP_LANES || s->kind == OP_SWEEP_LOGS;
+    return s->kind == OP_SWEEP_BLOBS || s->kind == OP_SWEEP_UPLOADS || s->kind == OP_SWEEP_DEDUP ||
+           s->kind == OP_SWEEP_RETENTION || s->kind == OP_SWEEP_LANES || s->kind == OP_SWEEP_LOGS;
 }
 
 static void pass_done(struct engine *e, struct sweeper *s)

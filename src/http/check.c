@@ -165,6 +165,8 @@ int http_check_body(struct http_request *req, struct err *err)
     const char *type = http_header(req, "Content-Type");
     if ((route->flags & HTTP_BYTES_BODY) && !media_type_is(type, "application/octet-stream"))
         return err_set(err, ERR_MEDIA_TYPE, 0, "the content type must be application/octet-stream");
+    if ((route->flags & HTTP_OFFSET_BODY) && !media_type_is(type, "application/offset+octet-stream"))
+        return err_set(err, ERR_MEDIA_TYPE, 0, "the content type must be application/offset+octet-stream");
     if ((route->flags & HTTP_JSON_BODY) && req->has_body && !media_type_is(type, "application/json"))
         return err_set(err, ERR_MEDIA_TYPE, 0, "the content type must be application/json");
     if (!(route->flags & HTTP_STREAM_BODY) && req->content_length >= 0 &&

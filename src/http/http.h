@@ -23,13 +23,17 @@ enum http_flags {
     HTTP_JSON_BODY = 1,   /* requires content type application/json when there is a body */
     HTTP_STREAM_BODY = 2, /* body goes to on_body piece by piece, on the bytes pool */
     HTTP_BYTES_BODY = 4,  /* requires application/octet-stream */
+    HTTP_OFFSET_BODY = 8, /* requires application/offset+octet-stream */
+    HTTP_OVERRIDE = 16,   /* a POST with X-HTTP-Method-Override: METHOD comes here, too */
 };
 
 struct http_route {
-    const char *method, *path; /* "/v1/jobs/{job_id}/attempts/{n}": a parameter fills a whole segment */
+    const char *method,
+        *path; /* "/v1/jobs/{job_id}/attempts/{n}": a parameter fills a whole segment. HEAD: where there is no GET */
     unsigned flags;
     size_t body_max;               /* without HTTP_STREAM_BODY */
     const char *const *repeatable; /* query parameters that may be given more than once, NULL-terminated; NULL: none */
+    const char *const *headers;    /* name, value, ..., NULL: on every answer to this path, refusals too; NULL: none */
     void (*handle)(struct http_request *req);
     /* HTTP_STREAM_BODY: called on the bytes pool, one at a time for a request. An error is the answer; the rest is not read. */
     int (*begin)(struct http_request *req, struct err *err);
@@ -83,7 +87,8 @@ const char *http_query_nth(struct http_request *req, const char *name, size_t i)
 /** First query key not in `known` (NULL-terminated), or NULL: unknown ones are refused. */
 const char *http_query_unknown(struct http_request *req, const char *const *known);
 const char *http_header(struct http_request *req, const char *name);
-const char *http_id(struct http_request *req); /* request id: the client's X-Request-Id or ours; echoed */
+int64_t http_content_length(struct http_request *req); /* of the request; -1: chunked, or there is no body */
+const char *http_id(struct http_request *req);         /* request id: the client's X-Request-Id or ours; echoed */
 const char *http_body(struct http_request *req, size_t *ret_n);
 /** One value of the owner's, freed with the request (also when the client vanishes in mid-upload). */
 void http_set_data(struct http_request *req, void *data, void (*free_data)(void *data));

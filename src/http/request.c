@@ -405,6 +405,11 @@ const char *http_header(struct http_request *req, const char *name)
     return http_pairs_get(&req->header, name, true);
 }
 
+int64_t http_content_length(struct http_request *req)
+{
+    return req->content_length;
+}
+
 const char *http_id(struct http_request *req)
 {
     return req->id;

@@ -138,6 +138,19 @@ static int refuse_method(struct http_request *req, const char *allow, struct err
     return err_set(err, ERR_METHOD, 0, "this path allows %s", allow);
 }
 
+static bool fits(const struct http_request *req, const struct http_route *route)
+{
+    if (strcmp(route->method, "HEAD") == 0)
+        return req->head;
+    if (strcmp(route->method, req->method) == 0)
+        return true;
+    /* for clients behind what knows GET and POST only */
+    const char *meant = (route->flags & HTTP_OVERRIDE) && strcmp(req->method, "POST") == 0
+                            ? http_pairs_get(&req->header, "X-HTTP-Method-Override", true)
+                            : NULL;
+    return meant && strcmp(route->method, meant) == 0;
+}
+
 int http_find_route(struct http_request *req, struct err *err)
 {
     const char *segments[HTTP_SEGMENTS_MAX];
@@ -150,7 +163,9 @@ int http_find_route(struct http_request *req, struct err *err)
         const struct http_route *route = &req->server->routes[i];
         if (!match(req, route->path, segments, n))
             continue;
-        if (strcmp(route->method, req->method) == 0) {
+        for (const char *const *h = route->headers; h && *h; h += 2)
+            http_set_header(req, h[0], h[1]);
+        if (fits(req, route)) {
             req->route = route;
             return ERR_OK;
         }

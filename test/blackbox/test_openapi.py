@@ -186,6 +186,23 @@ def blobs(api):
     api.request("HEAD", "/v1/blobs/" + str(uuid.uuid4()))
 
 
+def uploads(api):
+    tus = {"Tus-Resumable": "1.0.0"}
+    piece = {**tus, "Content-Type": "application/offset+octet-stream", "Upload-Offset": "0"}
+    api.request("OPTIONS", "/v1/uploads")
+    for headers in ({}, tus, {**tus, "Upload-Length": "4", "Upload-Metadata": "filename Y2xpcA=="}):
+        path = api.request("POST", "/v1/uploads", headers=headers).headers.get("Location")
+    for path in (path, f"/v1/uploads/{uuid.uuid4()}"):
+        api.request("HEAD", path, headers=tus)
+        for headers, data in ((piece, b"more than four"), (tus, b"x"), ({**piece, "Tus-Resumable": "2"}, b"x"), ({**piece, "Upload-Offset": "x"}, b"x"),
+                              ({**piece, "Upload-Offset": "3"}, b"x"), (piece, b"four")):
+            api.request("PATCH", path, headers=headers, data=data)
+        api.request("DELETE", path)
+        api.request("DELETE", path, headers=tus)  # the one is finished, the other was never begun
+    path = api.request("POST", "/v1/uploads", headers={**tus, "Upload-Length": "4"}).headers["Location"]
+    api.request("DELETE", path, headers=tus)
+
+
 def attempt(api):
     ref = api.put_blob(b"input")["ref"]
     job, claim = claims(api, inputs=[{"name": "i", "ref": ref}], payload_ref=ref, labels={"a": "b"}, dedup_key=uuid.uuid4().hex, timeout=60)
@@ -241,7 +258,7 @@ ELSEWHERE = {"backup", "readyz"}
 def test_every_operation_gives_every_answer_that_is_described(api):
     contract.seen.clear()
     contract.fields_seen.clear()
-    for part in (submissions, blobs, attempt, ends, lists):
+    for part in (submissions, blobs, uploads, attempt, ends, lists):
         part(api)
     api.get("/v1/openapi.yaml")
     api.get("/readyz")

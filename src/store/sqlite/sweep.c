@@ -190,8 +190,7 @@ int op_sweep_uploads(struct tx *t)
     struct uuid id[OP_CHANGES_MAX];
     int64_t limit = begin(op);
     size_t n;
-    int rc =
-        ids(t, id, &n, "SELECT upload_id FROM uploads WHERE expires_at <= ?1 ORDER BY expires_at LIMIT ?2", limit);
+    int rc = ids(t, id, &n, "SELECT upload_id FROM uploads WHERE expires_at <= ?1 ORDER BY expires_at LIMIT ?2", limit);
 
     for (size_t i = 0; rc == ERR_OK && i < n; i++)
         rc = q_run(t->c, NULL, t->err, "DELETE FROM uploads WHERE upload_id = ?1", "u", &id[i]);

@@ -10,7 +10,8 @@ int op_upload_add(struct tx *t)
 {
     struct upload_row *row = &t->op->u.upload.row;
     int64_t full;
-    int rc = q_int(t->c, 0, &full, t->err, "SELECT 1 FROM uploads LIMIT 1 OFFSET ?1", "i", t->s->policy.uploads_max - 1);
+    int rc =
+        q_int(t->c, 0, &full, t->err, "SELECT 1 FROM uploads LIMIT 1 OFFSET ?1", "i", t->s->policy.uploads_max - 1);
 
     if (rc == ERR_OK && full)
         rc = err_set(t->err, ERR_BUSY, 0, "%lld uploads are unfinished already: finish or end some, or let them expire",
@@ -33,9 +34,8 @@ int op_upload_touch(struct tx *t)
     int64_t changed;
 
     row->expires_at = t->now + t->s->policy.upload_keep_us;
-    int rc = q_run(t->c, &changed, t->err,
-                   "UPDATE uploads SET expires_at = ?3 WHERE upload_id = ?1 AND project = ?2", "uti", &row->upload_id,
-                   t->op->project, row->expires_at);
+    int rc = q_run(t->c, &changed, t->err, "UPDATE uploads SET expires_at = ?3 WHERE upload_id = ?1 AND project = ?2",
+                   "uti", &row->upload_id, t->op->project, row->expires_at);
     return rc == ERR_OK && !changed ? unknown(t->err) : rc;
 }
 

@@ -305,8 +305,8 @@ static const char *table_text(struct world *w, sqlite3 *db, const char *table, c
 
 const char *everything(struct world *w)
 {
-    static const char *const tables[] = {"jobs",       "history", "inputs", "attempts", "outputs",
-                                         "log_chunks", "dedup",   "blobs",  "uploads", "workers",  "counters"};
+    static const char *const tables[] = {"jobs",  "history", "inputs",  "attempts", "outputs", "log_chunks",
+                                         "dedup", "blobs",   "uploads", "workers",  "counters"};
     const char *text = "";
     sqlite3 *db;
 
