@@ -3,7 +3,6 @@
 #include "base/sha256.h"
 #include <ctype.h>
 #include <inttypes.h>
-#include <time.h>
 
 #define METADATA      "Upload-Metadata"
 #define METADATA_KEYS 32
@@ -123,17 +122,4 @@ int tus_metadata_parse(const char *text, bool *ret_hashed, uint8_t ret_sha256[32
         s++;
     }
     return rc;
-}
-
-void http_date_format(usec t_us, char ret[HTTP_DATE_MAX])
-{
-    static const char days[][4] = {"Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"};
-    static const char months[][4] = {"Jan", "Feb", "Mar", "Apr", "May", "Jun",
-                                     "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
-    time_t t = (time_t)(t_us / USEC_PER_SEC);
-    struct tm tm = {0};
-    gmtime_r(&t, &tm);
-    snprintf(ret, HTTP_DATE_MAX, "%s, %02u %s %04u %02u:%02u:%02u GMT", days[(unsigned)tm.tm_wday % 7],
-             (unsigned)tm.tm_mday % 100, months[(unsigned)tm.tm_mon % 12], (unsigned)(tm.tm_year + 1900) % 10000,
-             (unsigned)tm.tm_hour % 100, (unsigned)tm.tm_min % 100, (unsigned)tm.tm_sec % 100);
 }

@@ -6,6 +6,7 @@
 #include "api/upload.h"
 #include "base/log.h"
 #include "base/sha256.h"
+#include "http/condition.h"
 #include <inttypes.h>
 
 int upload_check_version(struct http_request *req, struct err *err)
@@ -51,7 +52,7 @@ void upload_say_bytes(struct http_request *req, const char *name, int64_t n)
 void upload_say_expires(struct http_request *req, usec at)
 {
     char text[HTTP_DATE_MAX];
-    http_date_format(at, text);
+    http_date_format(at / USEC_PER_SEC, text);
     http_set_header(req, "Upload-Expires", text);
 }
 
