@@ -124,3 +124,11 @@ int pool_run(struct pool *pool, void (*fn)(void *arg), void *arg, struct err *er
     free(task);
     return err_set(err, ERR_BUSY, 0, "pool: %zu tasks wait already", pool->queue_max);
 }
+
+bool pool_idle(struct pool *pool)
+{
+    pthread_mutex_lock(&pool->lock);
+    bool idle = pool->n_waiting == 0;
+    pthread_mutex_unlock(&pool->lock);
+    return idle;
+}

@@ -1,6 +1,7 @@
 #pragma once
 /* A bounded pool of threads for work that may block: reads, blob bytes. */
 #include "base/err.h"
+#include <stdbool.h>
 #include <stddef.h>
 
 struct pool;
@@ -11,3 +12,5 @@ int pool_new(const char *name, unsigned n_threads, size_t queue_max, struct pool
 void pool_free(struct pool *pool);
 /** Runs `fn(arg)` on a thread of the pool. ERR_BUSY when the queue is full: then fn is never called. */
 int pool_run(struct pool *pool, void (*fn)(void *arg), void *arg, struct err *err);
+/** Does no task wait for a thread? Then one that has more to do may as well go on: to queue the rest would wake another thread for it. */
+bool pool_idle(struct pool *pool);

@@ -17,7 +17,7 @@
     ((size_t)64 << 10) /* in its body a piece ends at a multiple of this: whole pages for who writes it */
 #define HTTP_BODIES_MAX   ((size_t)256 << 20) /* collected bodies of all requests */
 #define HTTP_BODY_SMALL   ((size_t)64 << 10)  /* takes no heed of that: a heartbeat is never in the way of uploads */
-#define HTTP_OUT_MAX      ((size_t)128 << 10) /* of a file or stream, read ahead */
+#define HTTP_OUT_MAX      ((size_t)256 << 10) /* of a file or stream, read ahead */
 #define HTTP_SECOND       INT64_C(1000000)
 #define HTTP_WINDOW_BYTES ((size_t)8 << 10) /* of a body, the least that the server's patience must bring */
 #define HTTP_READER_TIMES 6                 /* as patient with those who read: their network may be at fault */

@@ -10,7 +10,7 @@
 #define ID_MAX           128
 #define LINGER_S         5
 #define ANSWER_TIMES_MAX 60
-#define BLOCK_BYTES      ((size_t)64 << 10)
+#define BLOCK_BYTES      ((size_t)128 << 10)
 
 void http_mint_id(struct http_request *req, const char *offered)
 {

@@ -29,9 +29,8 @@ static void take_pending(struct http_request *req)
     req->passed += req->writing.len;
 }
 
-/* One turn: what has come in so far goes to its owner. The next turn is a new task, so that one fast sender does not keep a
- * thread of the pool for itself. */
-void http_body_task(struct http_request *req)
+/* What has come in so far goes to its owner. @return true when it is worth another turn */
+static bool take_turn(struct http_request *req)
 {
     const struct http_route *route = req->route;
     struct err err = {0};
@@ -62,8 +61,17 @@ void http_body_task(struct http_request *req)
     if (!again)
         http_resume(req);
     pthread_mutex_unlock(&req->mutex);
-    if (again)
-        http_dispatch(req);
+    return again;
+}
+
+/* Once somebody else waits for the pool, the next turn is a new task behind theirs: one fast sender does not keep a thread. */
+void http_body_task(struct http_request *req)
+{
+    while (take_turn(req))
+        if (!pool_idle(req->server->pool)) {
+            http_dispatch(req);
+            return;
+        }
 }
 
 /* Output */
