@@ -284,11 +284,13 @@ static void test_pool_is_bounded_and_drains(void **state)
     (void)state;
     assert_int_equal(pool_new("test", 0, 4, &pool, &err), ERR_INVALID);
     assert_int_equal(pool_new("test", 2, 4, &pool, &err), ERR_OK);
+    assert_true(pool_idle(pool));
     pthread_mutex_lock(&gate.lock); /* both threads will block in their first task */
     while ((rc = pool_run(pool, pass_gate, &gate, &err)) == ERR_OK)
         taken++;
     assert_int_equal(rc, ERR_BUSY);
     assert_true(taken >= 4 && taken <= 6);
+    assert_false(pool_idle(pool)); /* at most two of them can be with a thread */
     pthread_mutex_unlock(&gate.lock);
     pool_free(pool);
     assert_int_equal(gate.ran, taken);
