@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from conftest import HAUL, problem
+from conftest import HAUL, Api, problem, until
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
 MIB = 1 << 20
@@ -16,6 +16,10 @@ MIB = 1 << 20
 
 def path_of(blob):
     return "/v1/blobs/" + blob["ref"].removeprefix("blob:")
+
+
+def blob_file(server, ref):
+    return server.data / "blobs" / ref[-2:] / ref.removeprefix("blob:")
 
 
 @pytest.fixture
@@ -156,3 +160,20 @@ def test_bench_without_a_server_to_measure(tmp_path):
     done = bench("--size", "1K", "--dir", tmp_path, haul="/bin/false")
     assert done.returncode != 0 and "did not start" in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_blob_that_nobody_refers_to_expires(make_server, data):
+    """Not one that a job needs; and who reads it when it goes gets all of it."""
+    server = make_server({"blob_keep": "3s"})
+    api = Api(server.url)
+    kept = api.put_blob(b"kept")
+    api.submit("t", payload_ref=kept["ref"])
+    lost = api.put_blob(data)
+    reading = api.session.get(api.url + path_of(lost), stream=True, timeout=60)
+    begin = reading.raw.read(1000)
+    until(lambda: not blob_file(server, lost["ref"]).exists())
+    assert begin + reading.raw.read() == data
+    problem(api.get(path_of(lost)), 404, "not_found")
+    assert api.post("/v1/jobs", {"task_type": "t", "payload_ref": lost["ref"]}).status_code == 422
+    assert api.get(path_of(kept)).content == b"kept"
+    assert blob_file(server, kept["ref"]).exists()
