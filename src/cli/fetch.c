@@ -3,11 +3,13 @@
 #include "base/buf.h"
 #include "base/fs.h"
 #include "base/json.h"
+#include "base/pool.h"
 #include "base/rng.h"
 #include "base/text.h"
 #include "cli/follow.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <sys/stat.h>
 
 #define TRIES            6
@@ -49,21 +51,34 @@ static int local_err(int sys, const char *what, const char *path)
 struct arriving {
     struct bar bar;
     int fd;
-    int64_t started; /* bytes whose write-back was begun */
     bool reserved;
+    int64_t asked; /* bytes whose write-back was asked for */
+    struct pool
+        *flusher; /* one thread: where the disk has enough to do, beginning a write-back waits. NULL: does without */
+    _Atomic int64_t done;
+    int64_t started; /* the thread's: bytes whose write-back was begun */
 };
+
+/* What goes wrong here, the sync will tell. */
+static void write_back(void *arg)
+{
+    struct arriving *a = arg;
+    int64_t done = atomic_load(&a->done);
+    sync_file_range(a->fd, a->started, done - a->started, SYNC_FILE_RANGE_WRITE);
+    a->started = done;
+}
 
 static int arriving_progress(void *arg, int64_t done, int64_t total)
 {
     struct arriving *a = arg;
-    /* Hints: what goes wrong here the writes and the sync will tell. */
     if (total > 0 && !a->reserved) {
         fallocate(a->fd, FALLOC_FL_KEEP_SIZE, 0, total); /* in one piece, and no search for room with every write */
         a->reserved = true;
     }
-    if (done - a->started >= WRITE_BACK_BYTES) {
-        sync_file_range(a->fd, a->started, done - a->started, SYNC_FILE_RANGE_WRITE);
-        a->started = done;
+    if (a->flusher && done - a->asked >= WRITE_BACK_BYTES) {
+        a->asked = done;
+        atomic_store(&a->done, done);
+        pool_run(a->flusher, write_back, a, NULL); /* busy: the next one does this part, too */
     }
     return bar_progress(&a->bar, done, total);
 }
@@ -91,7 +106,9 @@ int blob_fetch(struct cli *cli, const char *ref, const char *path, const char *l
     struct arriving a = {.bar = {.label = safe ? safe : ""}, .fd = fd};
     struct haul_error herr;
     interrupt_catch();
+    pool_new("write-back", 1, 1, &a.flusher, NULL);
     int rc = haul_download(c, ref, fd, arriving_progress, &a, NULL, &herr);
+    pool_free(a.flusher);
     bar_clear(&a.bar);
     if (rc != HAUL_OK) {
         status = cli_haul_err(cli, &herr, safe);
