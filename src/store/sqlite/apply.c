@@ -1,7 +1,7 @@
 /* A batch: one transaction. Ops look before they write, so nearly every refusal leaves nothing behind, and the first try does
  * without savepoints: one an op has SQLite copy each page that the op changes. When an op fails after it wrote, the transaction is rolled
  * back, and the batch tried again with a savepoint an op. An op must therefore bear being applied twice. */
-#include "store/sqlite/internal.h"
+#include "store/sqlite/keys.h"
 #include "base/fault.h"
 
 static int (*const kinds[OP_KIND_COUNT])(struct tx *t) = {
@@ -49,6 +49,7 @@ static void roll_back(struct store *s)
     if (in_transaction(s))
         sqlite3_exec(s->w.db, "ROLLBACK", NULL, NULL, NULL);
     counts_settle(s, false);
+    keys_settle(s, false);
     memory_forget(s);
     s->batch_blobs = s->batch_bytes = 0;
 }
@@ -71,9 +72,10 @@ static int run(struct tx *t)
 }
 
 /** What an op did to memory and rows is taken back, if that can be. */
-static enum applied undo(struct store *s, bool savepoint, size_t counted, bool wrote)
+static enum applied undo(struct store *s, bool savepoint, size_t counted, size_t keyed, bool wrote)
 {
     counts_undo(s, counted);
+    keys_undo(s, keyed);
     if (!in_transaction(s))
         return GONE;
     if (!wrote)
@@ -90,7 +92,7 @@ static enum applied apply_one(struct store *s, struct op *op, usec now, bool sav
 {
     struct tx t = {.s = s, .c = &s->w, .op = op, .now = now, .err = &op->err, .scratch = s->scratch};
     int64_t rows = sqlite3_total_changes64(s->w.db);
-    size_t counted = s->n_changes;
+    size_t counted = s->n_changes, keyed = keys_mark(s);
     enum applied how = APPLIED;
     int rc = ERR_OK;
 
@@ -109,7 +111,7 @@ static enum applied apply_one(struct store *s, struct op *op, usec now, bool sav
         rc = run(&t);
     op->err.code = (enum err_code)rc;
     if (rc != ERR_OK)
-        how = undo(s, savepoint, counted, sqlite3_total_changes64(s->w.db) != rows);
+        how = undo(s, savepoint, counted, keyed, sqlite3_total_changes64(s->w.db) != rows);
     if (savepoint && in_transaction(s))
         q_run(&s->w, NULL, NULL, "RELEASE op", "");
     arena_reset(s->scratch);
@@ -192,6 +194,8 @@ static int batch_commit(struct store *s, struct err *err)
     if (rc == ERR_OK)
         rc = counts_save(s, err);
     if (rc == ERR_OK)
+        rc = keys_save(s, err);
+    if (rc == ERR_OK)
         rc = q_open(&s->w, &st, err, "COMMIT", "");
     if (rc != ERR_OK)
         return rc;
@@ -246,6 +250,7 @@ void sqlite_apply(struct store *s, struct op **ops, size_t n, void (*decided)(vo
         all_fail(ops, n, &err);
     } else {
         counts_settle(s, true);
+        keys_settle(s, true);
         s->blobs += s->batch_blobs;
         s->blob_bytes += s->batch_bytes;
         s->batch_blobs = s->batch_bytes = 0;

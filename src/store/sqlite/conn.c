@@ -66,7 +66,7 @@ int conn_open(struct conn *c, const char *path, bool writer, struct clock clock,
     sqlite3_db_config(c->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
     sqlite3_progress_handler(c->db, 1000, over_deadline, c);
     rc = conn_exec(
-        c, "PRAGMA query_only = 1; PRAGMA mmap_size = 0; PRAGMA cache_size = -8192; PRAGMA trusted_schema = 0", err);
+        c, "PRAGMA query_only = 1; PRAGMA mmap_size = 0; PRAGMA cache_size = -4096; PRAGMA trusted_schema = 0", err);
     if (rc != ERR_OK)
         conn_close(c);
     return rc;

@@ -76,6 +76,7 @@ struct store {
     struct count_change *changes;       /* of the batch at work, in order */
     size_t n_changes, changes_max;
     int64_t counters;                  /* rows of that table: as it will be */
+    struct keys *keys;                 /* keys.c */
     struct arena *scratch;             /* of the op at work */
     unsigned lanes_era;                /* another one when a lane that somebody remembers may be gone */
     int64_t batch_blobs, batch_bytes;  /* what the batch at work adds to these: */

@@ -1,7 +1,7 @@
 /* Opening, closing, time, and the table of functions. */
 #include "store/sqlite/sqlite.h"
 #include "base/fs.h"
-#include "store/sqlite/internal.h"
+#include "store/sqlite/keys.h"
 #include "store/sqlite/schema.h"
 #include <inttypes.h>
 
@@ -70,7 +70,7 @@ static int writer_open(struct store *s, struct err *err)
         rc = conn_exec(
             &s->w,
             "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA secure_delete = OFF; PRAGMA mmap_size = 0;"
-            "PRAGMA temp_store = MEMORY; PRAGMA trusted_schema = 0; PRAGMA cache_size = -65536;"
+            "PRAGMA temp_store = MEMORY; PRAGMA trusted_schema = 0; PRAGMA cache_size = -32768;"
             "PRAGMA journal_size_limit = 67108864",
             err);
     if (rc == ERR_OK)
@@ -102,6 +102,7 @@ static void store_close(struct store *s)
         conn_close(&s->readers[i]);
     conn_close(&s->w); /* last, so that it checkpoints */
     counts_free(s);
+    keys_free(s);
     arena_free(s->scratch);
     pthread_cond_destroy(&s->cond);
     pthread_mutex_destroy(&s->mu);
@@ -181,6 +182,8 @@ static int store_open(const struct store_config *config, struct store **ret, str
     s->lane_next++;
     if (rc == ERR_OK)
         rc = counts_load(s, err);
+    if (rc == ERR_OK)
+        rc = keys_load(s, err);
     for (size_t i = 0; rc == ERR_OK && i < READERS; i++)
         rc = conn_open(&s->readers[i], s->path, false, s->clock, err);
     if (rc != ERR_OK) {

@@ -1,6 +1,6 @@
 /* A job's row: loaded, changed by core, saved. Readiness, counters and lane changes follow from the difference, in one place. */
 #include "base/json.h"
-#include "store/sqlite/internal.h"
+#include "store/sqlite/keys.h"
 #include <inttypes.h>
 
 int row_read(sqlite3_stmt *st, struct arena *arena, struct row *ret, struct err *err)
@@ -439,9 +439,8 @@ int row_remove(struct tx *t, struct row *row)
         rc = q_run(t->c, NULL, t->err,
                    "DELETE FROM labels WHERE project = ?1 AND job_id = ?2 AND key IN (SELECT key FROM json_each(?3))",
                    "tut", row->job.project, id, row->job.labels);
-    if (rc == ERR_OK && row->job.dedup_key) /* its key may be another's by now */
-        rc = q_run(t->c, NULL, t->err, "DELETE FROM dedup WHERE key = ?1 AND project = ?2 AND job_id = ?3", "ttu",
-                   row->job.dedup_key, row->job.project, id);
+    if (rc == ERR_OK && row->job.dedup_key)
+        rc = key_forget(t, row->job.project, row->job.dedup_key, id);
     for (size_t i = 0; rc == ERR_OK && i < ARRAY_LEN(deletes); i++)
         rc = q_run(t->c, NULL, t->err, deletes[i], "u", id);
     if (rc == ERR_OK && row->ready_seq)

@@ -1,5 +1,5 @@
 /* Submission: once a key, with every reference taken in the same transaction. */
-#include "store/sqlite/internal.h"
+#include "store/sqlite/keys.h"
 #include "base/sha256.h"
 
 /* What was asked, whatever it was called when uploaded: two uploads of the same bytes are the same request. */
@@ -70,33 +70,8 @@ static int refs_take(struct tx *t, const struct job *j)
     return rc;
 }
 
-struct known {
-    bool found;
-    struct uuid job_id;
-    uint8_t request_hash[32], content_hash[32];
-};
-
-static int key_find(struct tx *t, const char *key, struct known *ret)
-{
-    AUTO_QUERY sqlite3_stmt *st = NULL;
-    int rc = q_open(
-        t->c, &st, t->err,
-        "SELECT job_id, request_hash, content_hash FROM dedup WHERE project = ?1 AND key = ?2 AND expires_at > ?3",
-        "tti", t->op->project, key, t->now);
-
-    *ret = (struct known){0};
-    if (rc == ERR_OK)
-        rc = q_step(t->c, st, &ret->found, t->err);
-    if (rc == ERR_OK && ret->found) {
-        ret->job_id = col_uuid(st, 0);
-        col_hash(st, 1, ret->request_hash);
-        col_hash(st, 2, ret->content_hash);
-    }
-    return rc;
-}
-
 /** The key is known: the first job, or a conflict. */
-static int submit_again(struct tx *t, const struct known *known)
+static int submit_again(struct tx *t, const struct known_key *known)
 {
     struct op_submit *op = &t->op->u.submit;
     struct row row;
@@ -166,8 +141,7 @@ int op_submit(struct tx *t)
 {
     struct op_submit *op = &t->op->u.submit;
     struct row row = {0};
-    struct known known = {0};
-    uint8_t content[32];
+    struct known_key known = {0};
     int rc = ERR_OK;
 
     op->duplicate = false;
@@ -182,18 +156,16 @@ int op_submit(struct tx *t)
     if (rc != ERR_OK || known.found)
         return rc == ERR_OK ? submit_again(t, &known) : rc;
 
-    rc = content_hash(t, &op->job, content);
+    known.job_id = op->job.job_id;
+    memcpy(known.request_hash, op->request_hash, sizeof(known.request_hash));
+    rc = content_hash(t, &op->job, known.content_hash);
     if (rc == ERR_OK)
         rc = refs_take(t, &op->job);
     row.job = op->job;
     if (rc == ERR_OK)
         rc = row_insert(t, &row);
     if (rc == ERR_OK && op->job.dedup_key)
-        rc = q_run(t->c, NULL, t->err,
-                   "INSERT OR REPLACE INTO dedup (project, key, job_id, request_hash, content_hash, expires_at)"
-                   " VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-                   "ttubbi", t->op->project, op->job.dedup_key, &op->job.job_id, (const void *)op->request_hash,
-                   (size_t)32, (const void *)content, (size_t)32,
-                   after(t->now, op->dedup_us > 0 ? op->dedup_us : t->s->policy.dedup_us));
+        rc = key_add(t, op->job.dedup_key, &known,
+                     after(t->now, op->dedup_us > 0 ? op->dedup_us : t->s->policy.dedup_us));
     return rc;
 }

@@ -1,5 +1,5 @@
 /* What time alone changes, in every project. Each pass touches at most `limit` rows, and says when to come again. */
-#include "store/sqlite/internal.h"
+#include "store/sqlite/keys.h"
 
 static int64_t begin(struct op_sweep *op)
 {
@@ -207,18 +207,13 @@ int op_sweep_uploads(struct tx *t)
 int op_sweep_dedup(struct tx *t)
 {
     struct op_sweep *op = &t->op->u.sweep;
-    int64_t limit = begin(op), keys;
-    int rc =
-        q_run(t->c, &keys, t->err,
-              "DELETE FROM dedup WHERE rowid IN (SELECT rowid FROM dedup WHERE expires_at <= ?1 ORDER BY expires_at"
-              " LIMIT ?2)",
-              "ii", t->now, limit);
+    int64_t limit = begin(op);
+    int rc = keys_expire(t, limit, &op->touched);
 
     if (rc == ERR_OK)
         rc = q_int(t->c, USEC_NEVER, &op->next_at, t->err, "SELECT min(expires_at) FROM dedup", "");
     if (rc != ERR_OK)
         return rc;
-    op->touched = (size_t)keys;
     op->more = op->next_at <= t->now;
     return ERR_OK;
 }

@@ -23,10 +23,12 @@ static void test_failing_commits_are_told_apart(void **state)
     assert_ok(c);
     assert_int_equal(apply(w, b), ERR_OK);
     struct op *full = submit_op(w, "encode");
-    apply(w, full); /* commit 3: rolled back for certain */
+    full->u.submit.job.dedup_key = "full"; /* which is not remembered then */
+    apply(w, full);                        /* commit 3: rolled back for certain */
     assert_refused(full, ERR_NO_SPACE);
     assert_int_equal(ready(w, "encode"), 3);
     assert_int_equal(apply(w, full), ERR_OK); /* and space came back */
+    assert_false(full->u.submit.duplicate);
     struct job job = claim(w, w->worker, "encode");
     assert_int_equal(job.attempt, 1);
     struct op *unknown = complete_op(w, &job, NULL, 0);

@@ -1,0 +1,392 @@
+/* The keys of submissions, each remembered for its window. Clients choose them, at random mostly: an index kept in their order would have
+ * each submission read and write a page of its own, and that cost grows with the number of keys. So rows lie in the order they came, and the
+ * index (by hash) takes them in large sorted portions, a little with every batch that brings new ones. What it does not have yet is known in
+ * memory: first `fresh`, then, sorted, `merging`. A start reads those rows again. */
+#include "store/sqlite/keys.h"
+#include "base/sha256.h"
+
+#define PORTION 49152u  /* keys that are merged in one go: several for each page of an index of ten million */
+#define ROOM    65536u  /* a portion is merged twice as fast as keys come, so the next one is never that long */
+#define SLOTS   131072u /* a power of two */
+#define PACE    2
+#define INDEXED "keys_indexed"
+
+struct key_entry {
+    int64_t hash, row;
+};
+
+/* In the order they came, with a table of places; or sorted by hash, without. */
+struct key_set {
+    struct key_entry *all;
+    uint32_t *slots; /* place in `all` + 1, by hash; linear probing */
+    size_t n;
+};
+
+struct keys {
+    struct key_set fresh, merging;
+    size_t committed; /* of fresh */
+    size_t merged;    /* of merging, as committed */
+    size_t until;     /* of merging, in the batch at work */
+    int64_t next_row; /* none is given twice while an entry may name it */
+};
+
+static int64_t hash_of(const char *project, const char *key)
+{
+    char text[JOB_NAME_MAX + JOB_KEY_MAX + 2];
+    uint8_t sha[32];
+    int64_t hash;
+    size_t n = strnlen(project, JOB_NAME_MAX), m = strnlen(key, JOB_KEY_MAX);
+
+    memcpy(text, project, n);
+    text[n] = '\0';
+    memcpy(text + n + 1, key, m);
+    sha256_once(text, n + 1 + m, sha); /* nobody can choose keys that meet */
+    memcpy(&hash, sha, sizeof(hash));
+    return hash;
+}
+
+/* --- in memory --- */
+
+static int set_init(struct key_set *set, struct err *err)
+{
+    set->all = calloc(ROOM, sizeof(*set->all));
+    set->slots = calloc(SLOTS, sizeof(*set->slots));
+    return set->all && set->slots ? ERR_OK : err_set(err, ERR_NO_MEMORY, 0, "keys");
+}
+
+static size_t slot_of(int64_t hash)
+{
+    return (size_t)hash & (SLOTS - 1);
+}
+
+static void set_add(struct key_set *set, struct key_entry entry)
+{
+    size_t i = slot_of(entry.hash);
+
+    while (set->slots[i])
+        i = (i + 1) & (SLOTS - 1);
+    set->all[set->n++] = entry;
+    set->slots[i] = (uint32_t)set->n;
+}
+
+/** Takes the latest away: no other was placed behind one of them since. */
+static void set_cut(struct key_set *set, size_t n)
+{
+    while (set->n > n) {
+        size_t i = slot_of(set->all[set->n - 1].hash);
+        while (set->slots[i] != set->n)
+            i = (i + 1) & (SLOTS - 1);
+        set->slots[i] = 0;
+        set->n--;
+    }
+}
+
+static int by_hash(const void *a, const void *b)
+{
+    const struct key_entry *x = a, *y = b;
+
+    return (x->hash > y->hash) - (x->hash < y->hash);
+}
+
+/** The next of that hash in a set in the order of coming. `*at` begins at 0. */
+static const struct key_entry *fresh_next(const struct key_set *set, int64_t hash, size_t *at)
+{
+    for (size_t i = slot_of(hash) + *at; set->slots[i & (SLOTS - 1)]; i++) {
+        const struct key_entry *e = &set->all[set->slots[i & (SLOTS - 1)] - 1];
+        ++*at;
+        if (e->hash == hash)
+            return e;
+    }
+    return NULL;
+}
+
+/** The first in a sorted set that is not below. */
+static size_t sorted_from(const struct key_set *set, int64_t hash)
+{
+    size_t low = 0, high = set->n;
+
+    while (low < high) {
+        size_t mid = low + (high - low) / 2;
+        if (set->all[mid].hash < hash)
+            low = mid + 1;
+        else
+            high = mid;
+    }
+    return low;
+}
+
+/** The keys that came are the next portion. */
+static void portion_take(struct keys *k)
+{
+    struct key_set sorted = k->fresh;
+
+    k->fresh = k->merging;
+    k->fresh.n = 0;
+    qsort(sorted.all, sorted.n, sizeof(sorted.all[0]), by_hash);
+    memset(sorted.slots, 0, SLOTS * sizeof(sorted.slots[0]));
+    k->merging = sorted;
+    k->committed = k->merged = k->until = 0;
+}
+
+/* --- finding and adding --- */
+
+static int row_forget(struct tx *t, int64_t hash, int64_t row)
+{
+    int rc = q_run(t->c, NULL, t->err, "DELETE FROM dedup WHERE rowid = ?1", "i", row);
+
+    return rc == ERR_OK
+               ? q_run(t->c, NULL, t->err, "DELETE FROM dedup_index WHERE hash = ?1 AND row = ?2", "ii", hash, row)
+               : rc;
+}
+
+/** Is that row the key's? One whose window is over gives way. */
+static int row_look(struct tx *t, int64_t hash, int64_t row, const char *key, struct known_key *ret)
+{
+    AUTO_QUERY sqlite3_stmt *st = NULL;
+    bool its = false;
+    int rc = q_open(t->c, &st, t->err,
+                    "SELECT job_id, request_hash, content_hash, expires_at FROM dedup"
+                    " WHERE rowid = ?1 AND key = ?2 AND project = ?3",
+                    "itt", row, key, t->op->project);
+
+    if (rc == ERR_OK)
+        rc = q_step(t->c, st, &its, t->err);
+    if (rc != ERR_OK || !its)
+        return rc;
+    if (sqlite3_column_int64(st, 3) <= t->now) {
+        q_close(st);
+        st = NULL;
+        return row_forget(t, hash, row);
+    }
+    ret->found = true;
+    ret->job_id = col_uuid(st, 0);
+    col_hash(st, 1, ret->request_hash);
+    col_hash(st, 2, ret->content_hash);
+    return ERR_OK;
+}
+
+/** The next row that the index names for a hash, above `after`; 0 none. */
+static int indexed_next(struct tx *t, int64_t hash, int64_t after, int64_t *ret)
+{
+    return q_int(t->c, 0, ret, t->err, "SELECT row FROM dedup_index WHERE hash = ?1 AND row > ?2 ORDER BY row LIMIT 1",
+                 "ii", hash, after);
+}
+
+int key_find(struct tx *t, const char *key, struct known_key *ret)
+{
+    const struct keys *k = t->s->keys;
+    const struct key_entry *e;
+    int64_t hash = hash_of(t->op->project, key), row = 0;
+    size_t at = 0;
+    int rc = ERR_OK;
+
+    *ret = (struct known_key){0};
+    while (rc == ERR_OK && !ret->found && (e = fresh_next(&k->fresh, hash, &at)))
+        rc = row_look(t, hash, e->row, key, ret);
+    for (size_t i = sorted_from(&k->merging, hash);
+         rc == ERR_OK && !ret->found && i < k->merging.n && k->merging.all[i].hash == hash; i++)
+        rc = row_look(t, hash, k->merging.all[i].row, key, ret);
+    while (rc == ERR_OK && !ret->found && (rc = indexed_next(t, hash, row, &row)) == ERR_OK && row)
+        rc = row_look(t, hash, row, key, ret);
+    return rc;
+}
+
+int key_add(struct tx *t, const char *key, const struct known_key *what, usec expires_at)
+{
+    struct keys *k = t->s->keys;
+    struct key_entry entry = {hash_of(t->op->project, key), k->next_row};
+
+    if (k->fresh.n == ROOM)
+        return err_set(t->err, ERR_INTERNAL, 0, "more than %u keys wait for their index", ROOM);
+    int rc =
+        q_run(t->c, NULL, t->err,
+              "INSERT INTO dedup (rowid, project, key, job_id, request_hash, content_hash, expires_at)"
+              " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+              "ittubbi", entry.row, t->op->project, key, &what->job_id, (const void *)what->request_hash,
+              sizeof(what->request_hash), (const void *)what->content_hash, sizeof(what->content_hash), expires_at);
+    if (rc != ERR_OK)
+        return rc;
+    k->next_row++;
+    set_add(&k->fresh, entry);
+    return ERR_OK;
+}
+
+/* --- forgetting. What is only in memory yet is left there: a row that is gone is not merged --- */
+
+static int forget_if(struct tx *t, int64_t hash, int64_t row, const struct uuid *job_id)
+{
+    int64_t its = 0;
+    int rc = q_int(t->c, 0, &its, t->err, "SELECT 1 FROM dedup WHERE rowid = ?1 AND job_id = ?2", "iu", row, job_id);
+
+    return rc == ERR_OK && its ? row_forget(t, hash, row) : rc;
+}
+
+int key_forget(struct tx *t, const char *project, const char *key, const struct uuid *job_id)
+{
+    const struct keys *k = t->s->keys;
+    const struct key_entry *e;
+    int64_t hash = hash_of(project, key), row = 0;
+    size_t at = 0;
+    int rc = ERR_OK;
+
+    while (rc == ERR_OK && (e = fresh_next(&k->fresh, hash, &at)))
+        rc = forget_if(t, hash, e->row, job_id);
+    for (size_t i = sorted_from(&k->merging, hash); rc == ERR_OK && i < k->merging.n && k->merging.all[i].hash == hash;
+         i++)
+        rc = forget_if(t, hash, k->merging.all[i].row, job_id);
+    while (rc == ERR_OK && (rc = indexed_next(t, hash, row, &row)) == ERR_OK && row)
+        rc = forget_if(t, hash, row, job_id);
+    return rc;
+}
+
+int keys_expire(struct tx *t, int64_t limit, size_t *ret_n)
+{
+    struct key_entry gone[OP_CHANGES_MAX];
+    size_t n = 0;
+    bool more;
+    sqlite3_stmt *st = NULL;
+    int rc = q_open(t->c, &st, t->err,
+                    "SELECT rowid, project, key FROM dedup WHERE expires_at <= ?1 ORDER BY expires_at LIMIT ?2", "ii",
+                    t->now, limit);
+
+    while (rc == ERR_OK && n < ARRAY_LEN(gone) && (rc = q_step(t->c, st, &more, t->err)) == ERR_OK && more) {
+        const char *project = (const char *)sqlite3_column_text(st, 1), *key = (const char *)sqlite3_column_text(st, 2);
+        if (!project || !key)
+            rc = err_set(t->err, ERR_NO_MEMORY, 0, "keys");
+        else
+            gone[n++] = (struct key_entry){hash_of(project, key), sqlite3_column_int64(st, 0)};
+    }
+    q_close(st); /* before its table changes */
+    for (size_t i = 0; rc == ERR_OK && i < n; i++)
+        rc = row_forget(t, gone[i].hash, gone[i].row);
+    *ret_n = n;
+    return rc;
+}
+
+/* --- with a batch --- */
+
+size_t keys_mark(const struct store *s)
+{
+    return s->keys->fresh.n;
+}
+
+void keys_undo(struct store *s, size_t mark)
+{
+    set_cut(&s->keys->fresh, mark);
+}
+
+/** Merges on, up to `until`; at the end of a portion it is noted how far the rows are indexed. */
+static int merge(struct store *s, size_t until, struct err *err)
+{
+    struct keys *k = s->keys;
+    const struct key_set *m = &k->merging;
+    int64_t last = 0;
+    char text[32];
+    int rc = ERR_OK;
+
+    for (k->until = k->merged; rc == ERR_OK && k->until < until; k->until++)
+        rc = q_run(&s->w, NULL, err,
+                   "INSERT OR IGNORE INTO dedup_index (hash, row) SELECT ?1, ?2"
+                   " WHERE EXISTS (SELECT 1 FROM dedup WHERE rowid = ?2)",
+                   "ii", m->all[k->until].hash, m->all[k->until].row);
+    if (rc != ERR_OK || k->until < m->n || m->n == 0)
+        return rc;
+    for (size_t i = 0; i < m->n; i++)
+        last = MAX(last, m->all[i].row);
+    snprintf(text, sizeof(text), "%lld", (long long)last);
+    return meta_put(&s->w, INDEXED, text, err);
+}
+
+int keys_save(struct store *s, struct err *err)
+{
+    const struct keys *k = s->keys;
+    size_t came = k->fresh.n - k->committed;
+
+    if (came == 0 || k->merging.n == 0)
+        return ERR_OK;
+    return merge(s, MIN(k->merging.n, k->merged + PACE * came), err);
+}
+
+void keys_settle(struct store *s, bool committed)
+{
+    struct keys *k = s->keys;
+
+    if (!committed) {
+        set_cut(&k->fresh, k->committed);
+        k->until = k->merged;
+        return;
+    }
+    k->committed = k->fresh.n;
+    k->merged = k->until;
+    if (k->merged == k->merging.n)
+        k->merging.n = k->merged = k->until = 0;
+    if (k->merging.n == 0 && k->fresh.n >= PORTION)
+        portion_take(k);
+}
+
+/* --- at the start --- */
+
+static int rows_read(struct store *s, int64_t after, int64_t *ret_last, struct err *err)
+{
+    AUTO_QUERY sqlite3_stmt *st = NULL;
+    bool more;
+    int rc = q_open(&s->w, &st, err, "SELECT rowid, project, key FROM dedup WHERE rowid > ?1 ORDER BY rowid LIMIT ?2",
+                    "ii", after, (int64_t)PORTION);
+
+    while (rc == ERR_OK && (rc = q_step(&s->w, st, &more, err)) == ERR_OK && more) {
+        const char *project = (const char *)sqlite3_column_text(st, 1), *key = (const char *)sqlite3_column_text(st, 2);
+        if (!project || !key)
+            return err_set(err, ERR_NO_MEMORY, 0, "keys");
+        *ret_last = sqlite3_column_int64(st, 0);
+        set_add(&s->keys->fresh, (struct key_entry){hash_of(project, key), *ret_last});
+    }
+    return rc;
+}
+
+/** A whole portion in a transaction of its own. */
+static int portion_merge(struct store *s, struct err *err)
+{
+    int rc = conn_exec(&s->w, "BEGIN IMMEDIATE", err);
+
+    portion_take(s->keys);
+    if (rc == ERR_OK)
+        rc = merge(s, s->keys->merging.n, err);
+    if (rc == ERR_OK)
+        rc = conn_exec(&s->w, "COMMIT", err);
+    keys_settle(s, true); /* should it have failed there is no store */
+    if (rc == ERR_OK)     /* many portions must not make a long log */
+        sqlite3_wal_checkpoint_v2(s->w.db, "main", SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
+    return rc;
+}
+
+int keys_load(struct store *s, struct err *err)
+{
+    int64_t last = 0, top = 0;
+    int rc;
+
+    if (!(s->keys = calloc(1, sizeof(*s->keys))))
+        return err_set(err, ERR_NO_MEMORY, 0, "keys");
+    rc = set_init(&s->keys->fresh, err);
+    if (rc == ERR_OK)
+        rc = set_init(&s->keys->merging, err);
+    if (rc == ERR_OK)
+        rc = meta_int(&s->w, INDEXED, &last, err);
+    while (rc == ERR_OK && (rc = rows_read(s, last, &last, err)) == ERR_OK && s->keys->fresh.n == PORTION)
+        rc = portion_merge(s, err);
+    if (rc == ERR_OK)
+        rc = q_int(&s->w, 0, &top, err, "SELECT max(rowid) FROM dedup", "");
+    s->keys->next_row = MAX(top, last) + 1;
+    s->keys->committed = s->keys->fresh.n;
+    return rc;
+}
+
+void keys_free(struct store *s)
+{
+    if (!s->keys)
+        return;
+    free(s->keys->fresh.all);
+    free(s->keys->fresh.slots);
+    free(s->keys->merging.all);
+    free(s->keys->merging.slots);
+    free(s->keys);
+}

@@ -1,0 +1,191 @@
+/* Keys of submissions (sqlite/keys.c): the same key is the same job, whether it is in memory, on its way into the index, in it, or read
+ * again after a start. */
+#include "fixture.h"
+#include "base/fs.h"
+#include "store/sqlite/schema.h"
+#include "store/sqlite/sqlite.h"
+#include <inttypes.h>
+#include <sqlite3.h>
+#include <sys/stat.h>
+
+const struct store_driver *contract_driver;
+
+enum {
+    KEYS = 60000,
+    PORTION = 49152
+}; /* more than a portion (keys.c), and less than what brings all of it into the index */
+
+static sqlite3 *database(struct world *w)
+{
+    char path[128];
+    sqlite3 *db;
+
+    snprintf(path, sizeof(path), "%s/haul.db", w->dir);
+    assert_int_equal(sqlite3_open_v2(path, &db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, NULL), SQLITE_OK);
+    sqlite3_db_config(db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
+    return db;
+}
+
+static int64_t number(struct world *w, const char *sql)
+{
+    sqlite3 *db = database(w);
+    sqlite3_stmt *st;
+
+    assert_int_equal(sqlite3_prepare_v2(db, sql, -1, &st, NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_step(st), SQLITE_ROW);
+    int64_t n = sqlite3_column_int64(st, 0);
+    sqlite3_finalize(st);
+    sqlite3_close(db);
+    return n;
+}
+
+static int64_t indexed(struct world *w)
+{
+    return number(w, "SELECT count(*) FROM dedup_index");
+}
+
+static struct op *keyed(struct world *w, struct op *op, struct arena *arena, int key)
+{
+    *op = (struct op){.kind = OP_SUBMIT, .project = "default", .arena = arena};
+    op->u.submit.id_only = true;
+    op->u.submit.dedup_us = 100 * w->policy.retention_us;
+    op->u.submit.job = (struct job){.job_id = id_make(w),
+                                    .queue = "encode",
+                                    .task_type = "encode",
+                                    .priority = 5,
+                                    .payload = "{}",
+                                    .labels = "{}",
+                                    .dedup_key = arena_printf(arena, "key-%d", key)};
+    return op;
+}
+
+/** A submission for each of them, none of which was known. */
+static void submit_keys(struct world *w, int from, int to)
+{
+    static struct op ops[STORE_BATCH_MAX];
+
+    for (int i = from; i < to;) {
+        struct op *batch[STORE_BATCH_MAX];
+        struct arena *arena = arena_new(16u << 20);
+        size_t n = 0;
+        for (; n < ARRAY_LEN(ops) && i < to; n++, i++)
+            batch[n] = keyed(w, &ops[n], arena, i);
+        apply_all(w, batch, n);
+        for (size_t k = 0; k < n; k++) {
+            assert_ok(batch[k]);
+            assert_false(batch[k]->u.submit.duplicate);
+        }
+        later(w, 1000);
+        arena_free(arena);
+    }
+}
+
+/** The job that a submission with the key meets or makes. */
+static struct uuid meet(struct world *w, int key, bool known)
+{
+    struct op *op = keyed(w, op_make(w, OP_SUBMIT), w->arena, key);
+
+    apply(w, op);
+    assert_ok(op);
+    assert_int_equal(op->u.submit.duplicate, known);
+    return op->u.submit.job.job_id;
+}
+
+static void meet_some(struct world *w)
+{
+    for (int i = 0; i < KEYS; i += 487)
+        meet(w, i, true);
+}
+
+static void forget_all(struct world *w)
+{
+    later(w, 101 * w->policy.retention_us);
+    while (sweep(w, OP_SWEEP_DEDUP)->u.sweep.more)
+        ;
+    assert_int_equal(number(w, "SELECT count(*) FROM dedup"), 0);
+    assert_int_equal(indexed(w), 0);
+}
+
+static void test_a_key_is_known_wherever_it_is(void **state)
+{
+    struct world *w = *state;
+
+    submit_keys(w, 0, KEYS);
+    int64_t n = indexed(w);
+    assert_true(n > 0 && n < PORTION); /* on its way */
+    meet_some(w);
+    world_reopen(w);
+    assert_int_equal(indexed(w), PORTION);
+    meet_some(w);
+    meet(w, KEYS, false);
+    submit_keys(w, KEYS + 1, KEYS + PORTION); /* the next portion, beside new ones */
+    assert_true(indexed(w) > PORTION);
+    meet_some(w);
+    meet(w, KEYS, true);
+    forget_all(w);
+    meet(w, 5, false);
+    meet(w, KEYS, false);
+}
+
+static void test_a_key_goes_with_its_job_wherever_it_is(void **state)
+{
+    struct world *w = *state;
+    const int places[] = {0, KEYS - 1}; /* indexed; in memory */
+
+    submit_keys(w, 0, KEYS);
+    world_reopen(w);
+    for (size_t i = 0; i < ARRAY_LEN(places); i++) {
+        struct uuid first = meet(w, places[i], true);
+        assert_int_equal(apply(w, job_op(w, OP_CANCEL, first)), ERR_OK);
+        later(w, w->policy.retention_us);
+        assert_int_equal(sweep(w, OP_SWEEP_RETENTION)->u.sweep.touched, 1);
+        assert_int_equal(indexed(w), PORTION - 1);
+        struct uuid second = meet(w, places[i], false);
+        assert_false(uuid_equal(&first, &second));
+        assert_true(uuid_equal(&second, (const struct uuid[]){meet(w, places[i], true)}));
+    }
+    world_reopen(w);
+    meet(w, 0, true);
+    meet(w, 1, true);
+}
+
+static void test_keys_of_an_earlier_schema_are_indexed_at_the_start(void **state)
+{
+    struct world *w = *state;
+    struct store_config config = {
+        .dir = w->dir, .clock = clock_fake_view(&w->clock), .rng = w->rng, .policy = w->policy};
+
+    w->d->close(w->s);
+    assert_int_equal(fs_remove_tree(w->dir, NULL), ERR_OK);
+    assert_int_equal(mkdir(w->dir, 0700), 0);
+    sqlite3 *db = database(w);
+    for (unsigned i = 0; i < 5; i++)
+        assert_int_equal(sqlite3_exec(db, sqlite_migrations[i], NULL, NULL, NULL), SQLITE_OK);
+    const char *rows = arena_printf(w->arena,
+                                    "PRAGMA user_version = 5; PRAGMA application_id = 1751217516;"
+                                    "WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < %d)"
+                                    "INSERT INTO dedup SELECT 'default', 'key-' || i, zeroblob(15) || x'01',"
+                                    " x'00', x'00', 9000000000000000000 FROM n",
+                                    KEYS - 1);
+    assert_int_equal(sqlite3_exec(db, rows, NULL, NULL, NULL), SQLITE_OK);
+    sqlite3_close(db);
+    assert_int_equal(w->d->open(&config, &w->s, NULL), ERR_OK);
+    assert_int_equal(indexed(w), PORTION);
+    meet_some(w);
+    meet(w, KEYS, false);
+    world_reopen(w);
+    meet(w, KEYS, true);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_a_key_is_known_wherever_it_is, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(test_a_key_goes_with_its_job_wherever_it_is, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(test_keys_of_an_earlier_schema_are_indexed_at_the_start, world_setup,
+                                        world_teardown),
+    };
+
+    contract_driver = store_sqlite();
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
