@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/fault.h"
 #include "base/fs.h"
+#include "base/pool.h"
 #include "blob/folder/internal.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -20,6 +21,7 @@
 
 /** Write-back begins every so often, so that the sync at the end of a large upload is short. */
 #define WRITE_BACK_BYTES (8 * 1024 * 1024)
+#define WRITE_BACKS_MAX  16 /* that wait; the next one does what found no room */
 
 void blob_path(const struct uuid *id, char ret_id[UUID_STR_MAX], char ret_path[3 + UUID_STR_MAX])
 {
@@ -124,6 +126,11 @@ static int folder_open(const char *dir, struct blobs **ret, char ret_id[UUID_STR
 
     if (!b)
         return err_set(err, ERR_NO_MEMORY, 0, "blob folder");
+    rc = pool_new("write-back", 1, WRITE_BACKS_MAX, &b->write_back, err);
+    if (rc != ERR_OK) {
+        free(b);
+        return err_wrap(err, rc, "blob folder");
+    }
     b->dir_fd = TAKE_FD(fd);
     *ret = b;
     return ERR_OK;
@@ -133,6 +140,7 @@ static void folder_close(struct blobs *b)
 {
     if (!b)
         return;
+    pool_free(b->write_back);
     close(b->dir_fd);
     free(b);
 }
@@ -181,6 +189,39 @@ static int folder_begin(struct blobs *b, const struct uuid *id, struct blob_uplo
     return ERR_OK;
 }
 
+struct span {
+    int fd;
+    int64_t from, n;
+};
+
+/** A hint: what goes wrong here the sync will tell (beginning a write-back takes no error away from it). */
+static void write_back_task(void *arg)
+{
+    struct span *s = arg;
+
+    sync_file_range(s->fd, s->from, s->n, SYNC_FILE_RANGE_WRITE);
+    close(s->fd);
+    free(s);
+}
+
+/** On a thread of its own, with a descriptor of its own: a disk that has enough to do makes it wait, and meanwhile there is more to
+ * receive and to hash. */
+static void write_back(struct blob_upload *u)
+{
+    struct span *s = malloc(sizeof(*s));
+
+    if (!s)
+        return;
+    *s = (struct span){.fd = fcntl(u->fd, F_DUPFD_CLOEXEC, 0), .from = u->started, .n = u->size - u->started};
+    if (s->fd >= 0 && pool_run(u->blobs->write_back, write_back_task, s, NULL) == ERR_OK) {
+        u->started = u->size;
+        return;
+    }
+    if (s->fd >= 0)
+        close(s->fd);
+    free(s);
+}
+
 static int folder_write(struct blob_upload *u, const void *p, size_t n, struct err *err)
 {
     if (u->failed.code == ERR_OK) {
@@ -196,10 +237,8 @@ static int folder_write(struct blob_upload *u, const void *p, size_t n, struct e
     }
     sha256_add(u->hash, p, n);
     u->size += (int64_t)n;
-    if (u->size - u->started >= WRITE_BACK_BYTES) { /* a hint: what goes wrong here the sync will tell */
-        sync_file_range(u->fd, u->started, u->size - u->started, SYNC_FILE_RANGE_WRITE);
-        u->started = u->size;
-    }
+    if (u->size - u->started >= WRITE_BACK_BYTES)
+        write_back(u);
     return ERR_OK;
 }
 

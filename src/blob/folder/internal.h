@@ -7,6 +7,7 @@
 
 struct blobs {
     int dir_fd;
+    struct pool *write_back; /* one thread */
 };
 
 struct blob_upload {
