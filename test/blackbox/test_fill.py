@@ -59,6 +59,9 @@ def assert_sound(folder):
         in_vain(folder, f"{a} EXCEPT {b}")
     in_vain(folder, f"SELECT 1 FROM dedup d WHERE NOT EXISTS (SELECT 1 FROM {everything} j WHERE j.job_id = d.job_id AND"
                     " j.dedup_key = d.key AND j.project = d.project)")
+    in_vain(folder, "SELECT 1 FROM dedup_index i WHERE NOT EXISTS (SELECT 1 FROM dedup d WHERE d.rowid = i.row)")
+    in_vain(folder, "SELECT 1 FROM dedup d WHERE rowid <= (SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'keys_indexed') AND NOT EXISTS"
+                    " (SELECT 1 FROM dedup_index i WHERE i.row = d.rowid)")
 
 
 def schema(folder):
@@ -68,6 +71,7 @@ def schema(folder):
 def test_a_filled_store_is_sound_and_a_server_works_on_it(filled, tmp_path, make_server):
     from conftest import Api
     assert_sound(filled)
+    assert ask(filled, "SELECT count(*) FROM dedup_index") == ask(filled, "SELECT count(*) FROM dedup")
     fill(tmp_path / "empty")
     assert schema(filled) == schema(tmp_path / "empty")
     key = ask(filled, "SELECT key FROM dedup")[0][0]
@@ -114,6 +118,16 @@ def test_a_store_is_filled_twice(filled):
     small(filled, "--seed", 2)
     assert_sound(filled)
     assert ask(filled, "SELECT count(*) FROM jobs") == [(2 * QUEUED,)]
+
+
+def test_soak_tells_how_the_memory_goes(filled):
+    done = subprocess.run(["/usr/bin/python3", TOP / "bench" / "soak", "--data", filled, "--haul", HAUL, "--minutes", "0.05", "--every", "1",
+                           "--most", "2000"], capture_output=True, text=True, timeout=50)
+    assert done.returncode == 0, done.stderr
+    assert "MiB an hour; most" in done.stdout
+    done = subprocess.run(["/usr/bin/python3", TOP / "bench" / "soak", "--data", filled, "--haul", HAUL, "--minutes", "0"],
+                          capture_output=True, text=True, timeout=50)
+    assert done.returncode == 2 and "--minutes" in done.stderr
 
 
 def test_what_fill_refuses(filled):
