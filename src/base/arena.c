@@ -53,7 +53,6 @@ void arena_reset(struct arena *arena)
             free(b);
     }
     if (kept) {
-        memset(kept->bytes, 0, kept->used);
         kept->used = 0;
         kept->next = NULL;
     }
@@ -65,9 +64,10 @@ void arena_reset(struct arena *arena)
 static struct block *add_block(struct arena *arena, size_t n)
 {
     size_t size = MAX(n, MIN(arena->next_size, arena->limit - arena->used));
-    struct block *b = calloc(1, sizeof(*b) + size);
+    struct block *b = malloc(sizeof(*b) + size);
     if (!b)
         return NULL;
+    b->used = 0;
     b->size = size;
     b->next = arena->blocks;
     arena->blocks = b;
@@ -75,7 +75,8 @@ static struct block *add_block(struct arena *arena, size_t n)
     return b;
 }
 
-void *arena_alloc(struct arena *arena, size_t n)
+/* Not zeroed: a request asks for little, and blocks are large. */
+static void *take(struct arena *arena, size_t n)
 {
     if (n == 0)
         n = 1;
@@ -95,6 +96,14 @@ void *arena_alloc(struct arena *arena, size_t n)
     return p;
 }
 
+void *arena_alloc(struct arena *arena, size_t n)
+{
+    void *p = take(arena, n);
+    if (p)
+        memset(p, 0, n);
+    return p;
+}
+
 void *arena_array(struct arena *arena, size_t n, size_t size)
 {
     size_t bytes;
@@ -103,25 +112,29 @@ void *arena_array(struct arena *arena, size_t n, size_t size)
     return arena_alloc(arena, bytes);
 }
 
+static char *copy_text(struct arena *arena, const char *s, size_t n)
+{
+    char *copy = take(arena, n + 1);
+    if (copy) {
+        memcpy(copy, s, n);
+        copy[n] = '\0';
+    }
+    return copy;
+}
+
 char *arena_strndup(struct arena *arena, const char *s, size_t n)
 {
-    if (!s)
-        return NULL;
-    n = strnlen(s, n);
-    char *copy = arena_alloc(arena, n + 1);
-    if (copy)
-        memcpy(copy, s, n);
-    return copy;
+    return s ? copy_text(arena, s, strnlen(s, n)) : NULL;
 }
 
 char *arena_strdup(struct arena *arena, const char *s)
 {
-    return s ? arena_strndup(arena, s, strlen(s)) : NULL;
+    return s ? copy_text(arena, s, strlen(s)) : NULL;
 }
 
 void *arena_memdup(struct arena *arena, const void *p, size_t n)
 {
-    void *copy = arena_alloc(arena, n);
+    void *copy = take(arena, n);
     if (copy && n)
         memcpy(copy, p, n);
     return copy;
@@ -134,7 +147,7 @@ char *arena_printf(struct arena *arena, const char *fmt, ...)
     va_copy(again, ap);
     int n = vsnprintf(NULL, 0, fmt, ap);
     va_end(ap);
-    char *s = n < 0 ? NULL : arena_alloc(arena, (size_t)n + 1);
+    char *s = n < 0 ? NULL : take(arena, (size_t)n + 1);
     if (s)
         vsnprintf(s, (size_t)n + 1, fmt, again);
     va_end(again);

@@ -5,6 +5,8 @@
 #include <stdarg.h>
 #include <stdint.h>
 
+#define CAP_MIN 256
+
 void buf_init(struct buf *buf, size_t max_bytes)
 {
     *buf = (struct buf){.max = MIN(max_bytes, SIZE_MAX / 4)};
@@ -25,7 +27,7 @@ void buf_reset(struct buf *buf)
 }
 
 /* Room for `n` more bytes and the NUL; false, and `failed` set, when there is none. */
-static bool reserve(struct buf *buf, size_t n)
+bool buf_reserve(struct buf *buf, size_t n)
 {
     if (buf->failed)
         return false;
@@ -36,7 +38,7 @@ static bool reserve(struct buf *buf, size_t n)
     size_t need = buf->len + n + 1;
     if (need <= buf->cap)
         return true;
-    size_t cap = MIN(MAX(MAX(buf->cap * 2, need), (size_t)64), buf->max + 1);
+    size_t cap = MIN(MAX(MAX(buf->cap * 2, need), (size_t)CAP_MIN), buf->max + 1);
     char *data = realloc(buf->data, cap);
     if (!data) {
         buf->failed = true;
@@ -49,7 +51,7 @@ static bool reserve(struct buf *buf, size_t n)
 
 void buf_add(struct buf *buf, const void *p, size_t n)
 {
-    if (!reserve(buf, n))
+    if (!buf_reserve(buf, n))
         return;
     if (n)
         memcpy(buf->data + buf->len, p, n);
@@ -64,7 +66,10 @@ void buf_adds(struct buf *buf, const char *s)
 
 void buf_addc(struct buf *buf, char c)
 {
-    buf_add(buf, &c, 1);
+    if ((buf->failed || buf->cap - buf->len < 2) && !buf_reserve(buf, 1))
+        return;
+    buf->data[buf->len++] = c;
+    buf->data[buf->len] = '\0';
 }
 
 void buf_printf(struct buf *buf, const char *fmt, ...)
@@ -76,7 +81,7 @@ void buf_printf(struct buf *buf, const char *fmt, ...)
     va_end(ap);
     if (n < 0)
         buf->failed = true;
-    else if (reserve(buf, (size_t)n)) {
+    else if (buf_reserve(buf, (size_t)n)) {
         vsnprintf(buf->data + buf->len, (size_t)n + 1, fmt, again);
         buf->len += (size_t)n;
     }

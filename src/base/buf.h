@@ -12,6 +12,8 @@ struct buf {
 void buf_init(struct buf *buf, size_t max_bytes);
 void buf_release(struct buf *buf);
 void buf_reset(struct buf *buf); /* keeps the memory, clears `failed` */
+/** Room for `n` more bytes at once; false, and `failed` set, when there is none. */
+bool buf_reserve(struct buf *buf, size_t n);
 void buf_add(struct buf *buf, const void *p, size_t n);
 void buf_adds(struct buf *buf, const char *s);
 void buf_addc(struct buf *buf, char c);

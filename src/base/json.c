@@ -539,8 +539,15 @@ void jw_string(struct json_writer *w, const char *key, const char *s)
 
 void jw_int(struct json_writer *w, const char *key, int64_t v)
 {
+    char text[24], *at = text + sizeof(text);
+    uint64_t rest = v < 0 ? -(uint64_t)v : (uint64_t)v;
     begin(w, key);
-    buf_printf(w->buf, "%" PRId64, v);
+    do
+        *--at = (char)('0' + rest % 10);
+    while (rest /= 10);
+    if (v < 0)
+        *--at = '-';
+    buf_add(w->buf, at, (size_t)(text + sizeof(text) - at));
 }
 
 void jw_real(struct json_writer *w, const char *key, double v)

@@ -1,5 +1,7 @@
 #include "base/timefmt.h"
 
+#include "base/auto.h"
+
 #include <inttypes.h>
 #include <stddef.h>
 
@@ -32,6 +34,15 @@ static void civil_from_days(int64_t z, int64_t *ret_y, int *ret_m, int *ret_d)
     *ret_y = yoe + era * 400 + (*ret_m <= 2);
 }
 
+/* The last `digits` digits of v, and what comes behind them. Many of these are in each answer: printf is slow. */
+static char *number(char *at, int64_t v, int digits, char end)
+{
+    for (int i = digits - 1; i >= 0; i--, v /= 10)
+        at[i] = (char)('0' + v % 10);
+    at[digits] = end;
+    return at + digits + 1;
+}
+
 void rfc3339_format(usec t_us, char ret[RFC3339_MAX])
 {
     int64_t sec = t_us / USEC_PER_SEC, frac = t_us % USEC_PER_SEC;
@@ -47,13 +58,15 @@ void rfc3339_format(usec t_us, char ret[RFC3339_MAX])
     int64_t y;
     int m, d;
     civil_from_days(days, &y, &m, &d);
-    char fraction[12] = "";
-    if (frac % 1000)
-        snprintf(fraction, sizeof(fraction), ".%06u", (unsigned)frac % 1000000u);
-    else if (frac)
-        snprintf(fraction, sizeof(fraction), ".%03u", (unsigned)(frac / 1000) % 1000u);
-    snprintf(ret, RFC3339_MAX, "%04d-%02u-%02uT%02u:%02u:%02u%sZ", (int)y, (unsigned)m % 100u, (unsigned)d % 100u,
-             (unsigned)(rest / 3600) % 100u, (unsigned)(rest / 60 % 60), (unsigned)(rest % 60), fraction);
+    char *at = number(ret, MIN(MAX(y, 0), 9999), 4, '-');
+    at = number(at, m, 2, '-');
+    at = number(at, d, 2, 'T');
+    at = number(at, rest / 3600, 2, ':');
+    at = number(at, rest / 60 % 60, 2, ':');
+    at = number(at, rest % 60, 2, frac ? '.' : 'Z');
+    if (frac)
+        at = frac % 1000 ? number(at, frac, 6, 'Z') : number(at, frac / 1000, 3, 'Z');
+    *at = '\0';
 }
 
 /* Exactly n digits at *s, which moves on; -1 otherwise. */

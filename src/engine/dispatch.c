@@ -199,15 +199,48 @@ static bool lanes_chosen(struct engine *e, const struct lease_poll *p)
     return any;
 }
 
+static void claim_refused(struct engine *e, struct lease_poll *p)
+{
+    struct err err = {0};
+
+    err_set(&err, ERR_NO_MEMORY, 0, "claim");
+    poll_answer(e, p, NULL, 0, &err);
+}
+
+/* What of the lanes, and a token for each job. Reserved until it is decided. */
+static bool claim_takes(struct engine *e, struct op_claim *claim, struct lease_poll *p, struct lane_entry **entries,
+                        const unsigned *take, size_t n)
+{
+    struct lane_entry *from[ARRAY_LEN(claim->take)];
+    size_t most = MIN(p->want.slots, OP_CLAIMS_MAX);
+
+    for (size_t i = 0; i < n && claim->n_tokens < most && claim->n_take < ARRAY_LEN(claim->take); i++) {
+        if (!take[i])
+            continue;
+        unsigned count = (unsigned)MIN((size_t)take[i], most - claim->n_tokens);
+        claim->n_tokens += count;
+        from[claim->n_take] = entries[i];
+        claim->take[claim->n_take].lane_id = entries[i]->lane.lane_id;
+        claim->take[claim->n_take].count = count;
+        claim->take[claim->n_take++].from_start = entries[i]->from_start;
+    }
+    claim->tokens = arena_array(p->arena, claim->n_tokens, sizeof *claim->tokens);
+    if (!claim->tokens)
+        return false;
+    for (size_t i = 0; i < claim->n_tokens; i++)
+        claim->tokens[i] = token_mint(0, e->cfg.rng);
+    for (size_t i = 0; i < claim->n_take; i++)
+        from[i]->reserved += claim->take[i].count;
+    return true;
+}
+
 static void claim_offer(struct engine *e, struct lease_poll *p, struct lane_entry **entries, const unsigned *take,
                         size_t n)
 {
     struct op *op = arena_alloc(p->arena, sizeof *op);
 
     if (!op) {
-        struct err err = {0};
-        err_set(&err, ERR_NO_MEMORY, 0, "claim");
-        poll_answer(e, p, NULL, 0, &err);
+        claim_refused(e, p);
         return;
     }
     op->kind = OP_CLAIM;
@@ -225,19 +258,9 @@ static void claim_offer(struct engine *e, struct lease_poll *p, struct lane_entr
     claim->handlers = p->handlers;
     claim->slots_total = p->slots_total;
     claim->slots_busy = p->slots_busy;
-    claim->n_tokens = MIN(p->want.slots, ARRAY_LEN(claim->tokens));
-    for (size_t i = 0; i < claim->n_tokens; i++)
-        claim->tokens[i] = token_mint(0, e->cfg.rng);
-    size_t room = claim->n_tokens;
-    for (size_t i = 0; i < n && room && claim->n_take < ARRAY_LEN(claim->take); i++) {
-        if (!take[i])
-            continue;
-        unsigned count = (unsigned)MIN((size_t)take[i], room);
-        room -= count;
-        entries[i]->reserved += count;
-        claim->take[claim->n_take].lane_id = entries[i]->lane.lane_id;
-        claim->take[claim->n_take].count = count;
-        claim->take[claim->n_take++].from_start = entries[i]->from_start;
+    if (!claim_takes(e, claim, p, entries, take, n)) {
+        claim_refused(e, p);
+        return;
     }
     p->asked = p->in_flight = true;
     engine_offer(e, op);

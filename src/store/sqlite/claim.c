@@ -178,7 +178,7 @@ static int claims_keep(struct tx *t, struct op_claim *op, int rc)
 int op_claim(struct tx *t)
 {
     struct op_claim *op = &t->op->u.claim;
-    struct claimed found[ARRAY_LEN(op->tokens)];
+    struct claimed found[OP_CLAIMS_MAX];
     struct taking k = {.max = ARRAY_LEN(found)};
     int rc;
 

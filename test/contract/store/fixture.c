@@ -155,6 +155,8 @@ struct op *claim_op(struct world *w, struct uuid worker, const char *poll_id, co
     c->handlers = "{\"encode\": \"7\"}";
     c->slots_total = 8;
     c->n_tokens = count;
+    c->tokens = arena_array(w->arena, count, sizeof(*c->tokens));
+    assert_non_null(c->tokens);
     for (size_t i = 0; i < count; i++)
         c->tokens[i] = token_mint(0, w->rng);
     c->take[0].lane_id = lane_of(w, task_type).lane_id;
