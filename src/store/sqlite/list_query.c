@@ -161,15 +161,20 @@ static void add_row_conditions(struct buf *sql, const struct plan *p)
 
 static void add_table(struct buf *sql, const struct plan *p, const char *table)
 {
-    static const char *const index[] = {[BY_NEWEST] = "newest", [BY_STATUS] = "status", [BY_TYPE] = "type"};
-    static const char *const where[] = {
-        [BY_NEWEST] = "", [BY_STATUS] = " AND status = :status", [BY_TYPE] = " AND task_type = :type"};
+    static const struct {
+        const char *before, *after; /* the table's name */
+    } index[] = {[BY_NEWEST] = {"sqlite_autoindex_", "_1"}, [BY_STATUS] = {"", "_status"}, [BY_TYPE] = {"", "_type"}};
+    static const char *const where[] = {[BY_NEWEST] = "job_id > x''",
+                                        [BY_STATUS] = "project = :project AND status = :status",
+                                        [BY_TYPE] = "project = :project AND task_type = :type"};
 
     buf_adds(sql, "SELECT job_id, 1");
+    if (p->lead == BY_NEWEST) /* by the key itself: one index less to write */
+        buf_adds(sql, " AND project = :project");
     add_row_conditions(sql, p);
     add_labels(sql, p, "j.job_id");
-    buf_printf(sql, " AS fits FROM %s j INDEXED BY %s_%s WHERE project = :project%s", table, table, index[p->lead],
-               where[p->lead]);
+    buf_printf(sql, " AS fits FROM %s j INDEXED BY %s%s%s WHERE %s", table, index[p->lead].before, table,
+               index[p->lead].after, where[p->lead]);
     add_bounds(sql, p);
 }
 
