@@ -4,11 +4,11 @@
 #include "base/sha256.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <sys/random.h>
 
-static void real_fill(void *self, void *p, size_t n)
+static void kernel_fill(void *p, size_t n)
 {
-    (void)self;
     for (char *at = p; n > 0;) {
         ssize_t got = getrandom(at, n, 0);
         if (got < 0 && errno != EINTR)
@@ -20,8 +20,46 @@ static void real_fill(void *self, void *p, size_t n)
     }
 }
 
+/* Ids and tokens take 16 bytes at a time: a thread asks the kernel for several of them at once. What was handed out is wiped, and a child
+ * begins with nothing, so that no two processes give the same. */
+#define STOCK_BYTES 512
+static _Thread_local struct {
+    size_t left; /* at the end of `bytes` */
+    char bytes[STOCK_BYTES];
+} stock;
+
+static void forget_stock(void)
+{
+    explicit_bzero(&stock, sizeof(stock));
+}
+
+static void heed_forks(void)
+{
+    if (pthread_atfork(NULL, NULL, forget_stock) != 0)
+        abort(); /* no randomness: tokens would repeat */
+}
+
+static void real_fill(void *self, void *p, size_t n)
+{
+    (void)self;
+    if (n > STOCK_BYTES / 4) {
+        kernel_fill(p, n);
+        return;
+    }
+    if (n > stock.left) {
+        kernel_fill(stock.bytes, sizeof(stock.bytes));
+        stock.left = sizeof(stock.bytes);
+    }
+    char *from = stock.bytes + sizeof(stock.bytes) - stock.left;
+    memcpy(p, from, n);
+    explicit_bzero(from, n);
+    stock.left -= n;
+}
+
 struct rng rng_real(void)
 {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, heed_forks);
     return (struct rng){.fill = real_fill};
 }
 

@@ -35,6 +35,7 @@ struct http_pairs {
 struct http_connection {
     int fd;
     _Atomic int64_t deadline_us; /* monotonic; INT64_MAX none */
+    _Atomic bool idle;           /* between two requests */
     struct http_connection *prev, *next;
 };
 

@@ -99,6 +99,8 @@ void *http_request_new(void *cls, const char *uri, struct MHD_Connection *connec
     const union MHD_ConnectionInfo *info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
     req->socket = info ? info->socket_context : NULL;
     req->connection = connection;
+    if (req->socket)
+        atomic_store(&req->socket->idle, false);
     http_deadline(req->socket, s->patience_us);
 
     pthread_mutex_lock(&s->list);
@@ -118,11 +120,10 @@ void http_request_completed(void *cls, struct MHD_Connection *connection, void *
     *req_cls = NULL;
     if (!req)
         return;
-    /* An end of stream that came together with the request is not noticed by 0.9.75 (epoll, edge-triggered): the connection
-     * would stay until it is idle for too long. A request already in libmicrohttpd's buffer moves the deadline again. */
-    char c;
-    bool ended = req->socket && recv(req->socket->fd, &c, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
-    http_deadline(req->socket, ended ? HTTP_SECOND : IDLE_S * HTTP_SECOND);
+    if (req->socket) {
+        http_deadline(req->socket, IDLE_S * HTTP_SECOND);
+        atomic_store(&req->socket->idle, true);
+    }
     pthread_mutex_lock(&s->list);
     if (req->prev)
         req->prev->next = req->next;
