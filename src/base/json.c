@@ -448,18 +448,24 @@ void jw_init(struct json_writer *w, struct buf *buf)
     *w = (struct json_writer){.buf = buf};
 }
 
+/* How many bytes from the start need no escape. */
+static size_t plain_n(const char *s, size_t n)
+{
+    size_t i = 0;
+    while (i < n && (unsigned char)s[i] >= 0x20 && (unsigned char)s[i] < 0x7f && s[i] != '"' && s[i] != '\\')
+        i++;
+    return i;
+}
+
 static void quote(struct buf *buf, const char *s, size_t n)
 {
     buf_addc(buf, '"');
     for (size_t i = 0; i < n;) {
         unsigned char c = (unsigned char)s[i];
-        size_t plain = i;
-        while (plain < n && (unsigned char)s[plain] >= 0x20 && (unsigned char)s[plain] < 0x7f && s[plain] != '"' &&
-               s[plain] != '\\')
-            plain++;
-        if (plain > i) {
-            buf_add(buf, s + i, plain - i);
-            i = plain;
+        size_t plain = plain_n(s + i, n - i);
+        if (plain > 0) {
+            buf_add(buf, s + i, plain);
+            i += plain;
             continue;
         }
         size_t len = c < 0x80 ? 1 : c < 0xe0 ? 2 : c < 0xf0 ? 3 : 4;
@@ -484,16 +490,34 @@ static void quote(struct buf *buf, const char *s, size_t n)
     buf_addc(buf, '"');
 }
 
-/* Comma and key before a value. */
+/* Comma and key before a value. An answer has dozens of keys, nearly all of them plain: they are copied at once. */
 static void begin(struct json_writer *w, const char *key)
 {
-    if (w->need_comma)
-        buf_addc(w->buf, ',');
-    if (key) {
-        quote(w->buf, key, strlen(key));
-        buf_addc(w->buf, ':');
-    }
+    struct buf *buf = w->buf;
+    bool comma = w->need_comma;
     w->need_comma = true;
+    if (!key) {
+        if (comma)
+            buf_addc(buf, ',');
+        return;
+    }
+    size_t n = strlen(key);
+    if (!buf_reserve(buf, n + 4))
+        return;
+    char *at = buf->data + buf->len;
+    if (comma)
+        *at++ = ',';
+    *at++ = '"';
+    if (plain_n(key, n) == n) {
+        memcpy(at, key, n);
+        at += n;
+        memcpy(at, "\":", 3);
+        buf->len = (size_t)(at + 2 - buf->data);
+        return;
+    }
+    buf->len = (size_t)(at - 1 - buf->data);
+    quote(buf, key, n);
+    buf_addc(buf, ':');
 }
 
 void jw_object(struct json_writer *w, const char *key)

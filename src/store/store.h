@@ -13,7 +13,7 @@ struct store_snapshots;
 #define STORE_BATCH_MAX 512
 #define LANES_KEPT      1000 /* empty ones are swept beyond that */
 #define OP_CLAIMS_MAX   64
-#define OP_CHANGES_MAX  64   /* also the most a sweep or a claim touches */
+#define OP_CHANGES_MAX  64 /* also the most a sweep or a claim touches */
 
 enum op_kind {
     OP_SUBMIT,
@@ -85,8 +85,8 @@ struct op_claim { /* a worker's poll: repeats what the poll id was given before,
         bool from_start; /* ignore the remembered mark */
     } take[16];
     size_t n_take;
-    struct token *tokens; /* secrets minted, one a job; the store fills `attempt` in */
-    size_t n_tokens;      /* at most OP_CLAIMS_MAX */
+    struct token *tokens;    /* secrets minted, one a job; the store fills `attempt` in */
+    size_t n_tokens;         /* at most OP_CLAIMS_MAX */
     struct claimed *claimed; /* out, in the op's arena */
     size_t n_claimed;
     bool again; /* out: they were claimed before, by the same poll id */
