@@ -226,10 +226,10 @@ static int batch_try(struct store *s, struct op **ops, size_t n, usec now, bool 
             rc = (int)err->code;
             break;
         }
-    if (rc == ERR_OK) {
-        changes_age(s, ops, n);
+    if (rc == ERR_OK)
+        rc = changes_age(s, ops, n, err);
+    if (rc == ERR_OK)
         rc = batch_commit(s, err);
-    }
     if (rc != ERR_OK)
         roll_back(s);
     return rc;

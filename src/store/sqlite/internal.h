@@ -149,7 +149,7 @@ bool changes_room(const struct tx *t, int64_t lane_id);
 /** Leaves out what came to nothing. At the end of the op. */
 void changes_finish(struct op *op);
 /** Fills in since when the lanes' heads have been ready. At the end of the batch. */
-void changes_age(struct store *s, struct op **ops, size_t n);
+int changes_age(struct store *s, struct op **ops, size_t n, struct err *err);
 
 /* --- counts.c: how many jobs, in which lanes --- */
 

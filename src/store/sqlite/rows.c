@@ -190,18 +190,14 @@ void changes_finish(struct op *op)
 
 #define HEADS 64 /* lanes whose age is remembered while a batch ends */
 
-/** Since when the lane's head has been ready; a hint, so 0 when that cannot be told. */
-static usec head_age(struct store *s, int64_t lane_id)
+static int head_age(struct store *s, int64_t lane_id, usec *ret, struct err *err)
 {
-    int64_t at = 0;
-
-    q_int(&s->w, 0, &at, NULL,
-          "SELECT run_at FROM jobs WHERE lane_id = ?1 AND ready_seq > ?2 ORDER BY ready_seq LIMIT 1", "ii", lane_id,
-          lane_mark(s, lane_id));
-    return at;
+    return q_int(&s->w, 0, ret, err,
+                 "SELECT run_at FROM jobs WHERE lane_id = ?1 AND ready_seq > ?2 ORDER BY ready_seq LIMIT 1", "ii",
+                 lane_id, lane_mark(s, lane_id));
 }
 
-void changes_age(struct store *s, struct op **ops, size_t n)
+int changes_age(struct store *s, struct op **ops, size_t n, struct err *err)
 {
     struct {
         int64_t lane_id;
@@ -214,11 +210,14 @@ void changes_age(struct store *s, struct op **ops, size_t n)
             size_t h = (uint64_t)lane->lane_id % HEADS;
 
             if (heads[h].lane_id != lane->lane_id) {
+                int rc = head_age(s, lane->lane_id, &heads[h].at, err);
+                if (rc != ERR_OK)
+                    return rc;
                 heads[h].lane_id = lane->lane_id;
-                heads[h].at = head_age(s, lane->lane_id);
             }
             lane->oldest_at = heads[h].at;
         }
+    return ERR_OK;
 }
 
 /* --- saving --- */
