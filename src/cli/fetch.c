@@ -7,6 +7,8 @@
 #include "base/rng.h"
 #include "base/text.h"
 #include "cli/follow.h"
+#include "cli/patient.h"
+#include "cli/upload_state.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <stdatomic.h>
@@ -14,6 +16,25 @@
 
 #define TRIES            6
 #define WRITE_BACK_BYTES (8 << 20) /* is begun every so often, so that the sync at the end is short */
+
+static void begun(void *arg, const char *upload)
+{
+    upload_state_save(arg, upload);
+}
+
+/* Goes on with what an earlier run of the command began, and sees to it that a later one can. */
+static int file_send(struct cli *cli, struct haul_client *c, int fd, int64_t size, struct bar *bar, char *ret_ref,
+                     char *ret_sha256, struct haul_error *err)
+{
+    struct upload_state state;
+    struct haul_resume resume = {.begun = begun, .arg = &state, .patience_ms = PATIENCE_US / 1000};
+    upload_state_load(&state, cli->server, fd, resume.upload);
+    int rc = haul_upload_file(c, fd, size, &resume, bar_progress, bar, ret_ref, ret_sha256, err);
+    bool later = rc == HAUL_NETWORK || rc == HAUL_ABORTED || (rc == HAUL_REFUSED && err->repeatable);
+    if (!later || !resume.upload[0])
+        upload_state_drop(&state);
+    return rc;
+}
 
 int blob_send(struct cli *cli, int fd, int64_t size, const char *label, char *ret_ref, char *ret_sha256)
 {
@@ -27,13 +48,15 @@ int blob_send(struct cli *cli, int fd, int64_t size, const char *label, char *re
     AUTO_FREE char *safe = text_safe(label);
     struct bar bar = {.label = safe ? safe : ""};
     struct haul_error herr;
+    const bool resumes = size >= HAUL_RESUME_BYTES; /* by itself, and for longer */
     for (unsigned n = 1;; n++) {
-        int rc = haul_upload(c, NULL, NULL, fd, size, bar_progress, &bar, ret_ref, ret_sha256, &herr);
+        int rc = resumes ? file_send(cli, c, fd, size, &bar, ret_ref, ret_sha256, &herr)
+                         : haul_upload(c, NULL, NULL, fd, size, bar_progress, &bar, ret_ref, ret_sha256, &herr);
         bar_clear(&bar);
         if (rc == HAUL_OK)
             return EXIT_OK;
         bool passing = rc == HAUL_NETWORK || (rc == HAUL_REFUSED && herr.repeatable);
-        if (!passing || n >= TRIES || size < 0) /* what a pipe gave cannot be sent again */
+        if (!passing || n >= TRIES || resumes || size < 0) /* what a pipe gave cannot be sent again */
             return cli_haul_err(cli, &herr, safe);
         bar = (struct bar){.label = bar.label};
         int64_t ms = MAX((int64_t)250 << n, (int64_t)MIN(herr.retry_after_s, 30) * 1000);

@@ -190,6 +190,13 @@ void haul_client_timeout(struct haul_client *c, int64_t timeout_ms)
 
 /* ---- one exchange ---- */
 
+/* What is too long is none of ours. */
+static void header_keep(char *ret, size_t size, const char *value)
+{
+    if (strlen(value) < size)
+        snprintf(ret, size, "%s", value);
+}
+
 static size_t on_header(char *line, size_t size, size_t n, void *arg)
 {
     struct exchange *x = arg;
@@ -202,8 +209,9 @@ static size_t on_header(char *line, size_t size, size_t n, void *arg)
     text[m] = '\0';
     if (strncmp(text, "HTTP/", 5) == 0) { /* a new answer begins (after 100 Continue too) */
         x->etag[0] = '\0';
-        x->range_from = x->range_total = x->length = -1;
+        x->range_from = x->range_total = x->length = x->upload_offset = -1;
         x->retry_after_s = 0;
+        x->location[0] = x->blob_ref[0] = x->sha256[0] = '\0';
         return len;
     }
     char *value = strchr(text, ':');
@@ -224,6 +232,14 @@ static size_t on_header(char *line, size_t size, size_t n, void *arg)
         }
     } else if (strcasecmp(text, "Content-Length") == 0) {
         x->length = strtoll(value, NULL, 10);
+    } else if (strcasecmp(text, "Location") == 0) {
+        header_keep(x->location, sizeof(x->location), value);
+    } else if (strcasecmp(text, "Upload-Offset") == 0) {
+        x->upload_offset = *value >= '0' && *value <= '9' ? strtoll(value, NULL, 10) : -1;
+    } else if (strcasecmp(text, "Haul-Blob-Ref") == 0) {
+        header_keep(x->blob_ref, sizeof(x->blob_ref), value);
+    } else if (strcasecmp(text, "Haul-Sha256") == 0) {
+        header_keep(x->sha256, sizeof(x->sha256), value);
     } else if (strcasecmp(text, "Retry-After") == 0) {
         long s = strtol(value, NULL, 10);
         x->retry_after_s = s > 0 && s < 86400 ? (int)s : 0;
@@ -269,7 +285,7 @@ bool exchange_begin(struct exchange *x, struct haul_client *c, const char *metho
                     struct haul_error *err)
 {
     error_clear(err);
-    *x = (struct exchange){.client = c, .range_from = -1, .range_total = -1, .length = -1};
+    *x = (struct exchange){.client = c, .range_from = -1, .range_total = -1, .length = -1, .upload_offset = -1};
     buf_init(&x->body, ANSWER_MAX);
     AUTO_FREE char *url = NULL;
     if (path[0] != '/') {

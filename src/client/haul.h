@@ -49,11 +49,27 @@ int haul_call_repeated(struct haul_client *c, const char *method, const char *pa
 /** @return nonzero to stop. total is -1 when not known. */
 typedef int (*haul_progress)(void *arg, int64_t done, int64_t total);
 
-/** Streams a file to POST /v1/blobs (or PUT `path` when given: an attempt's output). Checks the answer's sha256 and size against what
+/** Streams a file to POST /v1/blobs (or PUT `path` when given: an attempt's output) in one request; a file of 8 MiB or more that goes to
+ * /v1/blobs as haul_upload_file does. Checks the answer's sha256 and size against what
  * was sent. ret_ref: "blob:<uuid>", 64 bytes; ret_sha256: 65 bytes hex; both may be NULL. Not limited in time while bytes move
  * (60 s without a byte: HAUL_NETWORK). */
 int haul_upload(struct haul_client *c, const char *path, const char *token, int fd, int64_t size,
                 haul_progress progress, void *arg, char *ret_ref, char *ret_sha256, struct haul_error *err);
+#define HAUL_UPLOAD_MAX   64
+#define HAUL_RESUME_BYTES (INT64_C(8) << 20)
+/** An upload in pieces that goes on after cuts and restarts of the server; and in another call or program, when its owner keeps `upload`. */
+struct haul_resume {
+    char upload
+        [HAUL_UPLOAD_MAX]; /* in: where an earlier call stood, or "". out: what to keep; "" when there is nothing to go on with */
+    void (*begun)(void *arg, const char *upload); /* called before the first byte of a new one. May be NULL */
+    void *arg;
+    int64_t at_least;    /* bytes; smaller files go in one request. 0: HAUL_RESUME_BYTES */
+    int64_t patience_ms; /* how long without any progress; 0: two minutes */
+};
+/** haul_upload of a file to /v1/blobs, read from its beginning. `resume` may be NULL. A server too old for this is sent the file in one
+ * request. The file must not change meanwhile: the hash tells when it did (HAUL_REFUSED, "corrupt"). */
+int haul_upload_file(struct haul_client *c, int fd, int64_t size, struct haul_resume *resume, haul_progress progress,
+                     void *arg, char *ret_ref, char *ret_sha256, struct haul_error *err);
 /** Streams GET /v1/blobs/{id} (ref "blob:<uuid>" or a path beginning with '/') into fd; checks SHA-256 against the ETag. Resumes with
  * a range request, up to 5 times, after a cut. */
 int haul_download(struct haul_client *c, const char *ref_or_path, int fd, haul_progress progress, void *arg,

@@ -1,6 +1,7 @@
 #pragma once
 /* What the files of this room share: the client object, one request and its answer. */
 #include "base/buf.h"
+#include "base/sha256.h"
 #include "client/haul.h"
 #include <curl/curl.h>
 #include <stdatomic.h>
@@ -33,6 +34,8 @@ struct exchange {
     int64_t range_total; /* of Content-Range, -1 when absent */
     int64_t length;      /* of Content-Length, -1 when absent */
     int retry_after_s;
+    char location[HAUL_UPLOAD_MAX], blob_ref[64], sha256[SHA256_HEX_MAX]; /* headers; "" when absent */
+    int64_t upload_offset;                                                /* -1 when absent */
     /* Takes the bytes of a 2xx answer; nonzero stops. NULL: they go to `body`. */
     int (*sink)(void *arg, struct exchange *x, const char *p, size_t n);
     void *sink_arg;
@@ -46,6 +49,28 @@ void exchange_header(struct exchange *x, const char *name, const char *value); /
 /** Performs it. HAUL_OK on 2xx. */
 int exchange_run(struct exchange *x, struct haul_error *err);
 void exchange_end(struct exchange *x);
+
+/* transfer.c: bytes of a file on their way up */
+struct upload {
+    int fd;
+    int64_t size; /* -1: until the end of a pipe */
+    int64_t base; /* where the request's bytes begin */
+    uint8_t base_hash[SHA256_STATE_BYTES];
+    int64_t done; /* read and hashed, from the file's beginning */
+    struct sha256 *hash;
+    haul_progress progress;
+    void *arg;
+    int sys; /* errno of a read that failed */
+    bool shrank, stopped, no_memory;
+};
+/** Options of a request that sends the bytes from `base` on, which is where `done` and `hash` are. */
+void upload_options(struct exchange *x, struct upload *u);
+/** What was wrong with the file, if that was it; else `rc`. */
+int upload_trouble(const struct upload *u, int rc, struct haul_error *err);
+/** All of it in one request. */
+int upload_whole(struct haul_client *c, const char *path, const char *token, struct upload *u, char *ret_ref,
+                 char *ret_sha256, struct haul_error *err);
+int64_t mono_ms(void);
 
 void error_clear(struct haul_error *err);
 int error_set(struct haul_error *err, enum haul_rc rc, const char *code, const char *fmt, ...)

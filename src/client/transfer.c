@@ -15,17 +15,6 @@
 
 /* ---- up ---- */
 
-struct upload {
-    int fd;
-    int64_t size; /* -1: until the end of a pipe */
-    int64_t done;
-    struct sha256 *hash;
-    haul_progress progress;
-    void *arg;
-    int sys; /* errno of a read that failed */
-    bool shrank, stopped, no_memory;
-};
-
 /* Copying from the page cache takes some processors (AMD's, whose kernel uses "rep movsb") five times as long when the
  * address lies a few bytes further into its page than the bytes lie in theirs; libcurl's buffer does, as malloc made it. So a
  * read ends where the file's offset and the buffer's agree, and the next ones are fast: by how much is it to be shorter? */
@@ -67,21 +56,21 @@ static int upload_seek(void *arg, curl_off_t offset, int origin)
     struct upload *u = arg;
     if (origin != SEEK_SET || offset != 0 || (u->size < 0 && u->done > 0))
         return CURL_SEEKFUNC_CANTSEEK;
-    struct sha256 *fresh = sha256_new();
+    struct sha256 *fresh = sha256_load(u->base_hash);
     if (!fresh) {
         u->no_memory = true;
         return CURL_SEEKFUNC_FAIL;
     }
     sha256_free(u->hash);
     u->hash = fresh;
-    u->done = 0;
+    u->done = u->base;
     return CURL_SEEKFUNC_OK;
 }
 
 static int upload_progress(void *arg, curl_off_t dl_total, curl_off_t dl_now, curl_off_t ul_total, curl_off_t ul_now)
 {
     struct upload *u = arg;
-    if (u->progress && u->progress(u->arg, (int64_t)ul_now, u->size) != 0) {
+    if (u->progress && u->progress(u->arg, u->base + (int64_t)ul_now, u->size) != 0) {
         u->stopped = true;
         return 1;
     }
@@ -128,44 +117,60 @@ static void transfer_options(CURL *e)
     curl_easy_setopt(e, CURLOPT_NOPROGRESS, 0L);
 }
 
+void upload_options(struct exchange *x, struct upload *u)
+{
+    CURL *e = x->client->easy;
+    sha256_save(u->hash, u->base_hash);
+    transfer_options(e);
+    curl_easy_setopt(e, CURLOPT_UPLOAD, 1L);
+    curl_easy_setopt(e, CURLOPT_INFILESIZE_LARGE, (curl_off_t)(u->size < 0 ? -1 : u->size - u->base));
+    curl_easy_setopt(e, CURLOPT_READFUNCTION, upload_read);
+    curl_easy_setopt(e, CURLOPT_READDATA, u);
+    curl_easy_setopt(e, CURLOPT_SEEKFUNCTION, upload_seek);
+    curl_easy_setopt(e, CURLOPT_SEEKDATA, u);
+    curl_easy_setopt(e, CURLOPT_XFERINFOFUNCTION, upload_progress);
+    curl_easy_setopt(e, CURLOPT_XFERINFODATA, u);
+}
+
+int upload_trouble(const struct upload *u, int rc, struct haul_error *err)
+{
+    if (u->shrank)
+        return error_set(err, HAUL_LOCAL, "io",
+                         "the file became shorter while it was sent: %lld of %lld bytes were there", (long long)u->done,
+                         (long long)u->size);
+    if (u->sys)
+        return error_set(err, HAUL_LOCAL, "io", "reading the file to send: %s", strerror(u->sys));
+    if (u->no_memory)
+        return error_set(err, HAUL_LOCAL, "no_memory", "out of memory");
+    return rc;
+}
+
+int upload_whole(struct haul_client *c, const char *path, const char *token, struct upload *u, char *ret_ref,
+                 char *ret_sha256, struct haul_error *err)
+{
+    struct exchange x;
+    if (!exchange_begin(&x, c, path ? "PUT" : "POST", path ? path : "/v1/blobs", err))
+        return HAUL_LOCAL;
+    upload_options(&x, u);
+    exchange_header(&x, "Content-Type", "application/octet-stream");
+    exchange_header(&x, "Haul-Token", token);
+    int rc = exchange_run(&x, err);
+    rc = rc == HAUL_OK ? upload_check(&x, u, ret_ref, ret_sha256, err) : upload_trouble(u, rc, err);
+    exchange_end(&x);
+    return rc;
+}
+
 int haul_upload(struct haul_client *c, const char *path, const char *token, int fd, int64_t size,
                 haul_progress progress, void *arg, char *ret_ref, char *ret_sha256, struct haul_error *err)
 {
     struct haul_error own;
-    struct exchange x;
     if (!err)
         err = &own;
+    if (!path && size >= 0) /* which sees to the small ones, too */
+        return haul_upload_file(c, fd, size, NULL, progress, arg, ret_ref, ret_sha256, err);
     struct upload u = {.fd = fd, .size = size, .progress = progress, .arg = arg, .hash = sha256_new()};
-    if (!u.hash)
-        return error_set(err, HAUL_LOCAL, "no_memory", "out of memory");
-    if (!exchange_begin(&x, c, path ? "PUT" : "POST", path ? path : "/v1/blobs", err)) {
-        sha256_free(u.hash);
-        return HAUL_LOCAL;
-    }
-    CURL *e = c->easy;
-    transfer_options(e);
-    curl_easy_setopt(e, CURLOPT_UPLOAD, 1L);
-    curl_easy_setopt(e, CURLOPT_INFILESIZE_LARGE, (curl_off_t)size);
-    curl_easy_setopt(e, CURLOPT_READFUNCTION, upload_read);
-    curl_easy_setopt(e, CURLOPT_READDATA, &u);
-    curl_easy_setopt(e, CURLOPT_SEEKFUNCTION, upload_seek);
-    curl_easy_setopt(e, CURLOPT_SEEKDATA, &u);
-    curl_easy_setopt(e, CURLOPT_XFERINFOFUNCTION, upload_progress);
-    curl_easy_setopt(e, CURLOPT_XFERINFODATA, &u);
-    exchange_header(&x, "Content-Type", "application/octet-stream");
-    exchange_header(&x, "Haul-Token", token);
-    int rc = exchange_run(&x, err);
-    if (rc == HAUL_OK)
-        rc = upload_check(&x, &u, ret_ref, ret_sha256, err);
-    else if (u.shrank)
-        rc =
-            error_set(err, HAUL_LOCAL, "io", "the file became shorter while it was sent: %lld of %lld bytes were there",
-                      (long long)u.done, (long long)size);
-    else if (u.sys)
-        rc = error_set(err, HAUL_LOCAL, "io", "reading the file to send: %s", strerror(u.sys));
-    else if (u.no_memory)
-        rc = error_set(err, HAUL_LOCAL, "no_memory", "out of memory");
-    exchange_end(&x);
+    int rc = u.hash ? upload_whole(c, path, token, &u, ret_ref, ret_sha256, err)
+                    : error_set(err, HAUL_LOCAL, "no_memory", "out of memory");
     sha256_free(u.hash);
     return rc;
 }
@@ -365,7 +370,7 @@ struct fetch {
     bool silent;
 };
 
-static int64_t mono_ms(void)
+int64_t mono_ms(void)
 {
     struct timespec ts;
     clock_gettime(CLOCK_MONOTONIC, &ts);

@@ -3,15 +3,19 @@ ones are swept."""
 import base64
 import hashlib
 import os
+import pathlib
 import random
+import shutil
+import signal
 import socket
+import subprocess
 import threading
 import time
 import urllib.parse
 import uuid
 
 import pytest
-from conftest import Api, problem, until
+from conftest import HAUL, Api, problem, until
 
 TUS = {"Tus-Resumable": "1.0.0"}
 OFFSET_TYPE = "application/offset+octet-stream"
@@ -497,3 +501,206 @@ def test_a_backup_leaves_unfinished_uploads_out(make_server, haul, tmp_path):
     tus.whole(whole, b"four")
     assert tus.offset(path) == 0  # its row came along, its bytes did not: a client begins it again, and it ends well
     tus.finish(path, b"0123456789")
+
+
+# --- the command line ---
+
+class CuttingProxy:
+    """Between a client and a server: closes a connection that brought so many bytes, once for each of `cuts`; then holds the one that brings
+    `hold`, if given, until release()."""
+
+    def __init__(self, upstream, cuts=(), hold=None):
+        self.upstream, self.cuts, self.hold = urllib.parse.urlsplit(upstream), list(cuts), hold
+        self.up = 0  # bytes that went to the server
+        self.held, self.go = threading.Event(), threading.Event()
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self.listener.getsockname()[1]}"
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        while True:
+            try:
+                client, _ = self.listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self.serve, args=(client,), daemon=True).start()
+
+    def serve(self, client):
+        try:
+            server = socket.create_connection((self.upstream.hostname, self.upstream.port))
+        except OSError:
+            client.close()
+            return
+        threading.Thread(target=self.pass_back, args=(server, client), daemon=True).start()
+        brought = 0
+        try:
+            while data := client.recv(65536):
+                if self.cuts and brought + len(data) > self.cuts[0]:
+                    self.cuts.pop(0)
+                    break
+                if not self.cuts and self.hold and brought + len(data) > self.hold:
+                    self.hold = None
+                    self.held.set()
+                    self.go.wait(60)
+                server.sendall(data)
+                brought += len(data)
+                self.up += len(data)
+        except OSError:
+            pass
+        for end in (server, client):
+            try:
+                end.shutdown(socket.SHUT_RDWR)  # wakes pass_back
+            except OSError:
+                pass
+            end.close()  # with what was not read: to its sender the connection is broken, not only ended
+
+    def pass_back(self, server, client):
+        try:
+            while data := server.recv(65536):
+                text = data.replace(self.upstream.netloc.encode(), self.url.removeprefix("http://").encode())
+                client.sendall(text)
+        except OSError:
+            pass
+
+    def release(self):
+        self.go.set()
+
+    def close(self):
+        self.listener.close()
+        self.go.set()
+
+
+@pytest.fixture
+def cutting(make_server):
+    """cutting(cuts, hold) -> (server, proxy); the server answers for the proxy's name, too."""
+    made = []
+
+    def make(cuts=(), hold=None):
+        server = make_server()
+        made.append(CuttingProxy(server.url, cuts, hold))
+        return server, made[-1]
+
+    yield make
+    for proxy in made:
+        proxy.close()
+
+
+@pytest.fixture
+def film(tmp_path):
+    """A file, and what it holds."""
+    data = some_bytes(1 << 20) * 24
+    path = tmp_path / "film.mp4"
+    path.write_bytes(data)
+    return path, data
+
+
+def stored(server, ref, data):
+    assert Api(server.url).get("/v1/blobs/" + ref.strip().removeprefix("blob:")).content == data
+
+
+def states(environment):
+    folder = pathlib.Path(environment["HOME"]) / ".local/state/haul/uploads"
+    return list(folder.iterdir()) if folder.exists() else []
+
+
+SLACK = 3 << 20  # of a cut: what was on its way
+
+
+def test_P19_blob_put_goes_on_after_cuts(cutting, haul, film, environment):
+    path, data = film
+    server, proxy = cutting([100, 3 << 20, 9 << 20, 2 << 20])
+    done = haul("blob", "put", path, url=proxy.url)
+    assert done.returncode == 0, done.stderr
+    stored(server, done.stdout, data)
+    assert not proxy.cuts and proxy.up < len(data) + 3 * SLACK
+    assert not states(environment)
+
+
+def test_P19_submit_goes_on_after_a_kill_of_the_server(cutting, haul, film):
+    path, data = film
+    server, proxy = cutting([10 << 20], hold=5 << 20)
+    results = []
+    run = threading.Thread(target=lambda: results.append(haul("submit", "x", "--input", path, url=proxy.url)))
+    run.start()
+    assert proxy.held.wait(30), results
+    server.kill()
+    server.restart()
+    proxy.release()
+    run.join(50)
+    assert results and results[0].returncode == 0, results
+    job = Api(server.url).job(results[0].stdout.strip())
+    stored(server, job["inputs"][0]["ref"], data)
+    assert proxy.up < len(data) + (5 << 20) + 2 * SLACK  # what was put away after the cut was not sent again
+
+
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGKILL])
+def test_P19_a_second_run_goes_on_where_the_first_was_stopped(cutting, haul, film, environment, end):
+    path, data = film
+    server, proxy = cutting(hold=15 << 20)
+    first = subprocess.Popen([HAUL, "blob", "put", path], env={**environment, "HAUL_SERVER": proxy.url}, stdout=subprocess.DEVNULL,
+                             stderr=subprocess.DEVNULL)
+    assert proxy.held.wait(30)
+    assert len(states(environment)) == 1
+    first.send_signal(end)
+    assert first.wait(10) != 0
+    proxy.release()
+    before = proxy.up
+    done = haul("blob", "put", path, url=proxy.url)
+    assert done.returncode == 0, done.stderr
+    stored(server, done.stdout, data)
+    assert proxy.up < len(data) + SLACK and proxy.up - before < len(data) - (10 << 20)
+    assert not states(environment)
+
+
+def test_a_file_that_changed_is_another_upload(cutting, haul, film, environment):
+    path, data = film
+    server, proxy = cutting(hold=15 << 20)
+    first = subprocess.Popen([HAUL, "blob", "put", path], env={**environment, "HAUL_SERVER": proxy.url}, stdout=subprocess.DEVNULL,
+                             stderr=subprocess.DEVNULL)
+    assert proxy.held.wait(30)
+    first.kill()
+    first.wait(10)
+    proxy.release()
+    data = data[::-1]
+    path.write_bytes(data)
+    done = haul("blob", "put", path, url=proxy.url)
+    assert done.returncode == 0, done.stderr
+    stored(server, done.stdout, data)
+
+
+def test_a_state_file_that_is_none_does_no_harm(server, haul, film, environment):
+    path, data = film
+    done = haul("blob", "put", path, url=server.url)
+    stored(server, done.stdout, data)
+    blocked = pathlib.Path(environment["HOME"]) / ".local/state/haul"
+    shutil.rmtree(blocked)
+    blocked.write_text("a file where the folder should be")
+    done = haul("blob", "put", path, url=server.url)
+    assert done.returncode == 0, done.stderr
+    stored(server, done.stdout, data)
+
+
+def test_small_files_and_pipes_go_in_one_request(server, haul, tmp_path, film):
+    small = tmp_path / "small"
+    small.write_bytes(b"small")
+    done = haul("blob", "put", small, url=server.url)
+    stored(server, done.stdout, b"small")
+    done = subprocess.run(f"cat {film[0]} | {HAUL} --server {server.url} blob put -", shell=True, capture_output=True, text=True, timeout=50)
+    assert done.returncode == 0, done.stderr
+    stored(server, done.stdout, film[1])
+    text = Api(server.url).get("/metrics").text
+    assert 'route="/v1/uploads"' not in "".join(line for line in text.splitlines() if line.endswith(" 1"))
+
+
+# --- other people's client ---
+
+def test_tuspy(server, tus, film):
+    """Debian's python3-tuspy, where it is installed."""
+    client = pytest.importorskip("tusclient.client")
+    path, data = film
+    tus_client = client.TusClient(server.url + "/v1/uploads")
+    uploader = tus_client.uploader(str(path), chunk_size=5 << 20, metadata={"filename": "film.mp4"})
+    uploader.upload(stop_at=11 << 20)
+    again = tus_client.uploader(str(path), chunk_size=7 << 20, url=uploader.url)
+    again.upload()
+    tus.whole(urllib.parse.urlsplit(again.url).path, data)

@@ -211,6 +211,137 @@ static void test_file_that_shrinks_is_an_error(void **state)
     scripted_free(s);
 }
 
+#define UPLOAD   "/v1/uploads/0198c0de-0000-7000-8000-000000000000"
+#define CLOSE    "Tus-Resumable: 1.0.0\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+#define CREATED  "HTTP/1.1 201 Created\r\nLocation: " UPLOAD "\r\n" CLOSE
+#define STANDS   "HTTP/1.1 200 OK\r\nUpload-Offset: "
+#define FINISHED "Haul-Blob-Ref: blob:0198c0de-0000-7000-8000-000000000000\r\nHaul-Sha256: " HELLO_SHA "\r\n" CLOSE
+#define DONE     "HTTP/1.1 204 No Content\r\nUpload-Offset: 11\r\n" FINISHED
+
+/** One resumable upload of "hello world" against what the server says. */
+static int resumable(const struct step *steps, size_t n, const char *upload, struct scripted **ret,
+                     struct haul_error *err)
+{
+    struct scripted *s = scripted_start(steps, n);
+    struct haul_client *c = client(s);
+    struct haul_resume resume = {.at_least = 1};
+    char ref[64] = "";
+    AUTO_FD int fd = memory_file("hello world");
+    snprintf(resume.upload, sizeof(resume.upload), "%s", upload);
+    int rc = haul_upload_file(c, fd, 11, &resume, NULL, NULL, ref, NULL, err);
+    scripted_join(s);
+    if (rc == HAUL_OK)
+        assert_string_equal(ref, "blob:0198c0de-0000-7000-8000-000000000000");
+    if (rc == HAUL_OK)
+        assert_string_equal(resume.upload, "");
+    haul_client_free(c);
+    *ret = s;
+    return rc;
+}
+
+static void assert_asked(const struct scripted *s, size_t i, const char *start, const char *header, const char *body)
+{
+    const char *request = scripted_request(s, i), *end = strstr(request, "\r\n\r\n");
+    if (strncmp(request, start, strlen(start)) != 0 || (header && !strstr(request, header)) || !end ||
+        strcmp(end + 4, body) != 0)
+        fail_msg("request %zu: %s", i, request);
+}
+
+static void test_P19_an_upload_goes_on_after_cuts(void **state)
+{
+    struct step steps[] = {{CREATED, 0}, {NULL, 0}, {STANDS "6\r\n" CLOSE, 0}, {NULL, 0}, {STANDS "3\r\n" CLOSE, 0},
+                           {DONE, 0}};
+    struct scripted *s;
+    struct haul_error err;
+    assert_int_equal(resumable(steps, 6, "", &s, &err), HAUL_OK);
+    assert_asked(s, 0, "POST /v1/uploads ", "\r\nUpload-Length: 11\r\n", "");
+    assert_asked(s, 1, "PATCH " UPLOAD " ", "\r\nUpload-Offset: 0\r\n", "hello world");
+    assert_asked(s, 2, "HEAD " UPLOAD " ", "\r\nTus-Resumable: 1.0.0\r\n", "");
+    assert_asked(s, 3, "PATCH " UPLOAD " ", "\r\nUpload-Offset: 6\r\n", "world");
+    /* after a power cut there may be less */
+    assert_asked(s, 5, "PATCH " UPLOAD " ", "\r\nUpload-Offset: 3\r\n", "lo world");
+    scripted_free(s);
+}
+
+static void test_P19_an_upload_of_an_earlier_run_goes_on(void **state)
+{
+    struct step there[] = {{STANDS "6\r\n" CLOSE, 0}, {DONE, 0}}, whole[] = {{STANDS "11\r\n" FINISHED, 0}};
+    struct step gone[] = {{"HTTP/1.1 404 Not Found\r\n" CLOSE, 0}, {CREATED, 0}, {DONE, 0}};
+    struct step no_id[] = {{CREATED, 0}, {DONE, 0}};
+    struct scripted *s;
+    struct haul_error err;
+    assert_int_equal(resumable(there, 2, UPLOAD, &s, &err), HAUL_OK);
+    assert_asked(s, 1, "PATCH " UPLOAD " ", "\r\nUpload-Offset: 6\r\n", "world");
+    scripted_free(s);
+    assert_int_equal(resumable(whole, 1, UPLOAD, &s, &err), HAUL_OK);
+    scripted_free(s);
+    assert_int_equal(resumable(gone, 3, UPLOAD, &s, &err), HAUL_OK);
+    assert_asked(s, 2, "PATCH " UPLOAD " ", "\r\nUpload-Offset: 0\r\n", "hello world");
+    scripted_free(s);
+    assert_int_equal(resumable(no_id, 2, "/v1/jobs", &s, &err), HAUL_OK);
+    scripted_free(s);
+}
+
+static void test_an_upload_beside_another_writer_or_with_a_lost_answer(void **state)
+{
+    struct step steps[] = {
+        {CREATED, 0},
+        {"HTTP/1.1 409 Conflict\r\nRetry-After: 0\r\n" CLOSE, 0}, /* another one writes */
+        {"HTTP/1.1 503 Service Unavailable\r\n" CLOSE, 0},        /* its last byte is being stored */
+        {STANDS "11\r\n" FINISHED, 0},
+    };
+    struct scripted *s;
+    struct haul_error err;
+    assert_int_equal(resumable(steps, 4, "", &s, &err), HAUL_OK);
+    scripted_free(s);
+}
+
+static void test_an_upload_that_cannot_go_on(void **state)
+{
+    static const char other[] =
+        "HTTP/1.1 204 No Content\r\nUpload-Offset: 11\r\n"
+        "Haul-Blob-Ref: blob:0198c0de-0000-7000-8000-000000000000\r\n"
+        "Haul-Sha256: 0000000000000000000000000000000000000000000000000000000000000000\r\n" CLOSE;
+    struct step changed[] = {{CREATED, 0}, {other, 0}}, refused[] = {{CREATED, 0}, {"HTTP/1.1 422 No\r\n" CLOSE, 0}};
+    struct step nonsense[] = {{STANDS "12\r\n" CLOSE, 0}},
+                nowhere[] = {{"HTTP/1.1 201 Created\r\nLocation: /x\r\n" CLOSE, 0}};
+    struct step forgets[10];
+    struct scripted *s;
+    struct haul_error err;
+    assert_int_equal(resumable(changed, 2, "", &s, &err), HAUL_REFUSED);
+    assert_non_null(strstr(err.message, "changed while it was sent"));
+    scripted_free(s);
+    assert_int_equal(resumable(refused, 2, "", &s, &err), HAUL_REFUSED);
+    assert_int_equal(err.status, 422);
+    scripted_free(s);
+    assert_int_equal(resumable(nonsense, 1, UPLOAD, &s, &err), HAUL_REFUSED);
+    assert_string_equal(err.code, "corrupt");
+    scripted_free(s);
+    assert_int_equal(resumable(nowhere, 1, "", &s, &err), HAUL_REFUSED);
+    assert_string_equal(err.code, "corrupt");
+    scripted_free(s);
+    for (size_t i = 0; i < ARRAY_LEN(forgets); i++)
+        forgets[i] = (struct step){i % 2 ? "HTTP/1.1 404 Not Found\r\n" CLOSE : CREATED, 0};
+    assert_int_equal(resumable(forgets, ARRAY_LEN(forgets), "", &s, &err), HAUL_REFUSED);
+    assert_non_null(strstr(err.message, "forgot"));
+    scripted_free(s);
+}
+
+static void test_a_server_without_resumable_uploads_gets_the_file_in_one_request(void **state)
+{
+    struct step steps[] = {
+        {"HTTP/1.1 404 Not Found\r\n" CLOSE, 0},
+        {"HTTP/1.1 201 Created\r\nConnection: close\r\n\r\n{\"ref\":\"blob:0198c0de-0000-7000-8000-000000000000\","
+         "\"size\":11,\"sha256\":\"" HELLO_SHA "\"}",
+         0},
+    };
+    struct scripted *s;
+    struct haul_error err;
+    assert_int_equal(resumable(steps, 2, "", &s, &err), HAUL_OK);
+    assert_asked(s, 1, "POST /v1/blobs ", NULL, "hello world");
+    scripted_free(s);
+}
+
 #define BLOB "blob:0198c0de-0000-7000-8000-000000000000"
 #define TAG  "ETag: \"" HELLO_SHA "\"\r\nConnection: close\r\n"
 
@@ -330,6 +461,11 @@ int main(void)
         cmocka_unit_test(test_nobody_there),
         cmocka_unit_test(test_upload_is_checked),
         cmocka_unit_test(test_file_that_shrinks_is_an_error),
+        cmocka_unit_test(test_P19_an_upload_goes_on_after_cuts),
+        cmocka_unit_test(test_P19_an_upload_of_an_earlier_run_goes_on),
+        cmocka_unit_test(test_an_upload_beside_another_writer_or_with_a_lost_answer),
+        cmocka_unit_test(test_an_upload_that_cannot_go_on),
+        cmocka_unit_test(test_a_server_without_resumable_uploads_gets_the_file_in_one_request),
         cmocka_unit_test(test_download_resumes_after_a_cut),
         cmocka_unit_test(test_download_with_a_wrong_hash_fails),
         cmocka_unit_test(test_download_of_other_contents_is_not_joined),

@@ -1,0 +1,268 @@
+/* Uploads that go on: the client's half of the tus protocol.
+ *
+ * There is one loop: ask where the upload stands, send from there. A cut, a server that was restarted, another writer, an answer that was
+ * lost: each leads back to the question, whose answer may be that it is finished. The hash of what lies before is kept or made again from
+ * the file, so that in the end all of the file was compared with what the server stored, whoever sent it. */
+#include "base/auto.h"
+#include "base/uuid.h"
+#include "client/internal.h"
+#include <errno.h>
+
+#define PATIENCE_MS    120000
+#define STRANGER_TRIES 3 /* with a server that has not answered yet */
+#define BEGINNINGS_MAX 5
+#define PIECE_BYTES    ((size_t)256 << 10)
+#define PREFIX         "/v1/uploads/"
+
+struct resumable {
+    struct haul_client *c;
+    struct haul_resume *resume;
+    struct upload up;
+    int64_t at;       /* where the server stands */
+    int64_t farthest; /* that it ever stood */
+    int64_t moved_ms; /* when it came there */
+    bool met;         /* the server has answered */
+    bool unknown;     /* it knows no such thing as resumable uploads */
+    unsigned beginnings;
+    char ref[64], sha256[SHA256_HEX_MAX]; /* once it is finished */
+};
+
+static void forget(struct resumable *r)
+{
+    r->resume->upload[0] = '\0';
+    r->at = 0;
+}
+
+static bool location_good(const char *location)
+{
+    struct uuid id;
+    return strncmp(location, PREFIX, strlen(PREFIX)) == 0 && uuid_parse(location + strlen(PREFIX), &id);
+}
+
+/** Runs it; takes from the answer what every answer may tell. */
+static int run(struct resumable *r, struct exchange *x, struct haul_error *err)
+{
+    exchange_header(x, "Tus-Resumable", "1.0.0");
+    int rc = exchange_run(x, err);
+    r->met = r->met || x->status > 0;
+    if (x->blob_ref[0] && x->sha256[0]) {
+        snprintf(r->ref, sizeof(r->ref), "%s", x->blob_ref);
+        snprintf(r->sha256, sizeof(r->sha256), "%s", x->sha256);
+    }
+    return rc;
+}
+
+static int begin(struct resumable *r, struct haul_error *err)
+{
+    struct exchange x;
+    char text[24];
+    if (++r->beginnings > BEGINNINGS_MAX)
+        return error_set(err, HAUL_REFUSED, "not_found",
+                         "the server forgot the upload %d times: how long does it keep "
+                         "unfinished ones (upload_keep)?",
+                         BEGINNINGS_MAX);
+    if (!exchange_begin(&x, r->c, "POST", "/v1/uploads", err))
+        return HAUL_LOCAL;
+    snprintf(text, sizeof(text), "%lld", (long long)r->up.size);
+    curl_easy_setopt(r->c->easy, CURLOPT_TIMEOUT_MS, (long)r->c->timeout_ms);
+    curl_easy_setopt(r->c->easy, CURLOPT_POSTFIELDSIZE, 0L);
+    curl_easy_setopt(r->c->easy, CURLOPT_POSTFIELDS, "");
+    exchange_header(&x, "Content-Type", ""); /* which curl would make one of a form */
+    exchange_header(&x, "Upload-Length", text);
+    int rc = run(r, &x, err);
+    r->unknown = rc == HAUL_REFUSED && (x.status == 404 || x.status == 405);
+    if (rc == HAUL_OK && !location_good(x.location)) {
+        rc = error_set(err, HAUL_REFUSED, "corrupt", "the server's answer names no upload: is %s a haul server?",
+                       r->c->url);
+    } else if (rc == HAUL_OK) {
+        snprintf(r->resume->upload, sizeof(r->resume->upload), "%s", x.location);
+        r->at = r->farthest = 0;
+        if (r->resume->begun)
+            r->resume->begun(r->resume->arg, r->resume->upload);
+    }
+    exchange_end(&x);
+    return rc;
+}
+
+/** Where does it stand? */
+static int ask(struct resumable *r, struct haul_error *err)
+{
+    struct exchange x;
+    if (!exchange_begin(&x, r->c, "HEAD", r->resume->upload, err))
+        return HAUL_LOCAL;
+    curl_easy_setopt(r->c->easy, CURLOPT_NOBODY, 1L);
+    curl_easy_setopt(r->c->easy, CURLOPT_TIMEOUT_MS, (long)r->c->timeout_ms);
+    int rc = run(r, &x, err);
+    if (rc == HAUL_OK && (x.upload_offset < 0 || x.upload_offset > r->up.size))
+        rc = error_set(err, HAUL_REFUSED, "corrupt",
+                       "the server says that %lld of %lld bytes are there: is %s a haul server?",
+                       (long long)x.upload_offset, (long long)r->up.size, r->c->url);
+    else if (rc == HAUL_OK)
+        r->at = x.upload_offset;
+    exchange_end(&x);
+    return rc;
+}
+
+static int hash_from(struct upload *u, int64_t at, struct sha256 *fresh)
+{
+    if (!fresh) {
+        u->no_memory = true;
+        return HAUL_LOCAL;
+    }
+    sha256_free(u->hash);
+    u->hash = fresh;
+    u->done = at;
+    return HAUL_OK;
+}
+
+/** Brings the hash to `at`: back to where the last request began, or to the beginning; then on by reading the file. */
+static int wind(struct resumable *r, int64_t at, struct haul_error *err)
+{
+    struct upload *u = &r->up;
+    AUTO_FREE char *piece = malloc(PIECE_BYTES);
+    int rc = piece ? HAUL_OK : HAUL_LOCAL;
+    u->no_memory = !piece;
+    if (rc == HAUL_OK && at < u->done)
+        rc = at >= u->base && u->base > 0 ? hash_from(u, u->base, sha256_load(u->base_hash))
+                                          : hash_from(u, 0, sha256_new());
+    while (rc == HAUL_OK && u->done < at) {
+        ssize_t n = pread(u->fd, piece, MIN(PIECE_BYTES, (size_t)(at - u->done)), u->done);
+        if (n > 0) {
+            sha256_add(u->hash, piece, (size_t)n);
+            u->done += n;
+        } else if (n == 0 || errno != EINTR) {
+            u->shrank = n == 0;
+            u->sys = n < 0 ? errno : 0;
+            rc = HAUL_LOCAL;
+        }
+        if (u->progress && u->progress(u->arg, u->done, u->size) != 0)
+            return error_set(err, HAUL_ABORTED, "cancelled", "stopped on request");
+    }
+    return upload_trouble(u, rc, err);
+}
+
+/** The rest of the file, in one request. */
+static int send_rest(struct resumable *r, struct haul_error *err)
+{
+    struct exchange x;
+    char text[24];
+    int rc = wind(r, r->at, err);
+    if (rc != HAUL_OK)
+        return rc;
+    if (!exchange_begin(&x, r->c, "PATCH", r->resume->upload, err))
+        return HAUL_LOCAL;
+    r->up.base = r->at;
+    upload_options(&x, &r->up);
+    snprintf(text, sizeof(text), "%lld", (long long)r->at);
+    exchange_header(&x, "Upload-Offset", text);
+    exchange_header(&x, "Content-Type", "application/offset+octet-stream");
+    rc = run(r, &x, err);
+    if (rc != HAUL_OK)
+        rc = upload_trouble(&r->up, rc, err);
+    exchange_end(&x);
+    return rc;
+}
+
+/** Is what the server stored what the file holds? */
+static int check(struct resumable *r, char *ret_ref, char *ret_sha256, struct haul_error *err)
+{
+    uint8_t digest[32];
+    char hex[SHA256_HEX_MAX];
+    int rc = wind(r, r->up.size, err);
+    if (rc != HAUL_OK)
+        return rc;
+    sha256_end(r->up.hash, digest);
+    hex_format(digest, sizeof(digest), hex);
+    if (strcmp(hex, r->sha256) != 0)
+        return error_set(
+            err, HAUL_REFUSED, "corrupt",
+            "the server stored bytes with SHA-256 %.64s, but the file has %s: it changed while it was sent; send "
+            "it again",
+            r->sha256, hex);
+    if (ret_ref)
+        snprintf(ret_ref, 64, "%s", r->ref);
+    if (ret_sha256)
+        snprintf(ret_sha256, SHA256_HEX_MAX, "%s", hex);
+    return HAUL_OK;
+}
+
+static int step(struct resumable *r, bool *asked, struct haul_error *err)
+{
+    if (!r->resume->upload[0]) {
+        *asked = true; /* a new one stands at 0 */
+        return begin(r, err);
+    }
+    if (!*asked) {
+        int rc = ask(r, err);
+        *asked = rc == HAUL_OK;
+        return rc;
+    }
+    *asked = false;
+    return send_rest(r, err);
+}
+
+/** After a step that went wrong. @return whether another one may help; it was waited for */
+static bool try_again(struct resumable *r, unsigned n, const struct haul_error *err)
+{
+    int64_t patience = r->resume->patience_ms > 0 ? r->resume->patience_ms : PATIENCE_MS;
+    if (err->rc == HAUL_REFUSED && err->status == 404 && r->resume->upload[0]) { /* it rested too long, or was ended */
+        forget(r);
+        return true;
+    }
+    bool moved = err->status == 409; /* it stands elsewhere, or another one writes */
+    if (r->unknown || !(moved || error_passing(err)) || mono_ms() - r->moved_ms > patience ||
+        (!r->met && n >= STRANGER_TRIES))
+        return false;
+    backoff_sleep(n, err->retry_after_s);
+    return true;
+}
+
+static int upload_resumed(struct resumable *r, char *ret_ref, char *ret_sha256, struct haul_error *err)
+{
+    bool asked = false;
+    int rc = HAUL_OK;
+    r->moved_ms = mono_ms();
+    for (unsigned n = 1; !r->ref[0];) {
+        rc = step(r, &asked, err);
+        if (r->at > r->farthest) { /* also when another one sends it */
+            r->farthest = r->at;
+            r->moved_ms = mono_ms();
+            n = 1;
+        }
+        if (rc == HAUL_OK || r->ref[0])
+            continue;
+        asked = false;
+        if (!try_again(r, n++, err))
+            return rc;
+    }
+    rc = check(r, ret_ref, ret_sha256, err);
+    forget(r);
+    return rc;
+}
+
+int haul_upload_file(struct haul_client *c, int fd, int64_t size, struct haul_resume *resume, haul_progress progress,
+                     void *arg, char *ret_ref, char *ret_sha256, struct haul_error *err)
+{
+    struct haul_error own_err;
+    struct haul_resume own = {.upload = ""};
+    if (!err)
+        err = &own_err;
+    error_clear(err);
+    if (!resume)
+        resume = &own;
+    struct resumable r = {
+        .c = c,
+        .resume = resume,
+        .up = {.fd = fd, .size = size, .progress = progress, .arg = arg, .hash = sha256_new()},
+    };
+    if (!r.up.hash)
+        return error_set(err, HAUL_LOCAL, "no_memory", "out of memory");
+    if (resume->upload[0] && !location_good(resume->upload))
+        forget(&r);
+    bool small = size < (resume->at_least > 0 ? resume->at_least : HAUL_RESUME_BYTES);
+    int rc = small ? HAUL_OK : upload_resumed(&r, ret_ref, ret_sha256, err);
+    if (small || r.unknown)
+        rc = upload_whole(c, NULL, NULL, &r.up, ret_ref, ret_sha256, err);
+    sha256_free(r.up.hash);
+    return rc;
+}
