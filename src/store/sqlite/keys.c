@@ -1,15 +1,21 @@
 /* The keys of submissions, each remembered for its window. Clients choose them, at random mostly: an index kept in their order would have
  * each submission read and write a page of its own, and that cost grows with the number of keys. So rows lie in the order they came, and the
  * index (by hash) takes them in large sorted portions, a little with every batch that brings new ones. What it does not have yet is known in
- * memory: first `fresh`, then, sorted, `merging`. A start reads those rows again. */
+ * memory: first `fresh`, then, sorted, `merging`. A start reads those rows again.
+ *
+ * Most keys are new, and to look for a new one in a large index would read a page of it: a filter (a Bloom filter in blocks of a cache
+ * line) knows nearly all that are not there. Keys that went stay in it until their share of it is made anew. */
 #include "store/sqlite/keys.h"
 #include "base/sha256.h"
 
-#define PORTION 49152u  /* keys that are merged in one go: several for each page of an index of ten million */
-#define ROOM    65536u  /* a portion is merged twice as fast as keys come, so the next one is never that long */
-#define SLOTS   131072u /* a power of two */
-#define PACE    2
-#define INDEXED "keys_indexed"
+#define PORTION  49152u  /* keys that are merged in one go: several for each page of an index of ten million */
+#define ROOM     65536u  /* a portion is merged twice as fast as keys come, so the next one is never that long */
+#define SLOTS    131072u /* a power of two */
+#define PACE     2
+#define INDEXED  "keys_indexed"
+#define SHARES   64u    /* of the filter, by the hash's highest bits: a range of the index each */
+#define BLOCKS   2048u  /* of 64 bytes, a share */
+#define KEYS_MAX 105000 /* in a share, unless there are more: ten bits a key, and one look of a hundred in vain */
 
 struct key_entry {
     int64_t hash, row;
@@ -22,7 +28,13 @@ struct key_set {
     size_t n;
 };
 
+struct filter {
+    uint64_t bits[SHARES][BLOCKS][8];
+    int64_t added[SHARES], most[SHARES]; /* since it was made; when it is made anew */
+};
+
 struct keys {
+    struct filter *filter; /* of what is indexed */
     struct key_set fresh, merging;
     size_t committed; /* of fresh */
     size_t merged;    /* of merging, as committed */
@@ -128,6 +140,52 @@ static void portion_take(struct keys *k)
     k->committed = k->merged = k->until = 0;
 }
 
+/* --- the filter --- */
+
+static unsigned share_of(int64_t hash)
+{
+    return (unsigned)((uint64_t)hash >> 58);
+}
+
+/** Looks at four bits of the hash's block, or sets them. @return whether all of them were set */
+static bool filter_bits(struct filter *f, int64_t hash, bool set)
+{
+    uint64_t h = (uint64_t)hash, *block = f->bits[share_of(hash)][(h >> 40) % BLOCKS];
+    bool all = true;
+
+    for (int i = 0; i < 4; i++, h >>= 9) {
+        uint64_t bit = UINT64_C(1) << (h & 63);
+        all = all && (block[(h >> 6) & 7] & bit);
+        if (set)
+            block[(h >> 6) & 7] |= bit;
+    }
+    return all;
+}
+
+static void filter_add(struct filter *f, int64_t hash)
+{
+    filter_bits(f, hash, true);
+    f->added[share_of(hash)]++;
+}
+
+/** Makes a share anew, from the index as the batch at work sees it. */
+static int share_make(struct store *s, unsigned share, struct err *err)
+{
+    struct filter *f = s->keys->filter;
+    AUTO_QUERY sqlite3_stmt *st = NULL;
+    bool more;
+    int64_t from = (int64_t)((uint64_t)share << 58);
+    int rc = q_open(&s->w, &st, err, "SELECT hash FROM dedup_index WHERE hash BETWEEN ?1 AND ?2", "ii", from,
+                    from + (INT64_C(1) << 58) - 1);
+
+    memset(f->bits[share], 0, sizeof(f->bits[share]));
+    f->added[share] = 0;
+    while (rc == ERR_OK && (rc = q_step(&s->w, st, &more, err)) == ERR_OK && more)
+        filter_add(f, sqlite3_column_int64(st, 0));
+    f->most[share] = MAX((int64_t)KEYS_MAX, 2 * f->added[share]);
+    return rc;
+}
+
 /* --- finding and adding --- */
 
 static int row_forget(struct tx *t, int64_t hash, int64_t row)
@@ -186,6 +244,8 @@ int key_find(struct tx *t, const char *key, struct known_key *ret)
     for (size_t i = sorted_from(&k->merging, hash);
          rc == ERR_OK && !ret->found && i < k->merging.n && k->merging.all[i].hash == hash; i++)
         rc = row_look(t, hash, k->merging.all[i].row, key, ret);
+    if (!filter_bits(k->filter, hash, false))
+        return rc;
     while (rc == ERR_OK && !ret->found && (rc = indexed_next(t, hash, row, &row)) == ERR_OK && row)
         rc = row_look(t, hash, row, key, ret);
     return rc;
@@ -284,11 +344,17 @@ static int merge(struct store *s, size_t until, struct err *err)
     char text[32];
     int rc = ERR_OK;
 
-    for (k->until = k->merged; rc == ERR_OK && k->until < until; k->until++)
+    for (k->until = k->merged; rc == ERR_OK && k->until < until; k->until++) {
+        int64_t hash = m->all[k->until].hash;
+        unsigned share = share_of(hash);
         rc = q_run(&s->w, NULL, err,
                    "INSERT OR IGNORE INTO dedup_index (hash, row) SELECT ?1, ?2"
                    " WHERE EXISTS (SELECT 1 FROM dedup WHERE rowid = ?2)",
-                   "ii", m->all[k->until].hash, m->all[k->until].row);
+                   "ii", hash, m->all[k->until].row);
+        filter_add(k->filter, hash); /* should the batch roll back, one key too many is in it */
+        if (rc == ERR_OK && k->filter->added[share] > k->filter->most[share])
+            rc = share_make(s, share, err);
+    }
     if (rc != ERR_OK || k->until < m->n || m->n == 0)
         return rc;
     for (size_t i = 0; i < m->n; i++)
@@ -369,6 +435,10 @@ int keys_load(struct store *s, struct err *err)
     rc = set_init(&s->keys->fresh, err);
     if (rc == ERR_OK)
         rc = set_init(&s->keys->merging, err);
+    if (rc == ERR_OK && !(s->keys->filter = calloc(1, sizeof(*s->keys->filter))))
+        rc = err_set(err, ERR_NO_MEMORY, 0, "keys");
+    for (unsigned i = 0; rc == ERR_OK && i < SHARES; i++)
+        rc = share_make(s, i, err);
     if (rc == ERR_OK)
         rc = meta_int(&s->w, INDEXED, &last, err);
     while (rc == ERR_OK && (rc = rows_read(s, last, &last, err)) == ERR_OK && s->keys->fresh.n == PORTION)
@@ -384,6 +454,7 @@ void keys_free(struct store *s)
 {
     if (!s->keys)
         return;
+    free(s->keys->filter);
     free(s->keys->fresh.all);
     free(s->keys->fresh.slots);
     free(s->keys->merging.all);
