@@ -56,7 +56,7 @@ int writers_enter(struct writers *w, const struct uuid *id, struct http_request 
         *link = u;
     else
         rc = err_set(err, ERR_NO_MEMORY, 0, "out of memory for an upload");
-    if (rc == ERR_OK) {
+    if (rc == ERR_OK && u) {
         u->refs++;
         u->writer = req;
         u->moved_at = now_us;
