@@ -34,23 +34,21 @@ static int answer_find(struct tx *t, const struct uuid *job_id, const struct tok
 static int attempt_decide(struct tx *t, struct row *row, const struct usage *u, const char *error)
 {
     const struct job *job = &row->job;
-    AUTO_QUERY sqlite3_stmt *st = NULL;
-    bool found;
-    int rc = q_open(t->c, &st, t->err,
-                    "UPDATE attempts SET ended_at = ?4, outcome = ?5, exit_code = ?6, signal = ?7, cpu_us = ?8, "
-                    "peak_memory_bytes = ?9,"
-                    " bytes_in = ?10, bytes_out = ?11, error = ?12, decided = 1, answer_status = ?13, answer_run_at = "
-                    "?14, " LOG_CLOSED_SQL " WHERE job_id = ?1 AND attempt = ?2" LOG_CLOSED_ROW,
-                    "uiiiiiiiiiixii", &job->job_id, (int64_t)job->attempt, (int64_t)JOB_LOG_CHUNK_MAX, t->now,
-                    (int64_t)job->last_outcome, (int64_t)u->exit_code, (int64_t)u->signal, u->cpu_us,
-                    u->peak_memory_bytes, u->bytes_in, u->bytes_out, error, (int64_t)job->status, job->run_at);
+    struct log_end end;
+    int rc = log_end_look(t, &job->job_id, job->attempt, &end);
 
     if (rc == ERR_OK)
-        rc = q_step(t->c, st, &found, t->err);
-    if (rc != ERR_OK || !found)
-        return rc;
+        rc = q_run(t->c, NULL, t->err,
+                   "UPDATE attempts SET ended_at = ?3, outcome = ?4, exit_code = ?5, signal = ?6, cpu_us = ?7, "
+                   "peak_memory_bytes = ?8,"
+                   " bytes_in = ?9, bytes_out = ?10, error = ?11, decided = 1, answer_status = ?12, answer_run_at = "
+                   "?13, log_state = ?14"
+                   " WHERE job_id = ?1 AND attempt = ?2",
+                   "uiiiiiiiiixiii", &job->job_id, (int64_t)job->attempt, t->now, (int64_t)job->last_outcome,
+                   (int64_t)u->exit_code, (int64_t)u->signal, u->cpu_us, u->peak_memory_bytes, u->bytes_in,
+                   u->bytes_out, error, (int64_t)job->status, job->run_at, end.state);
     row->log_closed = true;
-    return log_closed(t, &job->job_id, job->attempt, &st);
+    return rc == ERR_OK ? log_end_done(t, &job->job_id, job->attempt, &end) : rc;
 }
 
 int ended_add(struct tx *t, const struct job *job, enum outcome outcome, usec ran_us)

@@ -202,12 +202,15 @@ int op_log(struct tx *t); /* logs.c */
 /** No byte will come any more (the token is void, or another's): a small log becomes one row, a larger one is marked to be packed.
  * Does nothing to one that is closed. */
 int log_close(struct tx *t, const struct uuid *job_id, uint32_t attempt);
-/* The same as part of another UPDATE of attempts: its columns, with JOB_LOG_CHUNK_MAX as ?3, and the row that it gives. */
-#define LOG_CLOSED_SQL                                                                                                 \
-    "log_state = CASE WHEN log_state <> 0 THEN log_state WHEN log_bytes - (log_cut_to - log_cut_from) > ?3 THEN 1 "    \
-    "ELSE 2 END"
-#define LOG_CLOSED_ROW " RETURNING log_state, log_bytes, log_cut_to"
-int log_closed(struct tx *t, const struct uuid *job_id, uint32_t attempt, sqlite3_stmt **st);
+/* The same in two parts, around an UPDATE of the attempt that writes its log_state as well. (RETURNING would have SQLite gather the rows
+ * of the UPDATE first.) */
+struct log_end {
+    bool open;       /* it is closed only now */
+    int64_t state;   /* log_state from now on */
+    bool one_piece;  /* its rows become one */
+};
+int log_end_look(struct tx *t, const struct uuid *job_id, uint32_t attempt, struct log_end *ret);
+int log_end_done(struct tx *t, const struct uuid *job_id, uint32_t attempt, const struct log_end *end);
 int op_log_packed(struct tx *t);
 int op_sweep_logs(struct tx *t);
 /** The packed logs of a job that is removed: nobody else refers to those blobs. */

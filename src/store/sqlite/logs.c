@@ -204,30 +204,47 @@ static int merge(struct tx *t, const struct uuid *job_id, uint32_t attempt)
     return rc == ERR_OK ? chunk_insert(t, job_id, attempt, 0, text, n) : rc;
 }
 
-int log_closed(struct tx *t, const struct uuid *job_id, uint32_t attempt, sqlite3_stmt **st)
-{
-    bool to_pack = sqlite3_column_int(*st, 0) == LOG_TO_PACK;
-    bool one_piece = sqlite3_column_int64(*st, 1) > 0 && sqlite3_column_int64(*st, 2) == 0;
-
-    q_close(*st); /* before its table is written again */
-    *st = NULL;
-    if (to_pack)
-        t->op->log_to_pack = true;
-    return !to_pack && one_piece ? merge(t, job_id, attempt) : ERR_OK;
-}
-
-int log_close(struct tx *t, const struct uuid *job_id, uint32_t attempt)
+int log_end_look(struct tx *t, const struct uuid *job_id, uint32_t attempt, struct log_end *ret)
 {
     AUTO_QUERY sqlite3_stmt *st = NULL;
     bool found = false;
     int rc = q_open(t->c, &st, t->err,
-                    "UPDATE attempts SET " LOG_CLOSED_SQL
-                    " WHERE job_id = ?1 AND attempt = ?2 AND log_state = 0" LOG_CLOSED_ROW,
-                    "uii", job_id, (int64_t)attempt, (int64_t)JOB_LOG_CHUNK_MAX);
+                    "SELECT log_state, log_bytes, log_cut_from, log_cut_to FROM attempts WHERE job_id = ?1 AND attempt "
+                    "= ?2",
+                    "ui", job_id, (int64_t)attempt);
 
+    *ret = (struct log_end){.state = LOG_CLOSED};
     if (rc == ERR_OK)
         rc = q_step(t->c, st, &found, t->err);
-    return rc == ERR_OK && found ? log_closed(t, job_id, attempt, &st) : rc;
+    if (rc != ERR_OK || !found)
+        return rc;
+    ret->open = sqlite3_column_int(st, 0) == LOG_OPEN;
+    ret->state = sqlite3_column_int(st, 0);
+    if (!ret->open)
+        return ERR_OK;
+    int64_t bytes = sqlite3_column_int64(st, 1), from = sqlite3_column_int64(st, 2), to = sqlite3_column_int64(st, 3);
+    ret->state = bytes - (to - from) > JOB_LOG_CHUNK_MAX ? LOG_TO_PACK : LOG_CLOSED;
+    ret->one_piece = ret->state == LOG_CLOSED && bytes > 0 && to == 0;
+    return ERR_OK;
+}
+
+int log_end_done(struct tx *t, const struct uuid *job_id, uint32_t attempt, const struct log_end *end)
+{
+    if (end->open && end->state == LOG_TO_PACK)
+        t->op->log_to_pack = true;
+    return end->one_piece ? merge(t, job_id, attempt) : ERR_OK;
+}
+
+int log_close(struct tx *t, const struct uuid *job_id, uint32_t attempt)
+{
+    struct log_end end;
+    int rc = log_end_look(t, job_id, attempt, &end);
+
+    if (rc != ERR_OK || !end.open)
+        return rc;
+    rc = q_run(t->c, NULL, t->err, "UPDATE attempts SET log_state = ?3 WHERE job_id = ?1 AND attempt = ?2", "uii",
+               job_id, (int64_t)attempt, end.state);
+    return rc == ERR_OK ? log_end_done(t, job_id, attempt, &end) : rc;
 }
 
 /** A packed log's rows go a bounded number at a time: others wait for the writer. It waits on, with its blob named, until all are gone.
