@@ -292,15 +292,16 @@ int read_string_map(struct json_reader *r, const char *key, size_t max_n, size_t
     const char *k;
     json_t *v;
     json_object_foreach (map, k, v) {
-        char field[ERR_FIELD_MAX];
-        snprintf(field, sizeof(field), "%s.%s", key, k);
         if (names ? !name_valid(k, key_max) : (!*k || strlen(k) > key_max))
             return stick(
                 r, err_field(r->err, key, "keys must be %s of 1 to %zu bytes", names ? "names" : "text", key_max));
-        if (!json_is_string(v) || json_string_length(v) > value_max)
-            return stick(r, err_field(r->err, field, "must be a string of at most %zu bytes", value_max));
-        if (strlen(json_string_value(v)) != json_string_length(v))
-            return stick(r, err_field(r->err, field, "must not contain U+0000"));
+        bool fits = json_is_string(v) && json_string_length(v) <= value_max;
+        if (fits && strlen(json_string_value(v)) == json_string_length(v))
+            continue;
+        char field[ERR_FIELD_MAX];
+        snprintf(field, sizeof(field), "%s.%s", key, k);
+        return stick(r, fits ? err_field(r->err, field, "must not contain U+0000")
+                             : err_field(r->err, field, "must be a string of at most %zu bytes", value_max));
     }
     char *text = json_text(map, JSON_COMPACT | JSON_SORT_KEYS);
     *ret = text ? arena_strdup(arena, text) : NULL;

@@ -151,6 +151,33 @@ static bool key_is(const char *s, size_t n, const char *key)
     return i == n - 1 && !*key;
 }
 
+/* @return behind the closing quote; NULL when it is no string, or one with an escape */
+static const char *plain_string(const char *at, const char **ret, size_t *ret_n)
+{
+    if (*at != '"')
+        return NULL;
+    *ret = ++at;
+    *ret_n = strcspn(at, "\"\\");
+    return at[*ret_n] == '"' ? at + *ret_n + 1 : NULL;
+}
+
+int json_plain_member(const char *text, size_t *pos, const char **ret_key, size_t *ret_key_n, const char **ret_value,
+                      size_t *ret_value_n)
+{
+    const char *at = text + *pos;
+    if (*at != (*pos ? ',' : '{'))
+        return *pos && strcmp(at, "}") == 0 ? 0 : -1;
+    if (*pos == 0 && strcmp(at, "{}") == 0)
+        return 0;
+    at = plain_string(at + 1, ret_key, ret_key_n);
+    if (at)
+        at = *at == ':' ? plain_string(at + 1, ret_value, ret_value_n) : NULL;
+    if (!at)
+        return -1;
+    *pos = (size_t)(at - text);
+    return 1;
+}
+
 bool json_raw_member(const char *text, size_t n, const char *key, const char **ret_text, size_t *ret_n)
 {
     size_t i = skip_space(text, n, 0);

@@ -205,9 +205,9 @@ int log_close(struct tx *t, const struct uuid *job_id, uint32_t attempt);
 /* The same in two parts, around an UPDATE of the attempt that writes its log_state as well. (RETURNING would have SQLite gather the rows
  * of the UPDATE first.) */
 struct log_end {
-    bool open;       /* it is closed only now */
-    int64_t state;   /* log_state from now on */
-    bool one_piece;  /* its rows become one */
+    bool open;      /* it is closed only now */
+    int64_t state;  /* log_state from now on */
+    bool one_piece; /* its rows become one */
 };
 int log_end_look(struct tx *t, const struct uuid *job_id, uint32_t attempt, struct log_end *ret);
 int log_end_done(struct tx *t, const struct uuid *job_id, uint32_t attempt, const struct log_end *end);

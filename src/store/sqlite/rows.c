@@ -308,19 +308,42 @@ static int skew_note(struct tx *t, const struct job *j)
                  "ti", text, skew);
 }
 
-static int labels_insert(struct tx *t, const struct job *j)
+static int label_insert(struct tx *t, const struct job *j, const char *key, const char *value)
+{
+    if (!key || !value)
+        return err_set(t->err, ERR_NO_MEMORY, 0, "labels");
+    return q_run(t->c, NULL, t->err, "INSERT INTO labels (project, key, value, job_id) VALUES (?1, ?2, ?3, ?4)", "tttu",
+                 j->project, key, value, &j->job_id);
+}
+
+/** Not all are plain: what comes behind the first `done`, by the parser. */
+static int labels_parse(struct tx *t, const struct job *j, size_t done)
 {
     json_t *labels = NULL, *value;
     const char *key;
     int rc = json_parse(j->labels, strlen(j->labels), &labels, t->err);
 
     json_object_foreach (labels, key, value) {
-        if (rc == ERR_OK)
-            rc = q_run(t->c, NULL, t->err, "INSERT INTO labels (project, key, value, job_id) VALUES (?1, ?2, ?3, ?4)",
-                       "tttu", j->project, key, json_string_value(value), &j->job_id);
+        if (rc == ERR_OK && done > 0)
+            done--; /* members come in the order of the text */
+        else if (rc == ERR_OK)
+            rc = label_insert(t, j, key, json_string_value(value));
     }
     json_decref(labels);
     return rc;
+}
+
+static int labels_insert(struct tx *t, const struct job *j)
+{
+    const char *key, *value;
+    size_t pos = 0, n_key, n_value, n = 0;
+    int rc = ERR_OK, more = 1;
+
+    while (rc == ERR_OK && (more = json_plain_member(j->labels, &pos, &key, &n_key, &value, &n_value)) == 1) {
+        rc = label_insert(t, j, arena_strndup(t->scratch, key, n_key), arena_strndup(t->scratch, value, n_value));
+        n++;
+    }
+    return rc == ERR_OK && more < 0 ? labels_parse(t, j, n) : rc;
 }
 
 int row_insert(struct tx *t, struct row *row)

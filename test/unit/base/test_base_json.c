@@ -122,6 +122,42 @@ static json_t *load(const char *s)
     return v;
 }
 
+/* As many members as are plain come out; the text itself says how many those are, and whether that is all. */
+static void test_plain_members_until_one_is_not(void **state)
+{
+    static const struct {
+        const char *text;
+        int members, end;
+    } cases[] = {
+        {"{}", 0, 0},
+        {"{\"a\":\"\"}", 1, 0},
+        {"{\"customer\":\"7\",\"film\":\"\xc3\xa9t\xc3\xa9\"}", 2, 0},
+        {"{\"a\":\"1\",\"b\":\"x\\\"y\"}", 1, -1},
+        {"{\"\\u0061\":\"1\"}", 0, -1},
+        {"{\"a\": \"1\"}", 0, -1},
+        {"{\"a\":1}", 0, -1},
+        {"{\"a\":\"1\"", 1, -1},
+        {"{\"a\":\"1\"} ", 1, -1},
+        {"[]", 0, -1},
+        {"", 0, -1},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        const char *key, *value;
+        size_t pos = 0, n_key, n_value;
+        int n = 0, rc;
+        while ((rc = json_plain_member(cases[i].text, &pos, &key, &n_key, &value, &n_value)) == 1)
+            n++;
+        assert_int_equal(n, cases[i].members);
+        assert_int_equal(rc, cases[i].end);
+    }
+    const char *key, *value;
+    size_t pos = 0, n_key, n_value;
+    assert_int_equal(json_plain_member("{\"k\":\"v w\"}", &pos, &key, &n_key, &value, &n_value), 1);
+    assert_memory_equal(key, "k", n_key);
+    assert_int_equal(n_value, 3);
+    assert_memory_equal(value, "v w", n_value);
+}
+
 static void test_reader_reads_every_kind(void **state)
 {
     json_t *v =
@@ -276,6 +312,7 @@ int main(void)
         cmocka_unit_test(test_a_nul_byte_is_refused_wherever_it_stands),
         cmocka_unit_test(test_depth_bomb_is_refused),
         cmocka_unit_test(test_raw_member_is_the_text_itself),
+        cmocka_unit_test(test_plain_members_until_one_is_not),
         cmocka_unit_test(test_reader_reads_every_kind),
         cmocka_unit_test(test_reader_refuses_and_names_the_field),
         cmocka_unit_test(test_unknown_member_is_refused),
