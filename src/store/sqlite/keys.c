@@ -176,7 +176,7 @@ static int share_make(struct store *s, unsigned share, struct err *err)
     bool more;
     int64_t from = (int64_t)((uint64_t)share << 58);
     int rc = q_open(&s->w, &st, err, "SELECT hash FROM dedup_index WHERE hash BETWEEN ?1 AND ?2", "ii", from,
-                    from + (INT64_C(1) << 58) - 1);
+                    from + ((INT64_C(1) << 58) - 1));
 
     memset(f->bits[share], 0, sizeof(f->bits[share]));
     f->added[share] = 0;
