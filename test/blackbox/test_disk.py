@@ -5,7 +5,7 @@ import sqlite3
 import subprocess
 
 import pytest
-from conftest import problem
+from conftest import problem, until
 import shim
 from shim import SHIM, Client, answered, faults
 
@@ -64,6 +64,26 @@ def test_a_full_disk_refuses_writes_serves_reads_and_recovers_by_itself(make_ser
     answered(client, "POST", "/v1/jobs", (201,), json={"task_type": "t"})
     assert answered(client, "GET", "/v1/stats", (200,)).json()["queues"][0]["pending"] == before + 1  # the refused ones are not there
     assert server.popen.poll() is None
+
+
+def test_P19_an_upload_that_met_a_full_disk_goes_on_when_there_is_room(make_server, small_disk):
+    server = make_server(data=small_disk / "data")
+    client, tus = Client(server.url), {"Tus-Resumable": "1.0.0"}
+    data = hashlib.sha256(b"seed").digest() * 200_000  # 6.4 MB
+    path = answered(client, "POST", "/v1/uploads", (201,), headers={**tus, "Upload-Length": str(len(data))}).headers["Location"]
+
+    def patch(offset, piece):
+        return client("PATCH", path, data=piece, headers={**tus, "Upload-Offset": str(offset), "Content-Type": "application/offset+octet-stream"})
+
+    assert patch(0, data[:1_000_000]).status_code == 204
+    filler = fill(small_disk)
+    problem(patch(1_000_000, data[1_000_000:]), 503, "no_space")
+    head = until(lambda: (answer := client("HEAD", path, headers=tus)).status_code == 200 and answer)
+    at = int(head.headers["Upload-Offset"])
+    assert 1_000_000 <= at < len(data)
+    filler.unlink()
+    last = patch(at, data[at:])
+    assert last.status_code == 204 and last.headers["Haul-Sha256"] == hashlib.sha256(data).hexdigest()
 
 
 @shim.needed
