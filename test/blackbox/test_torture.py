@@ -113,6 +113,43 @@ class Blob:
             assert answered(client, "GET", "/v1/blobs/" + answer.json()["ref"][5:], (200,)).content == self.DATA
 
 
+class Resumed:
+    """An upload in two pieces: whatever failed, it goes on from where the server says that it stands, and becomes what was sent."""
+    DATA = bytes(range(256)) * 512
+    TUS = {"Tus-Resumable": "1.0.0"}
+
+    def create(self, client):
+        return answered(client, "POST", "/v1/uploads", (201,), headers={**self.TUS, "Upload-Length": str(len(self.DATA))}).headers["Location"]
+
+    prepare = create
+
+    def patch(self, client, path, at, end):
+        return client("PATCH", path, data=self.DATA[at:end], headers={**self.TUS, "Upload-Offset": str(at), "Content-Type": "application/offset+octet-stream"})
+
+    def call(self, client, path):
+        self.create(client)
+        half = len(self.DATA) // 2
+        first = self.patch(client, path, 0, half)
+        last = self.patch(client, path, half, None)
+        return last if first is not None and first.status_code == 204 else first
+
+    def check(self, client, path, answer):
+        def whole():
+            """it stands somewhere, and goes on from there"""
+            head = client("HEAD", path, headers=self.TUS)
+            if head is not None and "Haul-Blob-Ref" in head.headers:
+                return head
+            assert head is None or head.status_code in (200, 503) or head.status_code >= 500, head.status_code
+            if head is not None and head.status_code == 200:
+                self.patch(client, path, int(head.headers["Upload-Offset"]), None)
+            return None
+        if answer is not None and answer.status_code == 204:
+            assert "Haul-Blob-Ref" in answer.headers
+        head = until(whole)
+        assert head.headers["Haul-Sha256"] == hashlib.sha256(self.DATA).hexdigest()
+        assert answered(client, "GET", "/v1/blobs/" + head.headers["Haul-Blob-Ref"][5:], (200,)).content == self.DATA
+
+
 class Attempt:
     """A worker's whole life with one job: each call is repeated until answered, and in the end the job is there, once, with its output."""
     def prepare(self, client):
@@ -197,7 +234,7 @@ class Backup:
 
 TRIES = {"submit": Submit(), "batch": Batch(), "get": Read("/v1/jobs/{job}"), "list": Read("/v1/jobs?task_type=r&limit=1"), "attempts": Read("/v1/jobs/{job}/attempts"),
          "outputs": Read("/v1/jobs/{job}/outputs"), "stats": Read("/v1/stats"), "metrics": Read("/metrics"), "workers": Read("/v1/workers"),
-         "upload": Blob(), "attempt": Attempt(), "life": Life(), "backup": Backup()}
+         "upload": Blob(), "resumed": Resumed(), "attempt": Attempt(), "life": Life(), "backup": Backup()}
 
 
 def strike(server, client, faults, kind, error, what):
@@ -226,15 +263,15 @@ def test_every_allocation_fails_once(server, faults, what):
 
 @pytest.mark.parametrize("error", [errno.ENOSPC, errno.EIO], ids=["full", "broken"])
 @pytest.mark.parametrize("kind", ["write", "open", "name"])
-@pytest.mark.parametrize("what", ["submit", "batch", "upload", "attempt", "life", "backup"])
+@pytest.mark.parametrize("what", ["submit", "batch", "upload", "resumed", "attempt", "life", "backup"])
 def test_every_file_call_fails_once(server, faults, what, kind, error):
     client = Client(server.url)
     struck = strike(server, client, faults, kind, error, TRIES[what])
-    assert struck > 0 or (what, kind) not in [("submit", "write"), ("batch", "write"), ("upload", "write"), ("upload", "open"), ("upload", "name"),
+    assert struck > 0 or (what, kind) not in [("submit", "write"), ("batch", "write"), ("upload", "write"), ("upload", "open"), ("upload", "name"), ("resumed", "write"), ("resumed", "open"), ("resumed", "name"),
                                               ("attempt", "write"), ("backup", "write"), ("backup", "open"), ("backup", "name")]
 
 
-@pytest.mark.parametrize("what", ["submit", "get", "list", "upload", "attempt"])
+@pytest.mark.parametrize("what", ["submit", "get", "list", "upload", "resumed", "attempt"])
 def test_no_failed_allocation_leaves_another_behind(server, faults, what):
     """What is held after a round of failures is held after the next one too: caches may fill, leaks would grow with every failure."""
     client = Client(server.url)
