@@ -143,8 +143,8 @@ static int wind(struct patch *p, struct err *err)
     int64_t at = -1;
     int rc = ERR_OK;
     pthread_mutex_lock(&up->io);
-    if (up->blob) /* taken over as it stands */
-        writers_offset(&api->writers, &p->id, &at);
+    if (up->blob && writers_offset(&api->writers, &p->id, &at)) /* taken over as it stands, before it was put away */
+        rc = at < p->row.size ? api->blob_driver->sync(up->blob, err) : ERR_OK;
     else
         rc = api->blob_driver->resume(api->blobs, &p->id, &up->blob, &at, err);
     if (rc == ERR_OK) {
