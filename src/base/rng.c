@@ -23,14 +23,13 @@ static void kernel_fill(void *p, size_t n)
 /* Ids and tokens take 16 bytes at a time: a thread asks the kernel for several of them at once. What was handed out is wiped, and a child
  * begins with nothing, so that no two processes give the same. */
 #define STOCK_BYTES 512
-static _Thread_local struct {
-    size_t left; /* at the end of `bytes` */
-    char bytes[STOCK_BYTES];
-} stock;
+static _Thread_local char stock[STOCK_BYTES];
+static _Thread_local size_t stock_left; /* at its end */
 
 static void forget_stock(void)
 {
-    explicit_bzero(&stock, sizeof(stock));
+    explicit_bzero(stock, sizeof(stock));
+    stock_left = 0;
 }
 
 static void heed_forks(void)
@@ -46,14 +45,14 @@ static void real_fill(void *self, void *p, size_t n)
         kernel_fill(p, n);
         return;
     }
-    if (n > stock.left) {
-        kernel_fill(stock.bytes, sizeof(stock.bytes));
-        stock.left = sizeof(stock.bytes);
+    if (n > stock_left) {
+        kernel_fill(stock, sizeof(stock));
+        stock_left = sizeof(stock);
     }
-    char *from = stock.bytes + sizeof(stock.bytes) - stock.left;
+    char *from = stock + sizeof(stock) - stock_left;
     memcpy(p, from, n);
     explicit_bzero(from, n);
-    stock.left -= n;
+    stock_left -= n;
 }
 
 struct rng rng_real(void)

@@ -212,12 +212,13 @@ static bool claim_takes(struct engine *e, struct op_claim *claim, struct lease_p
                         const unsigned *take, size_t n)
 {
     struct lane_entry *from[ARRAY_LEN(claim->take)];
-    size_t most = MIN(p->want.slots, OP_CLAIMS_MAX);
+    size_t room = MIN(p->want.slots, OP_CLAIMS_MAX);
 
-    for (size_t i = 0; i < n && claim->n_tokens < most && claim->n_take < ARRAY_LEN(claim->take); i++) {
+    for (size_t i = 0; i < n && room && claim->n_take < ARRAY_LEN(claim->take); i++) {
         if (!take[i])
             continue;
-        unsigned count = (unsigned)MIN((size_t)take[i], most - claim->n_tokens);
+        unsigned count = (unsigned)MIN((size_t)take[i], room);
+        room -= count;
         claim->n_tokens += count;
         from[claim->n_take] = entries[i];
         claim->take[claim->n_take].lane_id = entries[i]->lane.lane_id;

@@ -58,6 +58,47 @@ static void test_rolled_back_claim_is_given_again(void **state)
     assert_int_equal(claim(w, w->worker, "encode").attempt, 1);
 }
 
+/* An op that fails after it wrote has its batch tried again: its neighbours are done once, whatever the first try made of them. */
+static void test_an_op_that_fails_late_leaves_its_neighbours_alone(void **state)
+{
+    struct world *w = *state;
+    struct job before = submit(w, "encode");
+    struct op *first = submit_op(w, "encode"), *again = submit_op(w, "encode"), *last = submit_op(w, "encode");
+    struct op *poor = claim_op(w, w->worker, "p", "encode", 1), *done = NULL;
+    struct uuid asked = again->u.submit.job.job_id;
+
+    first->u.submit.job.dedup_key = again->u.submit.job.dedup_key = "k";
+    poor->arena = arena_new(64); /* too small for the answer: its worker's row is written by then */
+    apply_all(w, (struct op *[]){first, again, poor, last}, 4);
+    arena_free(poor->arena);
+    assert_ok(first);
+    assert_false(first->u.submit.duplicate);
+    assert_ok(again);
+    assert_true(again->u.submit.duplicate);
+    assert_true(uuid_equal(&again->u.submit.job.job_id, &first->u.submit.job.job_id));
+    assert_refused(poor, ERR_NO_MEMORY);
+    assert_ok(last);
+    assert_int_equal(ready(w, "encode"), 3);
+    assert_int_equal(w->d->job_get(w->s, "default", &asked, w->arena, &(struct job){0}, NULL), ERR_NOT_FOUND);
+    assert_counts(w);
+
+    struct job job = claim(w, w->worker, "encode"); /* the head is where it was */
+    assert_true(uuid_equal(&job.job_id, &before.job_id));
+    poor = claim_op(w, w->worker, "q", "encode", 1);
+    poor->arena = arena_new(64);
+    done = complete_op(w, &job, NULL, 0);
+    apply_all(w, (struct op *[]){done, poor}, 2);
+    arena_free(poor->arena);
+    assert_ok(done);
+    assert_int_equal(done->u.complete.status, JOB_SUCCESS);
+    assert_refused(poor, ERR_NO_MEMORY);
+    assert_int_equal(get(w, job.job_id).status, JOB_SUCCESS);
+    assert_counts(w);
+    world_reopen(w);
+    assert_counts(w);
+    assert_int_equal(ready(w, "encode"), 2);
+}
+
 struct pressure {
     struct world *w;
     struct uuid id;
@@ -526,6 +567,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_failing_commits_are_told_apart, world_setup,
                                         world_teardown), /* first: counts from 1 */
         cmocka_unit_test_setup_teardown(test_rolled_back_claim_is_given_again, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(test_an_op_that_fails_late_leaves_its_neighbours_alone, world_setup,
+                                        world_teardown),
         cmocka_unit_test_setup_teardown(test_P24_readers_do_not_hold_up_the_writer_nor_grow_the_log, world_setup,
                                         world_teardown),
         cmocka_unit_test_setup_teardown(test_reads_have_a_deadline, world_setup, world_teardown),
