@@ -536,10 +536,12 @@ static void begin(struct json_writer *w, const char *key)
         *at++ = ',';
     *at++ = '"';
     if (plain_n(key, n) == n) {
-        memcpy(at, key, n);
-        at += n;
-        memcpy(at, "\":", 3);
-        buf->len = (size_t)(at + 2 - buf->data);
+        for (size_t i = 0; i < n; i++)
+            *at++ = key[i];
+        *at++ = '"';
+        *at++ = ':';
+        *at = '\0';
+        buf->len = (size_t)(at - buf->data);
         return;
     }
     buf->len = (size_t)(at - 1 - buf->data);
