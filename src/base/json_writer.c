@@ -1,0 +1,205 @@
+/* The small writer of json.h: commas and escapes are its business. Every answer goes through it. */
+#include "base/json.h"
+
+#include "base/text.h"
+#include "base/timefmt.h"
+
+#include <inttypes.h>
+
+void jw_init(struct json_writer *w, struct buf *buf)
+{
+    *w = (struct json_writer){.buf = buf};
+}
+
+/* How many bytes from the start need no escape. */
+static size_t plain_n(const char *s, size_t n)
+{
+    size_t i = 0;
+    while (i < n && (unsigned char)s[i] >= 0x20 && (unsigned char)s[i] < 0x7f && s[i] != '"' && s[i] != '\\')
+        i++;
+    return i;
+}
+
+static void quote(struct buf *buf, const char *s, size_t n)
+{
+    buf_addc(buf, '"');
+    for (size_t i = 0; i < n;) {
+        unsigned char c = (unsigned char)s[i];
+        size_t plain = plain_n(s + i, n - i);
+        if (plain > 0) {
+            buf_add(buf, s + i, plain);
+            i += plain;
+            continue;
+        }
+        size_t len = c < 0x80 ? 1 : c < 0xe0 ? 2 : c < 0xf0 ? 3 : 4;
+        if (c == '"' || c == '\\')
+            buf_printf(buf, "\\%c", c);
+        else if (c == '\n')
+            buf_adds(buf, "\\n");
+        else if (c == '\t')
+            buf_adds(buf, "\\t");
+        else if (c == '\r')
+            buf_adds(buf, "\\r");
+        else if (c < 0x20 || c == 0x7f)
+            buf_printf(buf, "\\u%04x", c);
+        else if (len <= n - i && utf8_valid(s + i, len))
+            buf_add(buf, s + i, len);
+        else {
+            buf_adds(buf, "\xef\xbf\xbd");
+            len = 1;
+        }
+        i += len;
+    }
+    buf_addc(buf, '"');
+}
+
+/* Comma and key before a value. An answer has dozens of keys, nearly all of them plain: they are copied at once. */
+static void begin(struct json_writer *w, const char *key)
+{
+    struct buf *buf = w->buf;
+    bool comma = w->need_comma;
+    w->need_comma = true;
+    if (!key) {
+        if (comma)
+            buf_addc(buf, ',');
+        return;
+    }
+    size_t n = strlen(key);
+    if (!buf_reserve(buf, n + 4))
+        return;
+    char *at = buf->data + buf->len;
+    if (comma)
+        *at++ = ',';
+    *at++ = '"';
+    if (plain_n(key, n) == n) {
+        for (size_t i = 0; i < n; i++)
+            *at++ = key[i];
+        *at++ = '"';
+        *at++ = ':';
+        *at = '\0';
+        buf->len = (size_t)(at - buf->data);
+        return;
+    }
+    buf->len = (size_t)(at - 1 - buf->data);
+    quote(buf, key, n);
+    buf_addc(buf, ':');
+}
+
+void jw_object(struct json_writer *w, const char *key)
+{
+    begin(w, key);
+    buf_addc(w->buf, '{');
+    w->need_comma = false;
+}
+
+void jw_object_end(struct json_writer *w)
+{
+    buf_addc(w->buf, '}');
+    w->need_comma = true;
+}
+
+void jw_array(struct json_writer *w, const char *key)
+{
+    begin(w, key);
+    buf_addc(w->buf, '[');
+    w->need_comma = false;
+}
+
+void jw_array_end(struct json_writer *w)
+{
+    buf_addc(w->buf, ']');
+    w->need_comma = true;
+}
+
+void jw_stringn(struct json_writer *w, const char *key, const char *s, size_t n)
+{
+    if (!s) {
+        jw_null(w, key);
+        return;
+    }
+    begin(w, key);
+    quote(w->buf, s, n);
+}
+
+void jw_string(struct json_writer *w, const char *key, const char *s)
+{
+    jw_stringn(w, key, s, s ? strlen(s) : 0);
+}
+
+void jw_int(struct json_writer *w, const char *key, int64_t v)
+{
+    char text[24], *at = text + sizeof(text);
+    uint64_t rest = v < 0 ? -(uint64_t)v : (uint64_t)v;
+    begin(w, key);
+    do
+        *--at = (char)('0' + rest % 10);
+    while (rest /= 10);
+    if (v < 0)
+        *--at = '-';
+    buf_add(w->buf, at, (size_t)(text + sizeof(text) - at));
+}
+
+void jw_real(struct json_writer *w, const char *key, double v)
+{
+    char text[40];
+    if (!__builtin_isfinite(v)) {
+        jw_null(w, key);
+        return;
+    }
+    snprintf(text, sizeof(text), "%.15g", v);
+    double back = strtod(text, NULL);
+    if (memcmp(&back, &v, sizeof(v)) != 0)
+        snprintf(text, sizeof(text), "%.17g", v);
+    for (char *c = text; *c; c++)
+        if (*c == ',') /* a locale's decimal comma */
+            *c = '.';
+    begin(w, key);
+    buf_adds(w->buf, text);
+}
+
+void jw_bool(struct json_writer *w, const char *key, bool v)
+{
+    begin(w, key);
+    buf_adds(w->buf, v ? "true" : "false");
+}
+
+void jw_null(struct json_writer *w, const char *key)
+{
+    begin(w, key);
+    buf_adds(w->buf, "null");
+}
+
+void jw_time(struct json_writer *w, const char *key, usec t_us)
+{
+    char text[RFC3339_MAX];
+    if (t_us == 0 || t_us == USEC_NEVER) {
+        jw_null(w, key);
+        return;
+    }
+    rfc3339_format(t_us, text);
+    jw_string(w, key, text);
+}
+
+void jw_duration_s(struct json_writer *w, const char *key, usec d_us)
+{
+    uint64_t us = d_us < 0 ? -(uint64_t)d_us : (uint64_t)d_us;
+    char text[48];
+    int n = snprintf(text, sizeof(text), "%s%" PRIu64 ".%06u", d_us < 0 ? "-" : "", us / 1000000u,
+                     (unsigned)(us % 1000000u));
+    while (n > 1 && text[n - 1] == '0')
+        n--;
+    if (n > 1 && text[n - 1] == '.')
+        n--;
+    begin(w, key);
+    buf_add(w->buf, text, (size_t)n);
+}
+
+void jw_raw(struct json_writer *w, const char *key, const char *json, size_t n)
+{
+    if (!json || n == 0) {
+        jw_null(w, key);
+        return;
+    }
+    begin(w, key);
+    buf_add(w->buf, json, n);
+}
