@@ -48,9 +48,15 @@ int upload_remove(struct tx *t, const struct uuid *id)
     return rc == ERR_OK && !changed ? unknown(t->err) : rc;
 }
 
+/** One that expired is gone, whether the sweeper has come to it yet or not. */
 int op_upload_end(struct tx *t)
 {
-    return upload_remove(t, &t->op->u.upload.row.upload_id);
+    int64_t changed;
+    int rc = q_run(t->c, &changed, t->err,
+                   "DELETE FROM uploads WHERE upload_id = ?1 AND project = ?2 AND expires_at > ?3", "uti",
+                   &t->op->u.upload.row.upload_id, t->op->project, t->now);
+
+    return rc == ERR_OK && !changed ? unknown(t->err) : rc;
 }
 
 int read_upload_row(struct conn *c, const char *project, const struct uuid *id, usec now, struct arena *arena,

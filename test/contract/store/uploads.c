@@ -110,6 +110,7 @@ static void test_P19_what_rests_too_long_is_swept(void **state)
     later(w, 1000);
     assert_false(known(w, rests.upload_id, false, &row)); /* swept or not */
     assert_true(known(w, rests.upload_id, true, &row));
+    assert_refused(id_op(w, OP_UPLOAD_END, rests.upload_id), ERR_NOT_FOUND);
     struct op *s = sweep(w, OP_SWEEP_UPLOADS);
     assert_int_equal(s->u.sweep.n_removed, 1);
     assert_true(uuid_equal(&s->u.sweep.removed[0], &rests.upload_id));
