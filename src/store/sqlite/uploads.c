@@ -52,9 +52,9 @@ int upload_remove(struct tx *t, const struct uuid *id)
 int op_upload_end(struct tx *t)
 {
     int64_t changed;
-    int rc = q_run(t->c, &changed, t->err,
-                   "DELETE FROM uploads WHERE upload_id = ?1 AND project = ?2 AND expires_at > ?3", "uti",
-                   &t->op->u.upload.row.upload_id, t->op->project, t->now);
+    int rc =
+        q_run(t->c, &changed, t->err, "DELETE FROM uploads WHERE upload_id = ?1 AND project = ?2 AND expires_at > ?3",
+              "uti", &t->op->u.upload.row.upload_id, t->op->project, t->now);
 
     return rc == ERR_OK && !changed ? unknown(t->err) : rc;
 }
