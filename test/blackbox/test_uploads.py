@@ -528,6 +528,7 @@ class CuttingProxy:
     def serve(self, client):
         try:
             server = socket.create_connection((self.upstream.hostname, self.upstream.port))
+            server.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 256 << 10)  # what lies in it when it is cut is lost
         except OSError:
             client.close()
             return
@@ -603,7 +604,7 @@ def states(environment):
     return list(folder.iterdir()) if folder.exists() else []
 
 
-SLACK = 5 << 20  # of a cut: what was on its way, or in the server's memory
+SLACK = 9 << 20  # of a cut: what was on its way (a socket of the kernel's takes 6 MiB), or in the server's memory
 
 
 def test_P19_blob_put_goes_on_after_cuts(cutting, haul, film, environment):
@@ -642,7 +643,7 @@ def test_P19_a_second_run_goes_on_where_the_first_was_stopped(cutting, haul, fil
     assert proxy.held.wait(30)
     assert len(states(environment)) == 1
     first.send_signal(end)
-    assert first.wait(10) != 0
+    assert first.wait(60) != 0
     proxy.release()
     before = proxy.up
     done = haul("blob", "put", path, url=proxy.url)
