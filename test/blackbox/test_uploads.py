@@ -604,6 +604,11 @@ def states(environment):
     return list(folder.iterdir()) if folder.exists() else []
 
 
+def heed_interrupts():
+    """A shell that starts the tests in the background has SIGINT ignored in all of them."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 SLACK = 9 << 20  # of a cut: what was on its way (a socket of the kernel's takes 6 MiB), or in the server's memory
 
 
@@ -639,7 +644,7 @@ def test_P19_a_second_run_goes_on_where_the_first_was_stopped(cutting, haul, fil
     path, data = film
     server, proxy = cutting(hold=20 << 20)
     first = subprocess.Popen([HAUL, "blob", "put", path], env={**environment, "HAUL_SERVER": proxy.url}, stdout=subprocess.DEVNULL,
-                             stderr=subprocess.DEVNULL)
+                             stderr=subprocess.DEVNULL, preexec_fn=heed_interrupts)
     assert proxy.held.wait(30)
     assert len(states(environment)) == 1
     first.send_signal(end)
@@ -657,7 +662,7 @@ def test_a_file_that_changed_is_another_upload(cutting, haul, film, environment)
     path, data = film
     server, proxy = cutting(hold=15 << 20)
     first = subprocess.Popen([HAUL, "blob", "put", path], env={**environment, "HAUL_SERVER": proxy.url}, stdout=subprocess.DEVNULL,
-                             stderr=subprocess.DEVNULL)
+                             stderr=subprocess.DEVNULL, preexec_fn=heed_interrupts)
     assert proxy.held.wait(30)
     first.kill()
     first.wait(10)

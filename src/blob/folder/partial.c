@@ -102,14 +102,16 @@ static int mark_write(struct blob_upload *u, struct err *err)
 /** Opens the bytes: as they are, or those of a commit whose row was never written, or new ones. */
 static int bytes_open(struct blobs *b, const struct names *n)
 {
-    int fd = openat(b->dir_fd, n->bytes, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+    const int flags = O_RDWR | O_CLOEXEC | O_NOFOLLOW;
+    int fd = openat(b->dir_fd, n->bytes, flags);
 
-    if (fd < 0 && errno == ENOENT && renameat(b->dir_fd, n->path, b->dir_fd, n->bytes) == 0) {
-        if (fchmodat(b->dir_fd, n->bytes, 0600, 0) == 0)
-            fd = openat(b->dir_fd, n->bytes, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
-    } else if (fd < 0 && errno == ENOENT) {
-        fd = openat(b->dir_fd, n->bytes, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd < 0 && errno == ENOENT) {
+        bool taken_back = renameat(b->dir_fd, n->path, b->dir_fd, n->bytes) == 0;
+        fd = openat(b->dir_fd, n->bytes, taken_back ? flags : flags | O_CREAT | O_EXCL, 0600);
     }
+    /* A commit makes it read-only before it gives it its name, and may have come no further. Root is not told. */
+    if (fd < 0 && errno == EACCES && fchmodat(b->dir_fd, n->bytes, 0600, 0) == 0)
+        fd = openat(b->dir_fd, n->bytes, flags);
     return fd;
 }
 
