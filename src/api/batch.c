@@ -36,14 +36,6 @@ static void decided(struct many *m)
     many_reply(m, write_result, counts, ARRAY_LEN(counts));
 }
 
-/* An item that names its job itself can be repeated without the batch's key. */
-static bool has_own_key(const struct batch_item *item)
-{
-    const char *text;
-    size_t n;
-    return json_raw_member(item->text, item->n, "dedup_key", &text, &n) && n > 0 && text[0] == '"';
-}
-
 /* Leaves an item's refusal in its op. An error is the whole batch's. */
 static int read_item(struct many *m, const struct batch_item *item, const char *key, struct op *op, struct err *err)
 {
@@ -53,8 +45,7 @@ static int read_item(struct many *m, const struct batch_item *item, const char *
                 API_JSON_MAX);
         return ERR_OK;
     }
-    if (submission_parse(item->text, item->n, has_own_key(item) ? NULL : key, &api->policy, m->arena, &op->u.submit,
-                         &op->err) != ERR_OK) {
+    if (submission_parse_item(item->text, item->n, key, &api->policy, m->arena, &op->u.submit, &op->err) != ERR_OK) {
         *err = op->err;
         return batch_item_breaks(item, err) ? err_wrap(err, (int)err->code, "jobs[%zu]", (size_t)(op - m->ops))
                                             : ERR_OK;

@@ -49,14 +49,18 @@ static int no_jobs(const char *body, size_t n, size_t max_items, struct err *err
     return rc ? rc : err_field(err, "jobs", "required: an array of 1 to %zu submissions", max_items);
 }
 
-static int count_items(const char *jobs, size_t n_jobs, size_t *ret)
+/* @return as json_raw_item's last; *ret_n counts them all, of which at most `max` are kept */
+static int find_items(const char *jobs, size_t n_jobs, struct batch_item *items, size_t max, size_t *ret_n)
 {
-    const char *text;
-    size_t n, pos = 0;
+    struct batch_item item;
+    size_t pos = 0;
     int more;
-    *ret = 0;
-    while ((more = json_raw_item(jobs, n_jobs, &pos, &text, &n)) == 1)
-        ++*ret;
+    *ret_n = 0;
+    while ((more = json_raw_item(jobs, n_jobs, &pos, &item.text, &item.n)) == 1) {
+        if (*ret_n < max)
+            items[*ret_n] = item;
+        ++*ret_n;
+    }
     return more;
 }
 
@@ -64,7 +68,7 @@ int batch_items(const char *body, size_t n, size_t max_items, struct arena *aren
                 size_t *ret_n, struct err *err)
 {
     const char *jobs = NULL;
-    size_t n_jobs = 0, count = 0, pos = 0;
+    size_t n_jobs = 0, count = 0;
     if (!json_raw_member(body, n, "jobs", &jobs, &n_jobs))
         return no_jobs(body, n, max_items, err);
     int rc = check_frame(body, n, jobs, n_jobs, err);
@@ -72,7 +76,10 @@ int batch_items(const char *body, size_t n, size_t max_items, struct arena *aren
         return rc;
     if (n_jobs == 0 || jobs[0] != '[')
         return err_field(err, "jobs", "must be an array");
-    if (count_items(jobs, n_jobs, &count) != 0)
+    struct batch_item *items = arena_array(arena, max_items, sizeof(*items));
+    if (!items)
+        return no_memory(err);
+    if (find_items(jobs, n_jobs, items, max_items, &count) != 0)
         return err_set(err, ERR_MALFORMED, 0, "JSON: jobs[%zu] does not end, or a comma is missing behind it", count);
     if (count == 0)
         return err_field(err, "jobs", "must have 1 to %zu items", max_items);
@@ -81,11 +88,6 @@ int batch_items(const char *body, size_t n, size_t max_items, struct arena *aren
         snprintf(err->field, sizeof(err->field), "jobs");
         return ERR_TOO_LARGE;
     }
-    struct batch_item *items = arena_array(arena, count, sizeof(*items));
-    if (!items)
-        return no_memory(err);
-    for (size_t i = 0; i < count; i++)
-        json_raw_item(jobs, n_jobs, &pos, &items[i].text, &items[i].n);
     *ret = items;
     *ret_n = count;
     return ERR_OK;

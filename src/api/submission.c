@@ -122,14 +122,14 @@ static int read_payload(const char *body, size_t n, struct arena *arena, struct 
     return job->payload ? ERR_OK : no_memory(err);
 }
 
-static int read_key(struct json_reader *r, const char *header, const struct policy *policy, struct arena *arena,
-                    struct op_submit *op)
+static int read_key(struct json_reader *r, const char *header, bool of_batch, const struct policy *policy,
+                    struct arena *arena, struct op_submit *op)
 {
     const char *key = json_get_string(r, "dedup_key", false, 1, JOB_KEY_MAX);
     if (r->code)
         return r->code;
     op->dedup_us = policy->dedup_us;
-    if (header) {
+    if (header && !(of_batch && key)) {
         size_t n = strlen(header);
         if (n < 1 || n > JOB_KEY_MAX || !utf8_valid(header, n))
             return r->code = err_field(r->err, "Idempotency-Key", "must be text of 1 to %d bytes", JOB_KEY_MAX);
@@ -155,7 +155,7 @@ static void read_times(struct json_reader *r, struct op_submit *op)
         op->delay_us = 0;
 }
 
-static int parse_members(struct json_reader *r, const char *body, size_t n, const char *header,
+static int parse_members(struct json_reader *r, const char *body, size_t n, const char *header, bool of_batch,
                          const struct policy *policy, struct arena *arena, struct op_submit *op)
 {
     struct job *job = &op->job;
@@ -173,7 +173,7 @@ static int parse_members(struct json_reader *r, const char *body, size_t n, cons
     if (read_inputs(r, arena, job) ||
         read_string_map(r, "labels", JOB_LABELS_MAX, JOB_LABEL_KEY_MAX, JOB_LABEL_VALUE_MAX, false, arena,
                         &job->labels) ||
-        read_key(r, header, policy, arena, op))
+        read_key(r, header, of_batch, policy, arena, op))
         return r->code;
     if (!job->labels)
         job->labels = "{}";
@@ -184,8 +184,8 @@ static int parse_members(struct json_reader *r, const char *body, size_t n, cons
     return rc ? rc : read_payload(body, n, arena, job, r->err);
 }
 
-int submission_parse(const char *body, size_t n, const char *idempotency_key, const struct policy *policy,
-                     struct arena *arena, struct op_submit *ret, struct err *err)
+static int parse(const char *body, size_t n, const char *key, bool of_batch, const struct policy *policy,
+                 struct arena *arena, struct op_submit *ret, struct err *err)
 {
     json_t *root = NULL;
     if (n == 0)
@@ -196,13 +196,25 @@ int submission_parse(const char *body, size_t n, const char *idempotency_key, co
     memset(ret, 0, sizeof(*ret));
     struct json_reader r;
     json_reader_init(&r, root, "", err);
-    rc = r.code ? r.code : parse_members(&r, body, n, idempotency_key, policy, arena, ret);
+    rc = r.code ? r.code : parse_members(&r, body, n, key, of_batch, policy, arena, ret);
     json_decref(root);
     if (rc)
         return rc;
     ret->job.project = API_PROJECT;
     ret->job.progress = -1;
     return submission_hash(ret, ret->request_hash, err);
+}
+
+int submission_parse(const char *body, size_t n, const char *idempotency_key, const struct policy *policy,
+                     struct arena *arena, struct op_submit *ret, struct err *err)
+{
+    return parse(body, n, idempotency_key, false, policy, arena, ret, err);
+}
+
+int submission_parse_item(const char *item, size_t n, const char *batch_key, const struct policy *policy,
+                          struct arena *arena, struct op_submit *ret, struct err *err)
+{
+    return parse(item, n, batch_key, true, policy, arena, ret, err);
 }
 
 /* Length before bytes, so that no two requests run together into one. */

@@ -3,9 +3,12 @@
 #include "api/request.h"
 
 /** Parses and checks the body of POST /v1/jobs; fills op (job_id is not minted here). Strings go to `arena`.
- * @param idempotency_key  of the header, or NULL */
+ * @param idempotency_key  of the header, or NULL: must be the body's dedup_key, where that is given */
 int submission_parse(const char *body, size_t n, const char *idempotency_key, const struct policy *policy,
                      struct arena *arena, struct op_submit *ret, struct err *err);
+/** Likewise an item of a batch. @param batch_key  or NULL: for an item that does not name its job itself */
+int submission_parse_item(const char *item, size_t n, const char *batch_key, const struct policy *policy,
+                          struct arena *arena, struct op_submit *ret, struct err *err);
 /** Of everything that was asked but the key: same request, same hash. */
 int submission_hash(const struct op_submit *op, uint8_t ret[32], struct err *err);
 /** "blob:<uuid>" -> id; ERR_INVALID naming `field`. */

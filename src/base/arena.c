@@ -142,13 +142,16 @@ void *arena_memdup(struct arena *arena, const void *p, size_t n)
 
 char *arena_printf(struct arena *arena, const char *fmt, ...)
 {
+    char shorter[128]; /* most are: formatted once */
     va_list ap, again;
     va_start(ap, fmt);
     va_copy(again, ap);
-    int n = vsnprintf(NULL, 0, fmt, ap);
+    int n = vsnprintf(shorter, sizeof(shorter), fmt, ap);
     va_end(ap);
     char *s = n < 0 ? NULL : take(arena, (size_t)n + 1);
-    if (s)
+    if (s && (size_t)n < sizeof(shorter))
+        memcpy(s, shorter, (size_t)n + 1);
+    else if (s)
         vsnprintf(s, (size_t)n + 1, fmt, again);
     va_end(again);
     return s;

@@ -1,5 +1,6 @@
 #include "base/json.h"
 
+#include "base/json_plain.h"
 #include "base/text.h"
 #include "base/timefmt.h"
 
@@ -57,7 +58,7 @@ __attribute__((constructor)) static void watch_memory(void)
     json_set_alloc_funcs(watched_malloc, free);
 }
 
-int json_parse(const char *text, size_t n, json_t **ret, struct err *err)
+int json_parse_strict(const char *text, size_t n, json_t **ret, struct err *err)
 {
     json_error_t e;
     int rc = check_text(text, n, err);
@@ -71,6 +72,15 @@ int json_parse(const char *text, size_t n, json_t **ret, struct err *err)
     }
     if (!value)
         return err_set(err, ERR_MALFORMED, 0, "JSON, line %d, column %d: %s", e.line, e.column, e.text);
+    *ret = value;
+    return ERR_OK;
+}
+
+int json_parse(const char *text, size_t n, json_t **ret, struct err *err)
+{
+    json_t *value = n ? json_plain(text, n) : NULL;
+    if (!value)
+        return json_parse_strict(text, n, ret, err);
     *ret = value;
     return ERR_OK;
 }
@@ -94,32 +104,53 @@ static size_t skip_space(const char *s, size_t n, size_t i)
     return i;
 }
 
+/* A quote ends its string unless an odd number of backslashes stands before it. */
 static size_t skip_string(const char *s, size_t n, size_t i)
 {
-    for (i++; i < n && s[i] != '"'; i++)
-        if (s[i] == '\\')
-            i++;
-    return i < n ? i + 1 : n;
+    const char *begin = s + i + 1, *at = begin, *quote;
+    while ((quote = memchr(at, '"', (size_t)(s + n - at)))) {
+        const char *escape = quote;
+        while (escape > begin && escape[-1] == '\\')
+            escape--;
+        if ((quote - escape) % 2 == 0)
+            return (size_t)(quote - s) + 1;
+        at = quote + 1;
+    }
+    return n;
 }
 
 static size_t skip_value(const char *s, size_t n, size_t i)
 {
     unsigned depth = 0;
-    while (i < n) {
-        char c = s[i];
-        if (c == '"') {
-            i = skip_string(s, n, i);
+    for (; i < n; i++) {
+        switch (s[i]) {
+        case '"':
+            i = skip_string(s, n, i) - 1;
+            if (depth == 0)
+                return i + 1;
+            break;
+        case '{':
+        case '[':
+            depth++;
+            break;
+        case '}':
+        case ']':
             if (depth == 0)
                 return i;
-            continue;
+            if (--depth == 0)
+                return i + 1;
+            break;
+        case ',':
+        case ' ':
+        case '\t':
+        case '\n':
+        case '\r':
+            if (depth == 0)
+                return i;
+            break;
+        default:
+            break;
         }
-        if (c == '{' || c == '[')
-            depth++;
-        else if (depth == 0 && (c == ',' || c == '}' || c == ']' || c == ' ' || c == '\t' || c == '\n' || c == '\r'))
-            return i;
-        else if ((c == '}' || c == ']') && --depth == 0)
-            return i + 1;
-        i++;
     }
     return n;
 }

@@ -35,7 +35,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         MUST(items[i].text >= body && items[i].text + items[i].n <= body + size);
         err_clear(&err);
         must_explain(batch_key("key", i, arena, &key, &err), &err);
-        int one = submission_parse(items[i].text, items[i].n, key, &policy, arena, &op, &err);
+        int one = submission_parse_item(items[i].text, items[i].n, key, &policy, arena, &op, &err);
         must_explain(one, &err);
         broken = broken || (one != ERR_OK && batch_item_breaks(&items[i], &err));
     }

@@ -1,6 +1,8 @@
 /* The strict parser, the raw members, and the writer: whatever goes in, what comes out is JSON. */
 #include "fuzz.h"
 #include "base/json.h"
+#include "base/json_plain.h"
+#include <string.h>
 
 /* Any bytes as a string: valid JSON again. */
 static void written(const char *text, size_t n)
@@ -48,6 +50,22 @@ static void raw(const char *text, size_t n, json_t *doc)
     }
 }
 
+/* What is read fast is what jansson, and our own bounds, read: the same values in the same order. */
+static void plain(const char *text, size_t n)
+{
+    struct err err = {0};
+    json_t *fast = json_plain(text, n), *strict = NULL;
+    if (!fast)
+        return;
+    MUST(json_parse_strict(text, n, &strict, &err) == ERR_OK);
+    char *one = json_dumps(fast, JSON_ENCODE_ANY), *other = json_dumps(strict, JSON_ENCODE_ANY);
+    MUST(one && other && strcmp(one, other) == 0);
+    free(one);
+    free(other);
+    json_decref(fast);
+    json_decref(strict);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     const char *text = (const char *)data;
@@ -56,6 +74,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     int rc = json_parse(text, size, &doc, &err);
     must_explain(rc, &err);
     written(text, size);
+    if (size > 0)
+        plain(text, size);
     if (rc == ERR_OK && json_is_object(doc))
         raw(text, size, doc);
     json_decref(doc);

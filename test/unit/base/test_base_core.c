@@ -68,6 +68,11 @@ static void test_arena_keeps_its_limit(void **state)
     assert_non_null(arena_alloc(arena, 0));
     char *s = arena_printf(arena, "%s-%d", "a", 7);
     assert_string_equal(s, "a-7");
+    for (int n = 126; n <= 129; n++) { /* around what is formatted at once */
+        s = arena_printf(arena, "%0*d", n, 7);
+        assert_int_equal(strlen(s), n);
+        assert_int_equal(s[n - 1], '7');
+    }
     assert_string_equal(arena_strndup(arena, "abcdef", 3), "abc");
     assert_null(arena_strdup(arena, NULL));
     size_t n = 0;

@@ -1,6 +1,7 @@
 #include "test.h"
 
 #include "base/json.h"
+#include "base/json_plain.h"
 
 static int parse(const char *s, struct err *err)
 {
@@ -43,6 +44,111 @@ static void test_malformed_is_refused(void **state)
     assert_int_equal(parse("{\n \"a\": x}", &err), ERR_MALFORMED);
     assert_non_null(strstr(err.msg, "line 2, column"));
     assert_int_equal(parse("{", NULL), ERR_MALFORMED);
+}
+
+/* What is plain is read as jansson reads it; what is not is left to jansson, which decides. */
+static void same_as_strict(const char *text, size_t n, json_t *fast)
+{
+    struct err err;
+    json_t *strict = NULL;
+    assert_int_equal(json_parse_strict(text, n, &strict, &err), ERR_OK);
+    char *one = json_dumps(fast, JSON_ENCODE_ANY), *two = json_dumps(strict, JSON_ENCODE_ANY);
+    assert_string_equal(one, two);
+    free(one);
+    free(two);
+    json_decref(fast);
+    json_decref(strict);
+}
+
+static void test_plain_text_is_read_as_jansson_reads_it(void **state)
+{
+    static const char *const plain[] = {
+        "0",
+        "-0",
+        "-7",
+        "999999999999999999",
+        "-999999999999999999",
+        "0.25",
+        "-0.0",
+        "123456789.012345",
+        "0.00000000000001",
+        "1.00",
+        "true",
+        " false ",
+        "null",
+        "\"\"",
+        "\"a/b\x7f\"",
+        "\"gr\xc3\xbc\xc3\x9f \xf0\x9f\x8e\xac\"",
+        "[]",
+        "{}",
+        " [ ] ",
+        "\t{\r\n\"\" : [ 1 ,\"x\", {\"a\":null} ] }\n",
+        "{\"task_type\":\"t\",\"payload\":{\"z\":1,\"a\":[true,false]},\"priority\":9,\"x y\":\"\xe2\x82\xac\"}"};
+    (void)state;
+    for (size_t i = 0; i < sizeof(plain) / sizeof(plain[0]); i++)
+        for (size_t n = strlen(plain[i]), part = 0; part <= n; part++) { /* cut anywhere, too */
+            json_t *fast = json_plain(plain[i], part);
+            assert_true(part < n || fast);
+            if (fast)
+                same_as_strict(plain[i], part, fast);
+        }
+}
+
+static void test_what_is_not_plain_is_left_to_jansson(void **state)
+{
+    static const char *const other[] = {" ",
+                                        "01",
+                                        "-",
+                                        "-01",
+                                        "1.",
+                                        ".5",
+                                        "1e3",
+                                        "1.5E2",
+                                        "1000000000000000000",
+                                        "1234567890123.456",
+                                        "+1",
+                                        "1 2",
+                                        "\"\\n\"",
+                                        "\"a",
+                                        "\"\xff\"",
+                                        "\"\xed\xa0\x80\"",
+                                        "\"\x1f\"",
+                                        "\"\n\"",
+                                        "tru",
+                                        "True",
+                                        "nulll",
+                                        "[1,]",
+                                        "[,]",
+                                        "[1 2]",
+                                        "{\"a\"}",
+                                        "{\"a\":}",
+                                        "{a:1}",
+                                        "{\"a\":1,}",
+                                        "{\"a\":1,\"a\":2}",
+                                        "{\"a\":1}x",
+                                        "[}",
+                                        "{]",
+                                        "/*x*/1"};
+    (void)state;
+    for (size_t i = 0; i < sizeof(other) / sizeof(other[0]); i++)
+        assert_null(json_plain(other[i], strlen(other[i])));
+    assert_null(json_plain("1\0", 2));
+    assert_null(json_plain("[\0]", 3));
+    assert_null(json_plain("\"\0\"", 3));
+}
+
+static void test_plain_text_is_as_deep_as_any(void **state)
+{
+    char text[2 * JSON_DEPTH_MAX + 2];
+    (void)state;
+    for (size_t depth = JSON_DEPTH_MAX; depth <= JSON_DEPTH_MAX + 1; depth++) {
+        memset(text, '[', depth);
+        memset(text + depth, ']', depth);
+        json_t *fast = json_plain(text, 2 * depth);
+        assert_int_equal(fast != NULL, depth == JSON_DEPTH_MAX);
+        if (fast)
+            same_as_strict(text, 2 * depth, fast);
+    }
 }
 
 /* jansson 2.14 passes over one behind a number. */
@@ -309,6 +415,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_values_are_accepted),
         cmocka_unit_test(test_malformed_is_refused),
+        cmocka_unit_test(test_plain_text_is_read_as_jansson_reads_it),
+        cmocka_unit_test(test_what_is_not_plain_is_left_to_jansson),
+        cmocka_unit_test(test_plain_text_is_as_deep_as_any),
         cmocka_unit_test(test_a_nul_byte_is_refused_wherever_it_stands),
         cmocka_unit_test(test_depth_bomb_is_refused),
         cmocka_unit_test(test_raw_member_is_the_text_itself),
