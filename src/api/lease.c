@@ -7,6 +7,7 @@
 
 #define LEASE_ARENA_MAX  (48u * 1024 * 1024) /* 64 jobs with everything at its largest, twice */
 #define LEASE_ANSWER_MAX (32u * 1024 * 1024)
+#define QUICK_BYTES      (64u * 1024) /* of payloads in an answer that a server thread writes by itself */
 #define HANDLERS_MAX     1024
 #define QUEUES_MAX       256
 
@@ -153,7 +154,6 @@ static int render_claim(struct lease_call *l, struct json_writer *w, const struc
     return ERR_OK;
 }
 
-/* Reads pool: sizes and hashes of inputs come from the store. */
 static void answer_task(void *arg)
 {
     struct lease_call *l = arg;
@@ -184,6 +184,19 @@ static bool alive(struct lease_poll *p)
     return http_alive(l->req);
 }
 
+/* Sizes and hashes of inputs come from the store; large payloads take a while to write. */
+static bool needs_pool(const struct lease_call *l)
+{
+    size_t bytes = 0;
+    for (size_t i = 0; i < l->n; i++) {
+        const struct job *job = &l->claimed[i].job;
+        if (job->n_inputs > 0)
+            return true;
+        bytes += strlen(job->payload);
+    }
+    return bytes > QUICK_BYTES;
+}
+
 static void done(struct lease_poll *p, struct claimed *claimed, size_t n, const struct err *err)
 {
     struct lease_call *l = p->owner;
@@ -193,10 +206,10 @@ static void done(struct lease_poll *p, struct claimed *claimed, size_t n, const 
     }
     l->claimed = claimed;
     l->n = n;
-    if (n == 0)
-        answer_task(l);
-    else
+    if (needs_pool(l))
         req_run(l->req, l->api->reads, answer_task, l);
+    else
+        http_run(l->req, answer_task, l);
 }
 
 static void post(struct engine *e, void *arg)

@@ -309,15 +309,22 @@ int read_string_map(struct json_reader *r, const char *key, size_t max_n, size_t
     return *ret ? ERR_OK : stick(r, no_memory(r->err));
 }
 
-static void call_done(struct op *op)
+static void call_decided(void *arg)
 {
-    struct call *c = op->owner;
-    if (op->err.code == ERR_OK)
+    struct call *c = arg;
+    if (c->op.err.code == ERR_OK)
         c->answer(c);
     else if (c->refused)
         c->refused(c);
     else
-        reply_err(c->req, &op->err);
+        reply_err(c->req, &c->op.err);
+}
+
+/* The engine's thread, which all writes go through, has better things to do than to write answers. */
+static void call_done(struct op *op)
+{
+    struct call *c = op->owner;
+    http_run(c->req, call_decided, c);
 }
 
 void call_reuse(struct call *c, enum op_kind kind, void (*answer)(struct call *c))

@@ -58,7 +58,7 @@ struct call {
     struct http_request *req;
     struct op op;
     struct loop_letter letter;
-    void (*answer)(struct call *c);  /* called on the engine's thread when the op went well; must reply */
+    void (*answer)(struct call *c);  /* called on a server thread when the op went well; must reply */
     void (*refused)(struct call *c); /* instead of reply_err, when set */
     void *data;                      /* the handler's */
 };

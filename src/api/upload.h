@@ -12,7 +12,7 @@ struct upload {
     bool check;              /* `expected` was sent along */
     const char *check_field; /* where it was */
     uint8_t expected[32];
-    void (*stored)(struct call *c); /* engine's thread: the row is there; c->data is the upload */
+    void (*stored)(struct call *c); /* a server thread: the row is there; c->data is the upload */
     struct uuid job_id;             /* of an output */
     struct token token;
 };

@@ -95,6 +95,10 @@ void http_set_data(struct http_request *req, void *data, void (*free_data)(void 
 void *http_data(struct http_request *req);
 bool http_alive(struct http_request *req); /* does the client still listen? MSG_PEEK on the socket */
 
+/** Any thread: goes on with a request whose handler has returned: `fn(arg)` is called once, soon, on a server thread (or at once, on
+ * this one, when the client is gone), and replies as a handler does, at once or later. So that who knows the answer need not take the
+ * time to write it. One at a time; not after the reply. `req` is not the caller's any more. */
+void http_run(struct http_request *req, void (*fn)(void *arg), void *arg);
 void http_set_header(struct http_request *req, const char *name, const char *value); /* of the response; before reply */
 void http_reply_json(struct http_request *req, int status, struct buf *body);        /* takes the bytes of `body` */
 void http_reply_empty(struct http_request *req, int status);

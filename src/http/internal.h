@@ -78,6 +78,8 @@ struct http_request {
     bool owes_reply;   /* a handler holds a reference until it replies */
     bool task_running; /* a task on the bytes pool, or waiting in the timer to become one */
     void (*task)(struct http_request *req);
+    void (*run)(void *arg); /* http_run: not called yet */
+    void *run_arg;
     struct http_reply reply;
     /* streamed body: `pending` is filled by MHD's thread, `writing` belongs to the task */
     struct buf pending, writing;

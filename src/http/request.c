@@ -112,6 +112,32 @@ void *http_request_new(void *cls, const char *uri, struct MHD_Connection *connec
     return req;
 }
 
+/* Mutex held, and let go meanwhile. On MHD's thread. */
+static void run_what_waits(struct http_request *req)
+{
+    void (*run)(void *arg);
+    while ((run = req->run)) {
+        req->run = NULL;
+        pthread_mutex_unlock(&req->mutex);
+        run(req->run_arg);
+        pthread_mutex_lock(&req->mutex);
+    }
+}
+
+void http_run(struct http_request *req, void (*fn)(void *arg), void *arg)
+{
+    pthread_mutex_lock(&req->mutex);
+    bool gone = req->finished; /* nobody will ask again */
+    if (!gone) {
+        req->run = fn;
+        req->run_arg = arg;
+        http_resume(req);
+    }
+    pthread_mutex_unlock(&req->mutex);
+    if (gone)
+        fn(arg);
+}
+
 void http_request_completed(void *cls, struct MHD_Connection *connection, void **req_cls,
                             enum MHD_RequestTerminationCode why)
 {
@@ -136,6 +162,7 @@ void http_request_completed(void *cls, struct MHD_Connection *connection, void *
     req->finished = true;
     if (req->reply.ready)
         http_count_replying(s, -1);
+    run_what_waits(req);
     pthread_mutex_unlock(&req->mutex);
     http_request_unref(req);
 }
@@ -316,6 +343,7 @@ static enum MHD_Result end_request(struct http_request *req)
         }
         pthread_mutex_lock(&req->mutex);
     }
+    run_what_waits(req);
     if (!req->reply.ready)
         return wait_or_cut(req, false);
     pthread_mutex_unlock(&req->mutex);

@@ -179,6 +179,73 @@ static void test_client_leaves_held_request(void **state)
     http_reply_empty(f->held, 204);
 }
 
+/* A request that goes on elsewhere (http_run). */
+struct going {
+    struct http_request *req;
+    pthread_t on;
+    int calls;
+    sem_t done;
+};
+
+static void go_answer(void *arg)
+{
+    struct going *g = arg;
+    g->on = pthread_self();
+    g->calls++;
+    http_reply_text(g->req, 200, "text/plain", "made", 4);
+    sem_post(&g->done);
+}
+
+static void go_on(void *arg)
+{
+    struct going *g = arg;
+    g->calls++;
+    http_run(g->req, go_answer, g);
+}
+
+static void going_init(struct going *g, struct fixture *f)
+{
+    *g = (struct going){.req = f->held, .on = pthread_self()};
+    sem_init(&g->done, 0, 0);
+}
+
+static void test_goes_on_on_a_server_thread(void **state)
+{
+    struct fixture *f = *state;
+    struct going g;
+    int fd = client_open(f);
+    client_puts(fd, "GET /hold HTTP/1.1\r\n" HOST "\r\n");
+    wait_for(&f->held_sem);
+    going_init(&g, f);
+    http_run(f->held, go_on, &g);
+    struct answer a = client_read(fd, false);
+    assert_int_equal(a.status, 200);
+    assert_string_equal(a.body, "made");
+    wait_for(&g.done);
+    assert_int_equal(g.calls, 2);
+    assert_false(pthread_equal(g.on, pthread_self()));
+    free(a.body);
+    close(fd);
+    sem_destroy(&g.done);
+}
+
+static void test_goes_on_without_its_client(void **state)
+{
+    struct fixture *f = *state;
+    struct going g;
+    int fd = client_open(f);
+    client_puts(fd, "GET /hold HTTP/1.1\r\n" HOST "\r\n");
+    wait_for(&f->held_sem);
+    close(fd);
+    while (http_alive(f->held))
+        sched_yield();
+    going_init(&g, f);
+    http_run(f->held, go_on, &g);
+    wait_for(&g.done);
+    assert_int_equal(g.calls, 2);
+    sem_destroy(&g.done);
+}
+
 static void *stop_server(void *arg)
 {
     struct fixture *f = arg;
@@ -201,6 +268,40 @@ static void test_stop_with_held_request(void **state)
     close(fd);
     assert_false(http_alive(f->held));
     http_reply_empty(f->held, 204);
+}
+
+static void test_goes_on_after_the_stop(void **state)
+{
+    struct fixture *f = *state;
+    struct going g;
+    int fd = client_open(f);
+    client_puts(fd, "GET /hold HTTP/1.1\r\n" HOST "\r\n");
+    wait_for(&f->held_sem);
+    stop_server(f);
+    assert_true(client_closed(fd));
+    close(fd);
+    going_init(&g, f);
+    http_run(f->held, go_on, &g);
+    assert_int_equal(g.calls, 2);
+    assert_true(pthread_equal(g.on, pthread_self()));
+    sem_destroy(&g.done);
+}
+
+/* Whoever comes first, the stop or the server's thread: it is called once. */
+static void test_goes_on_while_it_stops(void **state)
+{
+    struct fixture *f = *state;
+    struct going g;
+    int fd = client_open(f);
+    client_puts(fd, "GET /hold HTTP/1.1\r\n" HOST "\r\n");
+    wait_for(&f->held_sem);
+    going_init(&g, f);
+    http_run(f->held, go_on, &g);
+    stop_server(f);
+    wait_for(&g.done);
+    assert_int_equal(g.calls, 2);
+    close(fd);
+    sem_destroy(&g.done);
 }
 
 /* An answer given right before the stop still arrives. */
@@ -262,6 +363,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_reply_races_suspend, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_held_request, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_client_leaves_held_request, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_goes_on_on_a_server_thread, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_goes_on_without_its_client, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_goes_on_after_the_stop, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_goes_on_while_it_stops, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_stop_with_held_request, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_answer_before_stop_arrives, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_half_closed_with_the_request, fixture_setup, fixture_teardown),
