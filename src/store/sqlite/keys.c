@@ -299,22 +299,29 @@ int key_forget(struct tx *t, const char *project, const char *key, const struct 
     return rc;
 }
 
-int keys_expire(struct tx *t, int64_t limit, size_t *ret_n)
+/** From the head: rows lie in the order they came, which is that of their windows' ends. (Where the window was made shorter, those that came
+ * after wait for those before; row_look takes none of them for known.) */
+int keys_expire(struct tx *t, int64_t limit, size_t *ret_n, usec *ret_next)
 {
     struct key_entry gone[OP_CHANGES_MAX];
     size_t n = 0;
     bool more;
     sqlite3_stmt *st = NULL;
-    int rc = q_open(t->c, &st, t->err,
-                    "SELECT rowid, project, key FROM dedup WHERE expires_at <= ?1 ORDER BY expires_at LIMIT ?2", "ii",
-                    t->now, limit);
+    int rc = q_open(t->c, &st, t->err, "SELECT rowid, project, key, expires_at FROM dedup ORDER BY rowid LIMIT ?1", "i",
+                    limit + 1);
 
-    while (rc == ERR_OK && n < ARRAY_LEN(gone) && (rc = q_step(t->c, st, &more, t->err)) == ERR_OK && more) {
+    *ret_next = USEC_NEVER;
+    while (rc == ERR_OK && (rc = q_step(t->c, st, &more, t->err)) == ERR_OK && more) {
         const char *project = (const char *)sqlite3_column_text(st, 1), *key = (const char *)sqlite3_column_text(st, 2);
-        if (!project || !key)
+        if (!project || !key) {
             rc = err_set(t->err, ERR_NO_MEMORY, 0, "keys");
-        else
-            gone[n++] = (struct key_entry){hash_of(project, key), sqlite3_column_int64(st, 0)};
+            break;
+        }
+        *ret_next = sqlite3_column_int64(st, 3);
+        if (*ret_next > t->now || n == (size_t)limit)
+            break;
+        *ret_next = USEC_NEVER;
+        gone[n++] = (struct key_entry){hash_of(project, key), sqlite3_column_int64(st, 0)};
     }
     q_close(st); /* before its table changes */
     for (size_t i = 0; rc == ERR_OK && i < n; i++)

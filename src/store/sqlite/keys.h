@@ -14,8 +14,8 @@ int key_find(struct tx *t, const char *key, struct known_key *ret);
 int key_add(struct tx *t, const char *key, const struct known_key *what, usec expires_at);
 /** Unless it is another job's by now. */
 int key_forget(struct tx *t, const char *project, const char *key, const struct uuid *job_id);
-/** Up to `limit` of those whose window is over. */
-int keys_expire(struct tx *t, int64_t limit, size_t *ret_n);
+/** Up to `limit` (0..OP_CHANGES_MAX) of those whose window is over. *ret_next: when the next one's is, store time; USEC_NEVER not known */
+int keys_expire(struct tx *t, int64_t limit, size_t *ret_n, usec *ret_next);
 
 /* As counts_undo, counts_save, counts_settle, counts_load, counts_free. */
 size_t keys_mark(const struct store *s);

@@ -22,9 +22,9 @@ static const char count_pair[] =
     " LIMIT ?4)";
 static const char count_key[] = "SELECT count(*) FROM (SELECT 1 FROM labels WHERE project = ?1 AND key = ?2 LIMIT ?4)";
 static const char count_jobs_status[] = "SELECT count(*) FROM (SELECT 1 FROM jobs WHERE project = ?1 AND status = ?2"
-                                        " LIMIT ?3)";
+                                        " AND status <> 0 LIMIT ?3)";
 static const char count_history_status[] =
-    "SELECT count(*) FROM (SELECT 1 FROM history WHERE project = ?1 AND status = ?2"
+    "SELECT count(*) FROM (SELECT 1 FROM history WHERE project = ?1 AND status = ?2 AND status <> 2"
     " LIMIT ?3)";
 static const char count_jobs_type[] = "SELECT count(*) FROM (SELECT 1 FROM jobs WHERE project = ?1 AND task_type = ?2"
                                       " LIMIT ?3)";
@@ -56,6 +56,13 @@ static int count_type(struct conn *c, const struct plan *p, int64_t *ret, struct
     return rc;
 }
 
+/** The indexes of status leave out what nearly every row is: such a list walks the ids, and most of them fit. */
+static bool status_indexed(int status)
+{
+    _Static_assert(JOB_PENDING == 0 && JOB_SUCCESS == 2, "as jobs_status and history_status say");
+    return status >= 0 && status != JOB_PENDING && status != JOB_SUCCESS;
+}
+
 /** The shortest walk; of equals a label, then the type. */
 static int choose_lead(struct conn *c, struct plan *p, struct err *err)
 {
@@ -74,7 +81,7 @@ static int choose_lead(struct conn *c, struct plan *p, struct err *err)
         least = n;
         p->lead = BY_TYPE;
     }
-    if (rc == ERR_OK && p->f->status >= 0 && (rc = count_status(c, p, &n, err)) == ERR_OK && n < least)
+    if (rc == ERR_OK && status_indexed(p->f->status) && (rc = count_status(c, p, &n, err)) == ERR_OK && n < least)
         p->lead = BY_STATUS;
     return rc;
 }
@@ -175,6 +182,8 @@ static void add_table(struct buf *sql, const struct plan *p, const char *table)
     add_labels(sql, p, "j.job_id");
     buf_printf(sql, " AS fits FROM %s j INDEXED BY %s%s%s WHERE %s", table, index[p->lead].before, table,
                index[p->lead].after, where[p->lead]);
+    if (p->lead == BY_STATUS) /* the index's own condition, in its words */
+        buf_adds(sql, p->jobs ? " AND status <> 0" : " AND status <> 2");
     add_bounds(sql, p);
 }
 

@@ -208,14 +208,10 @@ int op_sweep_dedup(struct tx *t)
 {
     struct op_sweep *op = &t->op->u.sweep;
     int64_t limit = begin(op);
-    int rc = keys_expire(t, limit, &op->touched);
+    int rc = keys_expire(t, limit, &op->touched, &op->next_at);
 
-    if (rc == ERR_OK)
-        rc = q_int(t->c, USEC_NEVER, &op->next_at, t->err, "SELECT min(expires_at) FROM dedup", "");
-    if (rc != ERR_OK)
-        return rc;
-    op->more = op->next_at <= t->now;
-    return ERR_OK;
+    op->more = rc == ERR_OK && op->next_at <= t->now;
+    return rc;
 }
 
 /* What one job drags along (log, outputs, attempts) may be thousands of rows: a pass counts rows, not jobs, and ends between two jobs
@@ -258,33 +254,49 @@ static int workers_forget(struct tx *t, usec before, int64_t limit, size_t *ret_
     return rc;
 }
 
+/** Those at the head of history whose retention is over: rows lie in the order they finished, since the store's time never goes back.
+ * *ret_next: when the next one's time comes */
+static int history_over(struct tx *t, int64_t limit, struct uuid ret[OP_CHANGES_MAX], size_t *ret_n, usec *ret_next)
+{
+    AUTO_QUERY sqlite3_stmt *st = NULL;
+    bool more;
+    int rc =
+        q_open(t->c, &st, t->err, "SELECT job_id, finished_at FROM history ORDER BY rowid LIMIT ?1", "i", limit + 1);
+
+    *ret_n = 0;
+    *ret_next = USEC_NEVER;
+    while (rc == ERR_OK && (rc = q_step(t->c, st, &more, t->err)) == ERR_OK && more) {
+        usec over_at = sqlite3_column_int64(st, 1) + t->s->policy.retention_us;
+        if (over_at > t->now || *ret_n == (size_t)limit) {
+            *ret_next = over_at;
+            break;
+        }
+        ret[(*ret_n)++] = col_uuid(st, 0);
+    }
+    return rc;
+}
+
 /** Finished jobs whose retention is over. Dead letters are not in history: they stay until somebody decides. */
 int op_sweep_retention(struct tx *t)
 {
     struct op_sweep *op = &t->op->u.sweep;
     struct uuid id[OP_CHANGES_MAX];
     int64_t limit = begin(op), began = sqlite3_total_changes64(t->c->db), rows = RETENTION_ROWS;
-    usec keep = t->s->policy.retention_us, now = t->now;
-    size_t n;
+    usec keep = t->s->policy.retention_us;
+    size_t n = 0;
 
     if (keep <= 0)
         return ERR_OK;
-    t->now = now - keep;
-    int rc = ids(t, id, &n, "SELECT job_id FROM history WHERE finished_at <= ?1 ORDER BY finished_at LIMIT ?2", limit);
-    t->now = now;
+    int rc = history_over(t, limit, id, &n, &op->next_at);
+    bool whole = true;
     for (size_t i = 0; rc == ERR_OK && i < n && rows > 0; i++) {
-        bool whole;
         rc = retire_one(t, &id[i], rows, &whole);
         op->touched++;
         rows = rows_left(t, began);
     }
-    if (rc == ERR_OK)
-        rc = q_int(t->c, USEC_NEVER, &op->next_at, t->err, "SELECT min(finished_at) FROM history", "");
-    if (rc == ERR_OK && op->next_at != USEC_NEVER)
-        op->next_at += keep;
-    op->more = op->next_at <= now;
+    op->more = op->touched < n || !whole || op->next_at <= t->now;
     if (rc == ERR_OK && !op->more) {
-        rc = workers_forget(t, now - MAX(keep, WORKER_KEEP_US), limit, &n);
+        rc = workers_forget(t, t->now - MAX(keep, WORKER_KEEP_US), limit, &n);
         op->touched += n;
         op->more = n == (size_t)limit;
     }

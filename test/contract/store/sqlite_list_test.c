@@ -87,6 +87,15 @@ static void test_the_rarest_condition_leads(void **state)
     f.status = JOB_FAILED;
     plan_of(&c, &f, plan, sizeof(plan));
     assert_non_null(strstr(plan, "jobs_status"));
+    f = (struct job_filter){.project = "default", .status = JOB_CANCELLED, .limit = 50};
+    plan_of(&c, &f, plan, sizeof(plan));
+    assert_non_null(strstr(plan, "history_status"));
+    f.status = JOB_PENDING; /* as nearly all: along the ids */
+    plan_of(&c, &f, plan, sizeof(plan));
+    assert_non_null(strstr(plan, "sqlite_autoindex_jobs_1"));
+    f.status = JOB_SUCCESS;
+    plan_of(&c, &f, plan, sizeof(plan));
+    assert_non_null(strstr(plan, "sqlite_autoindex_history_1"));
     conn_close(&c);
 }
 
