@@ -3,6 +3,7 @@
 #include "base/sha256.h"
 #include "base/timefmt.h"
 
+#define JOB_BYTES_USUAL   1200 /* a job without much of a payload: its buffer need not grow */
 #define WORKERS_ARENA_MAX (64u * 1024 * 1024)
 
 void render_uuid(struct json_writer *w, const char *key, const struct uuid *u)
@@ -226,6 +227,7 @@ static void reply_job_rendered(struct http_request *req, int status, const struc
     struct buf body;
     struct json_writer w;
     buf_init(&body, API_ANSWER_MAX);
+    buf_reserve(&body, JOB_BYTES_USUAL);
     jw_init(&w, &body);
     render_job(&w, NULL, job, view);
     reply_json(req, status, &body);

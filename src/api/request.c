@@ -303,9 +303,7 @@ int read_string_map(struct json_reader *r, const char *key, size_t max_n, size_t
         return stick(r, fits ? err_field(r->err, field, "must not contain U+0000")
                              : err_field(r->err, field, "must be a string of at most %zu bytes", value_max));
     }
-    char *text = json_text(map, JSON_COMPACT | JSON_SORT_KEYS);
-    *ret = text ? arena_strdup(arena, text) : NULL;
-    free(text);
+    *ret = json_map_text(map, arena);
     return *ret ? ERR_OK : stick(r, no_memory(r->err));
 }
 

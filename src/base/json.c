@@ -294,9 +294,13 @@ static struct field field_of(const struct json_reader *r, const char *key)
 
 void json_reader_init(struct json_reader *r, json_t *value, const char *where, struct err *err)
 {
-    *r = (struct json_reader){.object = value, .err = err};
-    snprintf(r->where, sizeof(r->where), "%s", where);
-    r->where[utf8_cut(r->where, strlen(r->where))] = '\0';
+    r->object = value;
+    r->err = err;
+    r->code = ERR_OK;
+    r->n_seen = 0;
+    size_t n_where = utf8_cut(where, strnlen(where, sizeof(r->where) - 1));
+    memcpy(r->where, where, n_where);
+    r->where[n_where] = '\0';
     if (json_is_object(value))
         return;
     struct field f = field_of(r, "");

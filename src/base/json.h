@@ -35,6 +35,9 @@ bool json_well_formed(const char *text, size_t n);
 /** As json_dumps, which may leave characters out where memory is short: NULL then. Caller: free(). */
 char *json_text(const json_t *value, size_t flags);
 
+/** The text that json_dumps(JSON_COMPACT | JSON_SORT_KEYS) makes of an object of strings. NULL: memory is short. */
+char *json_map_text(json_t *map, struct arena *arena);
+
 /** Reads the members of one object strictly. The first error sticks in `err`; later reads do nothing. Example:
  *      struct json_reader r;
  *      json_reader_init(&r, obj, "", err);

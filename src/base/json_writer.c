@@ -11,17 +11,45 @@ void jw_init(struct json_writer *w, struct buf *buf)
     *w = (struct json_writer){.buf = buf};
 }
 
-/* How many bytes from the start need no escape. */
+/* Bytes that need no escape. */
+static const bool is_plain[256] = {[' ' ... '!'] = true, ['#' ... '['] = true, [']' ... '~'] = true};
+
+/* How many of them there are from the start. */
 static size_t plain_n(const char *s, size_t n)
 {
     size_t i = 0;
-    while (i < n && (unsigned char)s[i] >= 0x20 && (unsigned char)s[i] < 0x7f && s[i] != '"' && s[i] != '\\')
+    while (i < n && is_plain[(unsigned char)s[i]])
         i++;
     return i;
 }
 
+/* The text between quotes, and the one character that follows them, when no byte needs an escape. Nearly all is so: it is copied in
+ * one go. */
+static bool quote_plain(struct buf *buf, const char *s, size_t n, char after)
+{
+    if (!buf_reserve(buf, n + 3))
+        return true; /* failed for good */
+    char *at = buf->data + buf->len;
+    *at++ = '"';
+    for (size_t i = 0; i < n; i++) {
+        if (!is_plain[(unsigned char)s[i]]) {
+            buf->data[buf->len] = '\0';
+            return false;
+        }
+        *at++ = s[i];
+    }
+    *at++ = '"';
+    if (after)
+        *at++ = after;
+    *at = '\0';
+    buf->len = (size_t)(at - buf->data);
+    return true;
+}
+
 static void quote(struct buf *buf, const char *s, size_t n)
 {
+    if (quote_plain(buf, s, n, '\0'))
+        return;
     buf_addc(buf, '"');
     for (size_t i = 0; i < n;) {
         unsigned char c = (unsigned char)s[i];
@@ -53,34 +81,18 @@ static void quote(struct buf *buf, const char *s, size_t n)
     buf_addc(buf, '"');
 }
 
-/* Comma and key before a value. An answer has dozens of keys, nearly all of them plain: they are copied at once. */
+/* Comma and key before a value. */
 static void begin(struct json_writer *w, const char *key)
 {
     struct buf *buf = w->buf;
-    bool comma = w->need_comma;
+    if (w->need_comma)
+        buf_addc(buf, ',');
     w->need_comma = true;
-    if (!key) {
-        if (comma)
-            buf_addc(buf, ',');
+    if (!key)
         return;
-    }
     size_t n = strlen(key);
-    if (!buf_reserve(buf, n + 4))
+    if (quote_plain(buf, key, n, ':'))
         return;
-    char *at = buf->data + buf->len;
-    if (comma)
-        *at++ = ',';
-    *at++ = '"';
-    if (plain_n(key, n) == n) {
-        for (size_t i = 0; i < n; i++)
-            *at++ = key[i];
-        *at++ = '"';
-        *at++ = ':';
-        *at = '\0';
-        buf->len = (size_t)(at - buf->data);
-        return;
-    }
-    buf->len = (size_t)(at - 1 - buf->data);
     quote(buf, key, n);
     buf_addc(buf, ':');
 }
@@ -202,4 +214,54 @@ void jw_raw(struct json_writer *w, const char *key, const char *json, size_t n)
     }
     begin(w, key);
     buf_add(w->buf, json, n);
+}
+
+/* Text of maps, which are labels as a rule: a few, and plain. */
+
+#define ENTRIES_MAX 16
+
+struct entry {
+    const char *key, *value;
+    size_t value_n;
+};
+
+/* Sorted. @return false: more of them, or something has to be escaped */
+static bool plain_entries(json_t *map, struct entry *ret)
+{
+    const char *key;
+    json_t *value;
+    size_t n = 0;
+    if (json_object_size(map) > ENTRIES_MAX)
+        return false;
+    json_object_foreach (map, key, value) {
+        struct entry entry = {key, json_string_value(value), json_string_length(value)};
+        size_t key_n = strlen(key), at = n++;
+        if (!entry.value || plain_n(key, key_n) < key_n || plain_n(entry.value, entry.value_n) < entry.value_n)
+            return false;
+        for (; at > 0 && strcmp(ret[at - 1].key, key) > 0; at--)
+            ret[at] = ret[at - 1];
+        ret[at] = entry;
+    }
+    return true;
+}
+
+char *json_map_text(json_t *map, struct arena *arena)
+{
+    struct entry entries[ENTRIES_MAX];
+    struct buf out;
+    struct json_writer w;
+    if (!plain_entries(map, entries)) {
+        char *text = json_text(map, JSON_COMPACT | JSON_SORT_KEYS), *copy = arena_strdup(arena, text);
+        free(text);
+        return copy;
+    }
+    buf_init(&out, SIZE_MAX);
+    jw_init(&w, &out);
+    jw_object(&w, NULL);
+    for (size_t i = 0; i < json_object_size(map); i++)
+        jw_stringn(&w, entries[i].key, entries[i].value, entries[i].value_n);
+    jw_object_end(&w);
+    char *text = out.failed ? NULL : arena_strdup(arena, buf_str(&out));
+    buf_release(&out);
+    return text;
 }

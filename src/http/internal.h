@@ -123,6 +123,7 @@ struct http_server {
     pthread_t acceptor;
     _Atomic unsigned refs; /* owner, requests */
     _Atomic bool stopping, quiesced;
+    _Atomic unsigned resuming; /* between http_resume_begin and _end */
     size_t bodies_max;
     _Atomic size_t bodies; /* bytes held in collected bodies */
 
@@ -157,6 +158,10 @@ void http_request_ref(struct http_request *req);
 void http_request_unref(struct http_request *req);
 void http_suspend(struct http_request *req); /* mutex held; on MHD's thread */
 void http_resume(struct http_request *req);  /* mutex held; does nothing unless suspended */
+/* The same in two steps, the second after the mutex: the server's thread that it wakes would find it held. Nobody else touches the
+ * connection in between. NULL: was not suspended; accepted. */
+struct MHD_Connection *http_resume_begin(struct http_request *req);
+void http_resume_end(struct http_server *s, struct MHD_Connection *connection); /* `req` may be gone afterwards */
 bool http_pairs_add(struct http_request *req, struct http_pairs *pairs, const char *name, const char *value);
 const char *http_pairs_get(const struct http_pairs *pairs, const char *name, bool ignore_case);
 

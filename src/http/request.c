@@ -2,7 +2,7 @@
  *
  * MHD calls http_request_access once with the header, then for each piece of body, then at the end; after a resume it repeats the
  * last call. A handler, a task or a timer that finishes while MHD's thread is still on its way to suspend would resume a
- * connection that is not suspended yet, which libmicrohttpd does not allow: so both happen under the request's mutex. */
+ * connection that is not suspended yet, which libmicrohttpd does not allow: so both are decided under the request's mutex. */
 #include "base/auto.h"
 #include "http/internal.h"
 #include <errno.h>
@@ -66,12 +66,26 @@ void http_suspend(struct http_request *req)
     req->suspended = true;
 }
 
-void http_resume(struct http_request *req)
+struct MHD_Connection *http_resume_begin(struct http_request *req)
 {
     if (!req->suspended)
-        return;
+        return NULL;
     req->suspended = false;
-    MHD_resume_connection(req->connection);
+    atomic_fetch_add(&req->server->resuming, 1);
+    return req->connection;
+}
+
+void http_resume_end(struct http_server *s, struct MHD_Connection *connection)
+{
+    if (!connection)
+        return;
+    MHD_resume_connection(connection);
+    atomic_fetch_sub(&s->resuming, 1);
+}
+
+void http_resume(struct http_request *req)
+{
+    http_resume_end(req->server, http_resume_begin(req));
 }
 
 /* Called with the raw request line, before libmicrohttpd decodes anything ("%2F" must not become a slash). */
@@ -126,14 +140,17 @@ static void run_what_waits(struct http_request *req)
 
 void http_run(struct http_request *req, void (*fn)(void *arg), void *arg)
 {
+    struct http_server *s = req->server;
+    struct MHD_Connection *connection = NULL;
     pthread_mutex_lock(&req->mutex);
     bool gone = req->finished; /* nobody will ask again */
     if (!gone) {
         req->run = fn;
         req->run_arg = arg;
-        http_resume(req);
+        connection = http_resume_begin(req);
     }
     pthread_mutex_unlock(&req->mutex);
+    http_resume_end(s, connection);
     if (gone)
         fn(arg);
 }

@@ -65,8 +65,9 @@ void http_reply_commit(struct http_request *req, struct http_reply *reply)
         http_count_replying(req->server, 1);
     bool owed = req->owes_reply;
     req->owes_reply = false;
-    http_resume(req);
+    struct MHD_Connection *connection = http_resume_begin(req);
     pthread_mutex_unlock(&req->mutex);
+    http_resume_end(req->server, connection);
     if (owed)
         http_request_unref(req);
 }

@@ -112,24 +112,37 @@ static int split(struct http_request *req, const char **segments, size_t *ret_n,
     return ERR_OK;
 }
 
-static bool match(struct http_request *req, const char *pattern, const char **segments, size_t n)
+static bool is_param(const char *segment, size_t length)
 {
-    req->param.n = 0;
+    return segment[0] == '{' && length > 2 && segment[length - 1] == '}';
+}
+
+static bool match(const char *pattern, const char **segments, size_t n)
+{
     for (size_t i = 0; i < n; i++) {
         if (*pattern != '/')
             return false;
         pattern++;
         size_t length = strcspn(pattern, "/");
-        if (pattern[0] == '{' && length > 2 && pattern[length - 1] == '}') {
-            if (!*segments[i] ||
-                !http_pairs_add(req, &req->param, arena_strndup(req->arena, pattern + 1, length - 2), segments[i]))
-                return false;
-        } else if (strlen(segments[i]) != length || memcmp(segments[i], pattern, length) != 0) {
+        if (is_param(pattern, length) ? !*segments[i]
+                                      : strncmp(segments[i], pattern, length) != 0 || segments[i][length])
             return false;
-        }
         pattern += length;
     }
     return *pattern == '\0';
+}
+
+/* Of a pattern that matches. */
+static bool take_params(struct http_request *req, const char *pattern, const char **segments, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        size_t length = strcspn(++pattern, "/");
+        if (is_param(pattern, length) &&
+            !http_pairs_add(req, &req->param, arena_strndup(req->arena, pattern + 1, length - 2), segments[i]))
+            return false;
+        pattern += length;
+    }
+    return true;
 }
 
 static int refuse_method(struct http_request *req, const char *allow, struct err *err)
@@ -161,11 +174,13 @@ int http_find_route(struct http_request *req, struct err *err)
         return rc;
     for (size_t i = 0; i < req->server->n_routes; i++) {
         const struct http_route *route = &req->server->routes[i];
-        if (!match(req, route->path, segments, n))
+        if (!match(route->path, segments, n))
             continue;
         for (const char *const *h = route->headers; h && *h; h += 2)
             http_set_header(req, h[0], h[1]);
         if (fits(req, route)) {
+            if (!take_params(req, route->path, segments, n))
+                return err_set(err, ERR_NO_MEMORY, 0, "no memory for the path");
             req->route = route;
             return ERR_OK;
         }

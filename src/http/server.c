@@ -436,6 +436,8 @@ void http_stop(struct http_server *s)
     http_quiesce(s);
     atomic_store(&s->stopping, true); /* from here on nothing suspends */
     resume_all(s);
+    while (atomic_load(&s->resuming)) /* by threads that are just about to */
+        sched_yield();
     struct timespec until = timespec_of(http_now_us() + STOP_DRAIN_S * HTTP_SECOND);
     pthread_mutex_lock(&s->leaf);
     while (s->n_replying > 0)

@@ -410,6 +410,35 @@ static void test_writer(void **state)
     buf_release(&buf);
 }
 
+static void test_map_text_is_what_jansson_writes(void **state)
+{
+    static const char *const maps[] = {"{}",
+                                       "{\"a\":\"1\"}",
+                                       "{\"b\":\"\",\"a\":\"2\",\"ab\":\"/\",\"\":\"x y\",\"B\":\"~\"}",
+                                       "{\"q\":\"a\\\"b\",\"a\":\"\\\\\"}",
+                                       "{\"z\":\"\x7f\",\"a\":\"\"}",
+                                       "{\"\xc3\xbc\":\"\xe2\x82\xac\",\"a\":\"\"}",
+                                       "{\"n\":\"\\n\\u0001\",\"a\":\"\"}",
+                                       "{\"q\":\"\",\"p\":\"\",\"o\":\"\",\"n\":\"\",\"m\":\"\",\"l\":\"\",\"k\":\"\","
+                                       "\"j\":\"\",\"i\":\"\",\"h\":\"\",\"g\":\"\","
+                                       "\"f\":\"\",\"e\":\"\",\"d\":\"\",\"c\":\"\",\"b\":\"\"}",
+                                       "{\"q\":\"\",\"p\":\"\",\"o\":\"\",\"n\":\"\",\"m\":\"\",\"l\":\"\",\"k\":\"\","
+                                       "\"j\":\"\",\"i\":\"\",\"h\":\"\",\"g\":\"\","
+                                       "\"f\":\"\",\"e\":\"\",\"d\":\"\",\"c\":\"\",\"b\":\"\",\"a\":\"\"}"};
+    struct arena *arena = arena_new(1 << 16);
+    struct err err;
+    (void)state;
+    for (size_t i = 0; i < sizeof(maps) / sizeof(maps[0]); i++) {
+        json_t *map = NULL;
+        assert_int_equal(json_parse(maps[i], strlen(maps[i]), &map, &err), ERR_OK);
+        char *text = json_dumps(map, JSON_COMPACT | JSON_SORT_KEYS);
+        assert_string_equal(json_map_text(map, arena), text);
+        free(text);
+        json_decref(map);
+    }
+    arena_free(arena);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -426,6 +455,7 @@ int main(void)
         cmocka_unit_test(test_reader_refuses_and_names_the_field),
         cmocka_unit_test(test_unknown_member_is_refused),
         cmocka_unit_test(test_writer),
+        cmocka_unit_test(test_map_text_is_what_jansson_writes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
