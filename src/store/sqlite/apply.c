@@ -1,7 +1,7 @@
 /* A batch: one transaction. Ops look before they write, so nearly every refusal leaves nothing behind, and the first try does
  * without savepoints: one an op has SQLite copy each page that the op changes. When an op fails after it wrote, the transaction is rolled
  * back, and the batch tried again with a savepoint an op. An op must therefore bear being applied twice. */
-#include "store/sqlite/keys.h"
+#include "store/sqlite/inserts.h"
 #include "base/fault.h"
 
 static int (*const kinds[OP_KIND_COUNT])(struct tx *t) = {
@@ -50,6 +50,7 @@ static void roll_back(struct store *s)
         sqlite3_exec(s->w.db, "ROLLBACK", NULL, NULL, NULL);
     counts_settle(s, false);
     keys_settle(s, false);
+    inserts_undo(s, (struct inserts_mark){0});
     memory_forget(s);
     s->batch_blobs = s->batch_bytes = 0;
 }
@@ -60,10 +61,20 @@ enum applied {
     GONE     /* SQLite threw the transaction away */
 };
 
-static int run(struct tx *t)
+/* Where the batch stands before an op. */
+struct mark_of_op {
+    int64_t rows;
+    size_t counted, keyed;
+    struct inserts_mark waiting;
+};
+
+/** Other ops look at the rows that submissions insert; and within a savepoint an op's own rows are written. */
+static int run(struct tx *t, bool savepoint)
 {
     int rc = FAULT("sqlite.op") ? err_set(t->err, ERR_INTERNAL, 0, "fault point") : kinds[t->op->kind](t);
 
+    if (rc == ERR_OK && savepoint)
+        rc = inserts_flush(t->s, t->err);
     if (rc == ERR_OK)
         changes_finish(t->op);
     else
@@ -72,10 +83,14 @@ static int run(struct tx *t)
 }
 
 /** What an op did to memory and rows is taken back, if that can be. */
-static enum applied undo(struct store *s, bool savepoint, size_t counted, size_t keyed, bool wrote)
+static enum applied undo(struct store *s, bool savepoint, const struct mark_of_op *m)
 {
-    counts_undo(s, counted);
-    keys_undo(s, keyed);
+    /* or it was the one to write those that waited, and could not */
+    bool wrote = sqlite3_total_changes64(s->w.db) != m->rows || inserts_flushed(s, m->waiting);
+
+    counts_undo(s, m->counted);
+    keys_undo(s, m->keyed);
+    inserts_undo(s, m->waiting);
     if (!in_transaction(s))
         return GONE;
     if (!wrote)
@@ -91,10 +106,7 @@ static enum applied undo(struct store *s, bool savepoint, size_t counted, size_t
 static enum applied apply_one(struct store *s, struct op *op, usec now, bool savepoint)
 {
     struct tx t = {.s = s, .c = &s->w, .op = op, .now = now, .err = &op->err, .scratch = s->scratch};
-    int64_t rows = sqlite3_total_changes64(s->w.db);
-    size_t counted = s->n_changes, keyed = keys_mark(s);
     enum applied how = APPLIED;
-    int rc = ERR_OK;
 
     err_clear(&op->err);
     op->n_changes = op->n_ended = 0;
@@ -105,13 +117,17 @@ static enum applied apply_one(struct store *s, struct op *op, usec now, bool sav
         err_set(&op->err, ERR_INTERNAL, 0, "an op of kind %d without what it needs", (int)op->kind);
         return APPLIED;
     }
+    int rc = op->kind == OP_SUBMIT ? ERR_OK : inserts_flush(s, &op->err);
+    if (rc != ERR_OK) /* of others */
+        return in_transaction(s) ? SPOILT : GONE;
+    const struct mark_of_op mark = {sqlite3_total_changes64(s->w.db), s->n_changes, keys_mark(s), inserts_mark(s)};
     if (savepoint)
         rc = q_run(&s->w, NULL, &op->err, "SAVEPOINT op", "");
     if (rc == ERR_OK)
-        rc = run(&t);
+        rc = run(&t, savepoint);
     op->err.code = (enum err_code)rc;
     if (rc != ERR_OK)
-        how = undo(s, savepoint, counted, keyed, sqlite3_total_changes64(s->w.db) != rows);
+        how = undo(s, savepoint, &mark);
     if (savepoint && in_transaction(s))
         q_run(&s->w, NULL, NULL, "RELEASE op", "");
     arena_reset(s->scratch);
@@ -226,6 +242,8 @@ static int batch_try(struct store *s, struct op **ops, size_t n, usec now, bool 
             rc = (int)err->code;
             break;
         }
+    if (rc == ERR_OK && (rc = inserts_flush(s, err)) != ERR_OK)
+        *ret_spoilt = in_transaction(s);
     if (rc == ERR_OK)
         rc = changes_age(s, ops, n, err);
     if (rc == ERR_OK)

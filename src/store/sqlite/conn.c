@@ -100,15 +100,20 @@ static int prepare(struct conn *c, const char *sql, sqlite3_stmt **ret, struct e
     return ERR_OK;
 }
 
-static int bind(sqlite3_stmt *st, const char *types, va_list ap)
+static int bind(sqlite3_stmt *st, int before, const char *types, va_list ap)
 {
     int rc = SQLITE_OK;
 
-    for (int i = 1; *types && rc == SQLITE_OK; types++, i++)
+    for (int i = before + 1; *types && rc == SQLITE_OK; types++, i++)
         switch (*types) {
         case 'i':
             rc = sqlite3_bind_int64(st, i, va_arg(ap, int64_t));
             break;
+        case 'z': {
+            int64_t v = va_arg(ap, int64_t);
+            rc = v ? sqlite3_bind_int64(st, i, v) : sqlite3_bind_null(st, i);
+            break;
+        }
         case 'd':
             rc = sqlite3_bind_double(st, i, va_arg(ap, double));
             break;
@@ -144,7 +149,7 @@ int q_vopen(struct conn *c, sqlite3_stmt **ret, struct err *err, const char *sql
 
     if (rc != ERR_OK)
         return rc;
-    if ((rc = bind(st, types, ap)) != SQLITE_OK) {
+    if ((rc = bind(st, 0, types, ap)) != SQLITE_OK) {
         q_close(st);
         return conn_err(c, rc, err);
     }
@@ -160,6 +165,16 @@ int q_open(struct conn *c, sqlite3_stmt **ret, struct err *err, const char *sql,
     int rc = q_vopen(c, ret, err, sql, types, ap);
     va_end(ap);
     return rc;
+}
+
+int q_bind(struct conn *c, sqlite3_stmt *st, int before, struct err *err, const char *types, ...)
+{
+    va_list ap;
+
+    va_start(ap, types);
+    int rc = bind(st, before, types, ap);
+    va_end(ap);
+    return rc == SQLITE_OK ? ERR_OK : conn_err(c, rc, err);
 }
 
 int q_step(struct conn *c, sqlite3_stmt *st, bool *ret_row, struct err *err)

@@ -34,9 +34,11 @@ int conn_exec(struct conn *c, const char *sql, struct err *err);
 int conn_err(struct conn *c, int rc, struct err *err);
 
 /* A query: `sql` must be a literal or otherwise live as long as the connection. `types` tells the parameters:
- * i int64_t, d double, t text or NULL, x text or NULL kept as bytes, b pointer and size_t (NULL pointer: NULL), u struct uuid pointer (nil: NULL). */
+ * i int64_t, z int64_t, 0 is NULL, d double, t text or NULL, x text or NULL kept as bytes, b pointer and size_t (NULL pointer: NULL), u struct uuid pointer (nil: NULL). */
 int q_open(struct conn *c, sqlite3_stmt **ret, struct err *err, const char *sql, const char *types, ...);
 int q_vopen(struct conn *c, sqlite3_stmt **ret, struct err *err, const char *sql, const char *types, va_list ap);
+/** Parameters behind the first `before`, in a statement that q_open opened. */
+int q_bind(struct conn *c, sqlite3_stmt *st, int before, struct err *err, const char *types, ...);
 /** Next row, if any. */
 int q_step(struct conn *c, sqlite3_stmt *st, bool *ret_row, struct err *err);
 void q_close(sqlite3_stmt *st); /* NULL accepted */
@@ -44,6 +46,9 @@ void q_close(sqlite3_stmt *st); /* NULL accepted */
 int q_run(struct conn *c, int64_t *ret_changed, struct err *err, const char *sql, const char *types, ...);
 /** One integer: the first column of the first row, `absent` when there is none or it is NULL. */
 int q_int(struct conn *c, int64_t absent, int64_t *ret, struct err *err, const char *sql, const char *types, ...);
+
+/** Eight rows of VALUES, in a literal. */
+#define SQL_8(row) row "," row "," row "," row "," row "," row "," row "," row
 
 #define AUTO_QUERY __attribute__((cleanup(auto_query)))
 static inline void auto_query(sqlite3_stmt **st)
@@ -77,6 +82,7 @@ struct store {
     size_t n_changes, changes_max;
     int64_t counters;                  /* rows of that table: as it will be */
     struct keys *keys;                 /* keys.c */
+    struct inserts *inserts;           /* inserts.c */
     struct arena *scratch;             /* of the op at work */
     unsigned lanes_era;                /* another one when a lane that somebody remembers may be gone */
     int64_t batch_blobs, batch_bytes;  /* what the batch at work adds to these: */

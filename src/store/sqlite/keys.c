@@ -5,7 +5,7 @@
  *
  * Most keys are new, and to look for a new one in a large index would read a page of it: a filter (a Bloom filter in blocks of a cache
  * line) knows nearly all that are not there. Keys that went stay in it until their share of it is made anew. */
-#include "store/sqlite/keys.h"
+#include "store/sqlite/inserts.h"
 #include "base/sha256.h"
 
 #define PORTION  49152u  /* keys that are merged in one go: several for each page of an index of ten million */
@@ -202,7 +202,10 @@ static int row_look(struct tx *t, int64_t hash, int64_t row, const char *key, st
 {
     AUTO_QUERY sqlite3_stmt *st = NULL;
     bool its = false;
-    int rc = q_open(t->c, &st, t->err,
+    int rc = inserts_hold_key(t->s, row) ? inserts_flush(t->s, t->err) : ERR_OK;
+
+    if (rc == ERR_OK)
+        rc = q_open(t->c, &st, t->err,
                     "SELECT job_id, request_hash, content_hash, expires_at FROM dedup"
                     " WHERE rowid = ?1 AND key = ?2 AND project = ?3",
                     "itt", row, key, t->op->project);
@@ -258,12 +261,7 @@ int key_add(struct tx *t, const char *key, const struct known_key *what, usec ex
 
     if (k->fresh.n == ROOM)
         return err_set(t->err, ERR_INTERNAL, 0, "more than %u keys wait for their index", ROOM);
-    int rc =
-        q_run(t->c, NULL, t->err,
-              "INSERT INTO dedup (rowid, project, key, job_id, request_hash, content_hash, expires_at)"
-              " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-              "ittubbi", entry.row, t->op->project, key, &what->job_id, (const void *)what->request_hash,
-              sizeof(what->request_hash), (const void *)what->content_hash, sizeof(what->content_hash), expires_at);
+    int rc = insert_key(t, entry.row, key, what, expires_at);
     if (rc != ERR_OK)
         return rc;
     k->next_row++;
@@ -342,6 +340,35 @@ void keys_undo(struct store *s, size_t mark)
     set_cut(&s->keys->fresh, mark);
 }
 
+#define MERGE_ROW "(?,?)"
+#define MERGE(rows)                                                                                                    \
+    "INSERT OR IGNORE INTO dedup_index (hash, row) SELECT column1, column2 FROM (VALUES " rows ")"                     \
+    " WHERE EXISTS (SELECT 1 FROM dedup WHERE rowid = column2)"
+#define MERGE_ROWS 8
+
+/** One entry, or MERGE_ROWS of them. */
+static int index_add(struct store *s, const struct key_entry *e, size_t n, struct err *err)
+{
+    static const char one[] = MERGE(MERGE_ROW), rows[] = MERGE(SQL_8(MERGE_ROW));
+    struct filter *f = s->keys->filter;
+    AUTO_QUERY sqlite3_stmt *st = NULL;
+    bool more;
+    int rc = q_open(&s->w, &st, err, n == 1 ? one : rows, "");
+
+    for (size_t i = 0; rc == ERR_OK && i < n; i++)
+        rc = q_bind(&s->w, st, (int)(2 * i), err, "ii", e[i].hash, e[i].row);
+    if (rc == ERR_OK)
+        rc = q_step(&s->w, st, &more, err);
+    for (size_t i = 0; rc == ERR_OK && i < n; i++) {
+        unsigned share = share_of(e[i].hash);
+
+        filter_add(f, e[i].hash); /* should the batch roll back, one key too many is in it */
+        if (f->added[share] > f->most[share])
+            rc = share_make(s, share, err);
+    }
+    return rc;
+}
+
 /** Merges on, up to `until`; at the end of a portion it is noted how far the rows are indexed. */
 static int merge(struct store *s, size_t until, struct err *err)
 {
@@ -351,17 +378,11 @@ static int merge(struct store *s, size_t until, struct err *err)
     char text[32];
     int rc = ERR_OK;
 
-    for (k->until = k->merged; rc == ERR_OK && k->until < until; k->until++) {
-        int64_t hash = m->all[k->until].hash;
-        unsigned share = share_of(hash);
-        rc = q_run(&s->w, NULL, err,
-                   "INSERT OR IGNORE INTO dedup_index (hash, row) SELECT ?1, ?2"
-                   " WHERE EXISTS (SELECT 1 FROM dedup WHERE rowid = ?2)",
-                   "ii", hash, m->all[k->until].row);
-        filter_add(k->filter, hash); /* should the batch roll back, one key too many is in it */
-        if (rc == ERR_OK && k->filter->added[share] > k->filter->most[share])
-            rc = share_make(s, share, err);
+    for (size_t n, i = k->merged; rc == ERR_OK && i < until; i += n) {
+        n = until - i < MERGE_ROWS ? 1 : MERGE_ROWS;
+        rc = index_add(s, &m->all[i], n, err);
     }
+    k->until = rc == ERR_OK ? until : k->merged;
     if (rc != ERR_OK || k->until < m->n || m->n == 0)
         return rc;
     for (size_t i = 0; i < m->n; i++)

@@ -1,7 +1,7 @@
 /* Opening, closing, time, and the table of functions. */
 #include "store/sqlite/sqlite.h"
 #include "base/fs.h"
-#include "store/sqlite/keys.h"
+#include "store/sqlite/inserts.h"
 #include "store/sqlite/schema.h"
 #include <inttypes.h>
 
@@ -103,6 +103,7 @@ static void store_close(struct store *s)
     conn_close(&s->w); /* last, so that it checkpoints */
     counts_free(s);
     keys_free(s);
+    inserts_free(s);
     arena_free(s->scratch);
     pthread_cond_destroy(&s->cond);
     pthread_mutex_destroy(&s->mu);
@@ -184,6 +185,8 @@ static int store_open(const struct store_config *config, struct store **ret, str
         rc = counts_load(s, err);
     if (rc == ERR_OK)
         rc = keys_load(s, err);
+    if (rc == ERR_OK)
+        rc = inserts_init(s, err);
     for (size_t i = 0; rc == ERR_OK && i < READERS; i++)
         rc = conn_open(&s->readers[i], s->path, false, s->clock, err);
     if (rc != ERR_OK) {

@@ -1,6 +1,6 @@
 /* A job's row: loaded, changed by core, saved. Readiness, counters and lane changes follow from the difference, in one place. */
 #include "base/json.h"
-#include "store/sqlite/keys.h"
+#include "store/sqlite/inserts.h"
 #include <inttypes.h>
 
 int row_read(sqlite3_stmt *st, struct arena *arena, struct row *ret, struct err *err)
@@ -271,15 +271,13 @@ static int row_write(struct tx *t, const struct row *row, const char *sql)
     const void *secret = token_held(j) ? j->token.secret : NULL;
     AUTO_QUERY sqlite3_stmt *st = NULL;
     bool more;
-    int rc = q_open(t->c, &st, t->err, sql, "uiiiiiiiibiuiiiiiixdtiii", &j->job_id, (int64_t)j->status, j->run_at,
+    int rc = q_open(t->c, &st, t->err, sql, "uiiiiiiiibiuiiiiiixdtiiiz", &j->job_id, (int64_t)j->status, j->run_at,
                     (int64_t)j->waiting_on, (int64_t)j->attempt, (int64_t)j->retries, (int64_t)j->interruptions,
                     (int64_t)j->losses, j->start_deadline_at, secret, sizeof(j->token.secret),
                     (int64_t)j->token.attempt, &j->owner_id, j->lease_until, (int64_t)j->confirmed,
                     j->cancel_requested_at, j->started_at, j->finished_at, (int64_t)j->last_outcome, j->error_log,
-                    j->progress, j->progress_message, j->progress_at, j->version, row->lane_id);
+                    j->progress, j->progress_message, j->progress_at, j->version, row->lane_id, row->ready_seq);
 
-    if (rc == ERR_OK && row->ready_seq && sqlite3_bind_int64(st, 25, row->ready_seq) != SQLITE_OK)
-        rc = err_set(t->err, ERR_INTERNAL, 0, "bind ready_seq");
     return rc == ERR_OK ? q_step(t->c, st, &more, t->err) : rc;
 }
 
@@ -312,8 +310,7 @@ static int label_insert(struct tx *t, const struct job *j, const char *key, cons
 {
     if (!key || !value)
         return err_set(t->err, ERR_NO_MEMORY, 0, "labels");
-    return q_run(t->c, NULL, t->err, "INSERT INTO labels (project, key, value, job_id) VALUES (?1, ?2, ?3, ?4)", "tttu",
-                 j->project, key, value, &j->job_id);
+    return insert_label(t, j, key, value);
 }
 
 /** Not all are plain: what comes behind the first `done`, by the parser. */
@@ -327,7 +324,8 @@ static int labels_parse(struct tx *t, const struct job *j, size_t done)
         if (rc == ERR_OK && done > 0)
             done--; /* members come in the order of the text */
         else if (rc == ERR_OK)
-            rc = label_insert(t, j, key, json_string_value(value));
+            rc = label_insert(t, j, arena_strdup(t->op->arena, key),
+                              arena_strdup(t->op->arena, json_string_value(value)));
     }
     json_decref(labels);
     return rc;
@@ -340,7 +338,7 @@ static int labels_insert(struct tx *t, const struct job *j)
     int rc = ERR_OK, more = 1;
 
     while (rc == ERR_OK && (more = json_plain_member(j->labels, &pos, &key, &n_key, &value, &n_value)) == 1) {
-        rc = label_insert(t, j, arena_strndup(t->scratch, key, n_key), arena_strndup(t->scratch, value, n_value));
+        rc = label_insert(t, j, arena_strndup(t->op->arena, key, n_key), arena_strndup(t->op->arena, value, n_value));
         n++;
     }
     return rc == ERR_OK && more < 0 ? labels_parse(t, j, n) : rc;
@@ -357,23 +355,7 @@ int row_insert(struct tx *t, struct row *row)
         rc = readiness(t, row);
     if (rc != ERR_OK)
         return rc;
-    AUTO_QUERY sqlite3_stmt *st = NULL;
-    bool more;
-    rc = q_open(
-        t->c, &st, t->err,
-        "INSERT INTO jobs (job_id, project, queue, task_type, priority, lane_id, payload, payload_ref, labels,"
-        " dedup_key, max_attempts, timeout_us, created_at, start_deadline_at, status, run_at, waiting_on, attempt,"
-        " retries, interruptions, losses, token_attempt, lease_until, confirmed, cancel_requested_at, started_at,"
-        " finished_at, last_outcome, progress, progress_at, version, ready_seq)"
-        " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, 0, 0, 0, 0, 0, 0, 0,"
-        " 0, 0, 0, 0, -1, 0, 1, ?18)",
-        "utttiixtxtiiiiiii", &j->job_id, j->project, j->queue, j->task_type, (int64_t)j->priority, row->lane_id,
-        j->payload, j->payload_ref, j->labels, j->dedup_key, (int64_t)j->max_attempts, j->timeout_us, j->created_at,
-        j->start_deadline_at, (int64_t)j->status, j->run_at, (int64_t)j->waiting_on);
-    if (rc == ERR_OK && row->ready_seq && sqlite3_bind_int64(st, 18, row->ready_seq) != SQLITE_OK)
-        rc = err_set(t->err, ERR_INTERNAL, 0, "bind ready_seq");
-    if (rc == ERR_OK)
-        rc = q_step(t->c, st, &more, t->err);
+    rc = insert_job(t, row);
     for (size_t i = 0; rc == ERR_OK && i < j->n_inputs; i++)
         rc = q_run(t->c, NULL, t->err, "INSERT INTO inputs (job_id, i, name, ref) VALUES (?1, ?2, ?3, ?4)", "uitt",
                    &j->job_id, (int64_t)i, j->inputs[i].name, j->inputs[i].ref);

@@ -284,6 +284,48 @@ static void test_refusals_leave_neighbours_alone(void **state)
     assert_counts(w);
 }
 
+/* What submissions insert is written several jobs at a time: a row that cannot be is refused, wherever it stands among them. */
+static void test_an_id_that_is_taken_is_refused_alone(void **state)
+{
+    struct world *w = *state;
+    struct op *ops[22];
+
+    for (size_t at = 0; at < ARRAY_LEN(ops); at++) {
+        struct uuid taken = submit(w, "encode").job_id;
+
+        for (size_t i = 0; i < ARRAY_LEN(ops); i++) {
+            ops[i] = submit_op(w, "encode");
+            ops[i]->u.submit.job.dedup_key = i % 3 ? NULL : arena_printf(w->arena, "%zu/%zu", at, i);
+        }
+        ops[at]->u.submit.job.job_id = taken;
+        apply_all(w, ops, ARRAY_LEN(ops));
+        for (size_t i = 0; i < ARRAY_LEN(ops); i++) {
+            assert_int_equal(ops[i]->err.code == ERR_OK, i != at);
+            assert_int_equal(get(w, ops[i]->u.submit.job.job_id).status, JOB_PENDING);
+        }
+        assert_counts(w);
+    }
+}
+
+/* Each kind of op sees what came before it in its batch. */
+static void test_ops_see_the_submissions_before_them(void **state)
+{
+    struct world *w = *state;
+    struct op *ops[] = {submit_op(w, "encode"), submit_op(w, "encode"), NULL, submit_op(w, "encode"),
+                        submit_op(w, "encode")};
+
+    ops[1]->u.submit.job.dedup_key = ops[3]->u.submit.job.dedup_key = "k";
+    ops[2] = job_op(w, OP_CANCEL, ops[1]->u.submit.job.job_id);
+    apply_all(w, ops, ARRAY_LEN(ops));
+    for (size_t i = 0; i < ARRAY_LEN(ops); i++)
+        assert_ok(ops[i]);
+    assert_true(ops[3]->u.submit.duplicate);
+    assert_true(uuid_equal(&ops[3]->u.submit.job.job_id, &ops[1]->u.submit.job.job_id));
+    assert_int_equal(get(w, ops[1]->u.submit.job.job_id).status, JOB_CANCELLED);
+    assert_int_equal(get(w, ops[4]->u.submit.job.job_id).status, JOB_PENDING);
+    assert_counts(w);
+}
+
 const struct CMUnitTest submit_tests[] = {
     TEST(test_submitted_job_is_there),
     TEST(test_unknown_job_is_not_found),
@@ -299,5 +341,7 @@ const struct CMUnitTest submit_tests[] = {
     TEST(test_more_due_than_a_pass_takes),
     TEST(test_lists_newest_first_in_pages),
     TEST(test_refusals_leave_neighbours_alone),
+    TEST(test_an_id_that_is_taken_is_refused_alone),
+    TEST(test_ops_see_the_submissions_before_them),
 };
 const size_t n_submit_tests = ARRAY_LEN(submit_tests);

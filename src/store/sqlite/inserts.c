@@ -1,0 +1,207 @@
+#include "store/sqlite/inserts.h"
+
+#define ROWS 8 /* a statement; beyond it little is gained */
+
+struct new_job {
+    struct job job;
+    int64_t lane_id, ready_seq;
+    const char *project, *key; /* NULL: none */
+    int64_t key_row;
+    struct known_key known;
+    usec expires_at;
+};
+
+struct new_label {
+    const char *project, *key, *value;
+    struct uuid job_id;
+};
+
+struct inserts {
+    struct new_job jobs[ROWS];
+    struct new_label labels[ROWS];
+    size_t n_jobs, n_labels;
+};
+
+/* OR FAIL: SQLite need not note what to take back of a statement. Who sees it fail rolls more than that back. */
+#define JOB_INTO                                                                                                       \
+    "INSERT OR FAIL INTO jobs (job_id, project, queue, task_type, priority, lane_id, payload, payload_ref, labels,"    \
+    " dedup_key, max_attempts, timeout_us, created_at, start_deadline_at, status, run_at, waiting_on, ready_seq,"      \
+    " attempt, retries, interruptions, losses, token_attempt, lease_until, confirmed, cancel_requested_at,"            \
+    " started_at, finished_at, last_outcome, progress, progress_at, version) VALUES "
+#define JOB_ROW   "(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,0,0,0,0,0,0,0,0,0,0,0,-1,0,1)"
+#define JOB_TYPES "utttiixtxtiiiiiiiz"
+#define KEY_INTO                                                                                                       \
+    "INSERT OR FAIL INTO dedup (rowid, project, key, job_id, request_hash, content_hash, expires_at) VALUES "
+#define KEY_ROW   "(?,?,?,?,?,?,?)"
+#define KEY_TYPES "ittubbi"
+
+#define LABEL_INTO  "INSERT OR FAIL INTO labels (project, key, value, job_id) VALUES "
+#define LABEL_ROW   "(?,?,?,?)"
+#define LABEL_TYPES "tttu"
+
+static int job_bind(struct conn *c, sqlite3_stmt *st, size_t i, const void *arg, struct err *err)
+{
+    const struct new_job *w = arg;
+    const struct job *j = &w->job;
+
+    return q_bind(c, st, (int)(i * strlen(JOB_TYPES)), err, JOB_TYPES, &j->job_id, j->project, j->queue, j->task_type,
+                  (int64_t)j->priority, w->lane_id, j->payload, j->payload_ref, j->labels, j->dedup_key,
+                  (int64_t)j->max_attempts, j->timeout_us, j->created_at, j->start_deadline_at, (int64_t)j->status,
+                  j->run_at, (int64_t)j->waiting_on, w->ready_seq);
+}
+
+static int key_bind(struct conn *c, sqlite3_stmt *st, size_t i, const void *arg, struct err *err)
+{
+    const struct new_job *w = arg;
+
+    return q_bind(c, st, (int)(i * strlen(KEY_TYPES)), err, KEY_TYPES, w->key_row, w->project, w->key, &w->job.job_id,
+                  (const void *)w->known.request_hash, sizeof(w->known.request_hash),
+                  (const void *)w->known.content_hash, sizeof(w->known.content_hash), w->expires_at);
+}
+
+static int label_bind(struct conn *c, sqlite3_stmt *st, size_t i, const void *arg, struct err *err)
+{
+    const struct new_label *l = arg;
+
+    return q_bind(c, st, (int)(i * strlen(LABEL_TYPES)), err, LABEL_TYPES, l->project, l->key, l->value, &l->job_id);
+}
+
+static const struct kind {
+    const char *one, *rows; /* the statement for one, and for ROWS */
+    int (*bind)(struct conn *c, sqlite3_stmt *st, size_t i, const void *what, struct err *err);
+} jobs = {JOB_INTO JOB_ROW, JOB_INTO SQL_8(JOB_ROW), job_bind},
+  keys = {KEY_INTO KEY_ROW, KEY_INTO SQL_8(KEY_ROW), key_bind},
+  labels = {LABEL_INTO LABEL_ROW, LABEL_INTO SQL_8(LABEL_ROW), label_bind};
+
+static int write_with(struct conn *c, const struct kind *kind, const char *sql, const void *const *what, size_t n,
+                      struct err *err)
+{
+    AUTO_QUERY sqlite3_stmt *st = NULL;
+    bool more;
+    int rc = q_open(c, &st, err, sql, "");
+
+    for (size_t i = 0; rc == ERR_OK && i < n; i++)
+        rc = kind->bind(c, st, i, what[i], err);
+    return rc == ERR_OK ? q_step(c, st, &more, err) : rc;
+}
+
+/** @param n  0..ROWS */
+static int write_all(struct conn *c, const struct kind *kind, const void *const *what, size_t n, struct err *err)
+{
+    int rc = ERR_OK;
+
+    if (n == ROWS)
+        return write_with(c, kind, kind->rows, what, n, err);
+    for (size_t i = 0; rc == ERR_OK && i < n; i++)
+        rc = write_with(c, kind, kind->one, what + i, 1, err);
+    return rc;
+}
+
+static int labels_flush(struct store *s, struct err *err)
+{
+    struct inserts *in = s->inserts;
+    const void *what[ROWS];
+    size_t n = in->n_labels;
+
+    for (size_t i = 0; i < n; i++)
+        what[i] = &in->labels[i];
+    in->n_labels = 0;
+    return write_all(&s->w, &labels, what, n, err);
+}
+
+static int jobs_flush(struct store *s, struct err *err)
+{
+    struct inserts *in = s->inserts;
+    const void *all[ROWS], *with_key[ROWS];
+    size_t n = in->n_jobs, n_keys = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        all[i] = &in->jobs[i];
+        if (in->jobs[i].key)
+            with_key[n_keys++] = &in->jobs[i];
+    }
+    in->n_jobs = 0;
+    int rc = write_all(&s->w, &jobs, all, n, err);
+    return rc == ERR_OK ? write_all(&s->w, &keys, with_key, n_keys, err) : rc;
+}
+
+int inserts_flush(struct store *s, struct err *err)
+{
+    int rc = jobs_flush(s, err);
+
+    if (rc == ERR_OK)
+        rc = labels_flush(s, err);
+    s->inserts->n_labels = 0;
+    return rc;
+}
+
+int insert_job(struct tx *t, const struct row *row)
+{
+    struct inserts *in = t->s->inserts;
+    int rc = in->n_jobs == ROWS ? jobs_flush(t->s, t->err) : ERR_OK;
+
+    if (rc == ERR_OK)
+        in->jobs[in->n_jobs++] =
+            (struct new_job){.job = row->job, .lane_id = row->lane_id, .ready_seq = row->ready_seq};
+    return rc;
+}
+
+int insert_key(struct tx *t, int64_t rowid, const char *key, const struct known_key *what, usec expires_at)
+{
+    struct inserts *in = t->s->inserts;
+
+    if (in->n_jobs == 0 || in->jobs[in->n_jobs - 1].key)
+        return err_set(t->err, ERR_INTERNAL, 0, "a key without its job");
+    struct new_job *w = &in->jobs[in->n_jobs - 1];
+    w->project = t->op->project;
+    w->key = key;
+    w->key_row = rowid;
+    w->known = *what;
+    w->expires_at = expires_at;
+    return ERR_OK;
+}
+
+int insert_label(struct tx *t, const struct job *job, const char *key, const char *value)
+{
+    struct inserts *in = t->s->inserts;
+    int rc = in->n_labels == ROWS ? labels_flush(t->s, t->err) : ERR_OK;
+
+    if (rc == ERR_OK)
+        in->labels[in->n_labels++] = (struct new_label){job->project, key, value, job->job_id};
+    return rc;
+}
+
+bool inserts_hold_key(const struct store *s, int64_t rowid)
+{
+    for (size_t i = 0; i < s->inserts->n_jobs; i++)
+        if (s->inserts->jobs[i].key && s->inserts->jobs[i].key_row == rowid)
+            return true;
+    return false;
+}
+
+struct inserts_mark inserts_mark(const struct store *s)
+{
+    return (struct inserts_mark){s->inserts->n_jobs, s->inserts->n_labels};
+}
+
+bool inserts_flushed(const struct store *s, struct inserts_mark mark)
+{
+    return s->inserts->n_jobs < mark.jobs || s->inserts->n_labels < mark.labels;
+}
+
+void inserts_undo(struct store *s, struct inserts_mark mark)
+{
+    s->inserts->n_jobs = MIN(s->inserts->n_jobs, mark.jobs);
+    s->inserts->n_labels = MIN(s->inserts->n_labels, mark.labels);
+}
+
+int inserts_init(struct store *s, struct err *err)
+{
+    s->inserts = calloc(1, sizeof(*s->inserts));
+    return s->inserts ? ERR_OK : err_set(err, ERR_NO_MEMORY, 0, "rows to be inserted");
+}
+
+void inserts_free(struct store *s)
+{
+    free(s->inserts);
+}
