@@ -141,6 +141,8 @@ static void lanes_settle(struct engine *e, const struct op *op)
         if (!entry)
             continue;
         entry->reserved -= MIN(entry->reserved, claim->take[i].count);
+        if (claim->again) /* it got what it was given before: nobody looked into the lane */
+            continue;
         for (size_t k = 0; k < claim->n_claimed; k++) {
             const struct job *job = &claim->claimed[k].job;
             if (job->priority != entry->lane.priority || strcmp(job->queue, entry->lane.queue) ||

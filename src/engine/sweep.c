@@ -56,6 +56,9 @@ void sweep_note_decided(struct engine *e, const struct op *op)
         if (op->u.fail.status == JOB_PENDING)
             sweep_by(&e->sweepers[SWEEP_DUE], op->u.fail.run_at);
         break;
+    case OP_RETRY: /* a start deadline may be near */
+        sweep_by(&e->sweepers[SWEEP_DUE], engine_store_now(e));
+        break;
     case OP_BLOB_ADD: /* unless a submission comes first */
         sweep_by(&e->sweepers[SWEEP_BLOBS], op->u.blob_add.row.expires_at);
         break;
@@ -125,6 +128,9 @@ static void sweep_done(struct op *op)
     }
     if (op->u.sweep.touched && (s->kind == OP_SWEEP_LEASES || s->kind == OP_SWEEP_DUE))
         watch_fire_all(e); /* which jobs is not said: those who wait look again */
+    /* What waits again may be overdue: it stands in no lane. */
+    if (s->kind == OP_SWEEP_LEASES && op->u.sweep.touched)
+        sweep_by(&e->sweepers[SWEEP_DUE], engine_store_now(e));
     if (s->kind == OP_SWEEP_RETENTION && op->u.sweep.touched)
         sweep_by(&e->sweepers[SWEEP_BLOBS], engine_store_now(e));
     if (s->kind == OP_SWEEP_LANES)

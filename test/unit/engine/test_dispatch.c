@@ -196,9 +196,28 @@ static void test_invented_task_types_neither_starve_others_nor_stay(void **state
     each_invented(w, OP_DISCARD, ids);
 }
 
+/* Found by test/sim: a repeated poll takes nothing from the lane it was meant for, and that is no news of the lane. */
+static void test_repeated_poll_says_nothing_about_a_lane(void **state)
+{
+    struct world *w = *state;
+    struct uuid first = submit(w, "encode");
+    struct job job = claim(w, 1, "p");
+    struct op *op = submit_op(w, "encode", NULL);
+
+    op->u.submit.job.priority = 9;
+    assert_int_equal(decide(w, op), ERR_OK);
+    for (int i = 0; i < 3; i++) {
+        job = claim(w, 1, "p");
+        assert_true(uuid_equal(&job.job_id, &first));
+    }
+    job = claim(w, 2, "q");
+    assert_true(uuid_equal(&job.job_id, &op->u.submit.job.job_id));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        TEST(test_repeated_poll_says_nothing_about_a_lane),
         TEST(test_waiting_worker_gets_a_new_job_without_time_passing),
         TEST(test_submission_and_claim_are_one_transaction_where_a_worker_waits),
         TEST(test_poll_is_answered_empty_at_its_end_and_never_with_a_foreign_type),

@@ -190,6 +190,40 @@ static void test_start_deadline_ends_a_job_nobody_took(void **state)
     nothing_left_to_claim(w);
 }
 
+/* Found by test/sim: such a job stood in no lane, and no sweep was due that would have ended it. */
+static void test_start_deadline_ends_a_job_that_lapsed_after_it(void **state)
+{
+    struct world *w = *state;
+    struct op *op = submit_op(w, "encode", NULL);
+
+    op->u.submit.start_within_us = 20 * SEC;
+    assert_int_equal(decide(w, op), ERR_OK);
+    struct job job = claim(w, 1, "p");
+    assert_int_equal(heartbeat(w, &job), ERR_OK);
+    pass(w, w->cfg.policy.lease_us + 10 * SEC);
+    assert_int_equal(look(w, job.job_id).last_outcome, OUTCOME_EXPIRED);
+    assert_int_equal(look(w, job.job_id).status, JOB_FAILED);
+}
+
+/* Likewise: a dead letter that is retried before its deadline, and then nobody takes. */
+static void test_start_deadline_ends_a_retried_job(void **state)
+{
+    struct world *w = *state;
+    struct op *op = submit_op(w, "encode", NULL), *soon = submit_op(w, "encode", NULL);
+
+    op->u.submit.start_within_us = 60 * SEC;
+    op->u.submit.job.max_attempts = 1;
+    assert_int_equal(decide(w, op), ERR_OK);
+    struct job job = claim(w, 1, "p");
+    assert_int_equal(fail_with(w, &job, OUTCOME_ERROR, 0), ERR_OK);
+    soon->u.submit.delay_us = 5 * SEC; /* brings a look at what is due, while there is nothing */
+    assert_int_equal(decide(w, soon), ERR_OK);
+    pass(w, 10 * SEC);
+    assert_int_equal(act(w, OP_RETRY, job.job_id), ERR_OK);
+    pass(w, 60 * SEC);
+    assert_int_equal(look(w, job.job_id).last_outcome, OUTCOME_EXPIRED);
+}
+
 static void test_retry_starts_budgets_again_and_never_the_attempt(void **state)
 {
     struct world *w = *state;
@@ -233,6 +267,8 @@ int main(void)
         TEST(test_failure_reported_late_is_refused),
         TEST(test_P03_stale_token_changes_nothing_at_all),
         TEST(test_start_deadline_ends_a_job_nobody_took),
+        TEST(test_start_deadline_ends_a_job_that_lapsed_after_it),
+        TEST(test_start_deadline_ends_a_retried_job),
         TEST(test_retry_starts_budgets_again_and_never_the_attempt),
     };
     return cmocka_run_group_tests_name("engine-leases", tests, NULL, NULL);
