@@ -2,6 +2,7 @@
  * below asks it first (`allowed`) and every change of status goes through it (`enter`). */
 #include "core/job.h"
 #include "base/auto.h"
+#include "base/bug.h"
 #include <assert.h>
 #include <inttypes.h>
 
@@ -109,7 +110,7 @@ static void enter(struct job *job, enum event ev, enum job_status to)
 {
     assert(moves[ev][job->status] & (1u << to));
     job->status = to;
-    job->version++;
+    job->version += BUG("version-stands") ? 0 : 1;
 }
 
 /** A decided attempt's token opens nothing any more. The number stays: it must never fall, and it names the attempt. */
@@ -134,7 +135,7 @@ static usec later(usec now, usec by_us)
 /** Before `allowed`, so that a worker that was overtaken hears the same answer wherever the job went meanwhile. */
 static int holds(const struct job *job, const struct token *token, struct err *err)
 {
-    if (token_equal(&job->token, token))
+    if (token_equal(&job->token, token) || BUG("skip-token-check"))
         return ERR_OK;
     if (token->attempt != job->attempt)
         return err_set(err, ERR_STALE_TOKEN, 0, "the token is of attempt %" PRIu32 ", the latest is %" PRIu32,
@@ -204,7 +205,7 @@ int job_heartbeat(struct job *job, const struct policy *p, const struct token *t
 
 int job_complete(struct job *job, const struct token *token, usec now, struct err *err)
 {
-    int rc = holds(job, token, err);
+    int rc = BUG("late-completion") && token->attempt < job->attempt ? ERR_OK : holds(job, token, err);
 
     if (rc == ERR_OK)
         rc = allowed(job, EV_COMPLETE, err);
@@ -260,7 +261,7 @@ int job_fail(struct job *job, const struct policy *p, const struct token *token,
     enum job_status to;
     usec wait_us = f->retry_after_us;
 
-    if (job->cancel_requested_at != 0) { /* whatever it died of: someone wanted it to end */
+    if (job->cancel_requested_at != 0 && !BUG("forget-cancel")) { /* whatever it died of: someone wanted it to end */
         o = OUTCOME_CANCELLED;
         to = JOB_CANCELLED;
     } else if (o == OUTCOME_INTERRUPTED) { /* says nothing about the job, so `permanent` means nothing here */
@@ -273,7 +274,7 @@ int job_fail(struct job *job, const struct policy *p, const struct token *token,
         if (to == JOB_PENDING) {
             if (wait_us == 0)
                 wait_us = backoff_us(p, job->retries, f->dice);
-            job->retries++;
+            job->retries += BUG("retry-for-free") ? 0 : 1;
         }
     }
 
@@ -326,6 +327,8 @@ int job_retry(struct job *job, usec now, struct err *err)
     enter(job, EV_RETRY, JOB_PENDING);
     void_token(job);
     job->retries = job->interruptions = job->losses = 0;
+    if (BUG("forget-attempt"))
+        job->attempt = 0;
     job->run_at = now;
     job->cancel_requested_at = 0;
     job->finished_at = 0;
@@ -355,8 +358,10 @@ int job_expire(struct job *job, const struct policy *p, bool charge, usec now, e
         to = JOB_CANCELLED;
     } else if (!job->confirmed) {
         o = OUTCOME_UNCONFIRMED;
+        job->losses += BUG("unconfirmed-is-lost") ? 1 : 0;
     } else {
         o = OUTCOME_LOST;
+        job->retries += BUG("lost-is-a-failure") ? 1 : 0;
         if (charge) {
             job->losses++;
             if (job->losses >= p->max_losses)

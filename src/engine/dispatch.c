@@ -4,6 +4,7 @@
  * repeated once from the lane's start, and a lane that is then still empty counts zero. */
 #include "engine/internal.h"
 #include "base/auto.h"
+#include "base/bug.h"
 
 #define LANES_MAX 4096
 #define LANES_ARENA_MAX                                                                                                \
@@ -141,7 +142,8 @@ static void lanes_settle(struct engine *e, const struct op *op)
         if (!entry)
             continue;
         entry->reserved -= MIN(entry->reserved, claim->take[i].count);
-        if (claim->again) /* it got what it was given before: nobody looked into the lane */
+        if (claim->again &&
+            !BUG("repeat-empties-lane")) /* it got what it was given before: nobody looked into the lane */
             continue;
         for (size_t k = 0; k < claim->n_claimed; k++) {
             const struct job *job = &claim->claimed[k].job;

@@ -5,6 +5,7 @@
  * part, grace is written one full lease ahead before anything expires. */
 #include "engine/internal.h"
 #include "base/auto.h"
+#include "base/bug.h"
 
 #define SWEEP_ARENA_BYTES (1u << 20)
 #define SWEEP_RETRY_US    (250 * USEC_PER_MSEC) /* after a pass that failed, or that named a time already past */
@@ -31,7 +32,7 @@ void sweep_init(struct engine *e)
         e->sweepers[i].engine = e;
     }
     /* A start is an outage to those who hold leases. */
-    e->grace_due = true;
+    e->grace_due = !BUG("forget-grace");
 }
 
 void sweep_note_decided(struct engine *e, const struct op *op)
@@ -53,7 +54,7 @@ void sweep_note_decided(struct engine *e, const struct op *op)
             sweep_by(&e->sweepers[SWEEP_DUE], op->u.submit.job.start_deadline_at);
         break;
     case OP_FAIL:
-        if (op->u.fail.status == JOB_PENDING)
+        if (op->u.fail.status == JOB_PENDING && !BUG("lost-wake"))
             sweep_by(&e->sweepers[SWEEP_DUE], op->u.fail.run_at);
         break;
     case OP_RETRY: /* a start deadline may be near */

@@ -1,5 +1,6 @@
 /* Opening, closing, time, and the table of functions. */
 #include "store/sqlite/sqlite.h"
+#include "base/bug.h"
 #include "base/fs.h"
 #include "store/sqlite/inserts.h"
 #include "store/sqlite/schema.h"
@@ -73,6 +74,8 @@ static int writer_open(struct store *s, struct err *err)
             "PRAGMA temp_store = MEMORY; PRAGMA trusted_schema = 0; PRAGMA cache_size = -32768;"
             "PRAGMA journal_size_limit = 67108864",
             err);
+    if (rc == ERR_OK && BUG("no-sync"))
+        rc = conn_exec(&s->w, "PRAGMA synchronous = NORMAL", err);
     if (rc == ERR_OK)
         rc = schema_migrate(s->w.db, err);
     if (rc == ERR_OK)
