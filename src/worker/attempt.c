@@ -63,6 +63,7 @@ int attempt_write(const char *dir, const char *job, size_t job_n, const struct h
     jw_int(&w, "claim_sent_us", o->claim_sent_us);
     jw_int(&w, "orphan_us", o->orphan_us);
     list_write(&w, "command", &h->command);
+    list_write(&w, "verify", &h->verify);
     list_write(&w, "read_only", &h->read_only);
     list_write(&w, "env", &h->env);
     jw_array(&w, "permanent");
@@ -70,6 +71,8 @@ int attempt_write(const char *dir, const char *job, size_t job_n, const struct h
         jw_int(&w, NULL, h->permanent[i]);
     jw_array_end(&w);
     jw_int(&w, "handler_timeout_us", h->timeout_us);
+    jw_int(&w, "no_progress_us", h->no_progress_us);
+    jw_int(&w, "verify_timeout_us", h->verify_timeout_us);
     jw_int(&w, "file_size_max", (int64_t)h->file_size_max);
     jw_raw(&w, "job", job, job_n);
     jw_object_end(&w);
@@ -165,6 +168,8 @@ static int document_read(struct attempt *a, size_t n, struct err *err)
     a->timeout_us = seconds_of(job, "timeout_s", 0, 366 * 86400.0);
     if (!a->timeout_us)
         a->timeout_us = int_of(a->doc, "handler_timeout_us");
+    a->no_progress_us = int_of(a->doc, "no_progress_us");
+    a->verify_timeout_us = int_of(a->doc, "verify_timeout_us");
     a->level = !strcmp(string_of(a->doc, "isolation"), "namespaces") ? SANDBOX_NAMESPACES : SANDBOX_NONE;
     a->file_size_max = (uint64_t)int_of(a->doc, "file_size_max");
     const json_t *codes = json_object_get(a->doc, "permanent");
@@ -172,7 +177,7 @@ static int document_read(struct attempt *a, size_t n, struct err *err)
         a->permanent[a->n_permanent++] = json_integer_value(json_array_get(codes, i));
     if (!*a->server || !*a->job_id || !*a->token || !a->number)
         return err_set(err, ERR_CORRUPT, 0, "job.json lacks server, job_id, token or attempt");
-    if ((rc = list_read(a->doc, "command", &a->command, err)) ||
+    if ((rc = list_read(a->doc, "command", &a->command, err)) || (rc = list_read(a->doc, "verify", &a->verify, err)) ||
         (rc = list_read(a->doc, "read_only", &a->read_only, err)) || (rc = list_read(a->doc, "env", &a->env, err)))
         return rc;
     return inputs_read(a, job, err);
@@ -217,6 +222,7 @@ void attempt_free(struct attempt *a)
     free(a->text);
     free(a->inputs);
     free(a->command.items);
+    free(a->verify.items);
     free(a->read_only.items);
     free(a->env.items);
     free(a);

@@ -26,8 +26,9 @@ struct attempt {
     size_t n_inputs;
     usec claim_sent_us; /* CLOCK_BOOTTIME, before the poll that brought it was sent */
     usec lease_us, heartbeat_us, grace_us, timeout_us, orphan_us;
+    usec no_progress_us, verify_timeout_us; /* 0: none */
     enum sandbox_level level;
-    struct string_list command, read_only, env; /* arrays owned, strings borrowed */
+    struct string_list command, verify, read_only, env; /* arrays owned, strings borrowed */
     int64_t permanent[PERMANENT_CODES_MAX];
     size_t n_permanent;
     uint64_t file_size_max;

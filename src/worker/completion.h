@@ -7,7 +7,7 @@
 #include "worker/transfer.h"
 
 struct ending {
-    const char *outcome; /* "success", "error", "timeout", "signal", "interrupted", "cancelled" */
+    const char *outcome; /* "success", "error", "timeout", "stalled", "signal", "interrupted", "cancelled" */
     bool permanent;
     const char *error_log; /* not for success */
     struct string_list outputs;

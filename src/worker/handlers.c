@@ -28,19 +28,27 @@ static const char *const read_only_default[] = {
 };
 
 struct entry {
-    struct string_list command, permanent, read_only;
+    struct string_list command, verify, permanent, read_only;
     char *version, *isolation;
-    usec timeout_us;
+    usec timeout_us, no_progress_us, verify_timeout_us;
     uint64_t file_size_max;
 };
+
+#define LIMIT_MAX_US (366 * INT64_C(86400) * USEC_PER_SEC)
 
 static const struct option_row rows[] = {
     {"command", OPTION_STRING_LIST, offsetof(struct entry, command), 1, 4096, NULL,
      "program and arguments; with a slash: from this file's folder"},
     {"version", OPTION_STRING, offsetof(struct entry, version), 1, 64, "1",
      "shown with the worker and in each attempt"},
-    {"timeout", OPTION_DURATION, offsetof(struct entry, timeout_us), 0, 366 * INT64_C(86400) * USEC_PER_SEC, "6h",
+    {"timeout", OPTION_DURATION, offsetof(struct entry, timeout_us), 0, LIMIT_MAX_US, "6h",
      "wall-clock limit; 0 = none"},
+    {"no_progress_timeout", OPTION_DURATION, offsetof(struct entry, no_progress_us), 0, LIMIT_MAX_US, "0",
+     "longest time without a report line or a byte of log; 0 = none"},
+    {"verify", OPTION_STRING_LIST, offsetof(struct entry, verify), 1, 4096, NULL,
+     "program and arguments that look at out/ before it counts"},
+    {"verify_timeout", OPTION_DURATION, offsetof(struct entry, verify_timeout_us), 0, LIMIT_MAX_US, "10m",
+     "wall-clock limit of verify; 0 = none"},
     {"permanent_exit_codes", OPTION_STRING_LIST, offsetof(struct entry, permanent), 1, 3, NULL,
      "exit statuses that no retry helps"},
     {"isolation", OPTION_STRING, offsetof(struct entry, isolation), 1, 16, "namespaces", "namespaces, or none"},
@@ -100,30 +108,45 @@ static int program_find(const char *name, const char *dir, char *ret, struct err
     return ERR_OK;
 }
 
-static int command_take(struct handler *h, const struct entry *e, const char *dir, struct err *err)
+/* The program as an absolute path, its arguments, and the folder of one that was given with a slash. */
+static int program_take(struct handler *h, const struct string_list *given, const char *dir, struct string_list *ret,
+                        struct err *err)
 {
-    if (!e->command.n)
-        return err_field(err, "command", "handler '%s' needs a command: [PROGRAM, ARGUMENT...]", h->task_type);
     char program[PATH_MAX], folder[PATH_MAX];
-    int rc = program_find(e->command.items[0], dir, program, err);
+    int rc = program_find(given->items[0], dir, program, err);
     if (!rc)
-        rc = list_add(&h->command, program, err);
-    for (size_t i = 1; i < e->command.n && !rc; i++)
-        rc = list_add(&h->command, e->command.items[i], err);
-    for (size_t i = 0; i < e->read_only.n && !rc; i++)
-        rc = list_add(&h->read_only, e->read_only.items[i], err);
-    for (size_t i = 0; i < ARRAY_LEN(read_only_default) && !e->read_only.n && !rc; i++)
-        if (!access(read_only_default[i], F_OK))
-            rc = list_add(&h->read_only, read_only_default[i], err);
-    if (rc || !strchr(e->command.items[0], '/'))
+        rc = list_add(ret, program, err);
+    for (size_t i = 1; i < given->n && !rc; i++)
+        rc = list_add(ret, given->items[i], err);
+    if (rc || !strchr(given->items[0], '/'))
         return rc;
     snprintf(folder, sizeof folder, "%s", program);
     char *slash = strrchr(folder, '/');
     if (!slash || slash == folder)
         return ERR_OK;
     *slash = 0;
+    for (size_t i = 0; i < h->read_only.n; i++)
+        if (!strcmp(h->read_only.items[i], folder))
+            return ERR_OK;
     struct stat st;
     return lstat(folder, &st) ? ERR_OK : list_add(&h->read_only, folder, err);
+}
+
+static int command_take(struct handler *h, const struct entry *e, const char *dir, struct err *err)
+{
+    if (!e->command.n)
+        return err_field(err, "command", "handler '%s' needs a command: [PROGRAM, ARGUMENT...]", h->task_type);
+    int rc = ERR_OK;
+    for (size_t i = 0; i < e->read_only.n && !rc; i++)
+        rc = list_add(&h->read_only, e->read_only.items[i], err);
+    for (size_t i = 0; i < ARRAY_LEN(read_only_default) && !e->read_only.n && !rc; i++)
+        if (!access(read_only_default[i], F_OK))
+            rc = list_add(&h->read_only, read_only_default[i], err);
+    if (!rc)
+        rc = program_take(h, &e->command, dir, &h->command, err);
+    if (!rc && e->verify.n)
+        rc = program_take(h, &e->verify, dir, &h->verify, err);
+    return rc;
 }
 
 static int permanent_take(struct handler *h, const struct entry *e, struct err *err)
@@ -198,6 +221,8 @@ static int handler_take(struct handler *h, const struct config *c, const struct 
     if (!rc && !(h->bare = !strcmp(e.isolation, "none")) && strcmp(e.isolation, "namespaces"))
         rc = err_field(err, "isolation", "must be namespaces or none, got '%s'", e.isolation);
     h->timeout_us = e.timeout_us;
+    h->no_progress_us = e.no_progress_us;
+    h->verify_timeout_us = e.verify_timeout_us;
     h->file_size_max = e.file_size_max;
     h->version = e.version;
     e.version = NULL;
@@ -244,6 +269,7 @@ void handlers_free(struct handlers *h)
         free(x->task_type);
         free(x->version);
         list_free(&x->command);
+        list_free(&x->verify);
         list_free(&x->read_only);
         list_free(&x->env);
     }

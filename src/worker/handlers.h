@@ -10,8 +10,11 @@ struct handler {
     char *task_type;
     struct string_list command; /* items[0] is an absolute path */
     char *version;
-    usec timeout_us; /* 0 = none */
-    bool bare;       /* isolation: none */
+    usec timeout_us;           /* 0 = none */
+    usec no_progress_us;       /* 0 = none */
+    struct string_list verify; /* looks at what the handler left, as `command` is; empty: nothing does */
+    usec verify_timeout_us;    /* 0 = none */
+    bool bare;                 /* isolation: none */
     unsigned char permanent[PERMANENT_CODES_MAX];
     size_t n_permanent;
     struct string_list read_only;

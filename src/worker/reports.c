@@ -115,6 +115,13 @@ const char *reports_error(const struct reports *r)
     return r->error;
 }
 
+void reports_error_forget(struct reports *r)
+{
+    pthread_mutex_lock(&r->lock);
+    r->error[0] = 0;
+    pthread_mutex_unlock(&r->lock);
+}
+
 int progress_post(const struct attempt *a, struct haul_client *c, const struct progress *p, struct haul_error *he)
 {
     char path[256];

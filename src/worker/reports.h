@@ -24,6 +24,8 @@ void reports_log_grew(struct reports *r);
 void reports_end(struct reports *r);
 /** The last `error` line, or "" */
 const char *reports_error(const struct reports *r);
+/** Another program begins: what the one before said of an error is not its word. */
+void reports_error_forget(struct reports *r);
 /** Stops the thread. How much of the log the server has: `ret_log_sent`. */
 void reports_stop(struct reports *r, int64_t *ret_log_sent);
 /** The last progress; false when there was none. From any thread. */

@@ -32,7 +32,8 @@ static void help(void)
         "  --config FILE    YAML, section 'worker:'\n"
         "  --json           print JSON\n"
         "  --help           this text\n\n"
-        "A job is fetching, running, frozen (its lease cannot be renewed), reporting, unreported (it ended and waits "
+        "A job is fetching, running, verifying, frozen (its lease cannot be renewed), reporting, unreported (it ended "
+        "and waits "
         "for a\n"
         "worker to tell the server), dead (a worker will remove what is left of it) or silent (its process does not "
         "answer).");

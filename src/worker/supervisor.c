@@ -19,8 +19,8 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
-enum stage { STAGE_FETCHING, STAGE_RUNNING, STAGE_REPORTING };
-enum stop { STOP_NONE, STOP_CANCEL, STOP_TIMEOUT, STOP_INTERRUPT, STOP_LOST, STOP_ORPHAN };
+enum stage { STAGE_FETCHING, STAGE_RUNNING, STAGE_VERIFYING, STAGE_REPORTING };
+enum stop { STOP_NONE, STOP_CANCEL, STOP_TIMEOUT, STOP_STALLED, STOP_INTERRUPT, STOP_LOST, STOP_ORPHAN };
 
 struct run {
     const struct attempt *a;
@@ -30,8 +30,11 @@ struct run {
     struct sandbox *box;
     int log_fd, report_fd, signal_fd;
     enum stop stop;
-    usec started_us, kill_at_us; /* CLOCK_BOOTTIME; kill_at 0: nothing asked to end yet */
+    usec kill_at_us; /* CLOCK_BOOTTIME; 0: nothing asked to end yet */
     bool killed;
+    usec limit_us, quiet_limit_us; /* of the program that runs; 0: none */
+    usec started_us, heard_us;     /* run_now() when it began, and when it last said something */
+    bool line_begins;              /* the log is at the beginning of a line */
     int wait_status;
     usec cpu_us;
     int64_t peak_bytes, bytes_in;
@@ -42,7 +45,7 @@ struct run {
 /* What this process says on its socket. */
 static void self_tell(void *arg, struct json_writer *w)
 {
-    static const char *const names[] = {"fetching", "running", "reporting"};
+    static const char *const names[] = {"fetching", "running", "verifying", "reporting"};
     struct run *r = arg;
     struct reports *reports = r->reports;
     const int stage = r->stage;
@@ -51,7 +54,8 @@ static void self_tell(void *arg, struct json_writer *w)
     jw_int(w, "attempt", r->a->number);
     jw_string(w, "task_type", r->a->task_type);
     jw_int(w, "pid", getpid());
-    jw_string(w, "state", stage == STAGE_RUNNING && lease_frozen(r->lease) ? "frozen" : names[stage]);
+    jw_string(w, "state",
+              (stage == STAGE_RUNNING || stage == STAGE_VERIFYING) && lease_frozen(r->lease) ? "frozen" : names[stage]);
     if (reports && reports_progress(reports, &p))
         jw_real(w, "percent", p.percent);
     else
@@ -93,7 +97,7 @@ static int env_make(const struct attempt *a, struct string_list *ret, struct err
     return bad ? err_set(err, ERR_NO_MEMORY, 0, "environment") : ERR_OK;
 }
 
-static int handler_begin(struct run *r, struct err *err)
+static int program_begin(struct run *r, const struct string_list *command, struct err *err)
 {
     int log_pipe[2], report_pipe[2];
     if (pipe2(log_pipe, O_CLOEXEC))
@@ -109,7 +113,7 @@ static int handler_begin(struct run *r, struct err *err)
     struct string_list env = {NULL, 0};
     int rc = env_make(r->a, &env, err);
     const struct sandbox_spec spec = {.level = r->a->level,
-                                      .argv = (const char *const *)r->a->command.items,
+                                      .argv = (const char *const *)command->items,
                                       .env = (const char *const *)env.items,
                                       .work_dir = r->a->scratch,
                                       .read_only = (const char *const *)r->a->read_only.items,
@@ -122,6 +126,30 @@ static int handler_begin(struct run *r, struct err *err)
     return rc;
 }
 
+/* Time in which a program could run: it stands still while the lease cannot be renewed. */
+static usec run_now(const struct run *r)
+{
+    return boot_now() - lease_frozen_us(r->lease);
+}
+
+/* To the log; the lines of verify are marked. */
+static void log_take(struct run *r, const char *p, size_t n)
+{
+    static const char mark[] = "verify: ";
+    while (n) {
+        const char *end = r->stage == STAGE_VERIFYING ? memchr(p, '\n', n) : NULL;
+        const size_t part = end ? (size_t)(end - p) + 1 : n;
+        if (r->stage == STAGE_VERIFYING && r->line_begins)
+            logs_add(r->log, mark, sizeof mark - 1);
+        logs_add(r->log, p, part);
+        r->line_begins = p[part - 1] == '\n';
+        p += part;
+        n -= part;
+    }
+    r->heard_us = run_now(r);
+    reports_log_grew(r->reports);
+}
+
 /* Takes what is there; false at the end of the pipe. */
 static bool log_drain(struct run *r)
 {
@@ -131,8 +159,7 @@ static bool log_drain(struct run *r)
         const ssize_t n = read(r->log_fd, chunk, sizeof chunk);
         if (n <= 0)
             return n < 0 && (errno == EAGAIN || errno == EINTR);
-        logs_add(r->log, chunk, (size_t)n);
-        reports_log_grew(r->reports);
+        log_take(r, chunk, (size_t)n);
     }
     return true;
 }
@@ -145,6 +172,7 @@ static bool report_drain(struct run *r)
         if (n <= 0)
             return n < 0 && (errno == EAGAIN || errno == EINTR);
         reports_add(r->reports, chunk, (size_t)n);
+        r->heard_us = run_now(r);
     }
     return true;
 }
@@ -182,17 +210,28 @@ static void lease_check(struct run *r)
         stop_ask(r, STOP_CANCEL);
 }
 
+/* When the program that runs has used up its time, or was silent for too long, by run_now(); and which of the two. */
+static usec limit_at(const struct run *r, enum stop *ret_why)
+{
+    const usec end_us = r->limit_us ? r->started_us + r->limit_us : USEC_NEVER;
+    const usec quiet_us = r->quiet_limit_us ? r->heard_us + r->quiet_limit_us : USEC_NEVER;
+    *ret_why = end_us <= quiet_us ? STOP_TIMEOUT : STOP_STALLED;
+    return MIN(end_us, quiet_us);
+}
+
 /* When the loop must look again even if nothing happens: milliseconds, or -1. */
 static int next_deadline(struct run *r)
 {
-    usec at = USEC_NEVER;
+    enum stop why;
+    const usec limit_us = limit_at(r, &why);
+    usec wait_us = USEC_NEVER;
     if (r->kill_at_us && !r->killed)
-        at = r->kill_at_us;
-    else if (!r->kill_at_us && r->a->timeout_us)
-        at = r->started_us + lease_frozen_us(r->lease) + r->a->timeout_us;
-    if (at == USEC_NEVER)
+        wait_us = r->kill_at_us - boot_now();
+    else if (!r->kill_at_us && limit_us != USEC_NEVER)
+        wait_us = limit_us - run_now(r);
+    if (wait_us == USEC_NEVER)
         return -1;
-    const usec wait_us = MAX(at - boot_now(), 0);
+    wait_us = MAX(wait_us, 0);
     return (int)MIN(wait_us / USEC_PER_MSEC + 1, 60000); /* CLOCK_BOOTTIME and poll's clock differ over a suspend */
 }
 
@@ -202,12 +241,14 @@ static void deadlines_check(struct run *r)
     if (r->kill_at_us && !r->killed && now >= r->kill_at_us) {
         r->killed = true;
         tree_signal(r, SIGKILL);
-    } else if (!r->kill_at_us && r->a->timeout_us &&
-               now >= r->started_us + lease_frozen_us(r->lease) + r->a->timeout_us)
-        stop_ask(r, STOP_TIMEOUT);
+    } else if (!r->kill_at_us) {
+        enum stop why;
+        if (run_now(r) >= limit_at(r, &why))
+            stop_ask(r, why);
+    }
 }
 
-static void handler_wait(struct run *r)
+static void program_wait(struct run *r)
 {
     enum { BOX, LOG, REPORT, LEASE, SIGNAL, N };
     struct pollfd p[N] = {{sandbox_event_fd(r->box), POLLIN, 0},
@@ -240,55 +281,105 @@ static void handler_wait(struct run *r)
     }
 }
 
-static int handler_run(struct run *r, struct failure *f, struct err *err)
+static void fd_end(int *fd)
 {
-    int rc = handler_begin(r, err);
+    if (*fd >= 0)
+        close(*fd);
+    *fd = -1;
+}
+
+/* The handler, or verify: in the same sandbox, on the same folder. */
+static int program_run(struct run *r, const struct string_list *command, struct failure *f, struct err *err)
+{
+    const usec cpu_us = r->cpu_us;
+    const int64_t peak_bytes = r->peak_bytes;
+    int rc = program_begin(r, command, err);
     if (rc)
         return failure_set(f, "error", false, "%s", err->msg), rc;
     lease_guard(r->lease, r->box);
-    r->started_us = boot_now();
-    r->stage = STAGE_RUNNING;
-    handler_wait(r);
+    r->started_us = r->heard_us = run_now(r);
+    program_wait(r);
     reports_end(r->reports);
     lease_guard(r->lease, NULL);
     rc = sandbox_result(r->box, &r->wait_status, &r->cpu_us, &r->peak_bytes, err);
     sandbox_free(r->box);
     r->box = NULL;
+    fd_end(&r->log_fd);
+    fd_end(&r->report_fd);
+    r->cpu_us += cpu_us;
+    r->peak_bytes = MAX(r->peak_bytes, peak_bytes);
     return rc ? (failure_set(f, "error", false, "%s", err->msg), rc) : ERR_OK;
 }
 
-/* What ended it, in ISOLATION.md's order. */
-static void outcome_judge(struct run *r, struct ending *e, struct failure *f)
+/* Which limit was hit. */
+static void limit_judge(const struct run *r, const char *who, struct failure *f)
 {
     char text[64];
-    const int status = r->wait_status;
-    const char *said = reports_error(r->reports);
-    if (WIFEXITED(status))
-        e->exit_code = WEXITSTATUS(status);
+    duration_format(r->stop == STOP_STALLED ? r->quiet_limit_us : r->limit_us, text);
+    if (r->stop == STOP_STALLED)
+        failure_set(f, "stalled", false, "no progress: neither a report nor a line of log for %s (no_progress_timeout)",
+                    text);
     else
-        e->signal = WTERMSIG(status);
+        failure_set(f, "timeout", false, "%stime limit of %s reached", who, text);
+}
+
+/* What ended it, in ISOLATION.md's order. @param who  "", or "verify: " */
+static void outcome_judge(struct run *r, const char *who, struct ending *e, struct failure *f)
+{
+    const int status = r->wait_status;
+    const char *said = reports_error(r->reports), *line = *said ? "\n" : "";
+    e->exit_code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+    e->signal = WIFEXITED(status) ? -1 : WTERMSIG(status);
     if (r->stop == STOP_CANCEL)
         failure_set(f, "cancelled", false, "cancelled on request");
     else if (r->stop == STOP_ORPHAN)
         failure_set(f, "interrupted", false, "no server answered for longer than orphan_limit: the handler was ended");
-    else if (r->stop == STOP_TIMEOUT) {
-        duration_format(r->a->timeout_us, text);
-        failure_set(f, "timeout", false, "time limit of %s reached", text);
-    } else if (r->stop == STOP_INTERRUPT)
+    else if (r->stop == STOP_TIMEOUT || r->stop == STOP_STALLED)
+        limit_judge(r, who, f);
+    else if (r->stop == STOP_INTERRUPT)
         failure_set(f, "interrupted", false, "the worker was told to stop");
     else if (e->signal == SIGXFSZ)
         failure_set(f, "signal", false,
-                    "killed by signal %d (SIGXFSZ): it wrote a file larger than file_size_max (%llu bytes)", e->signal,
-                    (unsigned long long)r->a->file_size_max);
+                    "%skilled by signal %d (SIGXFSZ): it wrote a file larger than file_size_max (%llu bytes)", who,
+                    e->signal, (unsigned long long)r->a->file_size_max);
     else if (e->signal >= 0)
-        failure_set(f, "signal", false, "%s%skilled by signal %d (SIG%s)", said, *said ? "\n" : "", e->signal,
+        failure_set(f, "signal", false, "%s%s%skilled by signal %d (SIG%s)", said, line, who, e->signal,
                     sigabbrev_np(e->signal) ? sigabbrev_np(e->signal) : "?");
     else if (e->exit_code) {
         bool permanent = false;
         for (size_t i = 0; i < r->a->n_permanent; i++)
             permanent = permanent || r->a->permanent[i] == e->exit_code;
-        failure_set(f, "error", permanent, "%s%sexit status %d", said, *said ? "\n" : "", e->exit_code);
+        failure_set(f, "error", permanent, "%s%s%sexit status %d", said, line, who, e->exit_code);
     }
+}
+
+static int handler_run(struct run *r, struct ending *e, struct failure *f, struct err *err)
+{
+    r->stage = STAGE_RUNNING;
+    r->limit_us = r->a->timeout_us;
+    r->quiet_limit_us = r->a->no_progress_us;
+    r->line_begins = true;
+    const int rc = program_run(r, &r->a->command, f, err);
+    if (!rc)
+        outcome_judge(r, "", e, f);
+    return rc;
+}
+
+/* Exit 0 is the handler's word; this is the user's own look at what it left. */
+static int verify_run(struct run *r, struct ending *e, struct failure *f, struct err *err)
+{
+    if (f->outcome || !r->a->verify.n)
+        return ERR_OK;
+    if (!r->line_begins)
+        log_take(r, "\n", 1);
+    r->stage = STAGE_VERIFYING;
+    r->limit_us = r->a->verify_timeout_us;
+    r->quiet_limit_us = 0;
+    reports_error_forget(r->reports);
+    const int rc = program_run(r, &r->a->verify, f, err);
+    if (!rc)
+        outcome_judge(r, "verify: ", e, f);
+    return rc;
 }
 
 /* Journals, tells, and leaves nothing behind. */
@@ -336,7 +427,7 @@ static int attempt_run(struct run *r, struct err *err)
     if (rc)
         failure_set(&f, "error", false, "the worker: %s", err->msg);
     else if ((rc = inputs_fetch(r->a, r->lease, r->signal_fd, &r->bytes_in, &f, err)) ||
-             (rc = handler_run(r, &f, err))) {
+             (rc = handler_run(r, &e, &f, err)) || (rc = verify_run(r, &e, &f, err))) {
         bool cancel;
         const enum lease_state s = lease_look(r->lease, &cancel);
         if (s == LEASE_LOST)
@@ -348,8 +439,7 @@ static int attempt_run(struct run *r, struct err *err)
                                               : "the worker was told to stop while inputs were fetched");
         else if (!f.outcome)
             failure_set(&f, "error", false, "the worker: %s", err->msg);
-    } else
-        outcome_judge(r, &e, &f);
+    }
     if (r->stop == STOP_LOST)
         return err_set(err, ERR_STALE_TOKEN, 0, "the lease is lost");
     if (!f.outcome && outputs_list(r->a->scratch, &e.outputs, &f, err) && !f.outcome)
@@ -390,10 +480,8 @@ static int supervise(const struct attempt *a, bool report_only, int signal_fd, s
     }
     reports_free(r.reports);
     logs_free(r.log);
-    if (r.log_fd >= 0)
-        close(r.log_fd);
-    if (r.report_fd >= 0)
-        close(r.report_fd);
+    fd_end(&r.log_fd);
+    fd_end(&r.report_fd);
     return rc;
 }
 
