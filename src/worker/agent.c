@@ -15,6 +15,7 @@
 #include "worker/settings.h"
 #include "worker/state.h"
 #include "worker/status.h"
+#include "worker/stop.h"
 #include "worker/transfer.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -444,10 +445,7 @@ static void reap(void)
 
 static void hand_back(void *arg, const char *dir, const char *name)
 {
-    struct err err;
-    pid_t pid = 0;
-    const int rc = presence_ask(dir, NULL, &pid, &err);
-    if ((!rc || rc == ERR_TIMEOUT) && pid > 1 && !kill(pid, SIGTERM))
+    if (stop_hand_back(dir))
         log_event(LOG_INFO, "job is handed back", "attempt", name, NULL);
 }
 
@@ -640,10 +638,20 @@ static int agent_run(struct agent *g, struct err *err)
     return ERR_OK;
 }
 
+static bool drain_asked(int argc, char **argv)
+{
+    bool asked = false;
+    for (int i = 1; i < argc; i++)
+        asked = asked || !strcmp(argv[i], "--drain");
+    return asked;
+}
+
 int worker_main(int argc, char **argv)
 {
     if (argc > 1 && !strcmp(argv[1], "status"))
         return status_main(argc - 1, argv + 1);
+    if (argc > 1 && (!strcmp(argv[1], "stop") || drain_asked(argc, argv)))
+        return !strcmp(argv[1], "stop") ? stop_main(argc - 1, argv + 1) : stop_main(argc, argv);
     static struct agent g; /* the poll thread may still be in a call when the process ends */
     struct err err;
     err_clear(&err);

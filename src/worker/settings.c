@@ -25,7 +25,9 @@ static const struct option_row rows[] = {
 void settings_help(void)
 {
     puts("Usage: haul worker [OPTION]...\n"
-         "       haul worker status [OPTION]...     what runs here; 'haul worker status --help' tells more\n\nRuns "
+         "       haul worker status [OPTION]...     what runs here; 'haul worker status --help' tells more\n"
+         "       haul worker stop [OPTION]...       claims nothing more, and waits for its jobs or hands them "
+         "back\n\nRuns "
          "jobs for a server, each in a sandbox.\n\n"
          "  --server URL     the server (HAUL_SERVER; default http://127.0.0.1:8420)\n"
          "  --handlers FILE  what this worker can run (default: /etc/haul/handlers.yaml, or the ones beside the "
@@ -38,6 +40,7 @@ void settings_help(void)
          "  --min-free SIZE  no job is claimed while the state folder's disk has less room (default 1GiB; 0: never "
          "mind)\n"
          "  --config FILE    YAML, section 'worker:'\n"
+         "  --drain          the same as 'haul worker stop': it tells the worker that runs, and starts none\n"
          "  --help           this text\n\n"
          "SIGTERM stops the worker; its running jobs go on and the next worker on the same --state takes them over.\n"
          "As PID 1 of a container it waits for them instead, claiming nothing more; a second SIGTERM hands them back.");

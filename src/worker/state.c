@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <sys/file.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
@@ -229,6 +230,17 @@ void state_attempts(const struct state *s, state_each each, void *arg)
     }
     if (d)
         closedir(d);
+}
+
+/* Shared and for an instant, so that an agent that comes by is hardly ever in its way. */
+bool state_attempt_runs(const char *dir)
+{
+    char path[PATH_MAX];
+    struct err err;
+    if (fs_join(path, sizeof path, dir, "lock", &err))
+        return false;
+    AUTO_FD int fd = open(path, O_RDONLY | O_CLOEXEC);
+    return fd >= 0 && flock(fd, LOCK_SH | LOCK_NB) && errno == EWOULDBLOCK;
 }
 
 bool state_has_room(const struct state *s, uint64_t min_free, uint64_t *ret_free)

@@ -25,6 +25,8 @@ void state_close(struct state *s);
 /** The folders of attempts; anything else there is none of ours. */
 typedef void (*state_each)(void *arg, const char *dir, const char *name);
 void state_attempts(const struct state *s, state_each each, void *arg);
+/** Has the attempt in `dir` a supervisor, by its lock? */
+bool state_attempt_runs(const char *dir);
 /** "JOB_ID-N", as attempts are named. */
 bool attempt_name_valid(const char *name);
 

@@ -8,10 +8,7 @@
 #include "worker/presence.h"
 #include "worker/settings.h"
 #include "worker/state.h"
-#include <errno.h>
-#include <fcntl.h>
 #include <getopt.h>
-#include <sys/file.h>
 
 struct asked {
     const char *state, *config;
@@ -65,23 +62,12 @@ static int flags_take(int argc, char **argv, struct asked *ret, struct err *err)
                : ERR_OK;
 }
 
-/* Is its lock held? Shared and for an instant, so that an agent that comes by is hardly ever in its way. */
-static bool lock_held(const char *dir)
-{
-    char path[PATH_MAX];
-    struct err err;
-    if (fs_join(path, sizeof path, dir, "lock", &err))
-        return false;
-    AUTO_FD int fd = open(path, O_RDONLY | O_CLOEXEC);
-    return fd >= 0 && flock(fd, LOCK_SH | LOCK_NB) && errno == EWOULDBLOCK;
-}
-
 /* One that says nothing for itself: what its folder says. */
 static json_t *attempt_seen(const char *dir, const char *name)
 {
     char id[UUID_STR_MAX];
     snprintf(id, sizeof id, "%s", name);
-    const char *state = lock_held(dir) ? "silent" : completion_exists(dir) ? "unreported" : "dead";
+    const char *state = state_attempt_runs(dir) ? "silent" : completion_exists(dir) ? "unreported" : "dead";
     return json_pack("{ss si sn sn ss sn sn sn}", "job_id", id, "attempt", (int)strtol(name + UUID_STR_MAX, NULL, 10),
                      "task_type", "pid", "state", state, "percent", "started", "version");
 }
