@@ -1,5 +1,6 @@
 #pragma once
 /* The API: one file per resource, from request to op and back. Owns no state of its own besides this struct. */
+#include "api/blob_check.h"
 #include "api/writers.h"
 #include "base/clock.h"
 #include "base/pool.h"
@@ -34,6 +35,7 @@ struct api {
     unsigned in_flight; /* requests entered and not yet replied to */
     bool stopping;      /* refuses what comes in */
     struct writers writers;
+    struct blob_checks blob_checks;
     bool backing_up; /* there is a snapshot: one at a time */
 };
 

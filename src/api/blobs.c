@@ -2,6 +2,7 @@
 #include "api/render.h"
 #include "api/routes.h"
 #include "api/upload.h"
+#include "base/auto.h"
 #include "base/sha256.h"
 
 int blob_begin(struct http_request *req, struct err *err)
@@ -49,7 +50,7 @@ struct blob_call {
 static void open_task(void *arg)
 {
     struct blob_call *b = arg;
-    int fd = -1;
+    AUTO_FD int fd = -1;
     int64_t size = 0;
     char hex[SHA256_HEX_MAX], etag[SHA256_HEX_MAX + 2], id[UUID_STR_MAX];
     struct err err;
@@ -58,11 +59,23 @@ static void open_task(void *arg)
         reply_err(b->req, &err);
         return;
     }
+    struct http_file_check check = {0};
+    int rc = ERR_OK;
+    if (size != b->row.size || size <= BLOB_CHECK_FIRST_MAX || http_header(b->req, "Range"))
+        rc = blob_check_all(&b->api->blob_checks, fd, size, &b->row, &err);
+    if (!rc && size > BLOB_CHECK_FIRST_MAX) {
+        check = blob_check_sent(&b->api->blob_checks, fd, &b->row);
+        rc = check.add ? ERR_OK : no_memory(&err);
+    }
+    if (rc) {
+        reply_err(b->req, &err);
+        return;
+    }
     hex_format(b->row.sha256, 32, hex);
     snprintf(etag, sizeof(etag), "\"%s\"", hex);
     uuid_format(&b->blob_id, id);
-    reply_file(b->req, fd, size, "application/octet-stream", etag, b->row.created_at / USEC_PER_SEC,
-               arena_strdup(http_arena(b->req), id));
+    reply_file(b->req, TAKE_FD(fd), size, "application/octet-stream", etag, b->row.created_at / USEC_PER_SEC,
+               arena_strdup(http_arena(b->req), id), check);
 }
 
 static void row_task(void *arg)

@@ -142,6 +142,7 @@ static void render_store(const struct scrape *s, struct exposition *x)
     one(x, METRIC_SLOTS_BUSY, s->workers.busy);
     one(x, METRIC_BLOBS, s->sizes.blobs);
     one(x, METRIC_BLOB_BYTES, s->sizes.blob_bytes);
+    one(x, METRIC_BLOBS_DAMAGED, (int64_t)atomic_load(&s->survey->api->blob_checks.damaged));
     one(x, METRIC_DATABASE_BYTES, s->sizes.database_bytes);
     one(x, METRIC_DATABASE_LOG_BYTES, s->sizes.log_bytes);
 }

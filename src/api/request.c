@@ -19,12 +19,14 @@ void api_init(struct api *api)
     pthread_condattr_destroy(&attr);
     api->in_flight = 0;
     writers_init(&api->writers, api);
+    blob_checks_init(&api->blob_checks);
     api->stopping = false;
     api->backing_up = false;
 }
 
 void api_release(struct api *api)
 {
+    blob_checks_release(&api->blob_checks);
     writers_release(&api->writers);
     pthread_cond_destroy(&api->idle);
     pthread_mutex_destroy(&api->lock);
@@ -116,10 +118,10 @@ void reply_text(struct http_request *req, int status, const char *content_type, 
 }
 
 void reply_file(struct http_request *req, int fd, int64_t size, const char *content_type, const char *etag,
-                int64_t modified_s, const char *filename)
+                int64_t modified_s, const char *filename, struct http_file_check check)
 {
     struct api *api = http_app(req);
-    http_reply_file(req, fd, size, content_type, etag, modified_s, filename);
+    http_reply_file(req, fd, size, content_type, etag, modified_s, filename, check);
     leave(api);
 }
 

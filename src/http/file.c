@@ -11,7 +11,15 @@
 struct file_reader {
     int fd;
     int64_t at, end;
+    struct http_file_check check;
 };
+
+static void check_release(struct http_file_check *c)
+{
+    if (c->free)
+        c->free(c->arg);
+}
+#define AUTO_CHECK __attribute__((cleanup(check_release)))
 
 static int64_t read_file(void *arg, void *buf, size_t max)
 {
@@ -22,7 +30,7 @@ static int64_t read_file(void *arg, void *buf, size_t max)
         ssize_t n = pread(f->fd, buf, MIN(max, (size_t)(f->end - f->at)), f->at);
         if (n > 0) {
             f->at += n;
-            return n;
+            return !f->check.add || f->check.add(f->check.arg, buf, (size_t)n, f->at == f->end) ? n : -2;
         }
         if (n < 0 && errno == EINTR)
             continue;
@@ -39,6 +47,7 @@ static void free_file(void *arg)
 {
     struct file_reader *f = arg;
     close(f->fd);
+    check_release(&f->check);
     free(f);
 }
 
@@ -150,9 +159,10 @@ static void reply_not_modified(struct http_request *req, int64_t size)
 }
 
 void http_reply_file(struct http_request *req, int fd, int64_t size, const char *content_type, const char *etag,
-                     int64_t modified_s, const char *filename)
+                     int64_t modified_s, const char *filename, struct http_file_check check)
 {
     AUTO_FD int file = fd;
+    AUTO_CHECK struct http_file_check mine = check;
     int64_t first, end;
     bool part;
     struct http_validators is = {.etag = etag, .modified_s = modified_s};
@@ -186,6 +196,10 @@ void http_reply_file(struct http_request *req, int fd, int64_t size, const char 
         set_disposition(req, filename);
     http_set_header(req, "Content-Type", content_type);
     *reader = (struct file_reader){.fd = TAKE_FD(file), .at = first, .end = end};
+    if (!part) {
+        reader->check = mine;
+        mine = (struct http_file_check){0};
+    }
     struct http_reply reply = {.status = part ? 206 : 200,
                                .is_stream = true,
                                .stream_size = (uint64_t)(end - first),

@@ -108,11 +108,18 @@ void http_reply_text(struct http_request *req, int status, const char *content_t
 void http_reply_err(struct http_request *req, const struct err *err);
 /** That problem as an object below `key`, for an answer that holds several. */
 void http_write_problem(struct http_request *req, struct json_writer *w, const char *key, const struct err *err);
+/** Looks at the bytes of a file on their way: all of them, in order, before they are sent. Takes no part when only a part is asked for. */
+struct http_file_check {
+    bool (*add)(void *arg, const void *p, size_t n,
+                bool last);  /* false: the answer ends here, cut, without these bytes */
+    void (*free)(void *arg); /* called once, whatever became of the answer */
+    void *arg;
+};
 /** Bytes of a file from the bytes pool, on the conditions of the request (RFC 9110, 13 and 14): If-Match, If-None-Match,
  * If-Modified-Since, If-Unmodified-Since, Range (one; several are ignored) with If-Range; HEAD. Takes the fd.
  * @param etag  quoted, strong, or NULL   @param modified_s  of the last change, since the epoch; 0: not known */
 void http_reply_file(struct http_request *req, int fd, int64_t size, const char *content_type, const char *etag,
-                     int64_t modified_s, const char *filename);
+                     int64_t modified_s, const char *filename, struct http_file_check check); /* check: {0} for none */
 
 /** A stream made as it goes. `read` runs on the bytes pool: >0 bytes; 0 = nothing yet, ask again after
  * `retry_ms`; -1 end; -2 error (connection is cut). */

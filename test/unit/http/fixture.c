@@ -152,19 +152,19 @@ static void get_file(struct http_request *req)
 {
     struct fixture *f = http_app(req);
     http_reply_file(req, dup(f->file_fd), FILE_BYTES, "application/octet-stream", "\"etag1\"", FILE_MODIFIED_S,
-                    "na\"me ä");
+                    "na\"me ä", (struct http_file_check){0});
 }
 
 static void get_nothing(struct http_request *req)
 {
     struct fixture *f = http_app(req);
-    http_reply_file(req, dup(f->file_fd), 0, "text/plain", NULL, 0, NULL);
+    http_reply_file(req, dup(f->file_fd), 0, "text/plain", NULL, 0, NULL, (struct http_file_check){0});
 }
 
 static void get_short(struct http_request *req)
 {
     struct fixture *f = http_app(req);
-    http_reply_file(req, dup(f->file_fd), FILE_BYTES + 10, "text/plain", NULL, 0, NULL);
+    http_reply_file(req, dup(f->file_fd), FILE_BYTES + 10, "text/plain", NULL, 0, NULL, (struct http_file_check){0});
 }
 
 struct counter {

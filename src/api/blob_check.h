@@ -1,0 +1,36 @@
+#pragma once
+/* A blob's bytes are held against the SHA-256 of its row whenever they are read: what a disk has changed is never served as good. */
+#include "base/err.h"
+#include "http/http.h"
+#include "store/store.h"
+#include <pthread.h>
+#include <stdatomic.h>
+
+#define BLOB_CHECKS_KEPT 256
+
+/** A file that was read in full and found good: the inode as it was then. */
+struct blob_checked {
+    struct uuid blob_id;
+    struct timespec changed;
+    uint64_t inode;
+    usec at_us; /* CLOCK_BOOTTIME */
+};
+
+struct blob_checks {
+    pthread_mutex_t lock;
+    struct blob_checked kept[BLOB_CHECKS_KEPT]; /* a ring */
+    size_t next;
+    atomic_uint_least64_t damaged; /* how often damage was met */
+};
+void blob_checks_init(struct blob_checks *c);
+void blob_checks_release(struct blob_checks *c);
+
+/** Up to this size, bytes are looked at before the answer begins, so that damage is a plain error. */
+#define BLOB_CHECK_FIRST_MAX (INT64_C(1) << 20)
+
+/** Reads all of it, unless that was done within the last hour and nobody has written to the file since. ERR_CORRUPT: these are not the
+ * bytes that were stored. For a part of a blob, and for small ones. Any thread that may wait for a disk. */
+int blob_check_all(struct blob_checks *c, int fd, int64_t size, const struct blob_row *row, struct err *err);
+/** For a whole one, while it is sent: the last piece is held back until the hash is that of the row, else the answer is cut before it.
+ * @param row  copied. `add` NULL: no memory. */
+struct http_file_check blob_check_sent(struct blob_checks *c, int fd, const struct blob_row *row);
