@@ -4,7 +4,7 @@ MESON_FLAGS ?=
 export BUILD MESON_FLAGS KEEP
 
 .DEFAULT_GOAL := all
-.PHONY: all help packages packages-develop demo bench test lint format asan tsan fuzz fresh clean
+.PHONY: all help packages packages-develop demo bench test sim lint format asan tsan fuzz fresh clean
 
 all: ## build build/haul
 	@scripts/build
@@ -26,6 +26,9 @@ bench: all ## measure submissions, whole lives and an idle start, beside the dis
 
 test: packages ## build, and run every test; the last line is "N passed, N failed"
 	@scripts/test
+
+sim: all ## simulate SEEDS installations under faults (default 10000), from seed FIRST on, and judge each by I1 to I10 (test/sim)
+	@$(BUILD)/test/sim/haul-sim --seeds $(or $(SEEDS),10000) --first $(or $(FIRST),1) --jobs $(or $(JOBS),$(shell nproc))
 
 lint: packages-develop ## clang-format, the rooms' includes, cppcheck, gcc -fanalyzer, clang-tidy, what hardening left in the binary
 	@scripts/lint
