@@ -29,7 +29,7 @@ struct job_seen {
     char key[24];
     struct event state; /* the latest, or the final one */
     int64_t base;       /* attempts up to here were before the latest retry */
-    int64_t retries_asked;
+    bool retry_asked;   /* a network may repeat it, and have one retry twice */
     usec moved_at;
     struct attempt_seen *attempts;
     size_t n_attempts;
@@ -292,14 +292,13 @@ static void transition(struct check *c, struct job_seen *j, const struct event *
         return;
     if (was->status - 1 == JOB_SUCCESS)
         broken(c, "I5", &j->id, "a success became %s", name_of(e->status));
-    else if (over(was->status) && !j->retries_asked)
+    else if (over(was->status) && !j->retry_asked)
         broken(c, "I5", &j->id, "%s became %s without a retry", name_of(was->status), name_of(e->status));
-    else if (was->cancel && !over(was->status) && e->status - 1 != JOB_CANCELLED && !j->retries_asked)
+    else if (was->cancel && !over(was->status) && e->status - 1 != JOB_CANCELLED &&
+             !(j->retry_asked && e->outcome == OUTCOME_CANCELLED)) /* it was cancelled, and retried at once */
         broken(c, "I5", &j->id, "a cancel was accepted, and the job became %s", name_of(e->status));
-    if (over(was->status)) {
+    if (over(was->status))
         j->base = was->attempt;
-        j->retries_asked = 0;
-    }
 }
 
 /* I9: each budget counts its own. */
@@ -487,7 +486,7 @@ static void look_at(struct check *c, const struct event *e)
         c->lease_us = e->lease_us;
         break;
     case EV_SERVER:
-        if (strcmp(e->what, "crash") != 0)
+        if (strcmp(e->what, "start") == 0 || strcmp(e->what, "resume") == 0)
             c->began_at = e->t;
         break;
     case EV_HEAL:
@@ -498,7 +497,7 @@ static void look_at(struct check *c, const struct event *e)
         break;
     case EV_RETRY:
         if (e->phase == PHASE_INVOKE)
-            job_of(c, &e->job)->retries_asked++;
+            job_of(c, &e->job)->retry_asked = true;
         break;
     case EV_CLAIM:
         claim(c, e);

@@ -73,7 +73,7 @@ static const char *const good[] = {
     "{\"event\":\"attempt\"," A ",\"attempt\":1,\"outcome\":\"lost\",\"t\":90000000}",
     "{\"event\":\"attempt\"," A ",\"attempt\":2,\"outcome\":\"success\",\"t\":90000000}",
     "{\"event\":\"final\"," B ",\"key\":\"b\",\"status\":\"cancelled\",\"outcome\":\"cancelled\",\"cancel\":1,"
-                              "\"attempt\":2,\"version\":7,\"t\":90000001}",
+    "\"attempt\":2,\"version\":7,\"t\":90000001}",
     "{\"event\":\"attempt\"," B ",\"attempt\":1,\"outcome\":\"oom\",\"t\":90000001}",
     "{\"event\":\"attempt\"," B ",\"attempt\":2,\"outcome\":\"cancelled\",\"t\":90000001}",
     "{\"event\":\"end\",\"t\":90000002}",

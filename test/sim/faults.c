@@ -63,7 +63,7 @@ static void server_kill(struct sim *s)
 
 static void disk_bad(struct sim *s)
 {
-    static const enum disk_fault faults[] = {DISK_CUT, DISK_CUT, DISK_KILL, DISK_SYNC, DISK_WRITE};
+    static const enum disk_fault faults[] = {DISK_CUT, DISK_KILL, DISK_KILL, DISK_SYNC, DISK_WRITE};
 
     disk_plan(faults[dice(s, ARRAY_LEN(faults))], 1 + (unsigned)dice(s, 40));
 }

@@ -20,6 +20,7 @@ const struct bug bugs[] = {
     {"lost-wake", "a back-off that ends wakes nobody"},
     {"forget-cancel", "a failing attempt forgets that it was to be cancelled"},
     {"forget-answer", "a repeated report is called stale"},
+    {"trust-the-log", "a start reads what was never synced (it was so, once)"},
     {"repeat-empties-lane", "a repeated poll counts as a look into a lane (it was so, once)"},
     {"version-stands", "a change of status is no new version"},
 };

@@ -105,9 +105,24 @@ void server_prepare(uint64_t seed);
 void server_start(struct sim *s);
 void server_crash(struct sim *s, bool power, usec back_after_us);
 void server_pause(struct sim *s, usec us);
-void server_receive(struct sim *s, struct rpc *r);
-void server_end(struct sim *s); /* the finals, and closes */
+void server_end(struct sim *s);           /* the finals, and closes */
+bool server_dead(const struct server *v); /* it is down, or its disk was cut off and it has not found out */
+usec server_wall_us(void *sim);
+void server_step_at(struct sim *s, usec at); /* at the latest */
+struct blob *blob_find(struct server *v, const struct uuid *id);
 void produced_hash(const struct produced *p, uint8_t ret[32]);
+
+/* --- questions (ask.c) --- */
+
+void server_receive(struct sim *s, struct rpc *r);
+
+/* --- the observer (observe.c) --- */
+
+void observe_op(struct server *v, const struct op *op); /* it was decided: what it touched is looked at next */
+void observe_all(struct server *v);
+void observe(struct sim *s);     /* looks */
+void observe_end(struct sim *s); /* tells all there is */
+bool job_read(struct sim *s, const struct uuid *id, struct job *ret);
 
 /* --- workers (worker.c) --- */
 

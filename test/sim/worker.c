@@ -148,6 +148,7 @@ static void handler_begin(struct sim *s, struct attempt_run *a)
     a->n_outputs = (unsigned)dice(s, OUTPUTS_EACH + 1);
     for (unsigned i = 0; i < a->n_outputs; i++)
         a->outputs[i] = (struct produced){dice(s, UINT64_MAX), 1 + (int64_t)dice(s, 64)};
+    a->frozen = a->end_us - margin_us(s) <= clock_of(s, a->host); /* the answer took longer than the lease */
     handler_set(s, a);
     guard(s, a, a->gen);
 }

@@ -1,0 +1,243 @@
+/* Questions become ops, polls and watches of the engine; what it decides is the answer. */
+#include "sim.h"
+
+struct call { /* a question on its way through the engine */
+    struct sim *sim;
+    struct rpc *rpc;
+    unsigned life;
+    struct arena *arena;
+    struct op op;
+    struct lease_poll poll;
+    struct watch watch;
+    const char *names[OUTPUTS_EACH];
+};
+
+static void call_end(struct call *c, const struct answer *a)
+{
+    struct sim *s = c->sim;
+
+    if (a && c->life == s->server.life && !server_dead(&s->server))
+        rpc_answer(s, c->rpc, a, s->server.skip_us);
+    arena_free(c->arena);
+    free(c);
+}
+
+static void op_done(struct op *op)
+{
+    struct call *c = op->owner;
+    struct answer a = {.code = op->err.code};
+
+    if (a.code == ERR_OK)
+        switch (op->kind) {
+        case OP_SUBMIT:
+            a.job_id = op->u.submit.job.job_id;
+            break;
+        case OP_HEARTBEAT:
+            a.cancel = op->u.heartbeat.cancel;
+            a.lease_us = c->sim->policy.lease_us;
+            break;
+        case OP_COMPLETE:
+            a.status = op->u.complete.status;
+            break;
+        case OP_FAIL:
+            a.status = op->u.fail.status;
+            break;
+        case OP_CANCEL:
+        case OP_RETRY:
+            a.status = op->u.job.job.status;
+            break;
+        default:
+            break;
+        }
+    call_end(c, &a);
+}
+
+static void poll_done(struct lease_poll *p, struct claimed *claimed, size_t n, const struct err *err)
+{
+    struct answer a = {.code = err ? err->code : ERR_OK, .n = MIN(n, (size_t)ANSWER_JOBS)};
+
+    for (size_t i = 0; i < a.n; i++) {
+        a.claimed[i].id = claimed[i].job.job_id;
+        a.claimed[i].token = claimed[i].job.token;
+    }
+    call_end(p->owner, &a);
+}
+
+static void watch_answer(struct call *c)
+{
+    struct answer a = {.code = ERR_UNAVAILABLE, .job_id = c->rpc->job_id};
+    struct job job;
+
+    if (c->life == c->sim->server.life && !server_dead(&c->sim->server) && job_read(c->sim, &c->rpc->job_id, &job)) {
+        a.code = ERR_OK;
+        a.status = job.status;
+        a.version = job.version;
+        a.more = job.status == JOB_PENDING || job.status == JOB_RUNNING;
+    }
+    call_end(c, &a);
+}
+
+static void watch_fired(struct watch *w)
+{
+    watch_answer(w->owner);
+}
+
+static void ask_watch(struct call *c)
+{
+    struct job job;
+
+    if (!job_read(c->sim, &c->rpc->job_id, &job) || job.version > c->rpc->after_version) {
+        watch_answer(c);
+        return;
+    }
+    c->watch = (struct watch){.job_id = c->rpc->job_id, .wait_us = c->rpc->wait_us, .fire = watch_fired, .owner = c};
+    engine_watch(c->sim->server.engine, &c->watch);
+}
+
+static void ask_poll(struct call *c)
+{
+    static const char *const types[] = {"encode"};
+    struct lease_poll *p = &c->poll;
+
+    p->worker_id.b[15] = (uint8_t)(c->rpc->host + 1);
+    memcpy(p->poll_id, c->rpc->poll_id, sizeof c->rpc->poll_id);
+    p->worker_name = p->worker_host = c->sim->hosts[c->rpc->host].name;
+    p->worker_version = "1";
+    p->isolation = "none";
+    p->handlers = "{\"encode\":\"1\"}";
+    p->want = (struct want){.task_types = types, .n_task_types = 1, .slots = c->rpc->slots};
+    p->slots_total = SLOTS_MAX;
+    p->wait_us = c->rpc->wait_us;
+    p->arena = c->arena;
+    p->done = poll_done;
+    p->owner = c;
+    engine_poll(c->sim->server.engine, p);
+}
+
+static void fill_submit(struct call *c)
+{
+    const struct submission *sub = c->rpc->submission;
+    struct op_submit *o = &c->op.u.submit;
+
+    o->job = (struct job){.job_id = uuid_v7(server_wall_us(c->sim), c->sim->server.cfg.rng),
+                          .project = "default",
+                          .queue = "encode",
+                          .task_type = "encode",
+                          .priority = sub->priority,
+                          .payload = "{}",
+                          .labels = "{}",
+                          .dedup_key = sub->key,
+                          .max_attempts = sub->max_attempts};
+    o->delay_us = sub->delay_us;
+    o->start_within_us = sub->start_within_us;
+    o->dedup_us = c->sim->policy.dedup_us;
+    memcpy(o->request_hash, sub->key, sizeof sub->key);
+}
+
+static void fill_complete(struct call *c)
+{
+    static const char *const names[OUTPUTS_EACH] = {"a.mp4", "b.jpg"};
+    struct op_complete *o = &c->op.u.complete;
+
+    memcpy(c->names, names, sizeof names);
+    o->job_id = c->rpc->job_id;
+    o->token = c->rpc->token;
+    o->outputs = c->names;
+    o->n_outputs = c->rpc->n_outputs;
+}
+
+/* The bytes came first, and are a blob. false: they could not be kept. */
+static bool fill_output(struct call *c)
+{
+    static const char *const names[OUTPUTS_EACH] = {"a.mp4", "b.jpg"};
+    struct server *v = &c->sim->server;
+    const struct produced *bytes = &c->rpc->outputs[c->rpc->which];
+    struct op_output *o = &c->op.u.output;
+
+    if (v->blobs_fail || v->n_blobs == ARRAY_LEN(v->blobs))
+        return false;
+    v->blobs[v->n_blobs] = (struct blob){uuid_v7(server_wall_us(c->sim), v->cfg.rng), *bytes, true};
+    *o = (struct op_output){.job_id = c->rpc->job_id,
+                            .token = c->rpc->token,
+                            .name = names[c->rpc->which],
+                            .blob_id = v->blobs[v->n_blobs++].id,
+                            .size = bytes->size};
+    produced_hash(bytes, o->sha256);
+    return true;
+}
+
+static void ask_op(struct call *c, enum op_kind kind)
+{
+    const struct rpc *r = c->rpc;
+
+    c->op = (struct op){.kind = kind, .project = "default", .arena = c->arena, .done = op_done, .owner = c};
+    switch (kind) {
+    case OP_SUBMIT:
+        fill_submit(c);
+        break;
+    case OP_HEARTBEAT:
+        c->op.u.heartbeat = (struct op_heartbeat){.job_id = r->job_id, .token = r->token};
+        break;
+    case OP_COMPLETE:
+        fill_complete(c);
+        break;
+    case OP_FAIL:
+        c->op.u.fail = (struct op_fail){.job_id = r->job_id, .token = r->token, .failure = r->failure};
+        c->op.u.fail.failure.dice = rng_u64(c->sim->server.cfg.rng);
+        break;
+    case OP_OUTPUT:
+        if (!fill_output(c)) {
+            call_end(c, &(struct answer){.code = ERR_IO});
+            return;
+        }
+        break;
+    default:
+        c->op.u.job.job_id = r->job_id;
+    }
+    engine_offer(c->sim->server.engine, &c->op);
+}
+
+static void ask(struct sim *s, void *arg, unsigned life);
+
+/* A paused or busy server's questions wait in its sockets. */
+static bool later(struct sim *s, struct rpc *r)
+{
+    usec until_us = MAX(s->server.paused_until_us, s->server.busy_until_us);
+
+    if (until_us <= s->now)
+        return false;
+    after(s, until_us - s->now, -1, ask, r, s->server.life);
+    return true;
+}
+
+static void ask(struct sim *s, void *arg, unsigned life)
+{
+    static const enum op_kind kinds[] = {
+        [RPC_SUBMIT] = OP_SUBMIT, [RPC_CANCEL] = OP_CANCEL,     [RPC_RETRY] = OP_RETRY, [RPC_BEAT] = OP_HEARTBEAT,
+        [RPC_OUTPUT] = OP_OUTPUT, [RPC_COMPLETE] = OP_COMPLETE, [RPC_FAIL] = OP_FAIL};
+    struct rpc *r = arg;
+
+    if (!s->server.engine || life != s->server.life || later(s, r))
+        return;
+    struct call *c = calloc(1, sizeof *c);
+    if (!c || !(c->arena = arena_new(1u << 20)))
+        abort();
+    c->sim = s;
+    c->rpc = r;
+    c->life = life;
+    if (r->kind == RPC_WATCH)
+        ask_watch(c);
+    else if (r->kind == RPC_POLL)
+        ask_poll(c);
+    else
+        ask_op(c, kinds[r->kind]);
+    server_step_at(s, s->now + dice_us(s, 20, 2000));
+}
+
+void server_receive(struct sim *s, struct rpc *r)
+{
+    if (s->server.blobs_slow_us && r->kind == RPC_OUTPUT)
+        after(s, s->server.blobs_slow_us, -1, ask, r, s->server.life);
+    else
+        ask(s, r, s->server.life);
+}
