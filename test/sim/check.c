@@ -249,16 +249,22 @@ static void report(struct check *c, const struct event *e)
     moved(c, j, e->t);
 }
 
-/* I10. */
+/* I10: of a process that moves, or begins to. */
+static void within_lease(struct check *c, const struct job_seen *j, const struct attempt_seen *a, usec t)
+{
+    if (t > a->lease_until + SLACK_US)
+        broken(c, "I10", &j->id, "a process of attempt %" PRId64 " ran %.1f s past its lease", a->number,
+               (double)(t - a->lease_until) / 1e6);
+}
+
 static void process(struct check *c, const struct event *e)
 {
     struct job_seen *j = job_of(c, &e->job);
     struct attempt_seen *a = attempt_of(j, e->attempt);
     bool begins = strcmp(e->what, "start") == 0 || strcmp(e->what, "thaw") == 0;
 
-    if ((begins || (a->runs && !a->frozen)) && e->t > a->lease_until + SLACK_US)
-        broken(c, "I10", &j->id, "a process of attempt %" PRId64 " ran %.1f s past its lease", a->number,
-               (double)(e->t - a->lease_until) / 1e6);
+    if (begins || (a->runs && !a->frozen))
+        within_lease(c, j, a, e->t);
     a->runs = strcmp(e->what, "end") != 0;
     a->frozen = strcmp(e->what, "freeze") == 0;
     for (size_t i = 0; begins && i < j->n_attempts; i++)
@@ -442,12 +448,17 @@ static void end_job(struct check *c, struct job_seen *j)
         broken(c, "I8", &j->id, "nobody was told that it is %s", name_of(j->state.status));
 }
 
-static void end(struct check *c)
+/* A process whose end nobody told of runs still. */
+static void end(struct check *c, usec t)
 {
     struct job_seen *j, *tmp;
 
-    HASH_ITER (hh, c->jobs, j, tmp)
+    HASH_ITER (hh, c->jobs, j, tmp) {
+        for (size_t i = 0; i < j->n_attempts; i++)
+            if (j->attempts[i].runs && !j->attempts[i].frozen)
+                within_lease(c, j, &j->attempts[i], t);
         end_job(c, j);
+    }
 }
 
 static void attempt_row(struct check *c, const struct event *e)
@@ -526,7 +537,7 @@ static void look_at(struct check *c, const struct event *e)
         attempt_row(c, e);
         break;
     case EV_END:
-        end(c);
+        end(c, e->t);
         break;
     default:
         break;

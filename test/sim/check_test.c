@@ -129,6 +129,7 @@ static const struct broken {
     {"I10", "two attempts run at once", "\"what\":\"freeze\"", NULL},
     {"I10", "a process outlives its lease", "\"what\":\"end\",\"who\":\"w2\"",
      "{\"event\":\"process\",\"what\":\"end\",\"who\":\"w2\"," A ",\"attempt\":2,\"t\":126000000}"},
+    {"I10", "a process never ends", "\"what\":\"end\",\"who\":\"w2\"", NULL},
     {"I0", "it was cut short", "\"event\":\"end\"", NULL},
 };
 
@@ -208,6 +209,23 @@ static void test_lines_are_read_as_they_are_written(void **state)
     history_free(&again);
 }
 
+/* A history of real processes is put together from many files. */
+static void test_sorting_keeps_the_order_of_what_is_equal(void **state)
+{
+    struct history h = {0};
+
+    for (int64_t i = 0; i < 1000; i++)
+        history_add(&h, (i * 7919) % 10, EV_STATE)->op = i;
+    history_sort(&h);
+    assert_int_equal(h.n, 1000);
+    for (size_t i = 1; i < h.n; i++) {
+        const struct event *a = &h.events[i - 1], *b = &h.events[i];
+        if (a->t > b->t || (a->t == b->t && a->op >= b->op))
+            fail_msg("event %zu is out of order", i);
+    }
+    history_free(&h);
+}
+
 static void test_bad_lines_are_refused(void **state)
 {
     static const char *const bad[] = {
@@ -239,6 +257,7 @@ int main(void)
         cmocka_unit_test(test_good_history_breaks_nothing),
         cmocka_unit_test(test_each_invariant_is_seen_broken),
         cmocka_unit_test(test_lines_are_read_as_they_are_written),
+        cmocka_unit_test(test_sorting_keeps_the_order_of_what_is_equal),
         cmocka_unit_test(test_bad_lines_are_refused),
     };
     return cmocka_run_group_tests_name("sim-check", tests, NULL, NULL);

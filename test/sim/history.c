@@ -58,19 +58,35 @@ struct event *history_add(struct history *h, usec t, enum event_kind kind)
     return &h->events[h->n++];
 }
 
-/* By insertion: it nearly is in order. */
+/* Two sorted halves become one; what is equal keeps its order. */
+static void merge(struct event *events, size_t half, size_t n, struct event *left)
+{
+    size_t i = 0, k = half, to = 0;
+
+    memcpy(left, events, half * sizeof *left);
+    while (i < half)
+        events[to++] = k < n && events[k].t < left[i].t ? events[k++] : left[i++];
+}
+
+static void sort(struct event *events, size_t n, struct event *room)
+{
+    size_t half = n / 2;
+
+    if (n < 2)
+        return;
+    sort(events, half, room);
+    sort(events + half, n - half, room);
+    if (events[half].t < events[half - 1].t) /* it nearly is in order */
+        merge(events, half, n, room);
+}
+
 void history_sort(struct history *h)
 {
-    for (size_t i = 1; i < h->n; i++) {
-        struct event e = h->events[i];
-        size_t k = i;
-        for (; k > 0 && h->events[k - 1].t > e.t; k--)
-            ;
-        if (k == i)
-            continue;
-        memmove(&h->events[k + 1], &h->events[k], (i - k) * sizeof e);
-        h->events[k] = e;
-    }
+    AUTO_FREE struct event *room = malloc((h->n / 2 + 1) * sizeof *room);
+
+    if (!room)
+        abort();
+    sort(h->events, h->n, room);
 }
 
 void history_free(struct history *h)

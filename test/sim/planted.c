@@ -22,6 +22,7 @@ const struct bug bugs[] = {
     {"forget-answer", "a repeated report is called stale"},
     {"trust-the-log", "a start reads what was never synced (it was so, once)"},
     {"repeat-empties-lane", "a repeated poll counts as a look into a lane (it was so, once)"},
+    {"no-freeze", "a worker that cannot renew lets its handler run on (planted in the model of a worker)"},
     {"version-stands", "a change of status is no new version"},
 };
 const size_t n_bugs = sizeof bugs / sizeof bugs[0];

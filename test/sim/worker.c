@@ -1,5 +1,6 @@
 /* Workers as src/worker is: an agent that polls, and a supervisor for each attempt, which renews, holds its handler still before the lease
  * ends by its own clock, journals how it ended and repeats that until it is answered. */
+#include "base/bug.h"
 #include "sim.h"
 
 #define ORPHAN_US (300 * SEC)
@@ -130,7 +131,7 @@ static void guard(struct sim *s, void *arg, unsigned gen)
     struct attempt_run *a = arg;
     usec left_us = a->end_us - margin_us(s) - clock_of(s, a->host);
 
-    if (gen != a->gen || a->phase != ATTEMPT_RUN || a->frozen)
+    if (gen != a->gen || a->phase != ATTEMPT_RUN || a->frozen || BUG("no-freeze"))
         return;
     if (left_us > 0) {
         after(s, left_us, (int)a->host, guard, a, gen);
