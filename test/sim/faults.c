@@ -58,14 +58,17 @@ static void partition(struct sim *s)
 
 static void server_kill(struct sim *s)
 {
-    server_crash(s, chance(s, 50), dice_us(s, 100000, chance(s, 70) ? 5 * SEC : 120 * SEC));
+    bool power = chance(s, 50);
+
+    server_crash(s, power, dice_us(s, 100000, chance(s, 70) ? 5 * SEC : 120 * SEC));
 }
 
 static void disk_bad(struct sim *s)
 {
     static const enum disk_fault faults[] = {DISK_CUT, DISK_KILL, DISK_KILL, DISK_SYNC, DISK_WRITE};
+    enum disk_fault fault = faults[dice(s, ARRAY_LEN(faults))];
 
-    disk_plan(faults[dice(s, ARRAY_LEN(faults))], 1 + (unsigned)dice(s, 40));
+    disk_plan(fault, 1 + (unsigned)dice(s, 40));
 }
 
 static void disk_short(struct sim *s)
@@ -91,17 +94,23 @@ static void blobs_bad(struct sim *s)
 
 static void crash_worker(struct sim *s)
 {
-    worker_crash(s, any_worker(s), dice_us(s, SEC, chance(s, 70) ? 30 * SEC : 200 * SEC));
+    unsigned host = any_worker(s);
+
+    worker_crash(s, host, dice_us(s, SEC, chance(s, 70) ? 30 * SEC : 200 * SEC));
 }
 
 static void pause_worker(struct sim *s)
 {
-    worker_pause(s, any_worker(s), dice_us(s, SEC, 3 * s->policy.lease_us));
+    unsigned host = any_worker(s);
+
+    worker_pause(s, host, dice_us(s, SEC, 3 * s->policy.lease_us));
 }
 
 static void kill_supervisor(struct sim *s)
 {
-    supervisor_kill(s, any_worker(s), (unsigned)dice(s, 3));
+    unsigned host = any_worker(s);
+
+    supervisor_kill(s, host, (unsigned)dice(s, 3));
 }
 
 static void restart_agent(struct sim *s)

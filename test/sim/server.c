@@ -112,7 +112,8 @@ static void step(struct sim *s, void *arg, unsigned life)
     v->busy_until_us = s->now + v->skip_us;
     v->skip_us = 0;
     if (server_dead(v) || engine_lost(v->engine)) {
-        die(s, server_dead(v) ? false : chance(s, 50), dice_us(s, 100000, 20 * SEC));
+        bool power = !server_dead(v) && chance(s, 50);
+        die(s, power, dice_us(s, 100000, 20 * SEC));
         return;
     }
     server_step_at(s, MAX(wake_us - v->boot_offset_us, v->busy_until_us) + 50);

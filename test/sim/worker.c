@@ -104,8 +104,10 @@ static void handler_ends(struct sim *s, void *arg, unsigned gen)
         report_begin(s, a, OUTCOME_INTERRUPTED, false);
     else if (chance(s, 70))
         report_begin(s, a, OUTCOME_SUCCESS, false);
-    else
-        report_begin(s, a, bad[dice(s, ARRAY_LEN(bad))], chance(s, 10));
+    else {
+        enum outcome outcome = bad[dice(s, ARRAY_LEN(bad))];
+        report_begin(s, a, outcome, chance(s, 10));
+    }
 }
 
 /* TERM, and a moment's grace. */
@@ -147,8 +149,10 @@ static void handler_begin(struct sim *s, struct attempt_run *a)
     a->handler = true;
     a->left_us = chance(s, 70) ? dice_us(s, SEC, 40 * SEC) : dice_us(s, 40 * SEC, 240 * SEC);
     a->n_outputs = (unsigned)dice(s, OUTPUTS_EACH + 1);
-    for (unsigned i = 0; i < a->n_outputs; i++)
-        a->outputs[i] = (struct produced){dice(s, UINT64_MAX), 1 + (int64_t)dice(s, 64)};
+    for (unsigned i = 0; i < a->n_outputs; i++) {
+        a->outputs[i].number = dice(s, UINT64_MAX);
+        a->outputs[i].size = 1 + (int64_t)dice(s, 64);
+    }
     a->frozen = a->end_us - margin_us(s) <= clock_of(s, a->host); /* the answer took longer than the lease */
     handler_set(s, a);
     guard(s, a, a->gen);
