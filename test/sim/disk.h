@@ -10,6 +10,8 @@ void disk_init(struct rng dice, void (*slept)(usec us)); /* `slept` is told how 
 void disk_reset(struct rng dice);
 void disk_keep(void);
 void disk_end(void); /* frees all */
+/** A folder of this machine that is there, for whoever wants one: nothing of ours is ever in it. */
+const char *disk_dir(void);
 
 /** The server ends here and now; whatever holds files gets errors from now on, and finds out only then. Whoever opens files afterwards
  * finds what is there. @param power  what was not synced is lost in part or as a whole; else the kernel has it still */

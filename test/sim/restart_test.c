@@ -18,10 +18,8 @@ static void slept(usec us) {}
 
 static struct store *opened(void)
 {
-    struct store_config config = {.dir = "/tmp/haul-sim",
-                                  .clock = clock_fake_view(&now),
-                                  .rng = rng_seeded_view(&seeded),
-                                  .policy = policy_default()};
+    struct store_config config = {
+        .dir = disk_dir(), .clock = clock_fake_view(&now), .rng = rng_seeded_view(&seeded), .policy = policy_default()};
     struct store *s = NULL;
     struct err err = {0};
 

@@ -3,8 +3,6 @@
 #include "sim.h"
 #include "store/sqlite/sqlite.h"
 
-#define DIR "/tmp/haul-sim" /* a name: nothing of it is on this machine's disk but an empty folder */
-
 static struct sim *sim_of_driver; /* a driver's apply has no argument for it */
 
 static void die(struct sim *s, bool power, usec back_after_us);
@@ -155,7 +153,7 @@ void server_start(struct sim *s)
     v->cuts = disk_cuts();
     v->paused_until_us = v->busy_until_us = v->skip_us = 0;
     v->step_at_us = USEC_NEVER;
-    struct store_config sc = {.dir = DIR, .clock = v->cfg.clock, .rng = v->cfg.rng, .policy = s->policy};
+    struct store_config sc = {.dir = disk_dir(), .clock = v->cfg.clock, .rng = v->cfg.rng, .policy = s->policy};
     int rc = store_sqlite()->open(&sc, &v->cfg.store, &err);
     if (rc == ERR_OK && (rc = engine_new(&v->cfg, &v->engine, &err)) != ERR_OK)
         store_sqlite()->close(v->cfg.store);
@@ -274,7 +272,8 @@ void server_prepare(uint64_t seed)
     s->policy = policy_default();
     driver_init(s);
     s->server.cfg.rng = rng_seeded_view(&rng);
-    struct store_config sc = {.dir = DIR, .clock = s->server.cfg.clock, .rng = s->server.cfg.rng, .policy = s->policy};
+    struct store_config sc = {
+        .dir = disk_dir(), .clock = s->server.cfg.clock, .rng = s->server.cfg.rng, .policy = s->policy};
     if (store_sqlite()->open(&sc, &s->server.cfg.store, &err) != ERR_OK) {
         fprintf(stderr, "haul-sim: %s\n", err.msg);
         exit(1);
