@@ -220,10 +220,12 @@ static void stop(struct server *s)
     if (s->api_up && !api_quiesce(&s->api, STOP_LIMIT_US))
         log_event(LOG_WARN, "some requests were not answered in time", NULL);
     http_stop(s->http);
+    pool_stop(s->reads);
+    pool_stop(s->bytes);
+    loop_free(s->loop); /* what it decides yet for requests that were given up is refused by the pools */
+    engine_free(s->engine);
     pool_free(s->reads);
     pool_free(s->bytes);
-    loop_free(s->loop);
-    engine_free(s->engine);
     if (s->api_up)
         api_release(&s->api);
     if (s->blobs)
