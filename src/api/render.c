@@ -2,6 +2,7 @@
 #include "api/render.h"
 #include "base/sha256.h"
 #include "base/timefmt.h"
+#include "core/fingerprint.h"
 
 #define JOB_BYTES_USUAL   1200 /* a job without much of a payload: its buffer need not grow */
 #define WORKERS_ARENA_MAX (64u * 1024 * 1024)
@@ -61,6 +62,15 @@ static void render_progress(struct json_writer *w, const struct job *job)
     jw_object_end(w);
 }
 
+/* Worked out where it is read: a submission, a claim or a success pays nothing for it, and jobs of any age have one. */
+static void render_fingerprint(struct json_writer *w, const struct job *job)
+{
+    char fingerprint[FINGERPRINT_MAX];
+    if (job->status == JOB_FAILED)
+        fingerprint_make(job->task_type, job->last_outcome, job->error_log, fingerprint);
+    jw_string(w, "fingerprint", job->status == JOB_FAILED ? fingerprint : NULL);
+}
+
 void render_job(struct json_writer *w, const char *key, const struct job *job, const struct job_view *view)
 {
     const char *labels = job->labels ? job->labels : "{}";
@@ -96,6 +106,7 @@ void render_job(struct json_writer *w, const char *key, const struct job *job, c
     jw_string(w, "outcome", job->last_outcome == OUTCOME_NONE ? NULL : outcome_name(job->last_outcome));
     jw_string(w, "result_url", view->result_url);
     jw_string(w, "error_log", job->error_log);
+    render_fingerprint(w, job);
     render_progress(w, job);
     jw_int(w, "version", job->version);
     if (!view->brief)

@@ -85,6 +85,7 @@ static void show_job(const json_t *job, const char *raw)
     line_time("finished", job, "finished_at");
     line_time("cancel asked", job, "cancel_requested_at");
     line("result", jtext(job, "result_url"));
+    line("fingerprint", jtext(job, "fingerprint"));
 }
 
 static void show_log(const json_t *job)

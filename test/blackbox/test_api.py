@@ -85,6 +85,20 @@ def test_exit_codes_of_a_handler(server, api, make_worker):
     assert "backing off" in job["waiting_reason"]
 
 
+def test_equal_causes_share_a_fingerprint(server, api, make_worker, haul):
+    make_worker(server.url, {"bad": 'echo "error /in/$HAUL_JOB_ID.mp4: no frame $$ in \'clip of $$\'" >&3; echo "log of $HAUL_JOB_ID"; exit 3',
+                             "other": "exit 3", "another": "exit 4"}, slots=2)
+    ids = [api.submit(t, max_attempts=1)["job_id"] for t in ("bad", "bad", "other", "another")]
+    jobs = [api.wait(i) for i in ids]
+    prints = [j["fingerprint"] for j in jobs]
+    assert jobs[0]["error_log"] != jobs[1]["error_log"] and prints[0] == prints[1]
+    assert len(set(prints)) == 3
+    listed = {j["job_id"]: j["fingerprint"] for j in api.get("/v1/jobs?status=failed").json()["jobs"]}
+    assert [listed[i] for i in ids] == prints
+    assert api.submit("waits")["fingerprint"] is None
+    assert prints[0] in haul("jobs", "show", ids[0], url=server.url).stdout
+
+
 def test_time_limit(server, api, make_worker):
     make_worker(server.url, {"slow": "exec sleep 600"})
     job = api.wait(api.submit("slow", timeout="1s", max_attempts=1)["job_id"])

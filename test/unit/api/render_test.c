@@ -49,11 +49,12 @@ static void test_job(void **state)
     render_job(&w, NULL, &job, &(struct job_view){.waiting_reason = "waiting for a free slot"});
     assert_non_null(strstr(buf_str(&body), "\"payload\":{\"a\": 1}"));
     json_t *o = parsed();
-    assert_int_equal(json_object_size(o), 31);
+    assert_int_equal(json_object_size(o), 32);
     assert_string_equal(json_string_value(json_object_get(o, "job_id")), "0190a000-0000-7000-8000-000000000001");
     assert_string_equal(json_string_value(json_object_get(o, "status")), "pending");
     assert_true(json_is_null(json_object_get(o, "owner_id")));
     assert_true(json_is_null(json_object_get(o, "timeout_s")));
+    assert_true(json_is_null(json_object_get(o, "fingerprint"))); /* of failed jobs only */
     assert_true(json_is_null(json_object_get(o, "outcome")));
     assert_true(json_is_null(json_object_get(o, "progress")));
     assert_string_equal(json_string_value(json_object_get(o, "created_at")), "1970-01-01T00:00:01Z");
