@@ -49,15 +49,18 @@ static void box_signal(struct lease *l, int sig, const char *what)
         log_err(what, &err);
 }
 
-static void renewed(struct lease *l, usec end_us, bool cancel)
+/* @return false when the answer was so long on its way that what it gives is over again: nothing may start or go on */
+static bool renewed(struct lease *l, usec end_us, bool cancel)
 {
     pthread_mutex_lock(&l->lock);
+    const bool live = boot_now() < end_us - margin_us(l);
+    const bool news = (live && l->state != LEASE_HELD) || cancel != l->cancel;
     l->end_us = end_us;
-    const bool news = l->state != LEASE_HELD || cancel != l->cancel;
-    l->state = LEASE_HELD;
+    if (live)
+        l->state = LEASE_HELD;
     l->cancel = l->cancel || cancel;
     timer_set(l);
-    if (l->frozen) {
+    if (live && l->frozen) {
         l->frozen = false;
         l->frozen_us += boot_now() - l->frozen_at_us;
         box_signal(l, SIGCONT, "thaw");
@@ -66,6 +69,7 @@ static void renewed(struct lease *l, usec end_us, bool cancel)
     pthread_mutex_unlock(&l->lock);
     if (news)
         event_raise(l->event_fd);
+    return live;
 }
 
 static void gone(struct lease *l, enum lease_state how)
@@ -104,9 +108,9 @@ static bool beat(struct lease *l, struct haul_client *c, const char *path, bool 
     const int rc = haul_call(c, "POST", path, "{}", l->a->token, 0, &json, &he);
     usec lease_us;
     bool cancel;
-    *ret_answered = rc == HAUL_OK && answer_read(json, &lease_us, &cancel);
-    if (*ret_answered) {
-        renewed(l, sent_us + lease_us, cancel);
+    *ret_answered = false;
+    if (rc == HAUL_OK && answer_read(json, &lease_us, &cancel)) {
+        *ret_answered = renewed(l, sent_us + lease_us, cancel);
         return true;
     }
     if (rc == HAUL_REFUSED && (he.status == 409 || he.status == 404 || he.status == 410)) {
