@@ -29,12 +29,18 @@ void render_sha256(struct json_writer *w, const char *key, const uint8_t sha256[
     jw_string(w, key, hex);
 }
 
-void render_timeout(struct json_writer *w, const struct job *job)
+static void render_limit(struct json_writer *w, const char *name, usec limit_us)
 {
-    if (job->timeout_us > 0)
-        jw_duration_s(w, "timeout_s", job->timeout_us);
+    if (limit_us > 0)
+        jw_duration_s(w, name, limit_us);
     else
-        jw_null(w, "timeout_s");
+        jw_null(w, name);
+}
+
+void render_limits(struct json_writer *w, const struct job *job)
+{
+    render_limit(w, "timeout_s", job->timeout_us);
+    render_limit(w, "no_progress_timeout_s", job->no_progress_us);
 }
 
 void render_inputs(struct json_writer *w, const char *key, const struct job *job)
@@ -90,7 +96,7 @@ void render_job(struct json_writer *w, const char *key, const struct job *job, c
     jw_raw(w, "labels", labels, strlen(labels));
     jw_string(w, "dedup_key", job->dedup_key);
     jw_int(w, "max_attempts", job->max_attempts);
-    render_timeout(w, job);
+    render_limits(w, job);
     jw_time(w, "created_at", job->created_at);
     jw_time(w, "run_at", job->run_at);
     jw_time(w, "start_deadline_at", job->start_deadline_at);

@@ -149,6 +149,7 @@ static void read_times(struct json_reader *r, struct op_submit *op)
     op->job.run_at = json_get_time(r, "run_at", 0);
     op->start_within_us = json_get_duration(r, "start_within", 0, USEC_PER_MSEC, API_DURATION_MAX_US);
     op->job.timeout_us = json_get_duration(r, "timeout", 0, 0, API_DURATION_MAX_US);
+    op->job.no_progress_us = json_get_duration(r, "no_progress_timeout", 0, 0, API_DURATION_MAX_US);
     if (r->code == ERR_OK && op->delay_us >= 0 && op->job.run_at)
         r->code = err_field(r->err, "run_at", "give delay or run_at, not both");
     if (op->delay_us < 0)
@@ -251,6 +252,8 @@ int submission_hash(const struct op_submit *op, uint8_t ret[32], struct err *err
     hash_number(h, job->run_at);
     hash_number(h, op->start_within_us);
     hash_number(h, job->timeout_us);
+    if (job->no_progress_us) /* what older servers hashed stays the same */
+        hash_number(h, job->no_progress_us);
     hash_number(h, job->priority);
     hash_number(h, job->max_attempts);
     sha256_end(h, ret);

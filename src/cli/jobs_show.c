@@ -28,6 +28,15 @@ static void line_time(const char *name, const json_t *job, const char *key)
     line(name, text);
 }
 
+static void line_limit(const char *name, const json_t *job, const char *key)
+{
+    char limit[32];
+    if (!json_is_number(json_object_get(job, key)))
+        return;
+    left_format((usec)(jreal(job, key) * 1e6), limit);
+    line(name, limit);
+}
+
 static void line_json(const char *name, const json_t *v)
 {
     AUTO_FREE char *text = v ? json_text(v, JSON_COMPACT | JSON_ENCODE_ANY) : NULL;
@@ -58,11 +67,8 @@ static void show_job(const json_t *job, const char *raw)
     line("attempt", text);
     snprintf(text, sizeof(text), "%lld", (long long)jint(job, "priority"));
     line("priority", text);
-    if (json_is_number(json_object_get(job, "timeout_s"))) {
-        char limit[32];
-        left_format((usec)(jreal(job, "timeout_s") * 1e6), limit);
-        line("timeout", limit);
-    }
+    line_limit("timeout", job, "timeout_s");
+    line_limit("no progress", job, "no_progress_timeout_s");
     line("dedup key", jtext(job, "dedup_key"));
     if (json_object_size(labels) > 0)
         line_json("labels", labels);

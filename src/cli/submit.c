@@ -18,7 +18,7 @@
 struct args {
     struct text_list inputs, pairs, labels;
     const char *payload, *payload_ref, *queue, *dedup_key, *out;
-    const char *delay, *run_at, *start_within, *timeout;
+    const char *delay, *run_at, *start_within, *timeout, *no_progress_timeout;
     int64_t priority, max_attempts;
     usec wait_timeout;
     bool wait;
@@ -48,6 +48,8 @@ static const struct opt options[] = {
     {"max-attempts", 0, OPT_INT, offsetof(struct args, max_attempts), "N", 1, 100,
      "attempts before it is failed (default 5)"},
     {"timeout", 0, OPT_TEXT, offsetof(struct args, timeout), "DURATION", 0, 0, "longest time of one attempt"},
+    {"no-progress-timeout", 0, OPT_TEXT, offsetof(struct args, no_progress_timeout), "DURATION", 0, 0,
+     "end an attempt that writes neither a report nor a log for so long"},
     {"batch", 'b', OPT_TEXT, offsetof(struct args, batch.file), "FILE", 0, 0,
      "submit a job for each line of FILE (- is stdin); other options are for lines without"},
     {"ids", 0, OPT_TEXT, offsetof(struct args, batch.ids), "FILE", 0, 0,
@@ -187,11 +189,12 @@ static int duration_option(const struct command *cmd, const char *name, const ch
 static int times_check(const struct command *cmd, const struct args *a, char ret_run_at[RFC3339_MAX])
 {
     struct err err = {0};
-    usec now = now_wall(), delay = 0, within = USEC_NEVER, timeout, run_at = now;
+    usec now = now_wall(), delay = 0, within = USEC_NEVER, limit, run_at = now;
     int status;
     if ((status = duration_option(cmd, "delay", a->delay, &delay)) != EXIT_OK ||
         (status = duration_option(cmd, "start-within", a->start_within, &within)) != EXIT_OK ||
-        (status = duration_option(cmd, "timeout", a->timeout, &timeout)) != EXIT_OK)
+        (status = duration_option(cmd, "timeout", a->timeout, &limit)) != EXIT_OK ||
+        (status = duration_option(cmd, "no-progress-timeout", a->no_progress_timeout, &limit)) != EXIT_OK)
         return status;
     if (a->delay && a->run_at)
         return cli_usage(cmd, "--delay and --run-at cannot be given together");
@@ -268,6 +271,8 @@ static void request_write(struct buf *b, const struct request *q, const struct a
         jw_int(&w, "max_attempts", a->max_attempts);
     if (a->timeout)
         jw_string(&w, "timeout", a->timeout);
+    if (a->no_progress_timeout)
+        jw_string(&w, "no_progress_timeout", a->no_progress_timeout);
     jw_object_end(&w);
 }
 

@@ -83,6 +83,7 @@ struct job {
     const char *dedup_key; /* or NULL */
     uint32_t max_attempts; /* 1.. */
     usec timeout_us;       /* run time limit; 0 = none */
+    usec no_progress_us;   /* how long its handler may be silent; 0 = as the worker says */
     usec created_at;
     usec start_deadline_at; /* 0 = none */
 

@@ -168,7 +168,9 @@ static int document_read(struct attempt *a, size_t n, struct err *err)
     a->timeout_us = seconds_of(job, "timeout_s", 0, 366 * 86400.0);
     if (!a->timeout_us)
         a->timeout_us = int_of(a->doc, "handler_timeout_us");
-    a->no_progress_us = int_of(a->doc, "no_progress_us");
+    a->no_progress_us = seconds_of(job, "no_progress_timeout_s", 0, 366 * 86400.0);
+    if (!a->no_progress_us)
+        a->no_progress_us = int_of(a->doc, "no_progress_us");
     a->verify_timeout_us = int_of(a->doc, "verify_timeout_us");
     a->level = !strcmp(string_of(a->doc, "isolation"), "namespaces") ? SANDBOX_NAMESPACES : SANDBOX_NONE;
     a->file_size_max = (uint64_t)int_of(a->doc, "file_size_max");

@@ -35,6 +35,29 @@ def test_P14_first_limit_that_is_reached_counts(server, api, make_worker):
     assert ended(api, api.submit("slow", max_attempts=1)["job_id"], "timeout")["error_log"].startswith("time limit of 1s reached")
 
 
+def test_P14_job_may_name_its_own_limit_of_silence(server, api, make_worker):
+    make_worker(server.url, {"quiet": {"command": ["/bin/sleep", "600"], "no_progress_timeout": "1h"}})
+    job = ended(api, api.submit("quiet", max_attempts=1, no_progress_timeout="500ms")["job_id"], "stalled")
+    assert job["no_progress_timeout_s"] == 0.5 and " for 500ms " in job["error_log"]
+
+
+def test_cli_names_the_limits_of_a_job(server, api, haul):
+    done = haul("submit", "quiet", "--no-progress-timeout", "5m", "--timeout", "2h", "--json", url=server.url)
+    assert done.returncode == 0, done.stderr
+    (job,) = api.get("/v1/jobs").json()["jobs"]
+    assert (api.job(job["job_id"])["no_progress_timeout_s"], api.job(job["job_id"])["timeout_s"]) == (300, 7200)
+    assert "no progress" in haul("jobs", "show", job["job_id"], url=server.url).stdout
+    assert "--no-progress-timeout" in haul("submit", "quiet", "--no-progress-timeout", "-5m", url=server.url).stderr
+
+
+def test_job_that_is_not_started_in_time_expires_and_says_so(server, api):
+    job_id = api.submit("nobody", start_within="200ms")["job_id"]
+    assert api.job(job_id)["start_deadline_at"]
+    job = api.wait(job_id)
+    assert (job["status"], job["outcome"], job["attempt"]) == ("failed", "expired", 0)
+    assert "deadline" in job["error_log"]
+
+
 @pytest.mark.parametrize("key", ["no_progress_timeout", "verify_timeout", "timeout"])
 @pytest.mark.parametrize("value", ["-1s", "367d", "soon", "99999999999999999999h"])
 def test_limit_that_cannot_be_is_refused_with_its_place(haul, tmp_path, key, value):

@@ -134,7 +134,7 @@ int row_load(struct conn *c, const char *project, const struct uuid *id, enum lo
 /** A SELECT's columns in order; what row_read understands. */
 #define ROW_COLUMNS(payload)                                                                                           \
     "job_id, project, queue, task_type, priority, lane_id, " payload                                                   \
-    ", payload_ref, labels, dedup_key, max_attempts, timeout_us, "                                                     \
+    ", payload_ref, labels, dedup_key, max_attempts, timeout_us, no_progress_us, "                                     \
     "created_at, start_deadline_at, status, run_at, waiting_on, attempt, retries, interruptions, losses, token, "      \
     "token_attempt, "                                                                                                  \
     "owner_id, lease_until, confirmed, cancel_requested_at, started_at, finished_at, last_outcome, error_log, "        \

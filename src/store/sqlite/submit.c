@@ -40,6 +40,8 @@ static int content_hash(struct tx *t, const struct job *j, uint8_t ret[32])
     hash_int(h, j->priority);
     hash_int(h, j->max_attempts);
     hash_int(h, j->timeout_us);
+    if (j->no_progress_us) /* what older servers hashed stays the same */
+        hash_int(h, j->no_progress_us);
     hash_int(h, j->payload_ref != NULL);
     if (j->payload_ref) {
         rc = blob_check_ref(t, j->payload_ref, "payload_ref", &id, sha);
@@ -128,6 +130,7 @@ static struct job fresh(const struct tx *t, const struct op_submit *op)
         .dedup_key = in->dedup_key,
         .max_attempts = in->max_attempts ? in->max_attempts : t->s->policy.max_attempts,
         .timeout_us = in->timeout_us,
+        .no_progress_us = in->no_progress_us,
         .created_at = t->now,
         .start_deadline_at = op->start_within_us > 0 ? after(t->now, op->start_within_us) : in->start_deadline_at,
         .status = JOB_PENDING,
