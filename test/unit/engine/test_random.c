@@ -105,9 +105,12 @@ static void step_poll(struct model *m)
     assert_int_equal(a.calls, 1);
     assert_int_equal(a.code, ERR_OK);
     if (given && given->last.status == JOB_RUNNING && holds(given, &given->attempts[m->polls[worker].attempt])) {
-        assert_int_equal(a.n, 1);
-        assert_true(uuid_equal(&a.job.job_id, &given->id));
-        assert_int_equal(a.job.attempt, m->polls[worker].attempt);
+        /* The one it was given; and one that an earlier repetition was given while this one's lease had lapsed, should both run now. */
+        assert_in_range(a.n, 1, 2);
+        if (a.n == 1) {
+            assert_true(uuid_equal(&a.job.job_id, &given->id));
+            assert_int_equal(a.job.attempt, m->polls[worker].attempt);
+        }
     }
     if (!a.n)
         return;
