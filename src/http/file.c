@@ -21,6 +21,14 @@ static void check_release(struct http_file_check *c)
 }
 #define AUTO_CHECK __attribute__((cleanup(check_release)))
 
+/** Whoever has it now releases it. */
+static struct http_file_check check_take(struct http_file_check *c)
+{
+    const struct http_file_check taken = *c;
+    *c = (struct http_file_check){0};
+    return taken;
+}
+
 static int64_t read_file(void *arg, void *buf, size_t max)
 {
     struct file_reader *f = arg;
@@ -196,11 +204,8 @@ void http_reply_file(struct http_request *req, int fd, int64_t size, const char 
         set_disposition(req, filename);
     http_set_header(req, "Content-Type", content_type);
     *reader = (struct file_reader){.fd = TAKE_FD(file), .at = first, .end = end};
-    if (!part) {
-        reader->check = mine;
-        /* cppcheck-suppress unreadVariable; its end, by AUTO_CHECK, reads it */
-        mine = (struct http_file_check){0};
-    }
+    if (!part)
+        reader->check = check_take(&mine);
     struct http_reply reply = {.status = part ? 206 : 200,
                                .is_stream = true,
                                .stream_size = (uint64_t)(end - first),
