@@ -15,7 +15,7 @@ int ref_parse(const char *ref, const char *field, struct uuid *ret, struct err *
 }
 
 /* Refs are compared and looked up as text: one spelling only. */
-static const char *ref_canonical(const char *ref, const char *field, struct arena *arena, struct err *err)
+const char *ref_canonical(const char *ref, const char *field, struct arena *arena, struct err *err)
 {
     struct uuid id;
     char text[UUID_STR_MAX];

@@ -13,3 +13,5 @@ int submission_parse_item(const char *item, size_t n, const char *batch_key, con
 int submission_hash(const struct op_submit *op, uint8_t ret[32], struct err *err);
 /** "blob:<uuid>" -> id; ERR_INVALID naming `field`. */
 int ref_parse(const char *ref, const char *field, struct uuid *ret, struct err *err);
+/** As we write it, in the arena; NULL: err says why. */
+const char *ref_canonical(const char *ref, const char *field, struct arena *arena, struct err *err);

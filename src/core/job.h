@@ -24,7 +24,8 @@
 #define JOB_LABEL_VALUE_MAX 255
 #define JOB_INPUTS_MAX      64
 #define JOB_OUTPUTS_MAX     1000
-#define JOB_KEY_MAX         255 /* dedup key */
+#define JOB_CHECKPOINT_MAX  1000 /* files of one */
+#define JOB_KEY_MAX         255  /* dedup key */
 #define JOB_ERROR_LOG_MAX   16384
 #define JOB_MESSAGE_MAX     256 /* progress message */
 #define JOB_PRIORITY_MAX    9

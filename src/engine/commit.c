@@ -26,6 +26,8 @@ static const struct uuid *op_job(const struct op *op)
         return &op->u.log_packed.job_id;
     case OP_OUTPUT:
         return &op->u.output.job_id;
+    case OP_CHECKPOINT:
+        return &op->u.checkpoint.job_id;
     case OP_COMPLETE:
         return &op->u.complete.job_id;
     case OP_FAIL:

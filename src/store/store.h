@@ -23,6 +23,7 @@ enum op_kind {
     OP_LOG,
     OP_LOG_PACKED,
     OP_OUTPUT,
+    OP_CHECKPOINT,
     OP_COMPLETE,
     OP_FAIL,
     OP_CANCEL,
@@ -131,6 +132,18 @@ struct op_output {
     int64_t size;
     uint8_t sha256[32];
 };
+struct checkpoint_file {
+    const char *name, *ref; /* "blob:<uuid>" */
+    bool executable;
+};
+struct
+    op_checkpoint { /* takes the place of the job's last one. ERR_INVALID names what is wrong with a file; nothing changes then */
+    struct uuid job_id;
+    struct token token;
+    const struct checkpoint_file *files;
+    size_t n_files; /* at most JOB_CHECKPOINT_MAX */
+    double percent; /* how far the work was; below 0: not known */
+};
 struct usage {
     int exit_code;
     int signal;
@@ -227,6 +240,7 @@ struct op {
         struct op_log log;
         struct op_log_packed log_packed;
         struct op_output output;
+        struct op_checkpoint checkpoint;
         struct op_complete complete;
         struct op_fail fail;
         struct op_job job;
@@ -275,6 +289,21 @@ struct output {
     struct uuid blob_id;
     int64_t size;
     uint8_t sha256[32];
+};
+struct checkpoint_row {
+    const char *name;
+    struct uuid blob_id;
+    int64_t size;
+    uint8_t sha256[32];
+    bool executable;
+};
+struct checkpoint {
+    uint32_t attempt; /* 0: there is none */
+    usec at;
+    double percent; /* below 0: not known */
+    int64_t bytes;
+    struct checkpoint_row *files; /* by name */
+    size_t n_files;
 };
 /** A piece of a log, or what there is to know about it. */
 struct log_part {
@@ -328,6 +357,9 @@ struct store_driver {
     /** Published outputs of the winning attempt, by name. */
     int (*outputs)(struct store *s, const struct uuid *job_id, struct arena *arena, struct output **ret, size_t *ret_n,
                    struct err *err);
+    /** The job's last checkpoint. Kept until it is success or cancelled, or removed. */
+    int (*checkpoint)(struct store *s, const struct uuid *job_id, struct arena *arena, struct checkpoint *ret,
+                      struct err *err);
     /** Up to `max` bytes of an attempt's log from `offset` on, or, when that was left out, from where it goes on. */
     int (*log_read)(struct store *s, const struct uuid *job_id, uint32_t attempt, int64_t offset, void *buf, size_t max,
                     struct log_part *ret, struct err *err);

@@ -213,6 +213,7 @@ def attempt(api):
         api.act(c, "progress", {"percent": 10.5, "message": "m"})
         api.act(c, "log?offset=0", data=b"0123456789", headers=OCTETS)
         api.act(c, "outputs/o", method="PUT", data=b"text", headers=OCTETS)
+        api.act(c, "checkpoint", {"files": []}, method="PUT")
     api.act(claim, "log?offset=10", data=bytes(70000), headers=OCTETS)
     api.get(path)
     api.request("DELETE", path)
@@ -224,8 +225,12 @@ def attempt(api):
     api.act(claim, "fail", {"outcome": "signal", "signal": 9, "exit_code": 1, "error_log": "again", "retry_after": "0s"})
     again = api.lease(job["task_type"])[0]
     api.act(again, "outputs/o", method="PUT", data=b"text", headers=OCTETS)
+    kept = {"name": "part", "ref": api.put_blob(b"part")["ref"], "executable": False}
+    api.act(again, "checkpoint", {"percent": 50, "files": [kept]}, method="PUT")
+    api.get(f"/v1/jobs/{again['job_id']}/checkpoint")
     api.post(path + "/retry", {})
     api.act(again, "complete", {"outputs": ["o"], **COMPLETE})
+    api.get(f"/v1/jobs/{again['job_id']}/checkpoint")
     for sub in ("", "/attempts", "/outputs"):
         api.get(path + sub)
         api.get(f"/v1/jobs/{uuid.uuid4()}{sub}")

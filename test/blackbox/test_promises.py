@@ -62,6 +62,7 @@ def test_P03_stale_token_is_refused_and_changes_nothing(make_server):
         problem(api.act(first, "progress", {"percent": 99, "message": "stale"}), 409, "stale_token")
         problem(api.act(first, "log?offset=0", data=b"stale\n", headers=octets), 409, "stale_token")
         problem(api.act(first, "outputs/result", method="PUT", data=b"stale", headers=octets), 409, "stale_token")
+        problem(api.act(first, "checkpoint", {"files": []}, method="PUT"), 409, "stale_token")
         problem(api.act(first, "complete", {"outputs": [], **COMPLETE}), 409, "stale_token")
         problem(api.act(first, "fail", {"outcome": "error", "permanent": True, "error_log": "stale"}), 409, "stale_token")
         forged = {**first, "attempt": 2, "token": "2." + "0" * 32}

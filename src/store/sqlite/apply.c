@@ -13,6 +13,7 @@ static int (*const kinds[OP_KIND_COUNT])(struct tx *t) = {
     [OP_LOG] = op_log,
     [OP_LOG_PACKED] = op_log_packed,
     [OP_OUTPUT] = op_output,
+    [OP_CHECKPOINT] = op_checkpoint,
     [OP_COMPLETE] = op_complete,
     [OP_FAIL] = op_fail,
     [OP_CANCEL] = op_cancel,

@@ -187,6 +187,12 @@ int outputs_release(struct tx *t, const struct uuid *job_id);
 /** Marks the named ones; ERR_INVALID names a missing one. The rest of the attempt's is released by outputs_release. */
 int outputs_publish(struct tx *t, const struct uuid *job_id, uint32_t attempt, const char *const *names, size_t n);
 
+/* --- checkpoints.c --- */
+
+int op_checkpoint(struct tx *t);
+/** The job needs it no more: its rows, and their references to blobs. */
+int checkpoint_release(struct tx *t, const struct uuid *job_id);
+
 /* --- uploads.c --- */
 
 int op_upload_add(struct tx *t);
@@ -263,6 +269,8 @@ int read_attempts(struct store *s, const struct uuid *job_id, struct arena *aren
                   struct err *err);
 int read_outputs(struct store *s, const struct uuid *job_id, struct arena *arena, struct output **ret, size_t *ret_n,
                  struct err *err);
+int read_checkpoint(struct store *s, const struct uuid *job_id, struct arena *arena, struct checkpoint *ret,
+                    struct err *err); /* checkpoints.c */
 int read_log(struct store *s, const struct uuid *job_id, uint32_t attempt, int64_t offset, void *buf, size_t max,
              struct log_part *ret, struct err *err); /* logs.c */
 int read_blob_get(struct store *s, const char *project, const struct uuid *id, struct arena *arena,

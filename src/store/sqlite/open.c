@@ -230,6 +230,7 @@ const struct store_driver *store_sqlite(void)
         .job_list = read_job_list,
         .attempts = read_attempts,
         .outputs = read_outputs,
+        .checkpoint = read_checkpoint,
         .log_read = read_log,
         .blob_get = read_blob_get,
         .upload_get = read_upload_get,

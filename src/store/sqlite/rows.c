@@ -409,6 +409,8 @@ int row_save(struct tx *t, struct row *row)
     }
     if (rc == ERR_OK && row->job.attempt > 0 && !token_held(&row->job) && !row->log_closed)
         rc = log_close(t, &row->job.job_id, row->job.attempt);
+    if (rc == ERR_OK && row->job.attempt > 0 && job_finished(row->job.status) && !job_finished(row->was))
+        rc = checkpoint_release(t, &row->job.job_id);
     row->was = row->job.status;
     return rc;
 }
@@ -425,6 +427,8 @@ static int refs_drop(struct tx *t, const struct job *job)
     for (size_t i = 0; rc == ERR_OK && i < inputs.n_inputs; i++)
         if (uuid_parse(inputs.inputs[i].ref + strlen("blob:"), &id))
             rc = blob_ref(t, &id, -1);
+    if (rc == ERR_OK)
+        rc = checkpoint_release(t, &job->job_id);
     return rc == ERR_OK ? logs_release(t, &job->job_id) : rc;
 }
 

@@ -11,10 +11,17 @@ int main(void)
     const struct {
         const struct CMUnitTest *tests;
         size_t n;
-    } parts[] = {{submit_tests, n_submit_tests},     {claim_tests, n_claim_tests}, {finish_tests, n_finish_tests},
-                 {lease_tests, n_lease_tests},       {log_tests, n_log_tests},     {retention_tests, n_retention_tests},
-                 {snapshot_tests, n_snapshot_tests}, {told_tests, n_told_tests},   {list_tests, n_list_tests},
-                 {upload_tests, n_upload_tests}};
+    } parts[] = {{submit_tests, n_submit_tests},
+                 {claim_tests, n_claim_tests},
+                 {finish_tests, n_finish_tests},
+                 {lease_tests, n_lease_tests},
+                 {log_tests, n_log_tests},
+                 {retention_tests, n_retention_tests},
+                 {snapshot_tests, n_snapshot_tests},
+                 {told_tests, n_told_tests},
+                 {list_tests, n_list_tests},
+                 {upload_tests, n_upload_tests},
+                 {checkpoint_tests, n_checkpoint_tests}};
 
     contract_driver = CONTRACT_DRIVER();
     for (size_t i = 0; i < ARRAY_LEN(parts); i++)

@@ -1,0 +1,159 @@
+/* A job's checkpoint: replaced as a whole, by whoever holds the job, and gone when nobody can need it. */
+#include "suite.h"
+
+static struct op *checkpoint_op(struct world *w, const struct job *job, const struct checkpoint_file *files, size_t n)
+{
+    struct op *op = op_make(w, OP_CHECKPOINT);
+
+    op->u.checkpoint =
+        (struct op_checkpoint){.job_id = job->job_id, .token = job->token, .files = files, .n_files = n, .percent = 40};
+    return op;
+}
+
+static struct checkpoint checkpoint_of(struct world *w, const struct job *job)
+{
+    struct checkpoint cp;
+
+    assert_int_equal(w->d->checkpoint(w->s, &job->job_id, w->arena, &cp, NULL), ERR_OK);
+    return cp;
+}
+
+static void keep(struct world *w, const struct job *job, const struct checkpoint_file *files, size_t n)
+{
+    struct op *op = checkpoint_op(w, job, files, n);
+
+    apply(w, op);
+    assert_ok(op);
+}
+
+static void test_a_checkpoint_takes_the_place_of_the_last(void **state)
+{
+    struct world *w = *state;
+    submit(w, "encode");
+    struct job job = claim(w, w->worker, "encode");
+    struct uuid a = blob(w, "aaaa"), b = blob(w, "bb"), c = blob(w, "c");
+
+    assert_int_equal(checkpoint_of(w, &job).attempt, 0);
+    keep(w, &job, (struct checkpoint_file[]){{"x", ref(w, a), false}, {"y", ref(w, b), true}, {"z", ref(w, a), false}},
+         3);
+    assert_int_equal(refs(w, a), 2);
+    assert_int_equal(refs(w, b), 1);
+    struct checkpoint cp = checkpoint_of(w, &job);
+    assert_int_equal(cp.attempt, 1);
+    assert_int_equal(cp.n_files, 3);
+    assert_int_equal(cp.bytes, 10);
+    assert_true(cp.percent > 39 && cp.percent < 41);
+    assert_string_equal(cp.files[1].name, "y");
+    assert_true(cp.files[1].executable);
+    assert_false(cp.files[0].executable);
+
+    keep(w, &job, (struct checkpoint_file[]){{"x", ref(w, a), false}, {"w", ref(w, c), false}}, 2);
+    assert_int_equal(refs(w, a), 1);
+    assert_int_equal(refs(w, b), 0);
+    assert_int_equal(refs(w, c), 1);
+    cp = checkpoint_of(w, &job);
+    assert_int_equal(cp.n_files, 2);
+    assert_string_equal(cp.files[0].name, "w");
+}
+
+static void test_P08_a_stale_worker_changes_no_checkpoint(void **state)
+{
+    struct world *w = *state;
+    submit(w, "encode");
+    struct job first = claim(w, w->worker, "encode");
+    struct uuid a = blob(w, "a"), b = blob(w, "b");
+
+    keep(w, &first, &(struct checkpoint_file){"x", ref(w, a), false}, 1);
+    apply(w, fail_op(w, &first, OUTCOME_INTERRUPTED, false));
+    struct job second = claim(w, w->other, "encode");
+    assert_int_equal(second.attempt, 2);
+    struct checkpoint cp = checkpoint_of(w, &second); /* it goes on from there */
+    assert_int_equal(cp.attempt, 1);
+    assert_int_equal(cp.n_files, 1);
+
+    struct op *stale = checkpoint_op(w, &first, &(struct checkpoint_file){"x", ref(w, b), false}, 1);
+    apply(w, stale);
+    assert_refused(stale, ERR_STALE_TOKEN);
+    assert_int_equal(refs(w, a), 1);
+    assert_int_equal(refs(w, b), 0);
+    assert_true(uuid_equal(&checkpoint_of(w, &second).files[0].blob_id, &a));
+}
+
+static void test_a_bad_file_leaves_the_last_checkpoint(void **state)
+{
+    struct world *w = *state;
+    submit(w, "encode");
+    struct job job = claim(w, w->worker, "encode");
+    struct uuid a = blob(w, "a"), none = id_make(w);
+    const struct checkpoint_file good = {"x", ref(w, a), false};
+
+    keep(w, &job, &good, 1);
+    const struct checkpoint_file bad[][2] = {{good, {"y", ref(w, none), false}},
+                                             {good, good},
+                                             {good, {"..", ref(w, a), false}},
+                                             {good, {"d/y", ref(w, a), false}}};
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+        struct op *op = checkpoint_op(w, &job, bad[i], 2);
+        apply(w, op);
+        assert_refused(op, ERR_INVALID);
+        assert_int_equal(refs(w, a), 1);
+        assert_int_equal(checkpoint_of(w, &job).n_files, 1);
+    }
+    struct checkpoint_file *many = arena_array(w->arena, JOB_CHECKPOINT_MAX + 1, sizeof(*many));
+    struct op *op = checkpoint_op(w, &job, many, JOB_CHECKPOINT_MAX + 1);
+    apply(w, op);
+    assert_refused(op, ERR_TOO_LARGE);
+    assert_int_equal(checkpoint_of(w, &job).n_files, 1);
+}
+
+/* Kept for whoever retries a failed job; a live one's bytes are never swept. */
+static void test_a_checkpoint_lives_as_long_as_it_can_be_needed(void **state)
+{
+    struct world *w = *state;
+    const struct job sent = submit(w, "encode");
+    struct job job = claim(w, w->worker, "encode");
+    struct uuid a = blob(w, "a");
+
+    keep(w, &job, &(struct checkpoint_file){"x", ref(w, a), false}, 1);
+    apply(w, fail_op(w, &job, OUTCOME_ERROR, true));
+    assert_int_equal(get(w, sent.job_id).status, JOB_FAILED);
+    later(w, w->policy.blob_unreferenced_us * 2);
+    sweep(w, OP_SWEEP_BLOBS);
+    assert_int_equal(refs(w, a), 1);
+    apply(w, job_op(w, OP_RETRY, sent.job_id));
+    job = claim(w, w->worker, "encode");
+    assert_int_equal(checkpoint_of(w, &job).n_files, 1);
+    apply(w, complete_op(w, &job, NULL, 0));
+    assert_int_equal(get(w, sent.job_id).status, JOB_SUCCESS);
+    assert_int_equal(checkpoint_of(w, &job).attempt, 0);
+    assert_int_equal(refs(w, a), 0);
+}
+
+static void test_a_cancelled_or_discarded_job_gives_its_checkpoint_up(void **state)
+{
+    struct world *w = *state;
+    struct uuid a = blob(w, "a");
+    const enum op_kind ends[] = {OP_CANCEL, OP_DISCARD};
+
+    for (size_t i = 0; i < ARRAY_LEN(ends); i++) {
+        submit(w, "encode");
+        struct job job = claim(w, w->worker, "encode");
+        keep(w, &job, &(struct checkpoint_file){"x", ref(w, a), false}, 1);
+        assert_int_equal(refs(w, a), 1);
+        apply(w, fail_op(w, &job, ends[i] == OP_CANCEL ? OUTCOME_INTERRUPTED : OUTCOME_ERROR, true));
+        struct op *end = job_op(w, ends[i], job.job_id);
+        apply(w, end);
+        assert_ok(end);
+        assert_int_equal(refs(w, a), 0);
+        assert_int_equal(checkpoint_of(w, &job).attempt, 0);
+    }
+}
+
+const struct CMUnitTest checkpoint_tests[] = {
+    TEST(test_a_checkpoint_takes_the_place_of_the_last),
+    TEST(test_P08_a_stale_worker_changes_no_checkpoint),
+    TEST(test_a_bad_file_leaves_the_last_checkpoint),
+    TEST(test_a_checkpoint_lives_as_long_as_it_can_be_needed),
+    TEST(test_a_cancelled_or_discarded_job_gives_its_checkpoint_up),
+};
+const size_t n_checkpoint_tests = ARRAY_LEN(checkpoint_tests);
