@@ -128,6 +128,7 @@ def test_P05_five_rolling_agent_restarts_under_load_lose_no_attempt(make_server,
             api.wait(ids[4 * turn], lambda j: j["status"] != "pending")  # the load goes on
             assert worker.terminate() == 0
             worker.launch()
+            until(lambda: worker.said.count(" polling ") == turn + 2)  # before that a TERM only ends a program that has not begun
     for job_id in ids:
         job = api.wait_status(job_id, "success")
         assert (job["attempt"], job["losses"], job["interruptions"], job["retries"]) == (1, 0, 0, 0)
