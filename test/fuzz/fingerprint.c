@@ -2,13 +2,15 @@
 #include "fuzz.h"
 #include "core/fingerprint.h"
 #include <ctype.h>
+#include <stdlib.h>
 #include <string.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    char *text = strndup((const char *)data, size), cause[FINGERPRINT_CAUSE_MAX], one[FINGERPRINT_MAX],
-         two[FINGERPRINT_MAX];
+    char *text = malloc(size + 1), cause[FINGERPRINT_CAUSE_MAX], one[FINGERPRINT_MAX], two[FINGERPRINT_MAX];
     MUST(text);
+    memcpy(text, data, size);
+    text[size] = '\0';
     fingerprint_cause(text, cause);
     MUST(strlen(cause) < sizeof(cause) && !strchr(cause, '/'));
     size_t digits = 0;
