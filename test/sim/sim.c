@@ -295,7 +295,7 @@ static void hosts_make(struct sim *s)
         h->slots = 1 + (unsigned)dice(s, 3);
         h->drift_ppm = (int64_t)dice(s, 401) - 200;
         h->clock_offset_us = dice_us(s, 0, 1000000 * SEC);
-        snprintf(h->name, sizeof h->name, "%s%u", h->worker ? "worker" : "client", i);
+        snprintf(h->name, sizeof h->name, "%s%hu", h->worker ? "worker" : "client", (unsigned short)i);
         if (h->worker)
             worker_start(s, i);
     }
