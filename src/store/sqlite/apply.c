@@ -70,7 +70,7 @@ struct mark_of_op {
     struct inserts_mark waiting;
 };
 
-/** Other ops look at the rows that submissions insert; and within a savepoint an op's own rows are written. */
+/** Within a savepoint the op's own rows are written at once. */
 static int run(struct tx *t, bool savepoint)
 {
     int rc = FAULT("sqlite.op") ? err_set(t->err, ERR_INTERNAL, 0, "fault point") : kinds[t->op->kind](t);
@@ -119,8 +119,8 @@ static enum applied apply_one(struct store *s, struct op *op, usec now, bool sav
         err_set(&op->err, ERR_INTERNAL, 0, "an op of kind %d without what it needs", (int)op->kind);
         return APPLIED;
     }
-    int rc = op->kind == OP_SUBMIT ? ERR_OK : inserts_flush(s, &op->err);
-    if (rc != ERR_OK) /* of others */
+    int rc = op->kind == OP_SUBMIT ? ERR_OK : inserts_flush(s, &op->err); /* other kinds look at those rows */
+    if (rc != ERR_OK)                                                     /* and they are others' */
         return in_transaction(s) ? SPOILT : GONE;
     const struct mark_of_op mark = {sqlite3_total_changes64(s->w.db), s->n_changes, keys_mark(s), inserts_mark(s)};
     if (savepoint)

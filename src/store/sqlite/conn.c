@@ -209,6 +209,29 @@ int q_run(struct conn *c, int64_t *ret_changed, struct err *err, const char *sql
     return rc;
 }
 
+static int rows_write(struct conn *c, const struct sql_rows *how, const char *sql, const void *const *rows, size_t n,
+                      struct err *err)
+{
+    AUTO_QUERY sqlite3_stmt *st = NULL;
+    bool more;
+    int rc = q_open(c, &st, err, sql, "");
+
+    for (size_t i = 0; rc == ERR_OK && i < n; i++)
+        rc = how->bind(c, st, i, rows[i], err);
+    return rc == ERR_OK ? q_step(c, st, &more, err) : rc;
+}
+
+int q_rows(struct conn *c, const struct sql_rows *how, const void *const *rows, size_t n, struct err *err)
+{
+    int rc = ERR_OK;
+
+    if (n == SQL_ROWS)
+        return rows_write(c, how, how->full, rows, n, err);
+    for (size_t i = 0; rc == ERR_OK && i < n; i++)
+        rc = rows_write(c, how, how->one, rows + i, 1, err);
+    return rc;
+}
+
 int q_int(struct conn *c, int64_t absent, int64_t *ret, struct err *err, const char *sql, const char *types, ...)
 {
     AUTO_QUERY sqlite3_stmt *st = NULL;

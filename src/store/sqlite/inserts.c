@@ -1,7 +1,5 @@
 #include "store/sqlite/inserts.h"
 
-#define ROWS 8 /* a statement; beyond it little is gained */
-
 struct new_job {
     struct job job;
     int64_t lane_id, ready_seq;
@@ -17,8 +15,8 @@ struct new_label {
 };
 
 struct inserts {
-    struct new_job jobs[ROWS];
-    struct new_label labels[ROWS];
+    struct new_job jobs[SQL_ROWS];
+    struct new_label labels[SQL_ROWS];
     size_t n_jobs, n_labels;
 };
 
@@ -67,53 +65,26 @@ static int label_bind(struct conn *c, sqlite3_stmt *st, size_t i, const void *ar
     return q_bind(c, st, (int)(i * strlen(LABEL_TYPES)), err, LABEL_TYPES, l->project, l->key, l->value, &l->job_id);
 }
 
-static const struct kind {
-    const char *one, *rows; /* the statement for one, and for ROWS */
-    int (*bind)(struct conn *c, sqlite3_stmt *st, size_t i, const void *what, struct err *err);
-} jobs = {JOB_INTO JOB_ROW, JOB_INTO SQL_8(JOB_ROW), job_bind},
-  keys = {KEY_INTO KEY_ROW, KEY_INTO SQL_8(KEY_ROW), key_bind},
-  labels = {LABEL_INTO LABEL_ROW, LABEL_INTO SQL_8(LABEL_ROW), label_bind};
-
-static int write_with(struct conn *c, const struct kind *kind, const char *sql, const void *const *what, size_t n,
-                      struct err *err)
-{
-    AUTO_QUERY sqlite3_stmt *st = NULL;
-    bool more;
-    int rc = q_open(c, &st, err, sql, "");
-
-    for (size_t i = 0; rc == ERR_OK && i < n; i++)
-        rc = kind->bind(c, st, i, what[i], err);
-    return rc == ERR_OK ? q_step(c, st, &more, err) : rc;
-}
-
-/** @param n  0..ROWS */
-static int write_all(struct conn *c, const struct kind *kind, const void *const *what, size_t n, struct err *err)
-{
-    int rc = ERR_OK;
-
-    if (n == ROWS)
-        return write_with(c, kind, kind->rows, what, n, err);
-    for (size_t i = 0; rc == ERR_OK && i < n; i++)
-        rc = write_with(c, kind, kind->one, what + i, 1, err);
-    return rc;
-}
+static const struct sql_rows jobs = {JOB_INTO JOB_ROW, JOB_INTO SQL_VALUES(JOB_ROW), job_bind},
+                             keys = {KEY_INTO KEY_ROW, KEY_INTO SQL_VALUES(KEY_ROW), key_bind},
+                             labels = {LABEL_INTO LABEL_ROW, LABEL_INTO SQL_VALUES(LABEL_ROW), label_bind};
 
 static int labels_flush(struct store *s, struct err *err)
 {
     struct inserts *in = s->inserts;
-    const void *what[ROWS];
+    const void *what[SQL_ROWS];
     size_t n = in->n_labels;
 
     for (size_t i = 0; i < n; i++)
         what[i] = &in->labels[i];
     in->n_labels = 0;
-    return write_all(&s->w, &labels, what, n, err);
+    return q_rows(&s->w, &labels, what, n, err);
 }
 
 static int jobs_flush(struct store *s, struct err *err)
 {
     struct inserts *in = s->inserts;
-    const void *all[ROWS], *with_key[ROWS];
+    const void *all[SQL_ROWS], *with_key[SQL_ROWS];
     size_t n = in->n_jobs, n_keys = 0;
 
     for (size_t i = 0; i < n; i++) {
@@ -122,8 +93,8 @@ static int jobs_flush(struct store *s, struct err *err)
             with_key[n_keys++] = &in->jobs[i];
     }
     in->n_jobs = 0;
-    int rc = write_all(&s->w, &jobs, all, n, err);
-    return rc == ERR_OK ? write_all(&s->w, &keys, with_key, n_keys, err) : rc;
+    int rc = q_rows(&s->w, &jobs, all, n, err);
+    return rc == ERR_OK ? q_rows(&s->w, &keys, with_key, n_keys, err) : rc;
 }
 
 int inserts_flush(struct store *s, struct err *err)
@@ -139,7 +110,7 @@ int inserts_flush(struct store *s, struct err *err)
 int insert_job(struct tx *t, const struct row *row)
 {
     struct inserts *in = t->s->inserts;
-    int rc = in->n_jobs == ROWS ? jobs_flush(t->s, t->err) : ERR_OK;
+    int rc = in->n_jobs == SQL_ROWS ? jobs_flush(t->s, t->err) : ERR_OK;
 
     if (rc == ERR_OK)
         in->jobs[in->n_jobs++] =
@@ -165,7 +136,7 @@ int insert_key(struct tx *t, int64_t rowid, const char *key, const struct known_
 int insert_label(struct tx *t, const struct job *job, const char *key, const char *value)
 {
     struct inserts *in = t->s->inserts;
-    int rc = in->n_labels == ROWS ? labels_flush(t->s, t->err) : ERR_OK;
+    int rc = in->n_labels == SQL_ROWS ? labels_flush(t->s, t->err) : ERR_OK;
 
     if (rc == ERR_OK)
         in->labels[in->n_labels++] = (struct new_label){job->project, key, value, job->job_id};

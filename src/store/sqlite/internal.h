@@ -47,8 +47,15 @@ int q_run(struct conn *c, int64_t *ret_changed, struct err *err, const char *sql
 /** One integer: the first column of the first row, `absent` when there is none or it is NULL. */
 int q_int(struct conn *c, int64_t absent, int64_t *ret, struct err *err, const char *sql, const char *types, ...);
 
-/** Eight rows of VALUES, in a literal. */
-#define SQL_8(row) row "," row "," row "," row "," row "," row "," row "," row
+/** An INSERT of several rows: opening and closing a statement's cursors costs as much as a row. */
+struct sql_rows {
+    const char *one, *full; /* literals: for one row, and for SQL_ROWS (made by SQL_VALUES) of them */
+    int (*bind)(struct conn *c, sqlite3_stmt *st, size_t i, const void *row, struct err *err);
+};
+#define SQL_ROWS        8 /* beyond it little is gained */
+#define SQL_VALUES(row) row "," row "," row "," row "," row "," row "," row "," row
+/** @param rows  n pointers, each bound as row i of its statement. @param n  0..SQL_ROWS */
+int q_rows(struct conn *c, const struct sql_rows *how, const void *const *rows, size_t n, struct err *err);
 
 #define AUTO_QUERY __attribute__((cleanup(auto_query)))
 static inline void auto_query(sqlite3_stmt **st)

@@ -340,25 +340,28 @@ void keys_undo(struct store *s, size_t mark)
     set_cut(&s->keys->fresh, mark);
 }
 
-#define MERGE_ROW "(?,?)"
-#define MERGE(rows)                                                                                                    \
+#define INDEX_ROW "(?,?)"
+#define INDEX_INTO(rows)                                                                                               \
     "INSERT OR IGNORE INTO dedup_index (hash, row) SELECT column1, column2 FROM (VALUES " rows ")"                     \
     " WHERE EXISTS (SELECT 1 FROM dedup WHERE rowid = column2)"
-#define MERGE_ROWS 8
 
-/** One entry, or MERGE_ROWS of them. */
+static int index_bind(struct conn *c, sqlite3_stmt *st, size_t i, const void *row, struct err *err)
+{
+    const struct key_entry *e = row;
+
+    return q_bind(c, st, (int)(2 * i), err, "ii", e->hash, e->row);
+}
+
+/** @param n  0..SQL_ROWS */
 static int index_add(struct store *s, const struct key_entry *e, size_t n, struct err *err)
 {
-    static const char one[] = MERGE(MERGE_ROW), rows[] = MERGE(SQL_8(MERGE_ROW));
+    static const struct sql_rows index = {INDEX_INTO(INDEX_ROW), INDEX_INTO(SQL_VALUES(INDEX_ROW)), index_bind};
     struct filter *f = s->keys->filter;
-    AUTO_QUERY sqlite3_stmt *st = NULL;
-    bool more;
-    int rc = q_open(&s->w, &st, err, n == 1 ? one : rows, "");
+    const void *rows[SQL_ROWS];
 
-    for (size_t i = 0; rc == ERR_OK && i < n; i++)
-        rc = q_bind(&s->w, st, (int)(2 * i), err, "ii", e[i].hash, e[i].row);
-    if (rc == ERR_OK)
-        rc = q_step(&s->w, st, &more, err);
+    for (size_t i = 0; i < n; i++)
+        rows[i] = &e[i];
+    int rc = q_rows(&s->w, &index, rows, n, err);
     for (size_t i = 0; rc == ERR_OK && i < n; i++) {
         unsigned share = share_of(e[i].hash);
 
@@ -379,7 +382,7 @@ static int merge(struct store *s, size_t until, struct err *err)
     int rc = ERR_OK;
 
     for (size_t n, i = k->merged; rc == ERR_OK && i < until; i += n) {
-        n = until - i < MERGE_ROWS ? 1 : MERGE_ROWS;
+        n = MIN(until - i, SQL_ROWS);
         rc = index_add(s, &m->all[i], n, err);
     }
     k->until = rc == ERR_OK ? until : k->merged;
