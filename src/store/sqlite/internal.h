@@ -90,6 +90,7 @@ struct store {
     int64_t counters;                  /* rows of that table: as it will be */
     struct keys *keys;                 /* keys.c */
     struct inserts *inserts;           /* inserts.c */
+    bool checkpoints;                  /* there may be some: else no job's end looks for one */
     struct arena *scratch;             /* of the op at work */
     unsigned lanes_era;                /* another one when a lane that somebody remembers may be gone */
     int64_t batch_blobs, batch_bytes;  /* what the batch at work adds to these: */
@@ -197,6 +198,7 @@ int outputs_publish(struct tx *t, const struct uuid *job_id, uint32_t attempt, c
 /* --- checkpoints.c --- */
 
 int op_checkpoint(struct tx *t);
+int checkpoints_load(struct store *s, struct err *err);
 /** The job needs it no more: its rows, and their references to blobs. */
 int checkpoint_release(struct tx *t, const struct uuid *job_id);
 

@@ -202,6 +202,8 @@ static int store_open(const struct store_config *config, struct store **ret, str
         rc = keys_load(s, err);
     if (rc == ERR_OK)
         rc = inserts_init(s, err);
+    if (rc == ERR_OK)
+        rc = checkpoints_load(s, err);
     for (size_t i = 0; rc == ERR_OK && i < READERS; i++)
         rc = conn_open(&s->readers[i], s->path, false, s->clock, err);
     if (rc != ERR_OK) {
