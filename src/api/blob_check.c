@@ -1,6 +1,5 @@
 #include "api/blob_check.h"
 #include "base/auto.h"
-#include "base/clock.h"
 #include "base/log.h"
 #include "base/sha256.h"
 #include <errno.h>
@@ -10,20 +9,15 @@
 #define PIECE    ((size_t)256 << 10)
 #define STALE_US (3600 * USEC_PER_SEC)
 
-void blob_checks_init(struct blob_checks *c)
+void blob_checks_init(struct blob_checks *c, struct clock clock)
 {
+    c->clock = clock;
     pthread_mutex_init(&c->lock, NULL);
 }
 
 void blob_checks_release(struct blob_checks *c)
 {
     pthread_mutex_destroy(&c->lock);
-}
-
-static usec now_us(void)
-{
-    const struct clock c = clock_real();
-    return c.boot_us(c.self);
 }
 
 static bool same(const struct blob_checked *a, const struct uuid *id, const struct stat *st)
@@ -35,7 +29,7 @@ static bool same(const struct blob_checked *a, const struct uuid *id, const stru
 static bool known_good(struct blob_checks *c, const struct uuid *id, const struct stat *st)
 {
     bool good = false;
-    const usec now = now_us();
+    const usec now = c->clock.boot_us(c->clock.self);
     pthread_mutex_lock(&c->lock);
     for (size_t i = 0; i < BLOB_CHECKS_KEPT && !good; i++)
         good = c->kept[i].at_us && now - c->kept[i].at_us < STALE_US && same(&c->kept[i], id, st);
@@ -47,8 +41,8 @@ static bool known_good(struct blob_checks *c, const struct uuid *id, const struc
 static void remember(struct blob_checks *c, const struct uuid *id, const struct stat *st)
 {
     pthread_mutex_lock(&c->lock);
-    c->kept[c->next] =
-        (struct blob_checked){.blob_id = *id, .changed = st->st_ctim, .inode = st->st_ino, .at_us = now_us()};
+    c->kept[c->next] = (struct blob_checked){
+        .blob_id = *id, .changed = st->st_ctim, .inode = st->st_ino, .at_us = c->clock.boot_us(c->clock.self)};
     c->next = (c->next + 1) % BLOB_CHECKS_KEPT;
     pthread_mutex_unlock(&c->lock);
 }

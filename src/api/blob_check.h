@@ -1,5 +1,6 @@
 #pragma once
 /* A blob's bytes are held against the SHA-256 of its row whenever they are read: what a disk has changed is never served as good. */
+#include "base/clock.h"
 #include "base/err.h"
 #include "http/http.h"
 #include "store/store.h"
@@ -17,12 +18,13 @@ struct blob_checked {
 };
 
 struct blob_checks {
+    struct clock clock;
     pthread_mutex_t lock;
     struct blob_checked kept[BLOB_CHECKS_KEPT]; /* a ring */
     size_t next;
     atomic_uint_least64_t damaged; /* how often damage was met */
 };
-void blob_checks_init(struct blob_checks *c);
+void blob_checks_init(struct blob_checks *c, struct clock clock);
 void blob_checks_release(struct blob_checks *c);
 
 /** Up to this size, bytes are looked at before the answer begins, so that damage is a plain error. */

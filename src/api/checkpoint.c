@@ -57,8 +57,7 @@ static void stored(struct call *c)
 void checkpoint_put(struct http_request *req)
 {
     struct err err;
-    struct api *api = api_enter(req);
-    struct call *c = api ? call_new(api, req, OP_CHECKPOINT, stored) : NULL;
+    struct call *c = call_enter(req, OP_CHECKPOINT, stored);
     if (!c)
         return;
     err_clear(&err);

@@ -21,8 +21,7 @@ static void discarded(struct call *c)
 static void act(struct http_request *req, enum op_kind kind, void (*answer)(struct call *c))
 {
     struct err err;
-    struct api *api = api_enter(req);
-    struct call *c = api ? call_new(api, req, kind, answer) : NULL;
+    struct call *c = call_enter(req, kind, answer);
     if (!c)
         return;
     err_clear(&err);

@@ -16,11 +16,11 @@ static void submitted(struct call *c)
 void jobs_submit(struct http_request *req)
 {
     struct err err;
-    struct api *api = api_enter(req);
-    struct call *c = api ? call_new(api, req, OP_SUBMIT, submitted) : NULL;
+    struct call *c = call_enter(req, OP_SUBMIT, submitted);
     if (!c)
         return;
     err_clear(&err);
+    const struct api *api = c->api;
     size_t n = 0;
     const char *body = http_body(req, &n);
     if (req_query_none(req, &err) || submission_parse(body, n, http_header(req, "Idempotency-Key"), &api->policy,

@@ -19,7 +19,7 @@ void api_init(struct api *api)
     pthread_condattr_destroy(&attr);
     api->in_flight = 0;
     writers_init(&api->writers, api);
-    blob_checks_init(&api->blob_checks);
+    blob_checks_init(&api->blob_checks, api->clock);
     api->stopping = false;
     api->backing_up = false;
 }
@@ -352,6 +352,12 @@ struct call *call_new(struct api *api, struct http_request *req, enum op_kind ki
     c->req = req;
     call_reuse(c, kind, answer);
     return c;
+}
+
+struct call *call_enter(struct http_request *req, enum op_kind kind, void (*answer)(struct call *c))
+{
+    struct api *api = api_enter(req);
+    return api ? call_new(api, req, kind, answer) : NULL;
 }
 
 void call_offer(struct call *c)

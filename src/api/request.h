@@ -64,6 +64,8 @@ struct call {
 };
 /** NULL: answered already. */
 struct call *call_new(struct api *api, struct http_request *req, enum op_kind kind, void (*answer)(struct call *c));
+/** api_enter and call_new, for a request that is one op. NULL: answered already. */
+struct call *call_enter(struct http_request *req, enum op_kind kind, void (*answer)(struct call *c));
 void call_offer(struct call *c);
 /** Fills an op of `kind` for use in `c`. */
 void call_reuse(struct call *c, enum op_kind kind, void (*answer)(struct call *c));

@@ -34,8 +34,7 @@ static void heartbeat_done(struct call *c)
 void worker_heartbeat(struct http_request *req)
 {
     struct err err;
-    struct api *api = api_enter(req);
-    struct call *c = api ? call_new(api, req, OP_HEARTBEAT, heartbeat_done) : NULL;
+    struct call *c = call_enter(req, OP_HEARTBEAT, heartbeat_done);
     if (!c)
         return;
     err_clear(&err);
@@ -74,8 +73,7 @@ static int progress_parse(struct http_request *req, struct op_progress *op, stru
 void worker_progress(struct http_request *req)
 {
     struct err err;
-    struct api *api = api_enter(req);
-    struct call *c = api ? call_new(api, req, OP_PROGRESS, no_content) : NULL;
+    struct call *c = call_enter(req, OP_PROGRESS, no_content);
     if (!c)
         return;
     err_clear(&err);
@@ -119,8 +117,7 @@ static int log_parse(struct http_request *req, struct op_log *op, struct err *er
 void worker_log(struct http_request *req)
 {
     struct err err;
-    struct api *api = api_enter(req);
-    struct call *c = api ? call_new(api, req, OP_LOG, log_done) : NULL;
+    struct call *c = call_enter(req, OP_LOG, log_done);
     if (!c)
         return;
     err_clear(&err);
@@ -225,8 +222,7 @@ static int complete_body(struct http_request *req, struct op_complete *op, struc
 void worker_complete(struct http_request *req)
 {
     struct err err;
-    struct api *api = api_enter(req);
-    struct call *c = api ? call_new(api, req, OP_COMPLETE, complete_done) : NULL;
+    struct call *c = call_enter(req, OP_COMPLETE, complete_done);
     if (!c)
         return;
     err_clear(&err);
@@ -260,8 +256,7 @@ static int fail_body(struct http_request *req, struct op_fail *op, struct err *e
 void worker_fail(struct http_request *req)
 {
     struct err err;
-    struct api *api = api_enter(req);
-    struct call *c = api ? call_new(api, req, OP_FAIL, fail_done) : NULL;
+    struct call *c = call_enter(req, OP_FAIL, fail_done);
     if (!c)
         return;
     err_clear(&err);
@@ -269,6 +264,6 @@ void worker_fail(struct http_request *req)
         reply_err(req, &err);
         return;
     }
-    c->op.u.fail.failure.dice = rng_u64(api->rng);
+    c->op.u.fail.failure.dice = rng_u64(c->api->rng);
     call_offer(c);
 }
