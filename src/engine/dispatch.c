@@ -142,8 +142,8 @@ static void lanes_settle(struct engine *e, const struct op *op)
         if (!entry)
             continue;
         entry->reserved -= MIN(entry->reserved, claim->take[i].count);
-        if (claim->again &&
-            !BUG("repeat-empties-lane")) /* it got what it was given before: nobody looked into the lane */
+        /* It got what it was given before: nobody looked into the lane. */
+        if (claim->again && !BUG("repeat-empties-lane"))
             continue;
         for (size_t k = 0; k < claim->n_claimed; k++) {
             const struct job *job = &claim->claimed[k].job;

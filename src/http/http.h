@@ -110,8 +110,8 @@ void http_reply_err(struct http_request *req, const struct err *err);
 void http_write_problem(struct http_request *req, struct json_writer *w, const char *key, const struct err *err);
 /** Looks at the bytes of a file on their way: all of them, in order, before they are sent. Takes no part when only a part is asked for. */
 struct http_file_check {
-    bool (*add)(void *arg, const void *p, size_t n,
-                bool last);  /* false: the answer ends here, cut, without these bytes */
+    /* false: the answer ends here, cut, without these bytes */
+    bool (*add)(void *arg, const void *p, size_t n, bool last);
     void (*free)(void *arg); /* called once, whatever became of the answer */
     void *arg;
 };

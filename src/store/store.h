@@ -136,8 +136,8 @@ struct checkpoint_file {
     const char *name, *ref; /* "blob:<uuid>" */
     bool executable;
 };
-struct
-    op_checkpoint { /* takes the place of the job's last one. ERR_INVALID names what is wrong with a file; nothing changes then */
+/* Takes the place of the job's last one. ERR_INVALID names what is wrong with a file; nothing changes then. */
+struct op_checkpoint {
     struct uuid job_id;
     struct token token;
     const struct checkpoint_file *files;
