@@ -105,6 +105,13 @@ static usec seconds_of(const json_t *o, const char *key, double absent, double m
     return (usec)(MIN(s, max) * (double)USEC_PER_SEC);
 }
 
+/* The job's own goes before its entry's. */
+static usec limit_of(const json_t *job, const char *key, const json_t *entry, const char *entry_key)
+{
+    const usec own_us = seconds_of(job, key, 0, 366 * 86400.0);
+    return own_us ? own_us : int_of(entry, entry_key);
+}
+
 static int list_read(const json_t *o, const char *key, struct string_list *ret, struct err *err)
 {
     const json_t *a = json_object_get(o, key);
@@ -165,12 +172,8 @@ static int document_read(struct attempt *a, size_t n, struct err *err)
     a->lease_us = seconds_of(job, "lease_s", 60, 86400);
     a->heartbeat_us = seconds_of(job, "heartbeat_s", 15, 86400);
     a->grace_us = seconds_of(job, "term_grace_s", 10, 3600);
-    a->timeout_us = seconds_of(job, "timeout_s", 0, 366 * 86400.0);
-    if (!a->timeout_us)
-        a->timeout_us = int_of(a->doc, "handler_timeout_us");
-    a->no_progress_us = seconds_of(job, "no_progress_timeout_s", 0, 366 * 86400.0);
-    if (!a->no_progress_us)
-        a->no_progress_us = int_of(a->doc, "no_progress_us");
+    a->timeout_us = limit_of(job, "timeout_s", a->doc, "handler_timeout_us");
+    a->no_progress_us = limit_of(job, "no_progress_timeout_s", a->doc, "no_progress_us");
     a->verify_timeout_us = int_of(a->doc, "verify_timeout_us");
     a->level = !strcmp(string_of(a->doc, "isolation"), "namespaces") ? SANDBOX_NAMESPACES : SANDBOX_NONE;
     a->file_size_max = (uint64_t)int_of(a->doc, "file_size_max");

@@ -139,6 +139,19 @@ static int queue_add(struct settings *s, const char *name, bool *first, struct e
     return ERR_OK;
 }
 
+int flag_refused(const char *command, int c, char **argv, struct err *err)
+{
+    return err_set(err, ERR_USAGE, 0, "option '%.100s' %s; see '%s --help'", argv[optind - 1],
+                   c == ':' ? "needs a value" : "is not known", command);
+}
+
+int flags_end(const char *command, int argc, char **argv, struct err *err)
+{
+    return optind < argc
+               ? err_set(err, ERR_USAGE, 0, "'%.100s' is not understood; see '%s --help'", argv[optind], command)
+               : ERR_OK;
+}
+
 static int flags_take(int argc, char **argv, struct settings *s, bool config_only, const char **ret_config,
                       bool *ret_help, struct err *err)
 {
@@ -165,8 +178,7 @@ static int flags_take(int argc, char **argv, struct settings *s, bool config_onl
         else if (c == '?' + 256)
             *ret_help = true;
         else if (c == '?' || c == ':')
-            rc = err_set(err, ERR_USAGE, 0, "option '%.100s' %s; see 'haul worker --help'", argv[optind - 1],
-                         c == ':' ? "needs a value" : "is not known");
+            rc = flag_refused("haul worker", c, argv, err);
         else if (config_only)
             continue;
         else if (c == 'q')
@@ -176,9 +188,7 @@ static int flags_take(int argc, char **argv, struct settings *s, bool config_onl
         if (rc == ERR_INVALID)
             rc = err->code = ERR_USAGE; /* a wrong command line, whatever is wrong with it */
     }
-    if (!rc && optind < argc)
-        rc = err_set(err, ERR_USAGE, 0, "'%.100s' is not understood; see 'haul worker --help'", argv[optind]);
-    return rc;
+    return rc ? rc : flags_end("haul worker", argc, argv, err);
 }
 
 int settings_read(int argc, char **argv, struct settings *ret, bool *ret_help, struct err *err)

@@ -54,12 +54,9 @@ static int flags_take(int argc, char **argv, struct asked *ret, struct err *err)
         else if (c == 'a' && duration_parse(optarg, "max-age", &ret->max_age_us, err))
             return (int)(err->code = ERR_USAGE);
         else if (c == '?' || c == ':')
-            return err_set(err, ERR_USAGE, 0, "option '%.100s' %s; see 'haul worker status --help'", argv[optind - 1],
-                           c == ':' ? "needs a value" : "is not known");
+            return flag_refused("haul worker status", c, argv, err);
     }
-    return optind < argc
-               ? err_set(err, ERR_USAGE, 0, "'%.100s' is not understood; see 'haul worker status --help'", argv[optind])
-               : ERR_OK;
+    return flags_end("haul worker status", argc, argv, err);
 }
 
 /* One that says nothing for itself: what its folder says. */

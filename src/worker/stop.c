@@ -70,12 +70,9 @@ static int flags_take(int argc, char **argv, struct asked *ret, struct err *err)
         else if (c == 't' && timeout_take(optarg, ret, err))
             return (int)err->code;
         else if (c == '?' || c == ':')
-            return err_set(err, ERR_USAGE, 0, "option '%.100s' %s; see 'haul worker stop --help'", argv[optind - 1],
-                           c == ':' ? "needs a value" : "is not known");
+            return flag_refused("haul worker stop", c, argv, err);
     }
-    return optind < argc
-               ? err_set(err, ERR_USAGE, 0, "'%.100s' is not understood; see 'haul worker stop --help'", argv[optind])
-               : ERR_OK;
+    return flags_end("haul worker stop", argc, argv, err);
 }
 
 bool stop_hand_back(const char *dir)
