@@ -302,6 +302,22 @@ static void test_pool_is_bounded_and_drains(void **state)
     pool_free(NULL);
 }
 
+/* So that who frees what others may still offer to can stop it first. */
+static void test_pool_that_is_stopped_refuses(void **state)
+{
+    struct gate gate = {.lock = PTHREAD_MUTEX_INITIALIZER};
+    struct pool *pool;
+    struct err err;
+    (void)state;
+    assert_int_equal(pool_new("test", 1, 4, &pool, &err), ERR_OK);
+    assert_int_equal(pool_run(pool, pass_gate, &gate, &err), ERR_OK);
+    pool_stop(pool);
+    assert_int_equal(gate.ran, 1);
+    assert_int_equal(pool_run(pool, pass_gate, &gate, &err), ERR_BUSY);
+    pool_free(pool);
+    assert_int_equal(gate.ran, 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -316,6 +332,7 @@ int main(void)
         cmocka_unit_test(test_remove_tree_does_not_follow_links),
         cmocka_unit_test(test_remove_tree_of_any_depth),
         cmocka_unit_test(test_pool_is_bounded_and_drains),
+        cmocka_unit_test(test_pool_that_is_stopped_refuses),
     };
     return cmocka_run_group_tests(tests, make_top, drop_top);
 }

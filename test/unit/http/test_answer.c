@@ -148,12 +148,19 @@ static void wait_for(sem_t *sem)
         ;
 }
 
-static void test_held_request(void **state)
+/* A client whose request a handler holds. */
+static int client_held(struct fixture *f)
 {
-    struct fixture *f = *state;
     int fd = client_open(f);
     client_puts(fd, "GET /hold HTTP/1.1\r\n" HOST "\r\n");
     wait_for(&f->held_sem);
+    return fd;
+}
+
+static void test_held_request(void **state)
+{
+    struct fixture *f = *state;
+    int fd = client_held(f);
     assert_true(http_alive(f->held));
     http_set_header(f->held, "X-Mine", "1");
     http_set_header(f->held, "X-Evil", "1\r\nX-Injected: 1"); /* left out */
@@ -170,9 +177,7 @@ static void test_held_request(void **state)
 static void test_client_leaves_held_request(void **state)
 {
     struct fixture *f = *state;
-    int fd = client_open(f);
-    client_puts(fd, "GET /hold HTTP/1.1\r\n" HOST "\r\n");
-    wait_for(&f->held_sem);
+    int fd = client_held(f);
     close(fd);
     while (http_alive(f->held)) /* the end of loopback's queue; bounded by the test's time-out */
         sched_yield();
@@ -213,9 +218,7 @@ static void test_goes_on_on_a_server_thread(void **state)
 {
     struct fixture *f = *state;
     struct going g;
-    int fd = client_open(f);
-    client_puts(fd, "GET /hold HTTP/1.1\r\n" HOST "\r\n");
-    wait_for(&f->held_sem);
+    int fd = client_held(f);
     going_init(&g, f);
     http_run(f->held, go_on, &g);
     struct answer a = client_read(fd, false);
@@ -233,9 +236,7 @@ static void test_goes_on_without_its_client(void **state)
 {
     struct fixture *f = *state;
     struct going g;
-    int fd = client_open(f);
-    client_puts(fd, "GET /hold HTTP/1.1\r\n" HOST "\r\n");
-    wait_for(&f->held_sem);
+    int fd = client_held(f);
     close(fd);
     while (http_alive(f->held))
         sched_yield();
@@ -259,9 +260,7 @@ static void test_stop_with_held_request(void **state)
 {
     struct fixture *f = *state;
     pthread_t thread;
-    int fd = client_open(f);
-    client_puts(fd, "GET /hold HTTP/1.1\r\n" HOST "\r\n");
-    wait_for(&f->held_sem);
+    int fd = client_held(f);
     assert_int_equal(pthread_create(&thread, NULL, stop_server, f), 0);
     pthread_join(thread, NULL);
     assert_true(client_closed(fd));
@@ -274,9 +273,7 @@ static void test_goes_on_after_the_stop(void **state)
 {
     struct fixture *f = *state;
     struct going g;
-    int fd = client_open(f);
-    client_puts(fd, "GET /hold HTTP/1.1\r\n" HOST "\r\n");
-    wait_for(&f->held_sem);
+    int fd = client_held(f);
     stop_server(f);
     assert_true(client_closed(fd));
     close(fd);
@@ -292,9 +289,7 @@ static void test_goes_on_while_it_stops(void **state)
 {
     struct fixture *f = *state;
     struct going g;
-    int fd = client_open(f);
-    client_puts(fd, "GET /hold HTTP/1.1\r\n" HOST "\r\n");
-    wait_for(&f->held_sem);
+    int fd = client_held(f);
     going_init(&g, f);
     http_run(f->held, go_on, &g);
     stop_server(f);
@@ -308,9 +303,7 @@ static void test_goes_on_while_it_stops(void **state)
 static void test_answer_before_stop_arrives(void **state)
 {
     struct fixture *f = *state;
-    int fd = client_open(f);
-    client_puts(fd, "GET /hold HTTP/1.1\r\n" HOST "\r\n");
-    wait_for(&f->held_sem);
+    int fd = client_held(f);
     http_quiesce(f->server);
     http_reply_text(f->held, 200, "text/plain", "x", 1);
     http_stop(f->server);
