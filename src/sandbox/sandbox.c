@@ -130,6 +130,15 @@ static void errors_read(int fd, char *ret, size_t size)
             *p = p[1] ? ';' : 0;
 }
 
+/* On the bare host, where our child is init itself: did its handler kill it, before it could even say that it had started one? Then there
+ * was a start, and sandbox_result ends what is left. */
+static bool init_killed(const struct sandbox *s)
+{
+    siginfo_t how = {0};
+    return !waitid(P_PID, (id_t)s->child, &how, WEXITED | WNOWAIT) && how.si_code == CLD_KILLED &&
+           how.si_status == SIGKILL;
+}
+
 /* The first message of init. Its sender's credentials are the only way to learn init's pid out here. */
 static int started_wait(struct sandbox *s, const struct sandbox_spec *spec, int errors_fd, struct err *err)
 {
@@ -143,6 +152,10 @@ static int started_wait(struct sandbox *s, const struct sandbox_spec *spec, int 
         ready = poll(&p, 1, START_LIMIT_MS);
     while (ready < 0 && errno == EINTR);
     const ssize_t n = ready > 0 ? recvmsg(s->control, &h, MSG_CMSG_CLOEXEC) : -1;
+    if (n == 0 && s->bare && init_killed(s)) {
+        s->init_fd = (int)syscall(SYS_pidfd_open, s->child, 0);
+        return s->init_fd < 0 ? err_set(err, ERR_UNSUPPORTED, errno, "pidfd of the sandbox's init") : ERR_OK;
+    }
     if (n != (ssize_t)sizeof m || m.kind != INIT_STARTED) {
         char why[180];
         errors_read(errors_fd, why, sizeof why);
