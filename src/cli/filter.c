@@ -8,9 +8,15 @@
 #define QUERY_MAX 7000
 #define PAGE_MAX  1000
 
+bool fingerprint_valid(const char *s)
+{
+    return strlen(s) == 16 && strspn(s, "0123456789abcdef") == 16;
+}
+
 bool filter_empty(const struct filter *f)
 {
-    return !f->status && !f->task_type && !f->queue && !f->created_after && !f->created_before && f->labels.n == 0;
+    return !f->status && !f->task_type && !f->queue && !f->created_after && !f->created_before && !f->fingerprint &&
+           !f->failed_before && f->labels.n == 0;
 }
 
 static bool status_known(const char *s)
@@ -30,16 +36,22 @@ static void add(struct buf *b, const char *name, const char *value)
     url_add(b, value);
 }
 
+int filter_time(const struct command *cmd, const char *option, const char *text, usec now, usec *ret)
+{
+    struct err err = {0};
+    return when_parse(text, option, now, WHEN_AGO, ret, &err) == ERR_OK ? EXIT_OK : cli_usage(cmd, "%s", err.msg);
+}
+
 static int add_time(const struct command *cmd, struct buf *b, const char *option, const char *name, const char *text,
                     usec now)
 {
     char at[RFC3339_MAX];
-    struct err err = {0};
     usec us;
     if (!text)
         return EXIT_OK;
-    if (when_parse(text, option, now, WHEN_AGO, &us, &err) != ERR_OK)
-        return cli_usage(cmd, "%s", err.msg);
+    int status = filter_time(cmd, option, text, now, &us);
+    if (status != EXIT_OK)
+        return status;
     rfc3339_format(us, at);
     add(b, name, at);
     return EXIT_OK;
@@ -106,6 +118,8 @@ int filter_walk(struct cli *cli, const char *query, const char *status, int64_t 
         free(cursor);
         cursor = next ? strdup(next) : NULL;
         json_decref(doc);
+        if (rc == WALK_ENOUGH)
+            return EXIT_OK;
         if (rc == EXIT_OK && stuck)
             rc = no_way_on();
         if (rc != EXIT_OK)
