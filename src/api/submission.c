@@ -180,7 +180,7 @@ static int parse_members(struct json_reader *r, const char *body, size_t n, cons
         job->labels = "{}";
     read_times(r, op);
     job->priority = (int)json_get_int(r, "priority", 5, 0, JOB_PRIORITY_MAX);
-    job->max_attempts = (uint32_t)json_get_int(r, "max_attempts", policy->max_attempts, 1, 100);
+    job->max_attempts = (uint32_t)json_get_int(r, "max_attempts", 0, 1, 100); /* 0: not said */
     int rc = json_reader_end(r);
     return rc ? rc : read_payload(body, n, arena, job, r->err);
 }
@@ -255,7 +255,7 @@ int submission_hash(const struct op_submit *op, uint8_t ret[32], struct err *err
     if (job->no_progress_us) /* what older servers hashed stays the same */
         hash_number(h, job->no_progress_us);
     hash_number(h, job->priority);
-    hash_number(h, job->max_attempts);
+    hash_number(h, job->max_attempts ? job->max_attempts : policy_default().max_attempts); /* not what is configured */
     sha256_end(h, ret);
     sha256_free(h);
     return ERR_OK;

@@ -43,6 +43,7 @@ static const struct option_row rows[] = {
 static int defaults(struct server_options *o, struct err *err)
 {
     int rc = options_defaults(rows, ARRAY_LEN(rows), o, err);
+    o->types = (struct type_policies){.n = 0};
     struct policy p = policy_default();
     o->lease = p.lease_us;
     o->heartbeat = p.heartbeat_us;
@@ -76,12 +77,15 @@ struct policy server_options_policy(const struct server_options *o)
     p.max_attempts = (uint32_t)o->max_attempts;
     p.max_interruptions = (uint32_t)o->max_interruptions;
     p.max_losses = (uint32_t)o->max_losses;
+    p.types = o->types.items;
+    p.n_types = o->types.n;
     return p;
 }
 
 void server_options_release(struct server_options *o)
 {
     options_release(rows, ARRAY_LEN(rows), o);
+    type_options_release(&o->types);
 }
 
 static void print_default(const struct option_row *row, const struct server_options *o)
@@ -112,6 +116,8 @@ static void print_help(const struct server_options *o)
         print_default(&rows[i], o);
         putchar('\n');
     }
+    puts("\nFor jobs of one task type, in the file only, under `task_types: NAME:`\n");
+    type_options_help();
 }
 
 /* --name VALUE, --name=VALUE, --bool; '-' reads as '_'. */
@@ -163,6 +169,8 @@ static int bind_file(const char *path, bool required, struct server_options *o, 
     rc = config_check_sections(c, err);
     if (!rc)
         rc = options_bind(rows, ARRAY_LEN(rows), o, c, config_find(c->root, "server"), err);
+    if (!rc)
+        rc = type_options_bind(c, config_find(c->root, "task_types"), &o->types, err);
     config_free(c);
     return rc;
 }

@@ -1,7 +1,7 @@
 #pragma once
 /* What `haul server` can be told, by flag or in section `server:` of the configuration file. */
 #include "base/config.h"
-#include "core/job.h"
+#include "app/type_options.h"
 
 struct server_options {
     char *listen, *data;
@@ -9,12 +9,13 @@ struct server_options {
     struct string_list hosts;
     usec lease, heartbeat, confirm, poll, backoff_base, backoff_cap, retention, dedup_window, upload_keep, blob_keep;
     int64_t max_attempts, max_interruptions, max_losses;
+    struct type_policies types; /* of the file only */
 };
 
 /** Flags over file over defaults. *ret_help: only --help was wanted, and printed. Owned: server_options_release. */
 int server_options_read(int argc, char **argv, struct server_options *ret, bool *ret_help, struct err *err);
 void server_options_release(struct server_options *o);
-struct policy server_options_policy(const struct server_options *o);
+struct policy server_options_policy(const struct server_options *o); /* borrows from `o` */
 
 /** "127.0.0.1:8420", "[::1]:8420" -> host and port. */
 int listen_parse(const char *text, char ret_host[64], uint16_t *ret_port, struct err *err);

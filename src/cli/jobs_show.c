@@ -87,6 +87,8 @@ static void show_job(const json_t *job, const char *raw)
     line_time("created", job, "created_at");
     if (strcmp(status, "pending") == 0)
         line_time("runs at", job, "run_at");
+    if (strcmp(status, "pending") == 0 || jint(job, "attempt") == 0)
+        line_time("start deadline", job, "start_deadline_at");
     line_time("started", job, "started_at");
     line_time("finished", job, "finished_at");
     line_time("cancel asked", job, "cancel_requested_at");

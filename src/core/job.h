@@ -110,17 +110,29 @@ struct job {
     int64_t version; /* rises with every visible change */
 };
 
+/** What jobs of one type have when their submission does not say; each 0 = nothing of its own. */
+struct type_policy {
+    const char *task_type;
+    usec start_deadline_us; /* longest wait for the first start, from run_at on */
+    usec timeout_us, no_progress_us;
+    uint32_t max_attempts;
+};
+
 /** Every default of DESIGN "The life of a job"; the server's configuration overrides. */
 struct policy {
     usec lease_us, heartbeat_us, confirm_us, poll_us, term_grace_us;
     uint32_t max_attempts, max_interruptions, max_losses;
     usec backoff_base_us, backoff_cap_us;
     usec retention_us, dedup_us;
-    usec upload_keep_us;       /* how long an unfinished upload may rest */
-    int64_t uploads_max;       /* unfinished ones */
-    usec blob_unreferenced_us; /* how long an upload may wait for its submission */
+    usec upload_keep_us;             /* how long an unfinished upload may rest */
+    int64_t uploads_max;             /* unfinished ones */
+    usec blob_unreferenced_us;       /* how long an upload may wait for its submission */
+    const struct type_policy *types; /* borrowed; sorted by task_type, each there once */
+    size_t n_types;
 };
 struct policy policy_default(void);
+/** Fills what a submission left at 0 from its type's policy, else the server's. `task_type` and `run_at` are set. */
+void policy_fill(const struct policy *p, struct job *job);
 
 /** Exponential with full jitter: uniform in [0, min(cap, base * 2^retries)].
  * @param retries  retries already made, 0..  @param dice  64 random bits */

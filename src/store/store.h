@@ -72,7 +72,7 @@ struct op_submit {
     usec dedup_us;            /* window of the key */
     bool id_only;             /* in: of a known key's job the id is enough, `job` is else left as it was */
     bool duplicate;           /* out: the key was known; job is the first one */
-    struct job *asked;        /* the store's: what `job` was before it became the first one; NULL at first */
+    struct job *asked; /* the store's: what `job` was before it was filled or became the first one; NULL at first */
 };
 struct op_claim { /* a worker's poll: repeats what the poll id was given before, else takes */
     struct uuid worker_id;

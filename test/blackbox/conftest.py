@@ -104,7 +104,9 @@ class Server(Process):
     def __init__(self, folder, environment, config, listen="127.0.0.1:0", data=None):
         self.data = data or folder / "data"
         self.config = folder / "haul.yaml"
-        self.config.write_text(yaml.safe_dump({"server": config or {}}))
+        config = dict(config or {})  # keys of section `server`, and perhaps section `task_types`
+        types = config.pop("task_types", None)
+        self.config.write_text(yaml.safe_dump({"server": config, **({"task_types": types} if types is not None else {})}))
         self.url = None
         super().__init__(folder, "server", ["server", "--listen", listen, "--data", self.data, "--config", self.config],
                          environment)

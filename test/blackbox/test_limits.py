@@ -1,4 +1,6 @@
 """Limits on silence, and the look at outputs before they count: what a handler's entry says, and what an attempt then says of it."""
+import datetime
+import re
 import shutil
 import subprocess
 
@@ -56,6 +58,74 @@ def test_job_that_is_not_started_in_time_expires_and_says_so(server, api):
     job = api.wait(job_id)
     assert (job["status"], job["outcome"], job["attempt"]) == ("failed", "expired", 0)
     assert "deadline" in job["error_log"]
+
+
+# --- limits of a task type, on the server ---
+
+def seconds_between(a, b):
+    return (datetime.datetime.fromisoformat(b) - datetime.datetime.fromisoformat(a)).total_seconds()
+
+
+def test_task_type_has_a_start_deadline_that_its_jobs_may_replace(make_server, haul):
+    server = make_server({"task_types": {"news": {"start_deadline": "300ms"}}})
+    api = Api(server.url)
+    late = api.submit("news")
+    assert seconds_between(late["created_at"], late["start_deadline_at"]) == 0.3
+    own, other = api.submit("news", start_within="1h"), api.submit("olds")
+    assert (seconds_between(own["created_at"], own["start_deadline_at"]), other["start_deadline_at"]) == (3600, None)
+    job = api.wait(late["job_id"])
+    assert (job["status"], job["outcome"], job["attempt"]) == ("failed", "expired", 0)
+    assert {api.job(j["job_id"])["status"] for j in (own, other)} == {"pending"}
+    batch = api.post("/v1/jobs:batch", {"jobs": [{"task_type": "news", "delay": "1h"}]}).json()
+    waits = api.job(batch["results"][0]["job_id"])  # it counts from when the job may start
+    assert seconds_between(waits["run_at"], waits["start_deadline_at"]) == 0.3 and seconds_between(waits["created_at"], waits["run_at"]) == 3600
+    assert "start deadline" in haul("jobs", "show", late["job_id"], url=server.url).stdout
+
+
+@pytest.mark.parametrize("limit, outcome", [("timeout", "timeout"), ("no_progress_timeout", "stalled")])
+def test_P14_task_type_has_limits_that_its_jobs_may_replace(make_server, make_worker, limit, outcome):
+    server = make_server({"task_types": {"slow": {limit: "1s", "max_attempts": 1}}})
+    api = Api(server.url)
+    make_worker(server.url, {"slow": {"command": ["/bin/sh", "-c", "sleep 2"], limit: "1h"}}, slots=2)
+    own = api.submit("slow", **{limit: "1h", "max_attempts": 2})
+    job = ended(api, api.submit("slow")["job_id"], outcome)
+    assert (job[limit + "_s"], job["max_attempts"], limit == "timeout" or f"({limit})" in job["error_log"]) == (1, 1, True)
+    assert (own[limit + "_s"], own["max_attempts"]) == (3600, 2)
+    ended(api, own["job_id"], "success", "success")
+
+
+def test_key_is_the_same_requests_whatever_the_server_fills_in(make_server):
+    """An upgrade may change what is configured between a request and its repetition."""
+    server = make_server({"task_types": {"t": {"timeout": "1h"}}})
+    api = Api(server.url)
+
+    def submit():
+        return api.submit("t", dedup_key="k", inputs=[{"name": "in", "ref": api.put_blob(b'same')['ref']}])
+    first = submit()
+    server.terminate()
+    server.config.write_text("server:\n  max_attempts: 7\ntask_types:\n  t:\n    timeout: 2h\n    start_deadline: 3h\n")
+    server.restart()
+    again = submit()  # uploaded again, too: the request is another one, its content is not
+    assert (again["job_id"], again["timeout_s"], again["max_attempts"]) == (first["job_id"], 3600, 5)
+    fresh = api.submit("t")
+    assert (fresh["timeout_s"], fresh["max_attempts"]) == (7200, 7)
+
+
+BAD_LIMITS = [("t: {start_deadline: 0}", "start_deadline: must be 1ms to 3650d, got 0s"), ("t: {start_deadline: -1s}", "start_deadline"),
+              ("t: {start_deadline: soon}", "start_deadline: not a duration"), ("t: {start_deadline: 3651d}", "got 3651d"),
+              ("t: {timeout: 0}", "timeout: must be 1ms"), ("t: {no_progress_timeout: 99999999999999999999h}", "no_progress_timeout"),
+              ("t: {max_attempts: 0}", "max_attempts: must be 1 to 100, got 0"), ("t: {max_attempts: 101}", "1 to 100"),
+              ("t: {start_within: 1m}", "known: start_deadline, timeout, no_progress_timeout, max_attempts"),
+              ("t: {timeout: [1s]}", "one value, not a list"), ("t: 10m", "with a map of limits"), ("'a b': {timeout: 1s}", "must be a task type"),
+              ("[t]", "must be a map of task types"), ("t: {}\n  t: {}", "given twice")]
+
+
+@pytest.mark.parametrize("text, says", BAD_LIMITS)
+def test_limit_of_a_task_type_that_cannot_be_is_refused_with_its_place(haul, tmp_path, text, says):
+    config = tmp_path / "haul.yaml"
+    config.write_text(f"task_types:\n  {text}\n")
+    done = haul("server", "--config", config, "--data", tmp_path / "data", "--listen", "127.0.0.1:0")
+    assert done.returncode != 0 and re.search(rf"{config}:[123]:\d+: ", done.stderr) and says in done.stderr, done.stderr
 
 
 @pytest.mark.parametrize("key", ["no_progress_timeout", "verify_timeout", "timeout"])

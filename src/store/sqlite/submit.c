@@ -3,7 +3,8 @@
 #include "store/sqlite/keys.h"
 #include "base/sha256.h"
 
-/* What was asked, whatever it was called when uploaded: two uploads of the same bytes are the same request. */
+/* What was asked, whatever it was called when uploaded: two uploads of the same bytes are the same request. And whatever the server's
+ * configuration fills in: it may have changed between a request and its repetition. */
 
 static void hash_bytes(struct sha256 *h, const void *p, size_t n)
 {
@@ -38,7 +39,7 @@ static int content_hash(struct tx *t, const struct job *j, uint8_t ret[32])
     hash_text(h, j->payload);
     hash_text(h, j->labels);
     hash_int(h, j->priority);
-    hash_int(h, j->max_attempts);
+    hash_int(h, j->max_attempts ? j->max_attempts : policy_default().max_attempts);
     hash_int(h, j->timeout_us);
     if (j->no_progress_us) /* what older servers hashed stays the same */
         hash_int(h, j->no_progress_us);
@@ -93,9 +94,6 @@ static int submit_again(struct tx *t, const struct known_key *known)
         }
     }
     op->duplicate = true;
-    op->asked = arena_memdup(t->op->arena, &op->job, sizeof(op->job));
-    if (!op->asked)
-        return err_set(t->err, ERR_NO_MEMORY, 0, "submission");
     if (op->id_only) {
         op->job.job_id = known->job_id; /* a removed job takes its key along: there is one */
         return ERR_OK;
@@ -128,7 +126,7 @@ static struct job fresh(const struct tx *t, const struct op_submit *op)
         .n_inputs = in->n_inputs,
         .labels = in->labels ? in->labels : "{}",
         .dedup_key = in->dedup_key,
-        .max_attempts = in->max_attempts ? in->max_attempts : t->s->policy.max_attempts,
+        .max_attempts = in->max_attempts,
         .timeout_us = in->timeout_us,
         .no_progress_us = in->no_progress_us,
         .created_at = t->now,
@@ -151,7 +149,8 @@ int op_submit(struct tx *t)
     op->duplicate = false;
     if (op->asked) /* the batch is tried again */
         op->job = *op->asked;
-    op->asked = NULL;
+    else if (!(op->asked = arena_memdup(t->op->arena, &op->job, sizeof(op->job))))
+        return err_set(t->err, ERR_NO_MEMORY, 0, "submission");
     op->job = fresh(t, op);
     if (op->job.n_inputs > JOB_INPUTS_MAX + 1) /* + 1: the payload's own */
         return err_field(t->err, "inputs", "more than %d", JOB_INPUTS_MAX);
@@ -165,6 +164,7 @@ int op_submit(struct tx *t)
     rc = content_hash(t, &op->job, known.content_hash);
     if (rc == ERR_OK)
         rc = refs_take(t, &op->job);
+    policy_fill(&t->s->policy, &op->job);
     row.job = op->job;
     if (rc == ERR_OK)
         rc = row_insert(t, &row);

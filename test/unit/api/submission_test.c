@@ -44,7 +44,7 @@ static void test_defaults(void **state)
     assert_string_equal(op.job.labels, "{}");
     assert_null(op.job.dedup_key);
     assert_int_equal(op.job.priority, 5);
-    assert_int_equal(op.job.max_attempts, 5);
+    assert_int_equal(op.job.max_attempts, 0); /* the store fills in what is configured */
     assert_int_equal(op.job.timeout_us, 0);
     assert_int_equal(op.delay_us, 0);
     assert_int_equal(op.job.n_inputs, 0);

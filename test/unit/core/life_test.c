@@ -467,6 +467,49 @@ static void test_start_deadline(void **state)
     assert_int_equal(job_miss_deadline(&job, NOW, &err), ERR_ILLEGAL_STATE);
 }
 
+static void test_policy_of_a_type_fills_what_was_not_said(void **state)
+{
+    const struct type_policy types[] = {
+        {"a", 5, 6, 7, 8}, {"b", USEC_NEVER, 0, 0, 0}, {"c", 0, 0, 0, 3}}; /* sorted, as they must be */
+    struct policy p = policy;
+    struct job asked = {.task_type = "a", .run_at = NOW}, job = asked;
+
+    p.types = types;
+    p.n_types = ARRAY_LEN(types);
+    policy_fill(&p, &job);
+    assert_int_equal(job.start_deadline_at, NOW + 5);
+    assert_int_equal(job.timeout_us, 6);
+    assert_int_equal(job.no_progress_us, 7);
+    assert_int_equal(job.max_attempts, 8);
+    job = (struct job){.task_type = "a",
+                       .run_at = NOW,
+                       .start_deadline_at = 1,
+                       .timeout_us = 2,
+                       .no_progress_us = 3,
+                       .max_attempts = 4};
+    policy_fill(&p, &job);
+    assert_int_equal(job.start_deadline_at, 1);
+    assert_int_equal(job.timeout_us, 2);
+    assert_int_equal(job.no_progress_us, 3);
+    assert_int_equal(job.max_attempts, 4);
+    static const struct {
+        const char *type;
+        usec deadline_at;
+        uint32_t attempts;
+    } rows[] = {{"b", USEC_NEVER, 5}, {"c", 0, 3}, {"aa", 0, 5}, {"d", 0, 5}};
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        job = (struct job){.task_type = rows[i].type, .run_at = NOW};
+        policy_fill(&p, &job);
+        assert_int_equal(job.start_deadline_at, rows[i].deadline_at);
+        assert_int_equal(job.max_attempts, rows[i].attempts);
+        assert_int_equal(job.timeout_us, 0);
+    }
+    job = asked;
+    policy_fill(&policy, &job); /* no types at all */
+    assert_int_equal(job.max_attempts, policy.max_attempts);
+    assert_int_equal(job.start_deadline_at, 0);
+}
+
 static void test_retry_starts_budgets_again_but_not_attempts(void **state)
 {
     struct job job = fresh_job();
@@ -527,6 +570,7 @@ int main(void)
         cmocka_unit_test(test_cancel_while_running),
         cmocka_unit_test(test_cancelled_by_nobody_is_an_error),
         cmocka_unit_test(test_start_deadline),
+        cmocka_unit_test(test_policy_of_a_type_fills_what_was_not_said),
         cmocka_unit_test(test_retry_starts_budgets_again_but_not_attempts),
         cmocka_unit_test(test_names),
     };
