@@ -40,6 +40,7 @@ struct keys {
     size_t merged;    /* of merging, as committed */
     size_t until;     /* of merging, in the batch at work */
     int64_t next_row; /* none is given twice while an entry may name it */
+    int64_t gone;     /* the highest row that was forgotten: of those up to here some may not be there */
 };
 
 static int64_t hash_of(const char *project, const char *key)
@@ -190,6 +191,7 @@ static int share_make(struct store *s, unsigned share, struct err *err)
 
 static int row_forget(struct tx *t, int64_t hash, int64_t row)
 {
+    t->s->keys->gone = MAX(t->s->keys->gone, row); /* also when it is taken back: a look too many */
     int rc = q_run(t->c, NULL, t->err, "DELETE FROM dedup WHERE rowid = ?1", "i", row);
 
     return rc == ERR_OK
@@ -241,7 +243,7 @@ int key_find(struct tx *t, const char *key, struct known_key *ret)
     size_t at = 0;
     int rc = ERR_OK;
 
-    *ret = (struct known_key){0};
+    *ret = (struct known_key){.hash = hash};
     while (rc == ERR_OK && !ret->found && (e = fresh_next(&k->fresh, hash, &at)))
         rc = row_look(t, hash, e->row, key, ret);
     for (size_t i = sorted_from(&k->merging, hash);
@@ -257,7 +259,7 @@ int key_find(struct tx *t, const char *key, struct known_key *ret)
 int key_add(struct tx *t, const char *key, const struct known_key *what, usec expires_at)
 {
     struct keys *k = t->s->keys;
-    struct key_entry entry = {hash_of(t->op->project, key), k->next_row};
+    struct key_entry entry = {what->hash, k->next_row};
 
     if (k->fresh.n == ROOM)
         return err_set(t->err, ERR_INTERNAL, 0, "more than %u keys wait for their index", ROOM);
@@ -340,8 +342,10 @@ void keys_undo(struct store *s, size_t mark)
     set_cut(&s->keys->fresh, mark);
 }
 
-#define INDEX_ROW "(?,?)"
-#define INDEX_INTO(rows)                                                                                               \
+/* OR IGNORE: a portion that a stop cut short is merged again. */
+#define INDEX_ROW        "(?,?)"
+#define INDEX_INTO(rows) "INSERT OR IGNORE INTO dedup_index (hash, row) VALUES " rows
+#define INDEX_THOSE_THERE(rows)                                                                                        \
     "INSERT OR IGNORE INTO dedup_index (hash, row) SELECT column1, column2 FROM (VALUES " rows ")"                     \
     " WHERE EXISTS (SELECT 1 FROM dedup WHERE rowid = column2)"
 
@@ -355,13 +359,18 @@ static int index_bind(struct conn *c, sqlite3_stmt *st, size_t i, const void *ro
 /** @param n  0..SQL_ROWS */
 static int index_add(struct store *s, const struct key_entry *e, size_t n, struct err *err)
 {
-    static const struct sql_rows index = {INDEX_INTO(INDEX_ROW), INDEX_INTO(SQL_VALUES(INDEX_ROW)), index_bind};
+    static const struct sql_rows all = {INDEX_INTO(INDEX_ROW), INDEX_INTO(SQL_VALUES(INDEX_ROW)), index_bind},
+                                 there = {INDEX_THOSE_THERE(INDEX_ROW), INDEX_THOSE_THERE(SQL_VALUES(INDEX_ROW)),
+                                          index_bind};
     struct filter *f = s->keys->filter;
     const void *rows[SQL_ROWS];
+    bool look = false; /* a row of the table for each: a page's read, as a rule in vain */
 
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < n; i++) {
         rows[i] = &e[i];
-    int rc = q_rows(&s->w, &index, rows, n, err);
+        look = look || e[i].row <= s->keys->gone;
+    }
+    int rc = q_rows(&s->w, look ? &there : &all, rows, n, err);
     for (size_t i = 0; rc == ERR_OK && i < n; i++) {
         unsigned share = share_of(e[i].hash);
 

@@ -4,13 +4,14 @@
 
 struct known_key {
     bool found;
+    int64_t hash; /* of project and key */
     struct uuid job_id;
     uint8_t request_hash[32], content_hash[32];
 };
 
-/** Of the op's project, and in its window still. Not found is no error. */
+/** Of the op's project, and in its window still. Not found is no error: then only the hash is set. */
 int key_find(struct tx *t, const char *key, struct known_key *ret);
-/** One that key_find did not find. */
+/** One that key_find did not find; `what` has the hash from there. */
 int key_add(struct tx *t, const char *key, const struct known_key *what, usec expires_at);
 /** Unless it is another job's by now. */
 int key_forget(struct tx *t, const char *project, const char *key, const struct uuid *job_id);

@@ -125,6 +125,9 @@ static void test_a_key_is_known_wherever_it_is(void **state)
     forget_all(w);
     meet(w, 5, false);
     meet(w, KEYS, false);
+    /* those that are still on their way into the index stay out of it */
+    submit_keys(w, 2 * KEYS, 2 * KEYS + 2 * STORE_BATCH_MAX);
+    assert_int_equal(number(w, "SELECT count(*) FROM dedup_index WHERE row NOT IN (SELECT rowid FROM dedup)"), 0);
 }
 
 static void test_a_key_goes_with_its_job_wherever_it_is(void **state)
