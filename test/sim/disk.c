@@ -357,7 +357,7 @@ static int x_sector(sqlite3_file *file)
 
 static int x_traits(sqlite3_file *file)
 {
-    return 0;
+    return SQLITE_IOCAP_POWERSAFE_OVERWRITE; /* as on Unix */
 }
 
 static int x_shm_map(sqlite3_file *file, int i, int n, int extend, void volatile **ret)

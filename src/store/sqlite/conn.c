@@ -1,5 +1,6 @@
 /* A connection and its statements: prepared once, found by the address of their text. */
 #include "store/sqlite/internal.h"
+#include "store/sqlite/wal_file.h"
 
 int conn_err(struct conn *c, int rc, struct err *err)
 {
@@ -54,7 +55,7 @@ int conn_open(struct conn *c, const char *path, bool writer, struct clock clock,
     int rc;
 
     *c = (struct conn){.clock = clock};
-    rc = sqlite3_open_v2(path, &c->db, flags, NULL);
+    rc = sqlite3_open_v2(path, &c->db, flags, writer ? wal_file_vfs() : NULL);
     if (rc != SQLITE_OK) {
         conn_err(c, rc, err);
         conn_close(c);

@@ -204,6 +204,9 @@ static int store_open(const struct store_config *config, struct store **ret, str
         rc = inserts_init(s, err);
     if (rc == ERR_OK)
         rc = checkpoints_load(s, err);
+    if (rc ==
+        ERR_OK) /* batches are bounded, and a commit's pages are written together (wal_file.c); what came before was not */
+        rc = conn_exec(&s->w, "PRAGMA cache_spill = 0", err);
     for (size_t i = 0; rc == ERR_OK && i < READERS; i++)
         rc = conn_open(&s->readers[i], s->path, false, s->clock, err);
     if (rc != ERR_OK) {
