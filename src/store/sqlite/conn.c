@@ -1,8 +1,8 @@
 /* A connection and its statements: prepared once, found by the address of their text. */
-#include "store/sqlite/internal.h"
+#include "store/sqlite/driver.h"
 #include "store/sqlite/wal_file.h"
 
-int conn_err(struct conn *c, int rc, struct err *err)
+int conn_err(struct sqlite_conn *c, int rc, struct err *err)
 {
     enum err_code code;
 
@@ -36,25 +36,25 @@ int conn_err(struct conn *c, int rc, struct err *err)
 
 static int over_deadline(void *arg)
 {
-    struct conn *c = arg;
+    struct sqlite_conn *c = arg;
 
     return c->deadline > 0 && c->clock.boot_us(c->clock.self) > c->deadline;
 }
 
-int conn_exec(struct conn *c, const char *sql, struct err *err)
+int conn_exec(struct sqlite_conn *c, const char *sql, struct err *err)
 {
     int rc = sqlite3_exec(c->db, sql, NULL, NULL, NULL);
 
     return rc == SQLITE_OK ? ERR_OK : conn_err(c, rc, err);
 }
 
-int conn_open(struct conn *c, const char *path, bool writer, struct clock clock, struct err *err)
+int conn_open(struct sqlite_conn *c, const char *path, bool writer, struct clock clock, struct err *err)
 {
     int flags = SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE |
                 (writer ? SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE : SQLITE_OPEN_READONLY);
     int rc;
 
-    *c = (struct conn){.clock = clock};
+    *c = (struct sqlite_conn){.conn.ops = &sqlite_ops, .clock = clock};
     rc = sqlite3_open_v2(path, &c->db, flags, writer ? wal_file_vfs() : NULL);
     if (rc != SQLITE_OK) {
         conn_err(c, rc, err);
@@ -73,15 +73,15 @@ int conn_open(struct conn *c, const char *path, bool writer, struct clock clock,
     return rc;
 }
 
-void conn_close(struct conn *c)
+void conn_close(struct sqlite_conn *c)
 {
     for (size_t i = 0; i < ARRAY_LEN(c->cache); i++)
         sqlite3_finalize(c->cache[i].st);
     sqlite3_close_v2(c->db);
-    *c = (struct conn){0};
+    *c = (struct sqlite_conn){0};
 }
 
-static int prepare(struct conn *c, const char *sql, sqlite3_stmt **ret, struct err *err)
+static int prepare(struct sqlite_conn *c, const char *sql, struct sqlite_query **ret, struct err *err)
 {
     size_t i = ((uintptr_t)sql >> 3) % STATEMENTS_MAX;
     size_t probes = 0;
@@ -91,13 +91,16 @@ static int prepare(struct conn *c, const char *sql, sqlite3_stmt **ret, struct e
             return err_set(err, ERR_INTERNAL, 0, "more than %d statements", STATEMENTS_MAX);
         i = (i + 1) % STATEMENTS_MAX;
     }
-    if (!c->cache[i].sql) {
-        int rc = sqlite3_prepare_v3(c->db, sql, -1, SQLITE_PREPARE_PERSISTENT, &c->cache[i].st, NULL);
+    struct sqlite_query *q = &c->cache[i];
+    if (!q->sql) {
+        int rc = sqlite3_prepare_v3(c->db, sql, -1, SQLITE_PREPARE_PERSISTENT, &q->st, NULL);
         if (rc != SQLITE_OK)
             return conn_err(c, rc, err);
-        c->cache[i].sql = sql;
+        q->sql = sql;
+        q->c = c;
+        q->q.ops = &sqlite_ops;
     }
-    *ret = c->cache[i].st;
+    *ret = q;
     return ERR_OK;
 }
 
@@ -143,83 +146,76 @@ static int bind(sqlite3_stmt *st, int before, const char *types, va_list ap)
     return rc;
 }
 
-int q_vopen(struct conn *c, sqlite3_stmt **ret, struct err *err, const char *sql, const char *types, va_list ap)
+static sqlite3_stmt *stmt(struct query *st)
 {
-    sqlite3_stmt *st = NULL;
-    int rc = prepare(c, sql, &st, err);
+    return ((struct sqlite_query *)st)->st; /* which begins with it */
+}
+
+static void stmt_close(struct query *st)
+{
+    sqlite3_reset(stmt(st));
+    sqlite3_clear_bindings(stmt(st));
+}
+
+static int stmt_open(struct conn *conn, struct query **ret, struct err *err, const char *sql, const char *types,
+                     va_list ap)
+{
+    struct sqlite_conn *c = sqlite_conn_of(conn);
+    struct sqlite_query *q = NULL;
+    int rc = prepare(c, sql, &q, err);
 
     if (rc != ERR_OK)
         return rc;
-    if ((rc = bind(st, 0, types, ap)) != SQLITE_OK) {
-        q_close(st);
+    if ((rc = bind(q->st, 0, types, ap)) != SQLITE_OK) {
+        stmt_close(&q->q);
         return conn_err(c, rc, err);
     }
-    *ret = st;
+    *ret = &q->q;
     return ERR_OK;
 }
 
-int q_open(struct conn *c, sqlite3_stmt **ret, struct err *err, const char *sql, const char *types, ...)
+int q_bind(struct query *st, int before, struct err *err, const char *types, ...)
 {
     va_list ap;
 
     va_start(ap, types);
-    int rc = q_vopen(c, ret, err, sql, types, ap);
+    int rc = bind(stmt(st), before, types, ap);
     va_end(ap);
-    return rc;
+    return rc == SQLITE_OK ? ERR_OK : conn_err(((struct sqlite_query *)st)->c, rc, err);
 }
 
-int q_bind(struct conn *c, sqlite3_stmt *st, int before, struct err *err, const char *types, ...)
+static int stmt_step(struct query *st, bool *ret_row, struct err *err)
 {
-    va_list ap;
-
-    va_start(ap, types);
-    int rc = bind(st, before, types, ap);
-    va_end(ap);
-    return rc == SQLITE_OK ? ERR_OK : conn_err(c, rc, err);
-}
-
-int q_step(struct conn *c, sqlite3_stmt *st, bool *ret_row, struct err *err)
-{
-    int rc = sqlite3_step(st);
+    int rc = sqlite3_step(stmt(st));
 
     *ret_row = rc == SQLITE_ROW;
-    return rc == SQLITE_ROW || rc == SQLITE_DONE ? ERR_OK : conn_err(c, rc, err);
+    return rc == SQLITE_ROW || rc == SQLITE_DONE ? ERR_OK : conn_err(((struct sqlite_query *)st)->c, rc, err);
 }
 
-void q_close(sqlite3_stmt *st)
+static int stmt_run(struct conn *c, int64_t *ret_changed, struct err *err, const char *sql, const char *types,
+                    va_list ap)
 {
-    if (st) {
-        sqlite3_reset(st);
-        sqlite3_clear_bindings(st);
-    }
-}
-
-int q_run(struct conn *c, int64_t *ret_changed, struct err *err, const char *sql, const char *types, ...)
-{
-    AUTO_QUERY sqlite3_stmt *st = NULL;
+    AUTO_QUERY struct query *st = NULL;
     bool row;
-    va_list ap;
+    int rc = stmt_open(c, &st, err, sql, types, ap);
 
-    va_start(ap, types);
-    int rc = q_vopen(c, &st, err, sql, types, ap);
-    va_end(ap);
     if (rc == ERR_OK)
-        rc = q_step(c, st, &row, err);
+        rc = stmt_step(st, &row, err);
     if (rc == ERR_OK && ret_changed)
-        *ret_changed = sqlite3_changes64(c->db);
+        *ret_changed = sqlite3_changes64(sqlite_conn_of(c)->db);
     return rc;
 }
 
 static int rows_write(struct conn *c, const struct sql_rows *how, const char *sql, const void *const *rows, size_t n,
                       struct err *err)
 {
-    AUTO_QUERY sqlite3_stmt *st = NULL;
+    AUTO_QUERY struct query *st = NULL;
     bool more;
     int rc = q_open(c, &st, err, sql, "");
 
     for (size_t i = 0; rc == ERR_OK && i < n; i++)
-        rc = how->bind(c, st, i, rows[i], err);
-    return rc == ERR_OK ? q_step(c, st, &more, err) : rc;
+        rc = how->bind(st, i, rows[i], err);
+    return rc == ERR_OK ? stmt_step(st, &more, err) : rc;
 }
 
 int q_rows(struct conn *c, const struct sql_rows *how, const void *const *rows, size_t n, struct err *err)
@@ -233,43 +229,45 @@ int q_rows(struct conn *c, const struct sql_rows *how, const void *const *rows, 
     return rc;
 }
 
-int q_int(struct conn *c, int64_t absent, int64_t *ret, struct err *err, const char *sql, const char *types, ...)
+static bool column_null(struct query *st, int i)
 {
-    AUTO_QUERY sqlite3_stmt *st = NULL;
-    bool row;
-    va_list ap;
-
-    va_start(ap, types);
-    int rc = q_vopen(c, &st, err, sql, types, ap);
-    va_end(ap);
-    if (rc == ERR_OK)
-        rc = q_step(c, st, &row, err);
-    if (rc == ERR_OK)
-        *ret = row && sqlite3_column_type(st, 0) != SQLITE_NULL ? sqlite3_column_int64(st, 0) : absent;
-    return rc;
+    return sqlite3_column_type(stmt(st), i) == SQLITE_NULL;
 }
 
-char *col_text(sqlite3_stmt *st, int i, struct arena *arena)
+static int64_t column_integer(struct query *st, int i)
 {
-    if (sqlite3_column_type(st, i) == SQLITE_NULL)
-        return NULL;
-    const void *p = sqlite3_column_blob(st, i);
-    int n = sqlite3_column_bytes(st, i);
-    return arena_strndup(arena, p ? p : "", (size_t)n);
+    return sqlite3_column_int64(stmt(st), i);
 }
 
-struct uuid col_uuid(sqlite3_stmt *st, int i)
+static double column_real(struct query *st, int i)
 {
-    struct uuid u = {{0}};
-
-    if (sqlite3_column_bytes(st, i) == 16)
-        memcpy(u.b, sqlite3_column_blob(st, i), 16);
-    return u;
+    return sqlite3_column_double(stmt(st), i);
 }
 
-void col_hash(sqlite3_stmt *st, int i, uint8_t ret[32])
+static const void *column_bytes(struct query *st, int i, size_t *ret_n)
 {
-    memset(ret, 0, 32);
-    if (sqlite3_column_bytes(st, i) == 32)
-        memcpy(ret, sqlite3_column_blob(st, i), 32);
+    int type = sqlite3_column_type(stmt(st), i);
+    const void *p =
+        type == SQLITE_TEXT ? (const void *)sqlite3_column_text(stmt(st), i) : sqlite3_column_blob(stmt(st), i);
+
+    *ret_n = (size_t)sqlite3_column_bytes(stmt(st), i);
+    return p;
 }
+
+static int written(struct conn *c, int64_t *ret, struct err *err)
+{
+    *ret = sqlite3_total_changes64(sqlite_conn_of(c)->db);
+    return ERR_OK;
+}
+
+const struct sql_ops sqlite_ops = {
+    .open = stmt_open,
+    .run = stmt_run,
+    .step = stmt_step,
+    .close = stmt_close,
+    .is_null = column_null,
+    .integer = column_integer,
+    .real = column_real,
+    .bytes = column_bytes,
+    .written = written,
+};

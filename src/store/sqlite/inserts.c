@@ -38,38 +38,38 @@ struct inserts {
 #define LABEL_ROW   "(?,?,?,?)"
 #define LABEL_TYPES "tttu"
 
-static int job_bind(struct conn *c, sqlite3_stmt *st, size_t i, const void *arg, struct err *err)
+static int job_bind(struct query *st, size_t i, const void *arg, struct err *err)
 {
     const struct new_job *w = arg;
     const struct job *j = &w->job;
 
-    return q_bind(c, st, (int)(i * strlen(JOB_TYPES)), err, JOB_TYPES, &j->job_id, j->project, j->queue, j->task_type,
+    return q_bind(st, (int)(i * strlen(JOB_TYPES)), err, JOB_TYPES, &j->job_id, j->project, j->queue, j->task_type,
                   (int64_t)j->priority, w->lane_id, j->payload, j->payload_ref, j->labels, j->dedup_key,
                   (int64_t)j->max_attempts, j->timeout_us, j->no_progress_us, j->created_at, j->start_deadline_at,
                   (int64_t)j->status, j->run_at, (int64_t)j->waiting_on, w->ready_seq);
 }
 
-static int key_bind(struct conn *c, sqlite3_stmt *st, size_t i, const void *arg, struct err *err)
+static int key_bind(struct query *st, size_t i, const void *arg, struct err *err)
 {
     const struct new_job *w = arg;
 
-    return q_bind(c, st, (int)(i * strlen(KEY_TYPES)), err, KEY_TYPES, w->key_row, w->project, w->key, &w->job.job_id,
+    return q_bind(st, (int)(i * strlen(KEY_TYPES)), err, KEY_TYPES, w->key_row, w->project, w->key, &w->job.job_id,
                   (const void *)w->known.request_hash, sizeof(w->known.request_hash),
                   (const void *)w->known.content_hash, sizeof(w->known.content_hash), w->expires_at);
 }
 
-static int label_bind(struct conn *c, sqlite3_stmt *st, size_t i, const void *arg, struct err *err)
+static int label_bind(struct query *st, size_t i, const void *arg, struct err *err)
 {
     const struct new_label *l = arg;
 
-    return q_bind(c, st, (int)(i * strlen(LABEL_TYPES)), err, LABEL_TYPES, l->project, l->key, l->value, &l->job_id);
+    return q_bind(st, (int)(i * strlen(LABEL_TYPES)), err, LABEL_TYPES, l->project, l->key, l->value, &l->job_id);
 }
 
 static const struct sql_rows jobs = {JOB_INTO JOB_ROW, JOB_INTO SQL_VALUES(JOB_ROW), job_bind},
                              keys = {KEY_INTO KEY_ROW, KEY_INTO SQL_VALUES(KEY_ROW), key_bind},
                              labels = {LABEL_INTO LABEL_ROW, LABEL_INTO SQL_VALUES(LABEL_ROW), label_bind};
 
-static int labels_flush(struct store *s, struct err *err)
+static int labels_flush(struct sqlite_store *s, struct err *err)
 {
     struct inserts *in = s->inserts;
     const void *what[SQL_ROWS];
@@ -78,10 +78,10 @@ static int labels_flush(struct store *s, struct err *err)
     for (size_t i = 0; i < n; i++)
         what[i] = &in->labels[i];
     in->n_labels = 0;
-    return q_rows(&s->w, &labels, what, n, err);
+    return q_rows(&s->w.conn, &labels, what, n, err);
 }
 
-static int jobs_flush(struct store *s, struct err *err)
+static int jobs_flush(struct sqlite_store *s, struct err *err)
 {
     struct inserts *in = s->inserts;
     const void *all[SQL_ROWS], *with_key[SQL_ROWS];
@@ -93,11 +93,11 @@ static int jobs_flush(struct store *s, struct err *err)
             with_key[n_keys++] = &in->jobs[i];
     }
     in->n_jobs = 0;
-    int rc = q_rows(&s->w, &jobs, all, n, err);
-    return rc == ERR_OK ? q_rows(&s->w, &keys, with_key, n_keys, err) : rc;
+    int rc = q_rows(&s->w.conn, &jobs, all, n, err);
+    return rc == ERR_OK ? q_rows(&s->w.conn, &keys, with_key, n_keys, err) : rc;
 }
 
-int inserts_flush(struct store *s, struct err *err)
+int inserts_flush(struct sqlite_store *s, struct err *err)
 {
     int rc = jobs_flush(s, err);
 
@@ -107,10 +107,10 @@ int inserts_flush(struct store *s, struct err *err)
     return rc;
 }
 
-int insert_job(struct tx *t, const struct row *row)
+int sqlite_insert_job(struct tx *t, const struct row *row)
 {
-    struct inserts *in = t->s->inserts;
-    int rc = in->n_jobs == SQL_ROWS ? jobs_flush(t->s, t->err) : ERR_OK;
+    struct inserts *in = sqlite_of(t->s)->inserts;
+    int rc = in->n_jobs == SQL_ROWS ? jobs_flush(sqlite_of(t->s), t->err) : ERR_OK;
 
     if (rc == ERR_OK)
         in->jobs[in->n_jobs++] =
@@ -120,7 +120,7 @@ int insert_job(struct tx *t, const struct row *row)
 
 int insert_key(struct tx *t, int64_t rowid, const char *key, const struct known_key *what, usec expires_at)
 {
-    struct inserts *in = t->s->inserts;
+    struct inserts *in = sqlite_of(t->s)->inserts;
 
     if (in->n_jobs == 0 || in->jobs[in->n_jobs - 1].key)
         return err_set(t->err, ERR_INTERNAL, 0, "a key without its job");
@@ -133,17 +133,17 @@ int insert_key(struct tx *t, int64_t rowid, const char *key, const struct known_
     return ERR_OK;
 }
 
-int insert_label(struct tx *t, const struct job *job, const char *key, const char *value)
+int sqlite_insert_label(struct tx *t, const struct job *job, const char *key, const char *value)
 {
-    struct inserts *in = t->s->inserts;
-    int rc = in->n_labels == SQL_ROWS ? labels_flush(t->s, t->err) : ERR_OK;
+    struct inserts *in = sqlite_of(t->s)->inserts;
+    int rc = in->n_labels == SQL_ROWS ? labels_flush(sqlite_of(t->s), t->err) : ERR_OK;
 
     if (rc == ERR_OK)
         in->labels[in->n_labels++] = (struct new_label){job->project, key, value, job->job_id};
     return rc;
 }
 
-bool inserts_hold_key(const struct store *s, int64_t rowid)
+bool inserts_hold_key(const struct sqlite_store *s, int64_t rowid)
 {
     for (size_t i = 0; i < s->inserts->n_jobs; i++)
         if (s->inserts->jobs[i].key && s->inserts->jobs[i].key_row == rowid)
@@ -151,29 +151,29 @@ bool inserts_hold_key(const struct store *s, int64_t rowid)
     return false;
 }
 
-struct inserts_mark inserts_mark(const struct store *s)
+struct inserts_mark inserts_mark(const struct sqlite_store *s)
 {
     return (struct inserts_mark){s->inserts->n_jobs, s->inserts->n_labels};
 }
 
-bool inserts_flushed(const struct store *s, struct inserts_mark mark)
+bool inserts_flushed(const struct sqlite_store *s, struct inserts_mark mark)
 {
     return s->inserts->n_jobs < mark.jobs || s->inserts->n_labels < mark.labels;
 }
 
-void inserts_undo(struct store *s, struct inserts_mark mark)
+void inserts_undo(struct sqlite_store *s, struct inserts_mark mark)
 {
     s->inserts->n_jobs = MIN(s->inserts->n_jobs, mark.jobs);
     s->inserts->n_labels = MIN(s->inserts->n_labels, mark.labels);
 }
 
-int inserts_init(struct store *s, struct err *err)
+int inserts_init(struct sqlite_store *s, struct err *err)
 {
     s->inserts = calloc(1, sizeof(*s->inserts));
     return s->inserts ? ERR_OK : err_set(err, ERR_NO_MEMORY, 0, "rows to be inserted");
 }
 
-void inserts_free(struct store *s)
+void inserts_free(struct sqlite_store *s)
 {
     free(s->inserts);
 }

@@ -1,7 +1,7 @@
 /* A look at the database before anything writes to it: what is cut short or damaged is refused as it lies. */
 #include "base/auto.h"
 #include "base/fs.h"
-#include "store/sqlite/internal.h"
+#include "store/sqlite/driver.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -93,7 +93,7 @@ static bool watch_stop(struct watch *w)
     return w->ended;
 }
 
-static int look(struct conn *c, struct err *err)
+static int look(struct sqlite_conn *c, struct err *err)
 {
     struct watch watch;
     sqlite3_stmt *st = NULL;
@@ -115,7 +115,7 @@ static int look(struct conn *c, struct err *err)
 
 static int check_pages(const char *path, struct clock clock, struct err *err)
 {
-    struct conn c;
+    struct sqlite_conn c;
     int rc = conn_open(&c, path, true, clock, err);
     if (rc != ERR_OK)
         return rc;

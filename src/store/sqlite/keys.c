@@ -170,19 +170,19 @@ static void filter_add(struct filter *f, int64_t hash)
 }
 
 /** Makes a share anew, from the index as the batch at work sees it. */
-static int share_make(struct store *s, unsigned share, struct err *err)
+static int share_make(struct sqlite_store *s, unsigned share, struct err *err)
 {
     struct filter *f = s->keys->filter;
-    AUTO_QUERY sqlite3_stmt *st = NULL;
+    AUTO_QUERY struct query *st = NULL;
     bool more;
     int64_t from = (int64_t)((uint64_t)share << 58);
-    int rc = q_open(&s->w, &st, err, "SELECT hash FROM dedup_index WHERE hash BETWEEN ?1 AND ?2", "ii", from,
+    int rc = q_open(&s->w.conn, &st, err, "SELECT hash FROM dedup_index WHERE hash BETWEEN ?1 AND ?2", "ii", from,
                     from + ((INT64_C(1) << 58) - 1));
 
     memset(f->bits[share], 0, sizeof(f->bits[share]));
     f->added[share] = 0;
-    while (rc == ERR_OK && (rc = q_step(&s->w, st, &more, err)) == ERR_OK && more)
-        filter_add(f, sqlite3_column_int64(st, 0));
+    while (rc == ERR_OK && (rc = q_step(&s->w.conn, st, &more, err)) == ERR_OK && more)
+        filter_add(f, col_int(st, 0));
     f->most[share] = MAX((int64_t)KEYS_MAX, 2 * f->added[share]);
     return rc;
 }
@@ -191,7 +191,8 @@ static int share_make(struct store *s, unsigned share, struct err *err)
 
 static int row_forget(struct tx *t, int64_t hash, int64_t row)
 {
-    t->s->keys->gone = MAX(t->s->keys->gone, row); /* also when it is taken back: a look too many */
+    sqlite_of(t->s)->keys->gone =
+        MAX(sqlite_of(t->s)->keys->gone, row); /* also when it is taken back: a look too many */
     int rc = q_run(t->c, NULL, t->err, "DELETE FROM dedup WHERE rowid = ?1", "i", row);
 
     return rc == ERR_OK
@@ -202,9 +203,9 @@ static int row_forget(struct tx *t, int64_t hash, int64_t row)
 /** Is that row the key's? One whose window is over gives way. */
 static int row_look(struct tx *t, int64_t hash, int64_t row, const char *key, struct known_key *ret)
 {
-    AUTO_QUERY sqlite3_stmt *st = NULL;
+    AUTO_QUERY struct query *st = NULL;
     bool its = false;
-    int rc = inserts_hold_key(t->s, row) ? inserts_flush(t->s, t->err) : ERR_OK;
+    int rc = inserts_hold_key(sqlite_of(t->s), row) ? inserts_flush(sqlite_of(t->s), t->err) : ERR_OK;
 
     if (rc == ERR_OK)
         rc = q_open(t->c, &st, t->err,
@@ -216,7 +217,7 @@ static int row_look(struct tx *t, int64_t hash, int64_t row, const char *key, st
         rc = q_step(t->c, st, &its, t->err);
     if (rc != ERR_OK || !its)
         return rc;
-    if (sqlite3_column_int64(st, 3) <= t->now) {
+    if (col_int(st, 3) <= t->now) {
         q_close(st);
         st = NULL;
         return row_forget(t, hash, row);
@@ -235,9 +236,9 @@ static int indexed_next(struct tx *t, int64_t hash, int64_t after, int64_t *ret)
                  "ii", hash, after);
 }
 
-int key_find(struct tx *t, const char *key, struct known_key *ret)
+int sqlite_key_find(struct tx *t, const char *key, struct known_key *ret)
 {
-    const struct keys *k = t->s->keys;
+    const struct keys *k = sqlite_of(t->s)->keys;
     const struct key_entry *e;
     int64_t hash = hash_of(t->op->project, key), row = 0;
     size_t at = 0;
@@ -256,9 +257,9 @@ int key_find(struct tx *t, const char *key, struct known_key *ret)
     return rc;
 }
 
-int key_add(struct tx *t, const char *key, const struct known_key *what, usec expires_at)
+int sqlite_key_add(struct tx *t, const char *key, const struct known_key *what, usec expires_at)
 {
-    struct keys *k = t->s->keys;
+    struct keys *k = sqlite_of(t->s)->keys;
     struct key_entry entry = {what->hash, k->next_row};
 
     if (k->fresh.n == ROOM)
@@ -281,9 +282,9 @@ static int forget_if(struct tx *t, int64_t hash, int64_t row, const struct uuid 
     return rc == ERR_OK && its ? row_forget(t, hash, row) : rc;
 }
 
-int key_forget(struct tx *t, const char *project, const char *key, const struct uuid *job_id)
+int sqlite_key_forget(struct tx *t, const char *project, const char *key, const struct uuid *job_id)
 {
-    const struct keys *k = t->s->keys;
+    const struct keys *k = sqlite_of(t->s)->keys;
     const struct key_entry *e;
     int64_t hash = hash_of(project, key), row = 0;
     size_t at = 0;
@@ -301,27 +302,27 @@ int key_forget(struct tx *t, const char *project, const char *key, const struct 
 
 /** From the head: rows lie in the order they came, which is that of their windows' ends. (Where the window was made shorter, those that came
  * after wait for those before; row_look takes none of them for known.) */
-int keys_expire(struct tx *t, int64_t limit, size_t *ret_n, usec *ret_next)
+int sqlite_keys_expire(struct tx *t, int64_t limit, size_t *ret_n, usec *ret_next)
 {
     struct key_entry gone[OP_CHANGES_MAX];
     size_t n = 0;
     bool more;
-    sqlite3_stmt *st = NULL;
+    struct query *st = NULL;
     int rc = q_open(t->c, &st, t->err, "SELECT rowid, project, key, expires_at FROM dedup ORDER BY rowid LIMIT ?1", "i",
                     limit + 1);
 
     *ret_next = USEC_NEVER;
     while (rc == ERR_OK && (rc = q_step(t->c, st, &more, t->err)) == ERR_OK && more) {
-        const char *project = (const char *)sqlite3_column_text(st, 1), *key = (const char *)sqlite3_column_text(st, 2);
+        const char *project = col_borrow(st, 1), *key = col_borrow(st, 2);
         if (!project || !key) {
             rc = err_set(t->err, ERR_NO_MEMORY, 0, "keys");
             break;
         }
-        *ret_next = sqlite3_column_int64(st, 3);
+        *ret_next = col_int(st, 3);
         if (*ret_next > t->now || n == (size_t)limit)
             break;
         *ret_next = USEC_NEVER;
-        gone[n++] = (struct key_entry){hash_of(project, key), sqlite3_column_int64(st, 0)};
+        gone[n++] = (struct key_entry){hash_of(project, key), col_int(st, 0)};
     }
     q_close(st); /* before its table changes */
     for (size_t i = 0; rc == ERR_OK && i < n; i++)
@@ -332,12 +333,12 @@ int keys_expire(struct tx *t, int64_t limit, size_t *ret_n, usec *ret_next)
 
 /* --- with a batch --- */
 
-size_t keys_mark(const struct store *s)
+size_t keys_mark(const struct sqlite_store *s)
 {
     return s->keys->fresh.n;
 }
 
-void keys_undo(struct store *s, size_t mark)
+void keys_undo(struct sqlite_store *s, size_t mark)
 {
     set_cut(&s->keys->fresh, mark);
 }
@@ -349,15 +350,15 @@ void keys_undo(struct store *s, size_t mark)
     "INSERT OR IGNORE INTO dedup_index (hash, row) SELECT column1, column2 FROM (VALUES " rows ")"                     \
     " WHERE EXISTS (SELECT 1 FROM dedup WHERE rowid = column2)"
 
-static int index_bind(struct conn *c, sqlite3_stmt *st, size_t i, const void *row, struct err *err)
+static int index_bind(struct query *st, size_t i, const void *row, struct err *err)
 {
     const struct key_entry *e = row;
 
-    return q_bind(c, st, (int)(2 * i), err, "ii", e->hash, e->row);
+    return q_bind(st, (int)(2 * i), err, "ii", e->hash, e->row);
 }
 
 /** @param n  0..SQL_ROWS */
-static int index_add(struct store *s, const struct key_entry *e, size_t n, struct err *err)
+static int index_add(struct sqlite_store *s, const struct key_entry *e, size_t n, struct err *err)
 {
     static const struct sql_rows all = {INDEX_INTO(INDEX_ROW), INDEX_INTO(SQL_VALUES(INDEX_ROW)), index_bind},
                                  there = {INDEX_THOSE_THERE(INDEX_ROW), INDEX_THOSE_THERE(SQL_VALUES(INDEX_ROW)),
@@ -370,7 +371,7 @@ static int index_add(struct store *s, const struct key_entry *e, size_t n, struc
         rows[i] = &e[i];
         look = look || e[i].row <= s->keys->gone;
     }
-    int rc = q_rows(&s->w, look ? &there : &all, rows, n, err);
+    int rc = q_rows(&s->w.conn, look ? &there : &all, rows, n, err);
     for (size_t i = 0; rc == ERR_OK && i < n; i++) {
         unsigned share = share_of(e[i].hash);
 
@@ -382,7 +383,7 @@ static int index_add(struct store *s, const struct key_entry *e, size_t n, struc
 }
 
 /** Merges on, up to `until`; at the end of a portion it is noted how far the rows are indexed. */
-static int merge(struct store *s, size_t until, struct err *err)
+static int merge(struct sqlite_store *s, size_t until, struct err *err)
 {
     struct keys *k = s->keys;
     const struct key_set *m = &k->merging;
@@ -400,10 +401,10 @@ static int merge(struct store *s, size_t until, struct err *err)
     for (size_t i = 0; i < m->n; i++)
         last = MAX(last, m->all[i].row);
     snprintf(text, sizeof(text), "%lld", (long long)last);
-    return meta_put(&s->w, INDEXED, text, err);
+    return meta_put(&s->w.conn, INDEXED, text, err);
 }
 
-int keys_save(struct store *s, struct err *err)
+int keys_save(struct sqlite_store *s, struct err *err)
 {
     const struct keys *k = s->keys;
     size_t came = k->fresh.n - k->committed;
@@ -413,7 +414,7 @@ int keys_save(struct store *s, struct err *err)
     return merge(s, MIN(k->merging.n, k->merged + PACE * came), err);
 }
 
-void keys_settle(struct store *s, bool committed)
+void keys_settle(struct sqlite_store *s, bool committed)
 {
     struct keys *k = s->keys;
 
@@ -432,25 +433,26 @@ void keys_settle(struct store *s, bool committed)
 
 /* --- at the start --- */
 
-static int rows_read(struct store *s, int64_t after, int64_t *ret_last, struct err *err)
+static int rows_read(struct sqlite_store *s, int64_t after, int64_t *ret_last, struct err *err)
 {
-    AUTO_QUERY sqlite3_stmt *st = NULL;
+    AUTO_QUERY struct query *st = NULL;
     bool more;
-    int rc = q_open(&s->w, &st, err, "SELECT rowid, project, key FROM dedup WHERE rowid > ?1 ORDER BY rowid LIMIT ?2",
-                    "ii", after, (int64_t)PORTION);
+    int rc =
+        q_open(&s->w.conn, &st, err, "SELECT rowid, project, key FROM dedup WHERE rowid > ?1 ORDER BY rowid LIMIT ?2",
+               "ii", after, (int64_t)PORTION);
 
-    while (rc == ERR_OK && (rc = q_step(&s->w, st, &more, err)) == ERR_OK && more) {
-        const char *project = (const char *)sqlite3_column_text(st, 1), *key = (const char *)sqlite3_column_text(st, 2);
+    while (rc == ERR_OK && (rc = q_step(&s->w.conn, st, &more, err)) == ERR_OK && more) {
+        const char *project = col_borrow(st, 1), *key = col_borrow(st, 2);
         if (!project || !key)
             return err_set(err, ERR_NO_MEMORY, 0, "keys");
-        *ret_last = sqlite3_column_int64(st, 0);
+        *ret_last = col_int(st, 0);
         set_add(&s->keys->fresh, (struct key_entry){hash_of(project, key), *ret_last});
     }
     return rc;
 }
 
 /** A whole portion in a transaction of its own. */
-static int portion_merge(struct store *s, struct err *err)
+static int portion_merge(struct sqlite_store *s, struct err *err)
 {
     int rc = conn_exec(&s->w, "BEGIN IMMEDIATE", err);
 
@@ -465,7 +467,7 @@ static int portion_merge(struct store *s, struct err *err)
     return rc;
 }
 
-int keys_load(struct store *s, struct err *err)
+int keys_load(struct sqlite_store *s, struct err *err)
 {
     int64_t last = 0, top = 0;
     int rc;
@@ -480,17 +482,17 @@ int keys_load(struct store *s, struct err *err)
     for (unsigned i = 0; rc == ERR_OK && i < SHARES; i++)
         rc = share_make(s, i, err);
     if (rc == ERR_OK)
-        rc = meta_int(&s->w, INDEXED, &last, err);
+        rc = meta_int(&s->w.conn, INDEXED, &last, err);
     while (rc == ERR_OK && (rc = rows_read(s, last, &last, err)) == ERR_OK && s->keys->fresh.n == PORTION)
         rc = portion_merge(s, err);
     if (rc == ERR_OK)
-        rc = q_int(&s->w, 0, &top, err, "SELECT max(rowid) FROM dedup", "");
+        rc = q_int(&s->w.conn, 0, &top, err, "SELECT max(rowid) FROM dedup", "");
     s->keys->next_row = MAX(top, last) + 1;
     s->keys->committed = s->keys->fresh.n;
     return rc;
 }
 
-void keys_free(struct store *s)
+void keys_free(struct sqlite_store *s)
 {
     if (!s->keys)
         return;

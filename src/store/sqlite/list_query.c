@@ -283,9 +283,9 @@ int list_query(struct conn *c, const struct job_filter *f, sqlite3_stmt **ret, s
         return rc;
     buf_init(&sql, 16384);
     write_sql(&sql, &p);
-    int sqlite = sql.failed ? SQLITE_NOMEM : sqlite3_prepare_v2(c->db, buf_str(&sql), -1, ret, NULL);
+    int sqlite = sql.failed ? SQLITE_NOMEM : sqlite3_prepare_v2(sqlite_conn_of(c)->db, buf_str(&sql), -1, ret, NULL);
     buf_release(&sql);
     if (sqlite == SQLITE_OK)
         sqlite = bind_all(*ret, &p);
-    return sqlite == SQLITE_OK ? ERR_OK : conn_err(c, sqlite, err);
+    return sqlite == SQLITE_OK ? ERR_OK : conn_err(sqlite_conn_of(c), sqlite, err);
 }

@@ -1,6 +1,6 @@
 #pragma once
 /* Within the driver: which jobs a page may hold. */
-#include "store/sqlite/internal.h"
+#include "store/sqlite/driver.h"
 
 /** A statement that tells candidates, newest first: their id, and whether they are what the filter asks for. It goes along one index,
  * the one with the least to look at, and sorts nothing. Caller: sqlite3_finalize. */

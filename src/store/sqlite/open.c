@@ -6,64 +6,17 @@
 #include "store/sqlite/schema.h"
 #include <inttypes.h>
 
-usec store_now(struct store *s)
-{
-    return s->clock.boot_us(s->clock.self) + s->offset;
-}
-
-int meta_put(struct conn *c, const char *key, const char *value, struct err *err)
-{
-    return q_run(c, NULL, err,
-                 "INSERT INTO meta (key, value) VALUES (?1, ?2) ON CONFLICT DO UPDATE SET value = excluded.value", "tt",
-                 key, value);
-}
-
-int meta_int(struct conn *c, const char *key, int64_t *ret, struct err *err)
-{
-    return q_int(c, 0, ret, err, "SELECT CAST(value AS INTEGER) FROM meta WHERE key = ?1", "t", key);
-}
-
-int totals_load(struct store *s, struct err *err)
-{
-    int64_t known, blobs = 0, bytes = 0;
-    int rc = q_int(&s->w, 0, &known, err, "SELECT count(*) FROM meta WHERE key IN ('blobs', 'blob_bytes')", "");
-
-    if (rc == ERR_OK && known == 2)
-        rc = meta_int(&s->w, "blobs", &blobs, err);
-    else if (rc == ERR_OK)
-        rc = q_int(&s->w, 0, &blobs, err, "SELECT count(*) FROM blobs", "");
-    if (rc == ERR_OK && known == 2)
-        rc = meta_int(&s->w, "blob_bytes", &bytes, err);
-    else if (rc == ERR_OK)
-        rc = q_int(&s->w, 0, &bytes, err, "SELECT sum(size) FROM blobs", "");
-    s->blobs = blobs;
-    s->blob_bytes = bytes;
-    return rc;
-}
-
-int totals_save(struct store *s, struct err *err)
-{
-    char text[32];
-
-    if (s->batch_blobs == 0 && s->batch_bytes == 0)
-        return ERR_OK;
-    snprintf(text, sizeof(text), "%lld", (long long)(s->blobs + s->batch_blobs));
-    int rc = meta_put(&s->w, "blobs", text, err);
-    snprintf(text, sizeof(text), "%lld", (long long)(s->blob_bytes + s->batch_bytes));
-    return rc == ERR_OK ? meta_put(&s->w, "blob_bytes", text, err) : rc;
-}
-
 static int wal_grew(void *arg, sqlite3 *db, const char *name, int pages)
 {
-    struct store *s = arg;
+    struct sqlite_store *s = arg;
 
     s->wal_pages = pages;
     return SQLITE_OK;
 }
 
-static int writer_open(struct store *s, struct err *err)
+static int writer_open(struct sqlite_store *s, struct err *err)
 {
-    int rc = conn_open(&s->w, s->path, true, s->clock, err);
+    int rc = conn_open(&s->w, s->path, true, s->s.clock, err);
     int64_t n;
 
     /* Debian's build overwrites deleted content with zeros; nothing here asks for that, and it doubles what is written. */
@@ -79,7 +32,7 @@ static int writer_open(struct store *s, struct err *err)
     if (rc == ERR_OK)
         rc = schema_migrate(s->w.db, err);
     if (rc == ERR_OK)
-        rc = q_int(&s->w, 0, &n, err, "PRAGMA page_size", "");
+        rc = q_int(&s->w.conn, 0, &n, err, "PRAGMA page_size", "");
     if (rc != ERR_OK)
         return rc;
     s->page_size = (int)n;
@@ -89,7 +42,7 @@ static int writer_open(struct store *s, struct err *err)
 
 /** What a process that was killed had written but not synced is found in the log, and read as if it were durable: so it must be made so
  * before anybody is told. A checkpoint syncs the log first; what else may fail in it (a full disk) loses nothing. */
-static int log_sync(struct store *s, struct err *err)
+static int log_sync(struct sqlite_store *s, struct err *err)
 {
     int rc = BUG("trust-the-log") ? SQLITE_OK
                                   : sqlite3_wal_checkpoint_v2(s->w.db, "main", SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
@@ -98,45 +51,28 @@ static int log_sync(struct store *s, struct err *err)
 }
 
 /** The store's time goes on from where it was, whatever the wall clock did meanwhile. */
-static int time_set(struct store *s, struct err *err)
+static int time_set(struct sqlite_store *s, struct err *err)
 {
     int64_t last;
-    int rc = meta_int(&s->w, "time_us", &last, err);
+    int rc = meta_int(&s->w.conn, "time_us", &last, err);
 
-    s->offset = MAX(s->clock.wall_us(s->clock.self), last) - s->clock.boot_us(s->clock.self);
+    s->s.offset = MAX(s->s.clock.wall_us(s->s.clock.self), last) - s->s.clock.boot_us(s->s.clock.self);
     return rc;
 }
 
-static void store_close(struct store *s)
+static void store_close(struct store *store)
 {
-    if (!s)
+    if (!store)
         return;
+    struct sqlite_store *s = sqlite_of(store);
     for (size_t i = 0; i < READERS; i++)
         conn_close(&s->readers[i]);
     conn_close(&s->w); /* last, so that it checkpoints */
-    counts_free(s);
     keys_free(s);
     inserts_free(s);
-    arena_free(s->scratch);
-    pthread_cond_destroy(&s->cond);
-    pthread_mutex_destroy(&s->mu);
+    read_pool_release(&s->pool);
+    sql_store_release(store);
     free(s);
-}
-
-static int sync_init(struct store *s, struct err *err)
-{
-    pthread_condattr_t attr;
-    int rc = pthread_condattr_init(&attr);
-
-    if (rc != 0)
-        return err_set(err, ERR_NO_MEMORY, rc, "condition");
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    rc = pthread_cond_init(&s->cond, &attr);
-    pthread_condattr_destroy(&attr);
-    if (rc != 0)
-        return err_set(err, ERR_NO_MEMORY, rc, "condition");
-    pthread_mutex_init(&s->mu, NULL);
-    return ERR_OK;
 }
 
 /* What to do is said with what is wrong. */
@@ -156,70 +92,86 @@ static void sqlite_set_up(void)
     sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
 }
 
-static int store_open(const struct store_config *config, struct store **ret, struct err *err)
-{
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
-    struct store *s = calloc(1, sizeof(*s));
-    int rc;
+static const struct sql_own own = {
+    /* CROSS JOIN: in that order, not from every running job. */
+    .given_before = "SELECT a.job_id FROM attempts a CROSS JOIN jobs j ON j.job_id = a.job_id WHERE a.worker_id = ?1"
+                    " AND a.poll_id = ?2 AND a.ended_at = 0 AND j.project = ?3 AND j.status = 1"
+                    " AND j.attempt = a.attempt ORDER BY a.started_at, a.job_id",
+    .history_head = "SELECT job_id, finished_at FROM history ORDER BY rowid LIMIT ?1",
+    .chunk_join = "UPDATE log_chunks SET bytes = CAST(bytes || ?3 AS BLOB) WHERE job_id = ?1 AND attempt = ?2 AND at ="
+                  " (SELECT max(at) FROM log_chunks WHERE job_id = ?1 AND attempt = ?2) AND at + length(bytes) = ?4"
+                  " AND length(bytes) + length(?3) <= ?5",
+    .chunks_some = "DELETE FROM log_chunks WHERE rowid IN (SELECT rowid FROM log_chunks WHERE job_id = ?1 LIMIT ?2)",
+    .labels_delete = "DELETE FROM labels WHERE project = ?1 AND job_id = ?2 AND key IN (SELECT key FROM json_each(?3))",
+    .insert_job = sqlite_insert_job,
+    .insert_label = sqlite_insert_label,
+    .key_find = sqlite_key_find,
+    .key_add = sqlite_key_add,
+    .key_forget = sqlite_key_forget,
+    .keys_expire = sqlite_keys_expire,
+    .read_begin = sqlite_read_begin,
+    .read_end = sqlite_read_end,
+};
 
-    pthread_once(&once, sqlite_set_up);
-    if (!s)
-        return err_set(err, ERR_NO_MEMORY, 0, "store");
-    s->clock = config->clock;
-    s->policy = config->policy;
-    if ((rc = sync_init(s, err)) != ERR_OK) {
-        free(s);
-        return rc;
-    }
-    s->lanes_era = 1;
-    s->scratch = arena_new(TX_SCRATCH_MAX);
-    rc = s->scratch ? fs_mkdirs(config->dir, 0700, err) : err_set(err, ERR_NO_MEMORY, 0, "scratch");
+static int load(struct sqlite_store *s, const char *dir, struct err *err)
+{
+    int rc = fs_mkdirs(dir, 0700, err);
+
     if (rc == ERR_OK)
-        rc = fs_join(s->path, sizeof(s->path), config->dir, "haul.db", err);
+        rc = fs_join(s->path, sizeof(s->path), dir, "haul.db", err);
     if (rc == ERR_OK)
-        rc = inspect(s->path, s->clock, err);
+        rc = inspect(s->path, s->s.clock, err);
     if (rc == ERR_OK)
         rc = writer_open(s, err);
     if (rc == ERR_OK)
         rc = log_sync(s, err);
     if (rc == ERR_OK)
-        rc = fs_sync_dir(config->dir, err);
+        rc = fs_sync_dir(dir, err);
     if (rc == ERR_OK)
         rc = time_set(s, err);
     if (rc == ERR_OK)
-        rc = totals_load(s, err);
-    if (rc == ERR_OK)
-        rc = meta_int(&s->w, "grace_until", &s->grace_until, err);
-    if (rc == ERR_OK)
-        rc = q_int(&s->w, 0, &s->ready_next, err, "SELECT max(ready_seq) FROM jobs WHERE ready_seq IS NOT NULL", "");
-    s->ready_next++;
-    if (rc == ERR_OK)
-        rc = q_int(&s->w, 0, &s->lane_next, err, "SELECT max(lane_id) FROM lanes", "");
-    s->lane_next++;
-    if (rc == ERR_OK)
-        rc = counts_load(s, err);
+        rc = sql_store_load(&s->s, err);
     if (rc == ERR_OK)
         rc = keys_load(s, err);
     if (rc == ERR_OK)
         rc = inserts_init(s, err);
-    if (rc == ERR_OK)
-        rc = checkpoints_load(s, err);
     if (rc ==
         ERR_OK) /* batches are bounded, and a commit's pages are written together (wal_file.c); what came before was not */
         rc = conn_exec(&s->w, "PRAGMA cache_spill = 0", err);
     for (size_t i = 0; rc == ERR_OK && i < READERS; i++)
-        rc = conn_open(&s->readers[i], s->path, false, s->clock, err);
+        rc = conn_open(&s->readers[i], s->path, false, s->s.clock, err);
+    return rc;
+}
+
+static int store_open(const struct store_config *config, struct store **ret, struct err *err)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    struct sqlite_store *s = calloc(1, sizeof(*s));
+    int rc;
+
+    pthread_once(&once, sqlite_set_up);
+    if (!s)
+        return err_set(err, ERR_NO_MEMORY, 0, "store");
+    s->s.sql = &own;
+    s->s.w = &s->w.conn;
+    if ((rc = read_pool_init(&s->pool, err)) != ERR_OK) {
+        free(s);
+        return rc;
+    }
+    rc = sql_store_init(&s->s, config, err);
+    if (rc == ERR_OK)
+        rc = load(s, config->dir, err);
     if (rc != ERR_OK) {
-        store_close(s);
+        store_close(&s->s);
         return open_failed(rc, config->dir, err);
     }
-    *ret = s;
+    *ret = &s->s;
     return ERR_OK;
 }
 
 static int meta_set(struct store *s, const char *key, const char *value, struct err *err)
 {
-    return meta_put(&s->w, key, value, err);
+    return meta_put(s->w, key, value, err);
 }
 
 const struct store_driver *store_sqlite(void)
@@ -232,7 +184,7 @@ const struct store_driver *store_sqlite(void)
         .now = store_now,
         .apply = sqlite_apply,
         .job_get = read_job_get,
-        .job_list = read_job_list,
+        .job_list = sqlite_job_list,
         .attempts = read_attempts,
         .outputs = read_outputs,
         .checkpoint = read_checkpoint,
@@ -241,7 +193,7 @@ const struct store_driver *store_sqlite(void)
         .upload_get = read_upload_get,
         .workers = read_workers,
         .stats = read_stats,
-        .sizes = read_sizes,
+        .sizes = sqlite_sizes,
         .lanes = read_lanes,
         .meta_get = read_meta,
         .meta_set = meta_set,

@@ -4,7 +4,7 @@
 #include "base/fault.h"
 #include "base/fs.h"
 #include "store/snapshot.h"
-#include "store/sqlite/internal.h"
+#include "store/sqlite/driver.h"
 #include "store/sqlite/schema.h"
 #include <errno.h>
 #include <limits.h>
@@ -14,7 +14,7 @@
 #define STEP_PAGES 256
 
 struct store_snapshot {
-    struct store *s;
+    struct sqlite_store *s;
     sqlite3 *to;
     sqlite3_backup *backup;
     int64_t pages; /* of the source, at the latest step */
@@ -22,13 +22,14 @@ struct store_snapshot {
 
 static int snapshot_bytes(struct store *s, int64_t *ret, struct err *err)
 {
-    char wal[sizeof(s->path) + 8];
+    const char *path = sqlite_of(s)->path;
+    char wal[PATH_MAX + 8];
     struct stat st;
 
-    if (stat(s->path, &st) < 0)
-        return err_set(err, ERR_IO, errno, "'%s'", s->path);
+    if (stat(path, &st) < 0)
+        return err_set(err, ERR_IO, errno, "'%s'", path);
     *ret = st.st_size;
-    snprintf(wal, sizeof(wal), "%s-wal", s->path);
+    snprintf(wal, sizeof(wal), "%s-wal", path);
     if (stat(wal, &st) == 0)
         *ret += st.st_size;
     return ERR_OK;
@@ -45,7 +46,7 @@ static void snapshot_end(struct store_snapshot *sn)
 
 static int copy_err(int rc, struct err *err)
 {
-    return conn_err(&(struct conn){0}, rc, err);
+    return conn_err(&(struct sqlite_conn){0}, rc, err);
 }
 
 /* Nobody needs the file after a crash: no journal, no syncs. What is sent is read back and hashed. */
@@ -72,7 +73,7 @@ static int snapshot_begin(struct store *s, const char *dir, struct store_snapsho
     int rc = sn ? fs_join(path, sizeof(path), dir, FILE_NAME, err) : err_set(err, ERR_NO_MEMORY, 0, "snapshot");
 
     if (rc == ERR_OK) {
-        sn->s = s;
+        sn->s = sqlite_of(s);
         rc = snapshot_start(sn, path, err);
     }
     if (rc != ERR_OK) {
@@ -88,7 +89,7 @@ static int snapshot_begin(struct store *s, const char *dir, struct store_snapsho
 static int step_pages(struct store_snapshot *sn, int *ret, struct err *err)
 {
     int64_t pages;
-    int rc = q_int(&sn->s->w, 0, &pages, err, "PRAGMA page_count", "");
+    int rc = q_int(&sn->s->w.conn, 0, &pages, err, "PRAGMA page_count", "");
     int64_t grown = sn->pages > 0 && pages > sn->pages ? pages - sn->pages : 0;
 
     sn->pages = pages;
@@ -116,8 +117,8 @@ static int snapshot_step(struct store_snapshot *sn, bool *ret_whole, struct err 
 /* --- a copy that lies still --- */
 
 struct store_copy {
-    struct conn c;
-    sqlite3_stmt *blobs; /* where next_blob stands */
+    struct sqlite_conn c;
+    struct query *blobs; /* where next_blob stands */
 };
 
 static void copy_close(struct store_copy *c)
@@ -176,12 +177,13 @@ static int copy_info(struct store_copy *c, const char *path, struct store_copy_i
     if (rc != ERR_OK)
         return rc;
     *ret = (struct store_copy_info){.bytes = st.st_size, .schema = schema};
-    rc = q_int(&c->c, 0, &ret->jobs, err, "SELECT (SELECT count(*) FROM jobs) + (SELECT count(*) FROM history)", "");
+    rc = q_int(&c->c.conn, 0, &ret->jobs, err, "SELECT (SELECT count(*) FROM jobs) + (SELECT count(*) FROM history)",
+               "");
     if (rc == ERR_OK)
-        rc = q_int(&c->c, 0, &ret->blobs, err, "SELECT count(*) FROM blobs", "");
+        rc = q_int(&c->c.conn, 0, &ret->blobs, err, "SELECT count(*) FROM blobs", "");
     if (rc == ERR_OK)
-        rc = q_int(&c->c, 0, &ret->blob_bytes, err, "SELECT sum(size) FROM blobs", "");
-    return rc == ERR_OK ? meta_int(&c->c, "time_us", &ret->time_us, err) : rc;
+        rc = q_int(&c->c.conn, 0, &ret->blob_bytes, err, "SELECT sum(size) FROM blobs", "");
+    return rc == ERR_OK ? meta_int(&c->c.conn, "time_us", &ret->time_us, err) : rc;
 }
 
 static int copy_open(const char *dir, struct store_copy **ret, struct store_copy_info *ret_info, struct err *err)
@@ -190,6 +192,8 @@ static int copy_open(const char *dir, struct store_copy **ret, struct store_copy
     struct store_copy *c = calloc(1, sizeof(*c));
     int rc = c ? fs_join(path, sizeof(path), dir, FILE_NAME, err) : err_set(err, ERR_NO_MEMORY, 0, "copy");
 
+    if (c)
+        c->c.conn.ops = &sqlite_ops;
     if (rc == ERR_OK)
         rc = copy_connect(c, path, err);
     if (rc == ERR_OK)
@@ -222,15 +226,15 @@ static int copy_check(struct store_copy *c, struct err *err)
 
 static int copy_meta(struct store_copy *c, const char *key, char *ret, size_t size, struct err *err)
 {
-    AUTO_QUERY sqlite3_stmt *st = NULL;
+    AUTO_QUERY struct query *st = NULL;
     bool found = false;
-    int rc = q_open(&c->c, &st, err, "SELECT value FROM meta WHERE key = ?1", "t", key);
+    int rc = q_open(&c->c.conn, &st, err, "SELECT value FROM meta WHERE key = ?1", "t", key);
 
     if (rc == ERR_OK)
-        rc = q_step(&c->c, st, &found, err);
+        rc = q_step(&c->c.conn, st, &found, err);
     if (rc != ERR_OK)
         return rc;
-    const char *text = found ? (const char *)sqlite3_column_text(st, 0) : "";
+    const char *text = found ? col_borrow(st, 0) : "";
     if (!text || strlen(text) >= size)
         return err_set(err, ERR_CORRUPT, 0, "the database's '%s' is none", key);
     snprintf(ret, size, "%s", text);
@@ -243,15 +247,15 @@ static int copy_next_blob(struct store_copy *c, struct store_copy_blob *ret, boo
 
     *ret_more = false;
     if (!c->blobs)
-        rc = q_open(&c->c, &c->blobs, err, "SELECT blob_id, size, sha256 FROM blobs ORDER BY blob_id", "");
+        rc = q_open(&c->c.conn, &c->blobs, err, "SELECT blob_id, size, sha256 FROM blobs ORDER BY blob_id", "");
     if (rc == ERR_OK)
-        rc = q_step(&c->c, c->blobs, ret_more, err);
+        rc = q_step(&c->c.conn, c->blobs, ret_more, err);
     if (rc != ERR_OK || !*ret_more) {
         q_close(c->blobs);
         c->blobs = NULL;
         return rc;
     }
-    *ret = (struct store_copy_blob){.blob_id = col_uuid(c->blobs, 0), .size = sqlite3_column_int64(c->blobs, 1)};
+    *ret = (struct store_copy_blob){.blob_id = col_uuid(c->blobs, 0), .size = col_int(c->blobs, 1)};
     col_hash(c->blobs, 2, ret->sha256);
     if (uuid_is_nil(&ret->blob_id) || ret->size < 0)
         return err_set(err, ERR_CORRUPT, 0, "the database is damaged: a row of a blob without an id or a size");

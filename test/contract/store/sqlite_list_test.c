@@ -9,12 +9,12 @@
 const struct store_driver *contract_driver;
 
 /* The plan of a filter's query, one step a line. */
-static void plan_of(struct conn *c, const struct job_filter *f, char *ret, size_t size)
+static void plan_of(struct sqlite_conn *c, const struct job_filter *f, char *ret, size_t size)
 {
     sqlite3_stmt *st = NULL, *explain = NULL;
     struct err err = {0};
 
-    assert_int_equal(list_query(c, f, &st, &err), ERR_OK);
+    assert_int_equal(list_query(&c->conn, f, &st, &err), ERR_OK);
     char *sql = sqlite3_mprintf("EXPLAIN QUERY PLAN %s", sqlite3_sql(st));
     assert_int_equal(sqlite3_prepare_v2(c->db, sql, -1, &explain, NULL), SQLITE_OK);
     for (ret[0] = 0; sqlite3_step(explain) == SQLITE_ROW;) {
@@ -30,7 +30,7 @@ static void plan_of(struct conn *c, const struct job_filter *f, char *ret, size_
 static void test_P29_no_filter_scans_or_sorts(void **state)
 {
     struct world *w = *state;
-    struct conn c;
+    struct sqlite_conn c;
     char path[128], plan[4096];
 
     submit(w, "encode"); /* not empty */
@@ -64,7 +64,7 @@ static void test_P29_no_filter_scans_or_sorts(void **state)
 static void test_the_rarest_condition_leads(void **state)
 {
     struct world *w = *state;
-    struct conn c;
+    struct sqlite_conn c;
     char path[128], plan[4096];
     struct job_filter f = {.project = "default", .status = JOB_PENDING, .task_type = "encode", .limit = 50};
 

@@ -582,7 +582,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_logs_from_before_they_could_be_cut, world_setup, world_teardown),
     };
 
-    setenv("HAUL_FAULTS_AT", "sqlite.op:2,sqlite.commit:3,sqlite.sync:5,sqlite.copy:8", 1);
+    setenv("HAUL_FAULTS_AT", "store.op:2,sqlite.commit:3,sqlite.sync:5,sqlite.copy:8", 1);
     contract_driver = store_sqlite();
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

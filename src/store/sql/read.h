@@ -1,13 +1,20 @@
 #pragma once
-/* Within the driver: how a read is made. A read holds one of the connections, in one snapshot and under a deadline. */
-#include "store/sqlite/internal.h"
+/* How a read is made. A read holds one of the connections, in one snapshot and under a deadline. */
+#include "store/sql/internal.h"
 
 struct reading {
     struct store *s;
     struct conn *c;
 };
-int read_begin(struct store *s, usec deadline_us, struct reading *ret, struct err *err);
-void read_end(struct reading *r);
+static inline int read_begin(struct store *s, usec deadline_us, struct reading *ret, struct err *err)
+{
+    return s->sql->read_begin(s, deadline_us, ret, err);
+}
+static inline void read_end(struct reading *r)
+{
+    if (r->c)
+        r->s->sql->read_end(r);
+}
 /* Declared before any statement of its, so that it ends after them. */
 #define AUTO_READING __attribute__((cleanup(read_end)))
 

@@ -1,5 +1,5 @@
 /* What a worker writes while it holds an attempt. Every write carries the token; a stale one changes nothing. */
-#include "store/sqlite/internal.h"
+#include "store/sql/internal.h"
 #include <inttypes.h>
 
 #define SEEN_EVERY_US (10 * USEC_PER_SEC) /* heartbeats refresh the worker's last_seen this often */

@@ -1,6 +1,6 @@
 /* What time alone changes, in every project. Each pass touches at most `limit` rows, and says when to come again. */
 #include "base/bug.h"
-#include "store/sqlite/keys.h"
+#include "store/sql/keys.h"
 
 static int64_t begin(struct op_sweep *op)
 {
@@ -14,7 +14,7 @@ static int64_t begin(struct op_sweep *op)
 /** Ids first, rows later: no statement stands open over its own table while it changes. */
 static int ids(struct tx *t, struct uuid ret[OP_CHANGES_MAX], size_t *ret_n, const char *sql, int64_t limit)
 {
-    AUTO_QUERY sqlite3_stmt *st = NULL;
+    AUTO_QUERY struct query *st = NULL;
     bool more;
     int rc = q_open(t->c, &st, t->err, sql, "ii", t->now, limit);
 
@@ -223,9 +223,13 @@ int op_sweep_dedup(struct tx *t)
  * or in the middle of one's log. Other ops come first again before the next pass. */
 #define RETENTION_ROWS 1000
 
-static int64_t rows_left(const struct tx *t, int64_t began)
+static int rows_left(struct tx *t, int64_t began, int64_t *ret)
 {
-    return RETENTION_ROWS - (sqlite3_total_changes64(t->c->db) - began);
+    int64_t written = 0;
+    int rc = q_written(t->c, &written, t->err);
+
+    *ret = RETENTION_ROWS - (written - began);
+    return rc;
 }
 
 /** Removes a job whose retention is over. *ret_whole: false when only a part of its log went, for lack of rows. */
@@ -233,9 +237,7 @@ static int retire_one(struct tx *t, const struct uuid *id, int64_t rows, bool *r
 {
     struct row row;
     int64_t chunks;
-    int rc = q_run(t->c, &chunks, t->err,
-                   "DELETE FROM log_chunks WHERE rowid IN (SELECT rowid FROM log_chunks WHERE job_id = ?1 LIMIT ?2)",
-                   "ui", id, rows);
+    int rc = q_run(t->c, &chunks, t->err, t->s->sql->chunks_some, "ui", id, rows);
 
     *ret_whole = chunks < rows;
     if (rc != ERR_OK || !*ret_whole)
@@ -263,15 +265,14 @@ static int workers_forget(struct tx *t, usec before, int64_t limit, size_t *ret_
  * *ret_next: when the next one's time comes */
 static int history_over(struct tx *t, int64_t limit, struct uuid ret[OP_CHANGES_MAX], size_t *ret_n, usec *ret_next)
 {
-    AUTO_QUERY sqlite3_stmt *st = NULL;
+    AUTO_QUERY struct query *st = NULL;
     bool more;
-    int rc =
-        q_open(t->c, &st, t->err, "SELECT job_id, finished_at FROM history ORDER BY rowid LIMIT ?1", "i", limit + 1);
+    int rc = q_open(t->c, &st, t->err, t->s->sql->history_head, "i", limit + 1);
 
     *ret_n = 0;
     *ret_next = USEC_NEVER;
     while (rc == ERR_OK && (rc = q_step(t->c, st, &more, t->err)) == ERR_OK && more) {
-        usec over_at = sqlite3_column_int64(st, 1) + t->s->policy.retention_us;
+        usec over_at = col_int(st, 1) + t->s->policy.retention_us;
         if (over_at > t->now || *ret_n == (size_t)limit) {
             *ret_next = over_at;
             break;
@@ -286,18 +287,21 @@ int op_sweep_retention(struct tx *t)
 {
     struct op_sweep *op = &t->op->u.sweep;
     struct uuid id[OP_CHANGES_MAX];
-    int64_t limit = begin(op), began = sqlite3_total_changes64(t->c->db), rows = RETENTION_ROWS;
+    int64_t limit = begin(op), began = 0, rows = RETENTION_ROWS;
     usec keep = t->s->policy.retention_us;
     size_t n = 0;
 
     if (keep <= 0)
         return ERR_OK;
-    int rc = history_over(t, limit, id, &n, &op->next_at);
+    int rc = q_written(t->c, &began, t->err);
+    if (rc == ERR_OK)
+        rc = history_over(t, limit, id, &n, &op->next_at);
     bool whole = true;
     for (size_t i = 0; rc == ERR_OK && i < n && rows > 0; i++) {
         rc = retire_one(t, &id[i], rows, &whole);
         op->touched++;
-        rows = rows_left(t, began);
+        if (rc == ERR_OK)
+            rc = rows_left(t, began, &rows);
     }
     op->more = op->touched < n || !whole || op->next_at <= t->now;
     if (rc == ERR_OK && !op->more) {
@@ -313,7 +317,7 @@ int op_sweep_retention(struct tx *t)
 /** Those where nobody stands, above `after` up to `until`. */
 static int lanes_empty(struct tx *t, int64_t after, int64_t until, int64_t limit, struct op_sweep *op)
 {
-    AUTO_QUERY sqlite3_stmt *st = NULL;
+    AUTO_QUERY struct query *st = NULL;
     bool more;
     int rc = q_open(t->c, &st, t->err,
                     "SELECT lane_id FROM lanes l WHERE lane_id > ?1 AND lane_id <= ?2 AND NOT EXISTS"
@@ -323,7 +327,7 @@ static int lanes_empty(struct tx *t, int64_t after, int64_t until, int64_t limit
 
     while (rc == ERR_OK && (rc = q_step(t->c, st, &more, t->err)) == ERR_OK && more &&
            op->touched < ARRAY_LEN(op->lanes))
-        op->lanes[op->touched++] = sqlite3_column_int64(st, 0);
+        op->lanes[op->touched++] = col_int(st, 0);
     return rc;
 }
 

@@ -1,9 +1,9 @@
 /* A job's row: loaded, changed by core, saved. Readiness, counters and lane changes follow from the difference, in one place. */
 #include "base/json.h"
-#include "store/sqlite/inserts.h"
+#include "store/sql/keys.h"
 #include <inttypes.h>
 
-int row_read(sqlite3_stmt *st, struct arena *arena, struct row *ret, struct err *err)
+int row_read(struct query *st, struct arena *arena, struct row *ret, struct err *err)
 {
     struct job *j = &ret->job;
     int i = 0;
@@ -13,45 +13,43 @@ int row_read(sqlite3_stmt *st, struct arena *arena, struct row *ret, struct err 
     j->project = col_text(st, i++, arena);
     j->queue = col_text(st, i++, arena);
     j->task_type = col_text(st, i++, arena);
-    j->priority = sqlite3_column_int(st, i++);
-    ret->lane_id = sqlite3_column_int64(st, i++);
+    j->priority = (int)col_int(st, i++);
+    ret->lane_id = col_int(st, i++);
     j->payload = col_text(st, i++, arena);
-    bool has_ref = sqlite3_column_type(st, i) != SQLITE_NULL;
+    bool has_ref = !col_null(st, i);
     j->payload_ref = col_text(st, i++, arena);
     j->labels = col_text(st, i++, arena);
-    bool has_key = sqlite3_column_type(st, i) != SQLITE_NULL;
+    bool has_key = !col_null(st, i);
     j->dedup_key = col_text(st, i++, arena);
-    j->max_attempts = (uint32_t)sqlite3_column_int64(st, i++);
-    j->timeout_us = sqlite3_column_int64(st, i++);
-    j->no_progress_us = sqlite3_column_int64(st, i++);
-    j->created_at = sqlite3_column_int64(st, i++);
-    j->start_deadline_at = sqlite3_column_int64(st, i++);
-    j->status = (enum job_status)sqlite3_column_int(st, i++);
-    j->run_at = sqlite3_column_int64(st, i++);
-    j->waiting_on = (uint32_t)sqlite3_column_int64(st, i++);
-    j->attempt = (uint32_t)sqlite3_column_int64(st, i++);
-    j->retries = (uint32_t)sqlite3_column_int64(st, i++);
-    j->interruptions = (uint32_t)sqlite3_column_int64(st, i++);
-    j->losses = (uint32_t)sqlite3_column_int64(st, i++);
-    if (sqlite3_column_bytes(st, i) == (int)sizeof(j->token.secret))
-        memcpy(j->token.secret, sqlite3_column_blob(st, i), sizeof(j->token.secret));
-    i++;
-    j->token.attempt = (uint32_t)sqlite3_column_int64(st, i++);
+    j->max_attempts = (uint32_t)col_int(st, i++);
+    j->timeout_us = col_int(st, i++);
+    j->no_progress_us = col_int(st, i++);
+    j->created_at = col_int(st, i++);
+    j->start_deadline_at = col_int(st, i++);
+    j->status = (enum job_status)col_int(st, i++);
+    j->run_at = col_int(st, i++);
+    j->waiting_on = (uint32_t)col_int(st, i++);
+    j->attempt = (uint32_t)col_int(st, i++);
+    j->retries = (uint32_t)col_int(st, i++);
+    j->interruptions = (uint32_t)col_int(st, i++);
+    j->losses = (uint32_t)col_int(st, i++);
+    col_exact(st, i++, j->token.secret, sizeof(j->token.secret));
+    j->token.attempt = (uint32_t)col_int(st, i++);
     j->owner_id = col_uuid(st, i++);
-    j->lease_until = sqlite3_column_int64(st, i++);
-    j->confirmed = sqlite3_column_int(st, i++) != 0;
-    j->cancel_requested_at = sqlite3_column_int64(st, i++);
-    j->started_at = sqlite3_column_int64(st, i++);
-    j->finished_at = sqlite3_column_int64(st, i++);
-    j->last_outcome = (enum outcome)sqlite3_column_int(st, i++);
-    bool has_log = sqlite3_column_type(st, i) != SQLITE_NULL;
+    j->lease_until = col_int(st, i++);
+    j->confirmed = col_int(st, i++) != 0;
+    j->cancel_requested_at = col_int(st, i++);
+    j->started_at = col_int(st, i++);
+    j->finished_at = col_int(st, i++);
+    j->last_outcome = (enum outcome)col_int(st, i++);
+    bool has_log = !col_null(st, i);
     j->error_log = col_text(st, i++, arena);
-    j->progress = sqlite3_column_double(st, i++);
-    bool has_message = sqlite3_column_type(st, i) != SQLITE_NULL;
+    j->progress = col_real(st, i++);
+    bool has_message = !col_null(st, i);
     j->progress_message = col_text(st, i++, arena);
-    j->progress_at = sqlite3_column_int64(st, i++);
-    j->version = sqlite3_column_int64(st, i++);
-    ret->ready_seq = sqlite3_column_int64(st, i++);
+    j->progress_at = col_int(st, i++);
+    j->version = col_int(st, i++);
+    ret->ready_seq = col_int(st, i++);
     ret->was = j->status;
 
     if (!j->project || !j->queue || !j->task_type || !j->payload || !j->labels || (has_ref && !j->payload_ref) ||
@@ -64,7 +62,7 @@ int row_read(sqlite3_stmt *st, struct arena *arena, struct row *ret, struct err 
 
 int row_inputs(struct conn *c, struct arena *arena, struct job *job, struct err *err)
 {
-    AUTO_QUERY sqlite3_stmt *st = NULL;
+    AUTO_QUERY struct query *st = NULL;
     struct job_input inputs[JOB_INPUTS_MAX + 1];
     size_t n = 0;
     bool more;
@@ -88,11 +86,11 @@ int row_inputs(struct conn *c, struct arena *arena, struct job *job, struct err 
 }
 
 static const char jobs_lean[] =
-    "SELECT " ROW_COLUMNS("x'7b7d'") " FROM jobs WHERE job_id = ?1 AND project = coalesce(?2, project)";
+    "SELECT " ROW_COLUMNS("'{}'") " FROM jobs WHERE job_id = ?1 AND project = coalesce(?2, project)";
 static const char jobs_full[] =
     "SELECT " ROW_COLUMNS("payload") " FROM jobs WHERE job_id = ?1 AND project = coalesce(?2, project)";
 static const char history_lean[] =
-    "SELECT " ROW_COLUMNS("x'7b7d'") " FROM history WHERE job_id = ?1 AND project = coalesce(?2, project)";
+    "SELECT " ROW_COLUMNS("'{}'") " FROM history WHERE job_id = ?1 AND project = coalesce(?2, project)";
 static const char history_full[] =
     "SELECT " ROW_COLUMNS("payload") " FROM history WHERE job_id = ?1 AND project = coalesce(?2, project)";
 
@@ -103,7 +101,7 @@ int row_load(struct conn *c, const char *project, const struct uuid *id, enum lo
                                what == LOAD_FULL ? history_full : history_lean};
 
     for (size_t i = 0; i < ARRAY_LEN(sql); i++) {
-        AUTO_QUERY sqlite3_stmt *st = NULL;
+        AUTO_QUERY struct query *st = NULL;
         bool found = false;
         int rc = q_open(c, &st, err, sql[i], "ut", id, project);
 
@@ -193,7 +191,7 @@ void changes_finish(struct op *op)
 
 static int head_age(struct store *s, int64_t lane_id, usec *ret, struct err *err)
 {
-    return q_int(&s->w, 0, ret, err,
+    return q_int(s->w, 0, ret, err,
                  "SELECT run_at FROM jobs WHERE lane_id = ?1 AND ready_seq > ?2 ORDER BY ready_seq LIMIT 1", "ii",
                  lane_id, lane_mark(s, lane_id));
 }
@@ -272,7 +270,7 @@ static int row_write(struct tx *t, const struct row *row, const char *sql)
 {
     const struct job *j = &row->job;
     const void *secret = token_held(j) ? j->token.secret : NULL;
-    AUTO_QUERY sqlite3_stmt *st = NULL;
+    AUTO_QUERY struct query *st = NULL;
     bool more;
     int rc = q_open(t->c, &st, t->err, sql, "uiiiiiiiibiuiiiiiixdtiiiz", &j->job_id, (int64_t)j->status, j->run_at,
                     (int64_t)j->waiting_on, (int64_t)j->attempt, (int64_t)j->retries, (int64_t)j->interruptions,
@@ -305,7 +303,7 @@ static int skew_note(struct tx *t, const struct job *j)
     snprintf(text, sizeof(text), "%" PRId64, skew);
     return q_run(t->c, NULL, t->err,
                  "INSERT INTO meta (key, value) VALUES ('id_skew_us', ?1)"
-                 " ON CONFLICT DO UPDATE SET value = excluded.value WHERE CAST(value AS INTEGER) < ?2",
+                 " ON CONFLICT (key) DO UPDATE SET value = excluded.value WHERE CAST(meta.value AS BIGINT) < ?2",
                  "ti", text, skew);
 }
 
@@ -313,7 +311,7 @@ static int label_insert(struct tx *t, const struct job *j, const char *key, cons
 {
     if (!key || !value)
         return err_set(t->err, ERR_NO_MEMORY, 0, "labels");
-    return insert_label(t, j, key, value);
+    return t->s->sql->insert_label(t, j, key, value);
 }
 
 /** Not all are plain: what comes behind the first `done`, by the parser. */
@@ -358,7 +356,7 @@ int row_insert(struct tx *t, struct row *row)
         rc = readiness(t, row);
     if (rc != ERR_OK)
         return rc;
-    rc = insert_job(t, row);
+    rc = t->s->sql->insert_job(t, row);
     for (size_t i = 0; rc == ERR_OK && i < j->n_inputs; i++)
         rc = q_run(t->c, NULL, t->err, "INSERT INTO inputs (job_id, i, name, ref) VALUES (?1, ?2, ?3, ?4)", "uitt",
                    &j->job_id, (int64_t)i, j->inputs[i].name, j->inputs[i].ref);
@@ -447,9 +445,7 @@ int row_remove(struct tx *t, struct row *row)
     if (rc == ERR_OK)
         rc = outputs_release(t, id);
     if (rc == ERR_OK && has_labels(&row->job))
-        rc = q_run(t->c, NULL, t->err,
-                   "DELETE FROM labels WHERE project = ?1 AND job_id = ?2 AND key IN (SELECT key FROM json_each(?3))",
-                   "tut", row->job.project, id, row->job.labels);
+        rc = q_run(t->c, NULL, t->err, t->s->sql->labels_delete, "tut", row->job.project, id, row->job.labels);
     if (rc == ERR_OK && row->job.dedup_key)
         rc = key_forget(t, row->job.project, row->job.dedup_key, id);
     for (size_t i = 0; rc == ERR_OK && i < ARRAY_LEN(deletes); i++)

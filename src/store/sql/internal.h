@@ -1,76 +1,52 @@
 #pragma once
-/* What the driver's files share. Layers: conn (statements) <- rows, blobs <- one file per kind of op <- apply; read beside them. */
-#include "base/auto.h"
+/* What the stores that speak SQL share: the ops, the rows they are made of, and the reads. A driver adds its connections, its tables, how
+ * its transaction of a batch is made, and what struct sql_own asks for. Layers: query (statements) <- rows, blobs <- one file per kind of
+ * op <- the driver's apply; read beside them. */
+#include "store/sql/query.h"
 #include "store/store.h"
-#include <pthread.h>
 #include <stdatomic.h>
-#include <sqlite3.h>
-#include <stdarg.h>
 
-#define READERS          4
 #define READ_DEADLINE_US (250 * USEC_PER_MSEC)
-#define CHECKPOINT_BYTES (4 * 1024 * 1024)
-#define WAL_GATE_BYTES   (64 * 1024 * 1024)
-#define STATEMENTS_MAX   128
 #define COUNTERS_MAX     20000 /* with that many rows no new pair of queue and task type is taken in */
 #define MARKS            4096  /* lanes with a low-water mark */
 
-/* --- conn.c: a connection and its statements --- */
+/* The least and the greatest of two: the databases have other names for that. Each is written twice. */
+#define SQL_LEAST(a, b) "CASE WHEN " a " < " b " THEN " a " ELSE " b " END"
+#define SQL_MOST(a, b)  "CASE WHEN " a " > " b " THEN " a " ELSE " b " END"
 
-struct conn {
-    sqlite3 *db;
-    struct clock clock;
-    usec deadline; /* boot clock; 0 none */
-    struct {
-        const char *sql;
-        sqlite3_stmt *st;
-    } cache[STATEMENTS_MAX]; /* by the literal's address */
+struct tx;
+struct row;
+struct known_key;
+struct reading;
+
+/** What a driver does in its own way. */
+struct sql_own {
+    /* statements */
+    const char
+        *given_before; /* job_id: ?1 worker ?2 poll_id ?3 project; from the poll's attempts to their jobs, in order */
+    const char *history_head; /* job_id, finished_at: the ?1 that finished first, in that order */
+    const char
+        *chunk_join; /* to a log's last chunk, of job ?1 attempt ?2, bytes ?3, if it ends at ?4 and stays within ?5 */
+    const char *chunks_some;   /* deletes ?2 chunks of job ?1 */
+    const char *labels_delete; /* of project ?1 and job ?2, those of the JSON object ?3 */
+    /* rows that submissions insert, and may be put off; their strings are borrowed until the batch ends */
+    int (*insert_job)(struct tx *t, const struct row *row);
+    int (*insert_label)(struct tx *t, const struct job *job, const char *key, const char *value);
+    /* keys.h */
+    int (*key_find)(struct tx *t, const char *key, struct known_key *ret);
+    int (*key_add)(struct tx *t, const char *key, const struct known_key *what, usec expires_at);
+    int (*key_forget)(struct tx *t, const char *project, const char *key, const struct uuid *job_id);
+    int (*keys_expire)(struct tx *t, int64_t limit, size_t *ret_n, usec *ret_next);
+    /* read.h */
+    int (*read_begin)(struct store *s, usec deadline_us, struct reading *ret, struct err *err);
+    void (*read_end)(struct reading *r);
 };
 
-int conn_open(struct conn *c, const char *path, bool writer, struct clock clock, struct err *err);
-void conn_close(struct conn *c);
-int conn_exec(struct conn *c, const char *sql, struct err *err);
-/** What SQLite said, as our error. */
-int conn_err(struct conn *c, int rc, struct err *err);
-
-/* A query: `sql` must be a literal or otherwise live as long as the connection. `types` tells the parameters:
- * i int64_t, z int64_t, 0 is NULL, d double, t text or NULL, x text or NULL kept as bytes, b pointer and size_t (NULL pointer: NULL), u struct uuid pointer (nil: NULL). */
-int q_open(struct conn *c, sqlite3_stmt **ret, struct err *err, const char *sql, const char *types, ...);
-int q_vopen(struct conn *c, sqlite3_stmt **ret, struct err *err, const char *sql, const char *types, va_list ap);
-/** Parameters behind the first `before`, in a statement that q_open opened. */
-int q_bind(struct conn *c, sqlite3_stmt *st, int before, struct err *err, const char *types, ...);
-/** Next row, if any. */
-int q_step(struct conn *c, sqlite3_stmt *st, bool *ret_row, struct err *err);
-void q_close(sqlite3_stmt *st); /* NULL accepted */
-/** Without rows. ret_changed may be NULL. */
-int q_run(struct conn *c, int64_t *ret_changed, struct err *err, const char *sql, const char *types, ...);
-/** One integer: the first column of the first row, `absent` when there is none or it is NULL. */
-int q_int(struct conn *c, int64_t absent, int64_t *ret, struct err *err, const char *sql, const char *types, ...);
-
-/** An INSERT of several rows: opening and closing a statement's cursors costs as much as a row. */
-struct sql_rows {
-    const char *one, *full; /* literals: for one row, and for SQL_ROWS (made by SQL_VALUES) of them */
-    int (*bind)(struct conn *c, sqlite3_stmt *st, size_t i, const void *row, struct err *err);
-};
-#define SQL_ROWS        8 /* beyond it little is gained */
-#define SQL_VALUES(row) row "," row "," row "," row "," row "," row "," row "," row
-/** @param rows  n pointers, each bound as row i of its statement. @param n  0..SQL_ROWS */
-int q_rows(struct conn *c, const struct sql_rows *how, const void *const *rows, size_t n, struct err *err);
-
-#define AUTO_QUERY __attribute__((cleanup(auto_query)))
-static inline void auto_query(sqlite3_stmt **st)
-{
-    q_close(*st);
-}
-char *col_text(sqlite3_stmt *st, int i, struct arena *arena); /* text or bytes; NULL stays NULL */
-struct uuid col_uuid(sqlite3_stmt *st, int i);                /* NULL: nil */
-void col_hash(sqlite3_stmt *st, int i, uint8_t ret[32]);
-
-/* --- the store --- */
+/* --- the store: a driver's own begins with it --- */
 
 struct store {
-    struct conn w; /* the one connection that writes and checkpoints; the applying thread's */
-    char path[4096];
+    const struct sql_own *sql;
+    struct conn *w; /* the one connection that writes; the applying thread's */
     struct clock clock;
     struct policy policy;
     usec offset;        /* store time = boot clock + offset */
@@ -79,31 +55,25 @@ struct store {
     int64_t lane_next;  /* next lane_id; none is given twice while somebody may remember it */
     int64_t lanes_seen; /* how far the walk of op_sweep_lanes came */
     struct mark {
-        int64_t lane_id, seq;           /* heads at or below were taken */
-    } marks[MARKS];                     /* by lane_id; a hint, so the latest of two that meet may have the place */
-    usec id_skew_us;                    /* at most what meta says of it; 0 after a rollback */
-    int wal_pages, wal_done, page_size; /* log as it is, and as it was at the last checkpoint */
-    bool broken;                        /* a sync failed: nothing is applied any more */
-    struct pair *pairs, *touched;       /* counts.c: all; those of the batch at work */
-    struct count_change *changes;       /* of the batch at work, in order */
+        int64_t lane_id, seq;     /* heads at or below were taken */
+    } marks[MARKS];               /* by lane_id; a hint, so the latest of two that meet may have the place */
+    usec id_skew_us;              /* at most what meta says of it; 0 after a rollback */
+    struct pair *pairs, *touched; /* counts.c: all; those of the batch at work */
+    struct count_change *changes; /* of the batch at work, in order */
     size_t n_changes, changes_max;
     int64_t counters;                  /* rows of that table: as it will be */
-    struct keys *keys;                 /* keys.c */
-    struct inserts *inserts;           /* inserts.c */
     bool checkpoints;                  /* there may be some: else no job's end looks for one */
     struct arena *scratch;             /* of the op at work */
     unsigned lanes_era;                /* another one when a lane that somebody remembers may be gone */
     int64_t batch_blobs, batch_bytes;  /* what the batch at work adds to these: */
     _Atomic int64_t blobs, blob_bytes; /* as committed; read by any thread */
-
-    pthread_mutex_t mu; /* guards what follows */
-    pthread_cond_t cond;
-    struct conn readers[READERS];
-    bool busy[READERS];
-    unsigned n_busy;
-    bool gate; /* new reads wait */
 };
 
+/** Memory for a store that begins as `s`, and what is loaded of it. On failure call sql_store_release all the same. */
+int sql_store_init(struct store *s, const struct store_config *config, struct err *err);
+/** Reads what is kept in memory, once the tables are there: counts, totals, what comes next. */
+int sql_store_load(struct store *s, struct err *err);
+void sql_store_release(struct store *s);
 usec store_now(struct store *s);
 /** Where in the lane a search may begin; 0: at its start. */
 static inline int64_t lane_mark(const struct store *s, int64_t lane_id)
@@ -148,7 +118,7 @@ int row_load(struct conn *c, const char *project, const struct uuid *id, enum lo
     "owner_id, lease_until, confirmed, cancel_requested_at, started_at, finished_at, last_outcome, error_log, "        \
     "progress, "                                                                                                       \
     "progress_message, progress_at, version, ready_seq"
-int row_read(sqlite3_stmt *st, struct arena *arena, struct row *ret, struct err *err);
+int row_read(struct query *st, struct arena *arena, struct row *ret, struct err *err);
 int row_inputs(struct conn *c, struct arena *arena, struct job *job, struct err *err);
 /** New job: row, lane, inputs, counters, changes. */
 int row_insert(struct tx *t, struct row *row);
@@ -256,12 +226,13 @@ int op_sweep_retention(struct tx *t);
 int op_sweep_lanes(struct tx *t);
 int op_grace(struct tx *t);
 
-/* --- inspect.c --- */
-/** Before the first write: ERR_CORRUPT says what is wrong; the file stays as it is. */
-int inspect(const char *path, struct clock clock, struct err *err);
-
-/* --- apply.c, open.c, read.c --- */
-void sqlite_apply(struct store *s, struct op **ops, size_t n, void (*decided)(void *arg), void *arg);
+/* --- store.c, read.c --- */
+/** Applies the op of the batch at work, or refuses it: its changes are whole, or none is told. */
+int op_run(struct tx *t);
+/** Before an op is tried, again perhaps. false: it cannot be, and says so. */
+bool op_begin(struct op *op);
+/** All of a batch that was rolled back. */
+void ops_fail(struct op **ops, size_t n, const struct err *err);
 /** After a rollback: what was taken may stand there again, what was noted may be gone. */
 void memory_forget(struct store *s);
 int meta_put(struct conn *c, const char *key, const char *value, struct err *err);
@@ -272,8 +243,6 @@ int totals_save(struct store *s, struct err *err); /* in the batch's transaction
 
 int read_job_get(struct store *s, const char *project, const struct uuid *id, struct arena *arena, struct job *ret,
                  struct err *err);
-int read_job_list(struct store *s, const struct job_filter *f, struct arena *arena, struct job_page *ret,
-                  struct err *err);
 int read_attempts(struct store *s, const struct uuid *job_id, struct arena *arena, struct attempt **ret, size_t *ret_n,
                   struct err *err);
 int read_outputs(struct store *s, const struct uuid *job_id, struct arena *arena, struct output **ret, size_t *ret_n,
@@ -288,9 +257,5 @@ int read_upload_get(struct store *s, const char *project, const struct uuid *id,
                     struct upload_row *ret, struct err *err);
 int read_workers(struct store *s, struct arena *arena, struct worker_row **ret, size_t *ret_n, struct err *err);
 int read_stats(struct store *s, struct arena *arena, struct stat_row **ret, size_t *ret_n, struct err *err);
-void read_sizes(struct store *s, struct store_sizes *ret);
 int read_lanes(struct store *s, struct arena *arena, struct lane **ret, size_t *ret_n, struct err *err);
 int read_meta(struct store *s, const char *key, struct arena *arena, const char **ret, struct err *err);
-
-/* --- snapshot.c --- */
-extern const struct store_snapshots sqlite_snapshots;

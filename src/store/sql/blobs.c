@@ -1,10 +1,10 @@
 /* Blobs' rows: who holds them, and what an attempt staged. */
-#include "store/sqlite/internal.h"
+#include "store/sql/internal.h"
 #include "base/text.h"
 
 int blob_check_ref(struct tx *t, const char *ref, const char *field, struct uuid *ret_id, uint8_t ret_sha256[32])
 {
-    AUTO_QUERY sqlite3_stmt *st = NULL;
+    AUTO_QUERY struct query *st = NULL;
     bool found;
 
     if (strncmp(ref, "blob:", 5) != 0 || !uuid_parse(ref + 5, ret_id))
@@ -26,7 +26,8 @@ int blob_ref(struct tx *t, const struct uuid *id, int by)
 {
     usec until = t->now + t->s->policy.blob_unreferenced_us;
 
-    return q_run(t->c, NULL, t->err, "UPDATE blobs SET refs = max(refs + ?2, 0), expires_at = ?3 WHERE blob_id = ?1",
+    return q_run(t->c, NULL, t->err,
+                 "UPDATE blobs SET refs = refs + " SQL_MOST("?2", "-refs") ", expires_at = ?3 WHERE blob_id = ?1",
                  "uii", id, (int64_t)by, until);
 }
 
@@ -80,7 +81,7 @@ int op_blob_add(struct tx *t)
 
 static int output_replace(struct tx *t, const struct op_output *o)
 {
-    AUTO_QUERY sqlite3_stmt *st = NULL;
+    AUTO_QUERY struct query *st = NULL;
     bool found;
     struct uuid old = {{0}};
     int rc = q_open(t->c, &st, t->err, "SELECT blob_id FROM outputs WHERE job_id = ?1 AND attempt = ?2 AND name = ?3",
@@ -119,11 +120,14 @@ int op_output(struct tx *t)
     if (rc == ERR_OK)
         rc = blob_ref(t, &o->blob_id, 1);
     if (rc == ERR_OK)
-        rc = q_run(t->c, NULL, t->err,
-                   "INSERT OR REPLACE INTO outputs (job_id, attempt, name, blob_id, size, sha256, published)"
-                   " VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0)",
-                   "uituib", &o->job_id, (int64_t)o->token.attempt, o->name, &o->blob_id, o->size,
-                   (const void *)o->sha256, (size_t)32);
+        rc =
+            q_run(t->c, NULL, t->err,
+                  "INSERT INTO outputs (job_id, attempt, name, blob_id, size, sha256, published) VALUES (?1, ?2, ?3, "
+                  "?4, ?5, ?6, 0)"
+                  " ON CONFLICT (job_id, attempt, name) DO UPDATE SET blob_id = excluded.blob_id, size = excluded.size,"
+                  " sha256 = excluded.sha256, published = 0",
+                  "uituib", &o->job_id, (int64_t)o->token.attempt, o->name, &o->blob_id, o->size,
+                  (const void *)o->sha256, (size_t)32);
     return rc;
 }
 
@@ -139,9 +143,10 @@ int outputs_release(struct tx *t, const struct uuid *job_id)
     /* A blob may stand under several names: each held a reference of its own. */
     rc = q_run(
         t->c, NULL, t->err,
-        "UPDATE blobs SET expires_at = ?2, refs = max(0, refs - (SELECT count(*) FROM outputs o WHERE o.job_id = ?1"
-        " AND o.published = 0 AND o.blob_id = blobs.blob_id))"
-        " WHERE blob_id IN (SELECT blob_id FROM outputs WHERE job_id = ?1 AND published = 0)",
+        "UPDATE blobs SET expires_at = ?2, refs = refs - " SQL_LEAST(
+            "refs",
+            "(SELECT count(*) FROM outputs o WHERE o.job_id = ?1 AND o.published = 0 AND o.blob_id = "
+            "blobs.blob_id)") " WHERE blob_id IN (SELECT blob_id FROM outputs WHERE job_id = ?1 AND published = 0)",
         "ui", job_id, until);
     if (rc == ERR_OK)
         rc = q_run(t->c, NULL, t->err, "DELETE FROM outputs WHERE job_id = ?1 AND published = 0", "u", job_id);

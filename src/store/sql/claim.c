@@ -1,5 +1,5 @@
 /* A worker's poll: what this poll id was given before, else the heads of the lanes it may take from. */
-#include "store/sqlite/internal.h"
+#include "store/sql/internal.h"
 #include "base/json.h"
 
 static int worker_seen(struct tx *t, const struct op_claim *op)
@@ -7,10 +7,11 @@ static int worker_seen(struct tx *t, const struct op_claim *op)
     return q_run(
         t->c, NULL, t->err,
         "INSERT INTO workers (worker_id, name, host, version, isolation, handlers, slots_total, slots_busy, first_seen,"
-        " last_seen) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?9) ON CONFLICT DO UPDATE SET"
-        " name = coalesce(excluded.name, name), host = coalesce(excluded.host, host),"
-        " version = coalesce(excluded.version, version), isolation = coalesce(excluded.isolation, isolation),"
-        " handlers = coalesce(excluded.handlers, handlers), slots_total = excluded.slots_total,"
+        " last_seen) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?9) ON CONFLICT (worker_id) DO UPDATE SET"
+        " name = coalesce(excluded.name, workers.name), host = coalesce(excluded.host, workers.host),"
+        " version = coalesce(excluded.version, workers.version),"
+        " isolation = coalesce(excluded.isolation, workers.isolation),"
+        " handlers = coalesce(excluded.handlers, workers.handlers), slots_total = excluded.slots_total,"
         " slots_busy = excluded.slots_busy, last_seen = excluded.last_seen",
         "utttttiii", &op->worker_id, op->worker_name, op->worker_host, op->worker_version, op->isolation, op->handlers,
         (int64_t)op->slots_total, (int64_t)op->slots_busy, t->now);
@@ -20,21 +21,15 @@ static int worker_seen(struct tx *t, const struct op_claim *op)
 static int worker_given(struct tx *t, const struct op_claim *op)
 {
     return q_run(t->c, NULL, t->err,
-                 "UPDATE workers SET slots_busy = min(slots_total, slots_busy + ?2) WHERE worker_id = ?1", "ui",
-                 &op->worker_id, (int64_t)op->n_claimed);
+                 "UPDATE workers SET slots_busy = " SQL_LEAST("slots_total", "slots_busy + ?2") " WHERE worker_id = ?1",
+                 "ui", &op->worker_id, (int64_t)op->n_claimed);
 }
 
 static int given_before(struct tx *t, struct op_claim *op, size_t max)
 {
-    AUTO_QUERY sqlite3_stmt *st = NULL;
+    AUTO_QUERY struct query *st = NULL;
     bool more;
-    /* CROSS JOIN: from the poll's attempts to their jobs, not from every running job. */
-    int rc = q_open(t->c, &st, t->err,
-                    "SELECT a.job_id FROM attempts a CROSS JOIN jobs j ON j.job_id = a.job_id WHERE a.worker_id = ?1 "
-                    "AND a.poll_id = ?2"
-                    " AND a.ended_at = 0 AND j.project = ?3 AND j.status = 1 AND j.attempt = a.attempt ORDER BY "
-                    "a.started_at, a.job_id",
-                    "utt", &op->worker_id, op->poll_id, t->op->project);
+    int rc = q_open(t->c, &st, t->err, t->s->sql->given_before, "utt", &op->worker_id, op->poll_id, t->op->project);
 
     while (rc == ERR_OK && (rc = q_step(t->c, st, &more, t->err)) == ERR_OK && more && op->n_claimed < max) {
         struct uuid id = col_uuid(st, 0);
@@ -108,7 +103,7 @@ static int take_one(struct tx *t, struct op_claim *op, struct taking *k, struct 
  * changes. Inputs come with the taking. */
 static int heads(struct tx *t, int64_t lane_id, int64_t above, size_t max, struct row *ret, size_t *ret_n)
 {
-    AUTO_QUERY sqlite3_stmt *st = NULL;
+    AUTO_QUERY struct query *st = NULL;
     bool more;
     int rc = q_open(t->c, &st, t->err,
                     "SELECT " ROW_COLUMNS("payload") " FROM jobs WHERE lane_id = ?1 AND ready_seq > ?2 AND project = ?3"

@@ -1,5 +1,5 @@
 /* A job's last checkpoint: replaced as a whole by whoever holds the job, read by the next attempt, gone when the job is finished. */
-#include "store/sqlite/read.h"
+#include "store/sql/read.h"
 #include "base/text.h"
 
 static int name_order(const void *a, const void *b)
@@ -61,9 +61,11 @@ static int files_insert(struct tx *t, const struct op_checkpoint *op)
 static int files_drop(struct tx *t, const struct uuid *job_id)
 {
     int rc = q_run(t->c, NULL, t->err,
-                   "UPDATE blobs SET expires_at = ?2, refs = max(0, refs - (SELECT count(*) FROM checkpoint_files f"
-                   " WHERE f.job_id = ?1 AND f.blob_id = blobs.blob_id))"
-                   " WHERE blob_id IN (SELECT blob_id FROM checkpoint_files WHERE job_id = ?1)",
+                   "UPDATE blobs SET expires_at = ?2, refs = refs - " SQL_LEAST(
+                       "refs",
+                       "(SELECT count(*) FROM checkpoint_files f"
+                       " WHERE f.job_id = ?1 AND f.blob_id = blobs.blob_id)") " WHERE blob_id IN (SELECT blob_id FROM "
+                                                                              "checkpoint_files WHERE job_id = ?1)",
                    "ui", job_id, t->now + t->s->policy.blob_unreferenced_us);
 
     return rc == ERR_OK ? q_run(t->c, NULL, t->err, "DELETE FROM checkpoint_files WHERE job_id = ?1", "u", job_id) : rc;
@@ -89,15 +91,17 @@ int op_checkpoint(struct tx *t)
         rc = files_insert(t, op);
     if (rc == ERR_OK)
         rc = q_run(t->c, NULL, t->err,
-                   "INSERT OR REPLACE INTO checkpoints (job_id, attempt, at, progress) VALUES (?1, ?2, ?3, ?4)", "uiid",
-                   &op->job_id, (int64_t)op->token.attempt, t->now, op->percent);
+                   "INSERT INTO checkpoints (job_id, attempt, at, progress) VALUES (?1, ?2, ?3, ?4) ON CONFLICT "
+                   "(job_id) DO UPDATE"
+                   " SET attempt = excluded.attempt, at = excluded.at, progress = excluded.progress",
+                   "uiid", &op->job_id, (int64_t)op->token.attempt, t->now, op->percent);
     return rc;
 }
 
 int checkpoints_load(struct store *s, struct err *err)
 {
     int64_t any = 0;
-    int rc = q_int(&s->w, 0, &any, err, "SELECT 1 FROM checkpoints LIMIT 1", "");
+    int rc = q_int(s->w, 0, &any, err, "SELECT 1 FROM checkpoints LIMIT 1", "");
 
     s->checkpoints = any != 0;
     return rc;
@@ -119,7 +123,7 @@ int checkpoint_release(struct tx *t, const struct uuid *job_id)
 static int files_read(struct conn *c, const struct uuid *job_id, struct list *l, struct checkpoint *ret,
                       struct err *err)
 {
-    AUTO_QUERY sqlite3_stmt *st = NULL;
+    AUTO_QUERY struct query *st = NULL;
     bool more;
     int rc = q_open(c, &st, err,
                     "SELECT f.name, f.blob_id, f.executable, b.size, b.sha256 FROM checkpoint_files f"
@@ -132,8 +136,8 @@ static int files_read(struct conn *c, const struct uuid *job_id, struct list *l,
             return read_no_memory(err);
         *f = (struct checkpoint_row){.name = col_text(st, 0, l->arena),
                                      .blob_id = col_uuid(st, 1),
-                                     .executable = sqlite3_column_int(st, 2) != 0,
-                                     .size = sqlite3_column_int64(st, 3)};
+                                     .executable = col_int(st, 2) != 0,
+                                     .size = col_int(st, 3)};
         col_hash(st, 4, f->sha256);
         if (!f->name)
             return read_no_memory(err);
@@ -148,7 +152,7 @@ int read_checkpoint(struct store *s, const struct uuid *job_id, struct arena *ar
                     struct err *err)
 {
     AUTO_READING struct reading r = {0};
-    AUTO_QUERY sqlite3_stmt *st = NULL;
+    AUTO_QUERY struct query *st = NULL;
     struct list l = {.arena = arena, .item_size = sizeof(*ret->files)};
     bool found = false;
     int rc = read_begin(s, READ_DEADLINE_US, &r, err);
@@ -160,8 +164,8 @@ int read_checkpoint(struct store *s, const struct uuid *job_id, struct arena *ar
         rc = q_step(r.c, st, &found, err);
     if (rc != ERR_OK || !found)
         return rc;
-    ret->attempt = (uint32_t)sqlite3_column_int64(st, 0);
-    ret->at = sqlite3_column_int64(st, 1);
-    ret->percent = sqlite3_column_double(st, 2);
+    ret->attempt = (uint32_t)col_int(st, 0);
+    ret->at = col_int(st, 1);
+    ret->percent = col_real(st, 2);
     return files_read(r.c, job_id, &l, ret, err);
 }

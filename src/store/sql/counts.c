@@ -1,6 +1,6 @@
 /* How many jobs of each queue and task type there are in each status, and in which lanes they stand. Kept in memory, since one
  * connection writes; the rows of a batch are written once, with its commit. What a batch changed is noted, so that it can be taken back. */
-#include "store/sqlite/internal.h"
+#include "store/sql/internal.h"
 /* Without memory uthash would end the process; so an entry that could not be added has no table. */
 #define HASH_NONFATAL_OOM 1
 #include <uthash.h>
@@ -160,14 +160,15 @@ void counts_undo(struct store *s, size_t mark)
 static int row_write(struct store *s, const struct pair *p, enum job_status status, struct err *err)
 {
     if (p->n[status] == 0)
-        return q_run(&s->w, NULL, err,
+        return q_run(s->w, NULL, err,
                      "DELETE FROM counters WHERE project = ?2 AND queue = ?3 AND task_type = ?4 AND status = ?5 AND "
                      "server_id = ?1",
                      "ittti", SERVER_ID, p->project, p->queue, p->task_type, (int64_t)status);
-    return q_run(&s->w, NULL, err,
-                 "INSERT OR REPLACE INTO counters (server_id, project, queue, task_type, status, n)"
-                 " VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-                 "itttii", SERVER_ID, p->project, p->queue, p->task_type, (int64_t)status, p->n[status]);
+    return q_run(
+        s->w, NULL, err,
+        "INSERT INTO counters (server_id, project, queue, task_type, status, n) VALUES (?1, ?2, ?3, ?4, ?5, ?6)"
+        " ON CONFLICT (project, queue, task_type, status, server_id) DO UPDATE SET n = excluded.n",
+        "itttii", SERVER_ID, p->project, p->queue, p->task_type, (int64_t)status, p->n[status]);
 }
 
 int counts_save(struct store *s, struct err *err)
@@ -201,23 +202,23 @@ void counts_settle(struct store *s, bool committed)
 
 int counts_load(struct store *s, struct err *err)
 {
-    AUTO_QUERY sqlite3_stmt *st = NULL;
+    AUTO_QUERY struct query *st = NULL;
     bool more;
-    int rc = q_open(&s->w, &st, err,
+    int rc = q_open(s->w, &st, err,
                     "SELECT project, queue, task_type, status, n FROM counters WHERE n <> 0 AND server_id = ?1", "i",
                     SERVER_ID);
 
-    while (rc == ERR_OK && (rc = q_step(&s->w, st, &more, err)) == ERR_OK && more) {
+    while (rc == ERR_OK && (rc = q_step(s->w, st, &more, err)) == ERR_OK && more) {
         const char *name[3];
         struct pair *p;
-        int status = sqlite3_column_int(st, 3);
+        int status = (int)col_int(st, 3);
         for (int i = 0; i < 3; i++)
-            name[i] = (const char *)sqlite3_column_text(st, i);
+            name[i] = col_borrow(st, i);
         if (!name[0] || !name[1] || !name[2] || status < 0 || status >= JOB_STATUS_COUNT)
             return err_set(err, ERR_CORRUPT, 0, "a counter without a name");
         rc = pair_of(s, name[0], name[1], name[2], &p, err);
         if (rc == ERR_OK)
-            add(s, p, (enum job_status)status, sqlite3_column_int64(st, 4));
+            add(s, p, (enum job_status)status, col_int(st, 4));
     }
     if (rc == ERR_OK)
         counts_settle(s, true);

@@ -1,6 +1,6 @@
 /* How attempts and jobs end, and what a person may do to a job. */
 #include "base/bug.h"
-#include "store/sqlite/internal.h"
+#include "store/sql/internal.h"
 #include "base/text.h"
 
 struct answer {
@@ -12,7 +12,7 @@ struct answer {
 /** What a token that was decided before was answered. */
 static int answer_find(struct tx *t, const struct uuid *job_id, const struct token *token, struct answer *ret)
 {
-    AUTO_QUERY sqlite3_stmt *st = NULL;
+    AUTO_QUERY struct query *st = NULL;
     struct token stored = {.attempt = token->attempt};
     bool found;
     int rc = q_open(t->c, &st, t->err,
@@ -25,11 +25,10 @@ static int answer_find(struct tx *t, const struct uuid *job_id, const struct tok
         return rc;
     if (rc == ERR_OK)
         rc = q_step(t->c, st, &found, t->err);
-    if (rc != ERR_OK || !found || sqlite3_column_bytes(st, 0) != (int)sizeof(stored.secret))
+    if (rc != ERR_OK || !found || !col_exact(st, 0, stored.secret, sizeof(stored.secret)))
         return rc;
-    memcpy(stored.secret, sqlite3_column_blob(st, 0), sizeof(stored.secret));
     if (token_equal(&stored, token))
-        *ret = (struct answer){true, (enum job_status)sqlite3_column_int(st, 1), sqlite3_column_int64(st, 2)};
+        *ret = (struct answer){true, (enum job_status)col_int(st, 1), col_int(st, 2)};
     return ERR_OK;
 }
 

@@ -1,23 +1,8 @@
-/* Reads of jobs: one, or a page of them. */
+/* A page of jobs. */
 #include "store/sqlite/list_query.h"
-#include "store/sqlite/read.h"
 
 #define LIST_US    (150 * USEC_PER_MSEC) /* then the page ends, short; a page is to take less than 200 ms */
 #define BEYOND_MAX 1000 /* candidates looked at behind a full page, to tell whether it is the last one */
-
-int read_job_get(struct store *s, const char *project, const struct uuid *id, struct arena *arena, struct job *ret,
-                 struct err *err)
-{
-    AUTO_READING struct reading r = {0};
-    struct row row;
-    int rc = read_begin(s, READ_DEADLINE_US, &r, err);
-
-    if (rc == ERR_OK)
-        rc = row_load(r.c, project, id, LOAD_FULL, arena, &row, err);
-    if (rc == ERR_OK)
-        *ret = row.job;
-    return rc;
-}
 
 static void auto_finalize(sqlite3_stmt **st)
 {
@@ -40,6 +25,14 @@ static int add_job(struct conn *c, const char *project, const struct uuid *id, s
     return ERR_OK;
 }
 
+static int step(struct conn *c, sqlite3_stmt *st, bool *ret_row, struct err *err)
+{
+    int rc = sqlite3_step(st);
+
+    *ret_row = rc == SQLITE_ROW;
+    return rc == SQLITE_ROW || rc == SQLITE_DONE ? ERR_OK : conn_err(sqlite_conn_of(c), rc, err);
+}
+
 /** Looks at candidates until the page is full, or they end, or time is over. ret->next is the last one that was dealt with. */
 static int take_page(struct conn *c, const struct job_filter *f, sqlite3_stmt *st, struct list *l, struct job_page *ret,
                      struct err *err)
@@ -49,9 +42,12 @@ static int take_page(struct conn *c, const struct job_filter *f, sqlite3_stmt *s
     bool more = false;
     int rc;
 
-    while ((rc = q_step(c, st, &more, err)) == ERR_OK && more) {
-        struct uuid id = col_uuid(st, 0);
+    while ((rc = step(c, st, &more, err)) == ERR_OK && more) {
+        struct uuid id = {{0}};
         bool fits = sqlite3_column_int(st, 1);
+
+        if (sqlite3_column_bytes(st, 0) == sizeof(id.b))
+            memcpy(id.b, sqlite3_column_blob(st, 0), sizeof(id.b));
 
         if (l->n == limit && (fits || ++beyond > BEYOND_MAX)) {
             ret->more = true;
@@ -64,8 +60,8 @@ static int take_page(struct conn *c, const struct job_filter *f, sqlite3_stmt *s
     return rc;
 }
 
-int read_job_list(struct store *s, const struct job_filter *f, struct arena *arena, struct job_page *ret,
-                  struct err *err)
+int sqlite_job_list(struct store *s, const struct job_filter *f, struct arena *arena, struct job_page *ret,
+                    struct err *err)
 {
     AUTO_READING struct reading r = {0};
     __attribute__((cleanup(auto_finalize))) sqlite3_stmt *st = NULL;

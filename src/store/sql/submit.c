@@ -1,6 +1,6 @@
 /* Submission: once a key, with every reference taken in the same transaction. */
 #include "base/bug.h"
-#include "store/sqlite/keys.h"
+#include "store/sql/keys.h"
 #include "base/sha256.h"
 
 /* What was asked, whatever it was called when uploaded: two uploads of the same bytes are the same request. And whatever the server's

@@ -1,71 +1,7 @@
 /* Reads: on a bounded set of read-only connections, each in one snapshot and under a deadline. */
-#include "store/sqlite/read.h"
-#include <inttypes.h>
-#include <sys/stat.h>
+#include "store/sql/read.h"
 
-#define WAIT_US           (2 * USEC_PER_SEC) /* for a free connection, or for a checkpoint that reads must let through */
 #define START_DEADLINE_US (60 * USEC_PER_SEC) /* counting lanes, once, before anybody waits */
-
-static int reader_take(struct store *s, size_t *ret, struct err *err)
-{
-    struct timespec until;
-    int rc = 0;
-
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += WAIT_US / USEC_PER_SEC;
-    pthread_mutex_lock(&s->mu);
-    while (rc == 0 && (s->gate || s->n_busy == READERS))
-        rc = pthread_cond_timedwait(&s->cond, &s->mu, &until);
-    if (s->gate || s->n_busy == READERS) {
-        pthread_mutex_unlock(&s->mu);
-        return err_set(err, ERR_BUSY, 0, "too many reads at once");
-    }
-    size_t i = 0;
-    while (s->busy[i])
-        i++;
-    s->busy[i] = true;
-    s->n_busy++;
-    pthread_mutex_unlock(&s->mu);
-    *ret = i;
-    return ERR_OK;
-}
-
-static void reader_give(struct store *s, const struct conn *c)
-{
-    pthread_mutex_lock(&s->mu);
-    s->busy[c - s->readers] = false;
-    s->n_busy--;
-    pthread_cond_broadcast(&s->cond); /* readers and the checkpoint wait on it */
-    pthread_mutex_unlock(&s->mu);
-}
-
-int read_begin(struct store *s, usec deadline_us, struct reading *ret, struct err *err)
-{
-    size_t i = 0;
-    int rc = reader_take(s, &i, err);
-
-    if (rc != ERR_OK)
-        return rc;
-    struct conn *c = &s->readers[i];
-    c->deadline = s->clock.boot_us(s->clock.self) + deadline_us;
-    rc = q_run(c, NULL, err, "BEGIN", "");
-    if (rc != ERR_OK) {
-        reader_give(s, c);
-        return rc;
-    }
-    *ret = (struct reading){s, c};
-    return ERR_OK;
-}
-
-void read_end(struct reading *r)
-{
-    if (!r->c)
-        return;
-    r->c->deadline = 0;
-    if (sqlite3_get_autocommit(r->c->db) == 0)
-        q_run(r->c, NULL, NULL, "ROLLBACK", "");
-    reader_give(r->s, r->c);
-}
 
 void *list_add(struct list *l)
 {
@@ -86,11 +22,11 @@ int read_no_memory(struct err *err)
 }
 
 /** All rows of a query, in a read of their own. `row` adds one to the list; false: no memory. */
-static int read_list(struct store *s, usec deadline_us, struct list *l, bool (*row)(struct list *l, sqlite3_stmt *st),
+static int read_list(struct store *s, usec deadline_us, struct list *l, bool (*row)(struct list *l, struct query *st),
                      struct err *err, const char *sql, const char *types, ...)
 {
     AUTO_READING struct reading r = {0};
-    AUTO_QUERY sqlite3_stmt *st = NULL;
+    AUTO_QUERY struct query *st = NULL;
     bool more;
     va_list ap;
     int rc = read_begin(s, deadline_us, &r, err);
@@ -108,7 +44,21 @@ static int read_list(struct store *s, usec deadline_us, struct list *l, bool (*r
 
 /* --- about one job --- */
 
-static bool attempt_row(struct list *l, sqlite3_stmt *st)
+int read_job_get(struct store *s, const char *project, const struct uuid *id, struct arena *arena, struct job *ret,
+                 struct err *err)
+{
+    AUTO_READING struct reading r = {0};
+    struct row row;
+    int rc = read_begin(s, READ_DEADLINE_US, &r, err);
+
+    if (rc == ERR_OK)
+        rc = row_load(r.c, project, id, LOAD_FULL, arena, &row, err);
+    if (rc == ERR_OK)
+        *ret = row.job;
+    return rc;
+}
+
+static bool attempt_row(struct list *l, struct query *st)
 {
     struct attempt *a = list_add(l);
 
@@ -116,20 +66,20 @@ static bool attempt_row(struct list *l, sqlite3_stmt *st)
         return false;
     *a = (struct attempt){
         .job_id = *(const struct uuid *)l->about,
-        .attempt = (uint32_t)sqlite3_column_int64(st, 0),
+        .attempt = (uint32_t)col_int(st, 0),
         .worker_id = col_uuid(st, 1),
         .worker_name = col_text(st, 2, l->arena),
         .handler_version = col_text(st, 3, l->arena),
-        .started_at = sqlite3_column_int64(st, 4),
-        .ended_at = sqlite3_column_int64(st, 5),
-        .outcome = (enum outcome)sqlite3_column_int(st, 6),
-        .usage = {.exit_code = sqlite3_column_int(st, 7),
-                  .signal = sqlite3_column_int(st, 8),
-                  .cpu_us = sqlite3_column_int64(st, 9),
-                  .peak_memory_bytes = sqlite3_column_int64(st, 10),
-                  .bytes_in = sqlite3_column_int64(st, 11),
-                  .bytes_out = sqlite3_column_int64(st, 12)},
-        .log_bytes = sqlite3_column_int64(st, 13),
+        .started_at = col_int(st, 4),
+        .ended_at = col_int(st, 5),
+        .outcome = (enum outcome)col_int(st, 6),
+        .usage = {.exit_code = (int)col_int(st, 7),
+                  .signal = (int)col_int(st, 8),
+                  .cpu_us = col_int(st, 9),
+                  .peak_memory_bytes = col_int(st, 10),
+                  .bytes_in = col_int(st, 11),
+                  .bytes_out = col_int(st, 12)},
+        .log_bytes = col_int(st, 13),
         .error = col_text(st, 14, l->arena),
     };
     return true;
@@ -151,14 +101,13 @@ int read_attempts(struct store *s, const struct uuid *job_id, struct arena *aren
     return rc;
 }
 
-static bool output_row(struct list *l, sqlite3_stmt *st)
+static bool output_row(struct list *l, struct query *st)
 {
     struct output *o = list_add(l);
 
     if (!o)
         return false;
-    *o = (struct output){
-        .name = col_text(st, 0, l->arena), .blob_id = col_uuid(st, 1), .size = sqlite3_column_int64(st, 2)};
+    *o = (struct output){.name = col_text(st, 0, l->arena), .blob_id = col_uuid(st, 1), .size = col_int(st, 2)};
     col_hash(st, 3, o->sha256);
     return o->name;
 }
@@ -183,7 +132,7 @@ int read_blob_get(struct store *s, const char *project, const struct uuid *id, s
                   struct blob_row *ret, struct err *err)
 {
     AUTO_READING struct reading r = {0};
-    AUTO_QUERY sqlite3_stmt *st = NULL;
+    AUTO_QUERY struct query *st = NULL;
     bool found = false;
     int rc = read_begin(s, READ_DEADLINE_US, &r, err);
 
@@ -200,10 +149,10 @@ int read_blob_get(struct store *s, const char *project, const struct uuid *id, s
         return rc;
     *ret = (struct blob_row){.blob_id = *id,
                              .project = col_text(st, 5, arena),
-                             .size = sqlite3_column_int64(st, 0),
-                             .refs = sqlite3_column_int64(st, 2),
-                             .created_at = sqlite3_column_int64(st, 3),
-                             .expires_at = sqlite3_column_int64(st, 4)};
+                             .size = col_int(st, 0),
+                             .refs = col_int(st, 2),
+                             .created_at = col_int(st, 3),
+                             .expires_at = col_int(st, 4)};
     col_hash(st, 1, ret->sha256);
     return ret->project ? ERR_OK : read_no_memory(err);
 }
@@ -217,7 +166,7 @@ int read_upload_get(struct store *s, const char *project, const struct uuid *id,
     return rc == ERR_OK ? read_upload_row(r.c, project, id, expired ? INT64_MIN : store_now(s), arena, ret, err) : rc;
 }
 
-static bool worker_row(struct list *l, sqlite3_stmt *st)
+static bool worker_row(struct list *l, struct query *st)
 {
     struct worker_row *w = list_add(l);
 
@@ -230,10 +179,10 @@ static bool worker_row(struct list *l, sqlite3_stmt *st)
         .version = col_text(st, 3, l->arena),
         .isolation = col_text(st, 4, l->arena),
         .handlers = col_text(st, 5, l->arena),
-        .slots_total = (unsigned)sqlite3_column_int64(st, 6),
-        .slots_busy = (unsigned)sqlite3_column_int64(st, 7),
-        .first_seen = sqlite3_column_int64(st, 8),
-        .last_seen = sqlite3_column_int64(st, 9),
+        .slots_total = (unsigned)col_int(st, 6),
+        .slots_busy = (unsigned)col_int(st, 7),
+        .first_seen = col_int(st, 8),
+        .last_seen = col_int(st, 9),
     };
     return true;
 }
@@ -258,12 +207,11 @@ static bool same(const struct stat_row *row, const char *project, const char *qu
 }
 
 /** Rows of one task type follow each other, one a status: they become one. */
-static bool stat_row(struct list *l, sqlite3_stmt *st)
+static bool stat_row(struct list *l, struct query *st)
 {
-    const char *project = (const char *)sqlite3_column_text(st, 0), *queue = (const char *)sqlite3_column_text(st, 1),
-               *type = (const char *)sqlite3_column_text(st, 2);
+    const char *project = col_borrow(st, 0), *queue = col_borrow(st, 1), *type = col_borrow(st, 2);
     struct stat_row *row = l->n ? (struct stat_row *)l->items + l->n - 1 : NULL;
-    int status = sqlite3_column_int(st, 3);
+    int status = (int)col_int(st, 3);
 
     if (!project || !queue || !type)
         return false;
@@ -277,48 +225,37 @@ static bool stat_row(struct list *l, sqlite3_stmt *st)
             return false;
     }
     if (status >= 0 && status < JOB_STATUS_COUNT)
-        row->by_status[status] = sqlite3_column_int64(st, 4);
+        row->by_status[status] = col_int(st, 4);
     return true;
 }
 
 int read_stats(struct store *s, struct arena *arena, struct stat_row **ret, size_t *ret_n, struct err *err)
 {
     struct list l = {.arena = arena, .item_size = sizeof(**ret)};
-    int rc = read_list(s, READ_DEADLINE_US, &l, stat_row, err,
-                       "SELECT project, queue, task_type, status, sum(n) AS total FROM counters GROUP BY project, "
-                       "queue, task_type, status HAVING total <> 0 ORDER BY project, queue, task_type",
-                       "");
+    int rc =
+        read_list(s, READ_DEADLINE_US, &l, stat_row, err,
+                  "SELECT project, queue, task_type, status, CAST(sum(n) AS BIGINT) FROM counters GROUP BY project, "
+                  "queue, task_type, status HAVING sum(n) <> 0 ORDER BY project, queue, task_type",
+                  "");
 
     *ret = l.items;
     *ret_n = l.n;
     return rc;
 }
 
-void read_sizes(struct store *s, struct store_sizes *ret)
-{
-    char wal[sizeof(s->path) + 8];
-    struct stat db_file, wal_file;
-
-    snprintf(wal, sizeof(wal), "%s-wal", s->path);
-    *ret = (struct store_sizes){.blobs = s->blobs,
-                                .blob_bytes = s->blob_bytes,
-                                .database_bytes = stat(s->path, &db_file) == 0 ? db_file.st_size : 0,
-                                .log_bytes = stat(wal, &wal_file) == 0 ? wal_file.st_size : 0};
-}
-
-static bool lane_row(struct list *l, sqlite3_stmt *st)
+static bool lane_row(struct list *l, struct query *st)
 {
     struct lane *lane = list_add(l);
 
     if (!lane)
         return false;
-    *lane = (struct lane){.lane_id = sqlite3_column_int64(st, 0),
+    *lane = (struct lane){.lane_id = col_int(st, 0),
                           .project = col_text(st, 1, l->arena),
                           .queue = col_text(st, 2, l->arena),
                           .task_type = col_text(st, 3, l->arena),
-                          .priority = sqlite3_column_int(st, 4),
-                          .ready = (uint64_t)sqlite3_column_int64(st, 5),
-                          .oldest_at = sqlite3_column_int64(st, 6)};
+                          .priority = (int)col_int(st, 4),
+                          .ready = (uint64_t)col_int(st, 5),
+                          .oldest_at = col_int(st, 6)};
     return lane->project && lane->queue && lane->task_type;
 }
 
@@ -341,7 +278,7 @@ int read_lanes(struct store *s, struct arena *arena, struct lane **ret, size_t *
 int read_meta(struct store *s, const char *key, struct arena *arena, const char **ret, struct err *err)
 {
     AUTO_READING struct reading r = {0};
-    AUTO_QUERY sqlite3_stmt *st = NULL;
+    AUTO_QUERY struct query *st = NULL;
     bool found = false;
     int rc = read_begin(s, READ_DEADLINE_US, &r, err);
 

@@ -1,5 +1,5 @@
 /* Uploads that are not whole yet. */
-#include "store/sqlite/internal.h"
+#include "store/sql/internal.h"
 
 static int unknown(struct err *err)
 {
@@ -62,7 +62,7 @@ int op_upload_end(struct tx *t)
 int read_upload_row(struct conn *c, const char *project, const struct uuid *id, usec now, struct arena *arena,
                     struct upload_row *ret, struct err *err)
 {
-    AUTO_QUERY sqlite3_stmt *st = NULL;
+    AUTO_QUERY struct query *st = NULL;
     bool found = false;
     int rc = q_open(c, &st, err,
                     "SELECT size, sha256, metadata, created_at, expires_at, project FROM uploads"
@@ -77,13 +77,13 @@ int read_upload_row(struct conn *c, const char *project, const struct uuid *id, 
         return rc;
     *ret = (struct upload_row){.upload_id = *id,
                                .project = col_text(st, 5, arena),
-                               .size = sqlite3_column_int64(st, 0),
-                               .hashed = sqlite3_column_type(st, 1) != SQLITE_NULL,
+                               .size = col_int(st, 0),
+                               .hashed = !col_null(st, 1),
                                .metadata = col_text(st, 2, arena),
-                               .created_at = sqlite3_column_int64(st, 3),
-                               .expires_at = sqlite3_column_int64(st, 4)};
+                               .created_at = col_int(st, 3),
+                               .expires_at = col_int(st, 4)};
     if (ret->hashed)
         col_hash(st, 1, ret->sha256);
-    bool whole = ret->project && (ret->metadata || sqlite3_column_type(st, 2) == SQLITE_NULL);
+    bool whole = ret->project && (ret->metadata || col_null(st, 2));
     return whole ? ERR_OK : err_set(err, ERR_NO_MEMORY, 0, "upload");
 }

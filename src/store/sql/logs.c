@@ -1,6 +1,6 @@
 /* Logs. While an attempt runs its log is rows of at most a chunk; trimmed in the middle as it grows, so that no job holds more than head,
  * tail and a chunk. Offsets count what the handler wrote. There is one cut at most: a second one swallows what was kept between. */
-#include "store/sqlite/read.h"
+#include "store/sql/read.h"
 #include <inttypes.h>
 
 enum log_state { LOG_OPEN, LOG_TO_PACK, LOG_CLOSED };
@@ -13,7 +13,7 @@ struct log_row {
 
 static int log_load(struct conn *c, const struct uuid *job_id, uint32_t attempt, struct log_row *ret, struct err *err)
 {
-    AUTO_QUERY sqlite3_stmt *st = NULL;
+    AUTO_QUERY struct query *st = NULL;
     bool found = false;
     int rc = q_open(c, &st, err,
                     "SELECT log_bytes, log_cut_from, log_cut_to, log_state, log_blob FROM attempts WHERE job_id = ?1 "
@@ -25,10 +25,10 @@ static int log_load(struct conn *c, const struct uuid *job_id, uint32_t attempt,
     if (rc == ERR_OK && !found)
         rc = err_set(err, ERR_NOT_FOUND, 0, "there is no attempt %" PRIu32, attempt);
     if (rc == ERR_OK)
-        *ret = (struct log_row){.bytes = sqlite3_column_int64(st, 0),
-                                .cut_from = sqlite3_column_int64(st, 1),
-                                .cut_to = sqlite3_column_int64(st, 2),
-                                .state = (enum log_state)sqlite3_column_int(st, 3),
+        *ret = (struct log_row){.bytes = col_int(st, 0),
+                                .cut_from = col_int(st, 1),
+                                .cut_to = col_int(st, 2),
+                                .state = (enum log_state)col_int(st, 3),
                                 .blob_id = col_uuid(st, 4)};
     return rc;
 }
@@ -59,12 +59,8 @@ static int chunk_join(struct tx *t, const struct op_log *op, int64_t at, const c
     int rc = ERR_OK;
 
     if (n < JOINED_MAX && at != JOB_LOG_HEAD_MAX)
-        rc =
-            q_run(t->c, &changed, t->err,
-                  "UPDATE log_chunks SET bytes = CAST(bytes || ?3 AS BLOB) WHERE job_id = ?1 AND attempt = ?2 AND at = "
-                  "(SELECT max(at) FROM log_chunks WHERE job_id = ?1 AND attempt = ?2) AND at + length(bytes) = ?4 AND "
-                  "length(bytes) + length(?3) <= ?5",
-                  "uibii", &op->job_id, (int64_t)op->token.attempt, (const void *)p, n, at, (int64_t)JOINED_MAX);
+        rc = q_run(t->c, &changed, t->err, t->s->sql->chunk_join, "uibii", &op->job_id, (int64_t)op->token.attempt,
+                   (const void *)p, n, at, (int64_t)JOINED_MAX);
     *ret_joined = changed > 0;
     return rc;
 }
@@ -179,7 +175,7 @@ int op_log(struct tx *t)
 /** A small log in many rows becomes one. */
 static int merge(struct tx *t, const struct uuid *job_id, uint32_t attempt)
 {
-    AUTO_QUERY sqlite3_stmt *st = NULL;
+    AUTO_QUERY struct query *st = NULL;
     char *text = arena_alloc(t->scratch, JOB_LOG_CHUNK_MAX);
     size_t n = 0, rows = 0;
     bool more;
@@ -189,10 +185,12 @@ static int merge(struct tx *t, const struct uuid *job_id, uint32_t attempt)
              : err_set(t->err, ERR_NO_MEMORY, 0, "log");
 
     for (; rc == ERR_OK && (rc = q_step(t->c, st, &more, t->err)) == ERR_OK && more; rows++) {
-        size_t piece = (size_t)sqlite3_column_bytes(st, 0);
+        size_t piece;
+        const void *bytes = col_bytes(st, 0, &piece);
         if (n + piece > JOB_LOG_CHUNK_MAX)
             return err_set(t->err, ERR_CORRUPT, 0, "the log is longer than its attempt says");
-        memcpy(text + n, sqlite3_column_blob(st, 0), piece);
+        if (piece > 0)
+            memcpy(text + n, bytes, piece);
         n += piece;
     }
     if (rc != ERR_OK || rows < 2)
@@ -206,7 +204,7 @@ static int merge(struct tx *t, const struct uuid *job_id, uint32_t attempt)
 
 int log_end_look(struct tx *t, const struct uuid *job_id, uint32_t attempt, struct log_end *ret)
 {
-    AUTO_QUERY sqlite3_stmt *st = NULL;
+    AUTO_QUERY struct query *st = NULL;
     bool found = false;
     int rc = q_open(t->c, &st, t->err,
                     "SELECT log_state, log_bytes, log_cut_from, log_cut_to FROM attempts WHERE job_id = ?1 AND attempt "
@@ -218,11 +216,11 @@ int log_end_look(struct tx *t, const struct uuid *job_id, uint32_t attempt, stru
         rc = q_step(t->c, st, &found, t->err);
     if (rc != ERR_OK || !found)
         return rc;
-    ret->open = sqlite3_column_int(st, 0) == LOG_OPEN;
-    ret->state = sqlite3_column_int(st, 0);
+    ret->open = col_int(st, 0) == LOG_OPEN;
+    ret->state = col_int(st, 0);
     if (!ret->open)
         return ERR_OK;
-    int64_t bytes = sqlite3_column_int64(st, 1), from = sqlite3_column_int64(st, 2), to = sqlite3_column_int64(st, 3);
+    int64_t bytes = col_int(st, 1), from = col_int(st, 2), to = col_int(st, 3);
     ret->state = bytes - (to - from) > JOB_LOG_CHUNK_MAX ? LOG_TO_PACK : LOG_CLOSED;
     ret->one_piece = ret->state == LOG_CLOSED && bytes > 0 && to == 0;
     return ERR_OK;
@@ -259,8 +257,8 @@ static int chunks_drop(struct tx *t, const struct uuid *job_id, uint32_t attempt
     if (packed)
         rc =
             q_run(t->c, &dropped, t->err,
-                  "DELETE FROM log_chunks WHERE rowid IN (SELECT rowid FROM log_chunks WHERE job_id = ?1 AND attempt = "
-                  "?2 LIMIT ?3)",
+                  "DELETE FROM log_chunks WHERE job_id = ?1 AND attempt = ?2 AND at IN (SELECT at FROM log_chunks WHERE"
+                  " job_id = ?1 AND attempt = ?2 ORDER BY at LIMIT ?3)",
                   "uii", job_id, (int64_t)attempt, (int64_t)DROPPED_MAX);
     *ret_more = dropped == DROPPED_MAX;
     if (rc == ERR_OK && !*ret_more)
@@ -271,7 +269,7 @@ static int chunks_drop(struct tx *t, const struct uuid *job_id, uint32_t attempt
 
 static int unpacked_find(struct tx *t, struct op_sweep *op, size_t max, struct log_name *ret_dropping)
 {
-    AUTO_QUERY sqlite3_stmt *st = NULL;
+    AUTO_QUERY struct query *st = NULL;
     bool more;
     int rc = q_open(t->c, &st, t->err,
                     "SELECT project, job_id, attempt, log_blob FROM attempts WHERE log_state = 1 ORDER BY ended_at"
@@ -279,12 +277,11 @@ static int unpacked_find(struct tx *t, struct op_sweep *op, size_t max, struct l
                     "i", (int64_t)max);
 
     while (rc == ERR_OK && (rc = q_step(t->c, st, &more, t->err)) == ERR_OK && more) {
-        struct log_name log = {.project = col_text(st, 0, t->op->arena),
-                               .job_id = col_uuid(st, 1),
-                               .attempt = (uint32_t)sqlite3_column_int64(st, 2)};
+        struct log_name log = {
+            .project = col_text(st, 0, t->op->arena), .job_id = col_uuid(st, 1), .attempt = (uint32_t)col_int(st, 2)};
         if (!log.project)
             return err_set(t->err, ERR_NO_MEMORY, 0, "logs");
-        if (sqlite3_column_type(st, 3) == SQLITE_NULL)
+        if (col_null(st, 3))
             op->logs[op->n_logs++] = log;
         else
             *ret_dropping = log;
@@ -345,8 +342,9 @@ int op_log_packed(struct tx *t)
 int logs_release(struct tx *t, const struct uuid *job_id)
 {
     return q_run(t->c, NULL, t->err,
-                 "UPDATE blobs SET refs = max(refs - 1, 0), expires_at = ?2 WHERE blob_id IN"
-                 " (SELECT log_blob FROM attempts WHERE job_id = ?1 AND log_blob IS NOT NULL)",
+                 "UPDATE blobs SET refs = refs - " SQL_LEAST(
+                     "refs", "1") ", expires_at = ?2 WHERE blob_id IN"
+                                  " (SELECT log_blob FROM attempts WHERE job_id = ?1 AND log_blob IS NOT NULL)",
                  "ui", job_id, t->now);
 }
 
@@ -355,7 +353,7 @@ int logs_release(struct tx *t, const struct uuid *job_id)
 static int chunks_read(struct conn *c, const struct uuid *job_id, uint32_t attempt, char *buf, size_t max,
                        struct log_part *part, struct err *err)
 {
-    AUTO_QUERY sqlite3_stmt *st = NULL;
+    AUTO_QUERY struct query *st = NULL;
     bool more;
     /* The chunk that holds the first byte begins less than a chunk's size before it. */
     int rc = q_open(
@@ -364,9 +362,10 @@ static int chunks_read(struct conn *c, const struct uuid *job_id, uint32_t attem
         "uiii", job_id, (int64_t)attempt, part->at - JOB_LOG_CHUNK_MAX, part->at + (int64_t)max);
 
     while (rc == ERR_OK && part->n < max && (rc = q_step(c, st, &more, err)) == ERR_OK && more) {
-        int64_t at = sqlite3_column_int64(st, 0), want = part->at + (int64_t)part->n;
-        int64_t n = sqlite3_column_bytes(st, 1);
-        const char *bytes = sqlite3_column_blob(st, 1);
+        int64_t at = col_int(st, 0), want = part->at + (int64_t)part->n;
+        size_t size;
+        const char *bytes = col_bytes(st, 1, &size);
+        int64_t n = (int64_t)size;
 
         if (at + n <= want)
             continue;
