@@ -16,13 +16,20 @@
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/timerfd.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #define PROCESSES_MAX 65536
 
 static struct process processes[PROCESSES_MAX];
 static bool alone;
+
+/* Who holds the tree still: an order, or the time that was given it (sandbox_until). It goes on when neither does. */
+static bool held_by_order, held_by_time;
+static int64_t until_us; /* 0: none was given */
+static int until_fd = -1;
 
 static void nap_ms(long ms)
 {
@@ -206,15 +213,50 @@ static void status_report(int wait_status)
     (void)!write(INIT_FD_STATUS, &s, sizeof s);
 }
 
+static int64_t boot_us(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_BOOTTIME, &t);
+    return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
+}
+
+static void tree_go_on(void)
+{
+    if (!held_by_order && !held_by_time)
+        tree_signal(SIGCONT);
+}
+
+static void until_set(int64_t us)
+{
+    const struct itimerspec t = {.it_value = {us / 1000000, us % 1000000 * 1000}};
+    until_us = us;
+    timerfd_settime(until_fd, TFD_TIMER_ABSTIME, &t, NULL);
+    if (!held_by_time || boot_us() >= until_us)
+        return;
+    held_by_time = false;
+    tree_go_on();
+}
+
+/* An order may have moved it on meanwhile. */
+static void until_look(void)
+{
+    uint64_t n;
+    (void)!read(until_fd, &n, sizeof n);
+    if (!until_us || boot_us() < until_us)
+        return;
+    held_by_time = true;
+    (void)tree_stop();
+}
+
 /* false when whoever gives orders is gone. */
 static bool order_take(void)
 {
-    char order;
-    const ssize_t n = recv(INIT_FD_CONTROL, &order, 1, 0);
+    struct init_order_message o;
+    const ssize_t n = recv(INIT_FD_CONTROL, &o, sizeof o, 0);
     if (n <= 0)
         return n < 0 && errno == EINTR;
     int result = 0;
-    switch (order) {
+    switch (n == (ssize_t)sizeof o ? o.order : 0) {
     case INIT_TERM:
         tree_signal(SIGTERM);
         break;
@@ -222,11 +264,16 @@ static bool order_take(void)
         tree_signal(SIGKILL);
         break;
     case INIT_STOP:
+        held_by_order = true;
         result = tree_stop();
         break;
     case INIT_CONT:
-        tree_signal(SIGCONT);
+        held_by_order = false;
+        tree_go_on();
         break;
+    case INIT_UNTIL:
+        until_set(o.until_us);
+        return true;
     default:
         result = EINVAL;
         break;
@@ -259,8 +306,9 @@ int main(int argc, char **argv)
     sigaddset(&child, SIGCHLD);
     sigprocmask(SIG_BLOCK, &child, NULL);
     const int child_fd = signalfd(-1, &child, SFD_CLOEXEC | SFD_NONBLOCK);
+    until_fd = timerfd_create(CLOCK_BOOTTIME, TFD_CLOEXEC | TFD_NONBLOCK); /* a suspend counts */
     pid_t handler = -1;
-    const int why = child_fd < 0 ? errno : handler_start(spec, handler_argv, handler_env, &handler);
+    const int why = child_fd < 0 || until_fd < 0 ? errno : handler_start(spec, handler_argv, handler_env, &handler);
     close(INIT_FD_REPORT); /* the ends of the handler's pipes are the handler's alone */
     close(INIT_FD_LOG);
     int status = 0;
@@ -268,8 +316,10 @@ int main(int argc, char **argv)
     if (why)
         return 1;
     for (;;) {
-        struct pollfd p[2] = {{.fd = child_fd, .events = POLLIN}, {.fd = INIT_FD_CONTROL, .events = POLLIN}};
-        poll(p, 2, -1);
+        struct pollfd p[] = {{.fd = child_fd, .events = POLLIN},
+                             {.fd = INIT_FD_CONTROL, .events = POLLIN},
+                             {.fd = until_fd, .events = POLLIN}};
+        poll(p, sizeof p / sizeof *p, -1);
         struct signalfd_siginfo si;
         while (read(child_fd, &si, sizeof si) > 0) {
         }
@@ -283,5 +333,7 @@ int main(int argc, char **argv)
             status_report(status);
             return 0;
         }
+        if (p[2].revents)
+            until_look();
     }
 }

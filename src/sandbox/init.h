@@ -22,7 +22,12 @@ struct init_spec {
     uint64_t file_size_max; /* 0 = no limit */
 };
 
-enum init_order { INIT_TERM = 'T', INIT_KILL = 'K', INIT_STOP = 'S', INIT_CONT = 'C' };
+enum init_order { INIT_TERM = 'T', INIT_KILL = 'K', INIT_STOP = 'S', INIT_CONT = 'C', INIT_UNTIL = 'U' };
+struct init_order_message {
+    int32_t order; /* each is answered by INIT_ACK but INIT_UNTIL: nobody waits for that */
+    int32_t unused;
+    int64_t until_us; /* INIT_UNTIL: CLOCK_BOOTTIME, from which on the tree is held still */
+};
 
 enum init_kind { INIT_STARTED = 1, INIT_ACK = 2 };
 struct init_message {

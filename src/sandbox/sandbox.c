@@ -280,7 +280,8 @@ int sandbox_event_fd(const struct sandbox *s)
 
 static int order_give(struct sandbox *s, char order, struct err *err)
 {
-    if (send(s->control, &order, 1, MSG_NOSIGNAL) != 1)
+    const struct init_order_message o = {.order = order};
+    if (send(s->control, &o, sizeof o, MSG_NOSIGNAL) != (ssize_t)sizeof o)
         return errno == EPIPE || errno == ECONNRESET ? ERR_OK : err_set(err, ERR_IO, errno, "order to the sandbox");
     struct pollfd p = {.fd = s->control, .events = POLLIN};
     int ready;
@@ -309,6 +310,12 @@ int sandbox_signal(struct sandbox *s, int sig, struct err *err)
     const int rc = order_give(s, order, err);
     pthread_mutex_unlock(&s->lock);
     return rc;
+}
+
+void sandbox_until(struct sandbox *s, usec boot_us)
+{
+    const struct init_order_message o = {.order = INIT_UNTIL, .until_us = boot_us};
+    (void)!send(s->control, &o, sizeof o, MSG_NOSIGNAL | MSG_DONTWAIT);
 }
 
 /* On the bare host a handler can kill its own init. What that leaves behind becomes our children, and is ended by us: again and

@@ -41,6 +41,10 @@ int sandbox_start(const struct sandbox_spec *spec, struct sandbox **ret, struct 
 int sandbox_event_fd(const struct sandbox *s);
 /** Signals the whole tree: SIGTERM, SIGKILL, SIGSTOP (until all are stopped), SIGCONT. */
 int sandbox_signal(struct sandbox *s, int sig, struct err *err);
+/** From `boot_us` (CLOCK_BOOTTIME, above 0) on the whole tree is held still, also when nobody is left who could signal it in time: whoever
+ * holds `s` may be stopped itself. A later time lets the tree go on that an earlier one held, unless SIGSTOP did, too. Never waits; of no
+ * effect when the tree is gone. */
+void sandbox_until(struct sandbox *s, usec boot_us);
 /** The raw wait status of the handler; ERR_BUSY when it has not ended. ret_cpu_us and ret_peak_bytes of the tree (rusage). */
 int sandbox_result(struct sandbox *s, int *ret_wait_status, usec *ret_cpu_us, int64_t *ret_peak_bytes, struct err *err);
 /** Kills what is left of the tree, waits until nothing remains, frees. NULL accepted. */

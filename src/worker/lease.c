@@ -41,6 +41,14 @@ static void timer_set(struct lease *l)
     timerfd_settime(l->timer_fd, TFD_TIMER_ABSTIME, &t, NULL);
 }
 
+/* When nobody here could stop the handler in time: this process may be stopped itself, or wait for a disk. After our own margin, which says
+ * so in the log. */
+static void box_until(struct lease *l)
+{
+    if (l->box)
+        sandbox_until(l->box, MAX(l->end_us - margin_us(l) / 2, 1));
+}
+
 static void box_signal(struct lease *l, int sig, const char *what)
 {
     struct err err;
@@ -60,6 +68,8 @@ static bool renewed(struct lease *l, usec end_us, bool cancel)
         l->state = LEASE_HELD;
     l->cancel = l->cancel || cancel;
     timer_set(l);
+    if (live)
+        box_until(l);
     if (live && l->frozen) {
         l->frozen = false;
         l->frozen_us += boot_now() - l->frozen_at_us;
@@ -237,6 +247,7 @@ void lease_guard(struct lease *l, struct sandbox *box)
 {
     pthread_mutex_lock(&l->lock);
     l->box = box;
+    box_until(l);
     if (box && (l->state == LEASE_LOST || l->state == LEASE_ORPHANED))
         box_signal(l, SIGKILL, "kill");
     if (!box && l->frozen) {

@@ -197,6 +197,56 @@ static void freeze_and_thaw(enum sandbox_level level)
     close(r.report[0]);
 }
 
+static usec boot_now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_BOOTTIME, &t);
+    return (usec)t.tv_sec * USEC_PER_SEC + t.tv_nsec / 1000;
+}
+
+/* Whether anything of the tree writes within `ms`, once what it had written is out of the pipe. */
+static bool writes(const struct run *r, int ms)
+{
+    struct pollfd p = {.fd = r->report[0], .events = POLLIN};
+    char dump[65536];
+    while (read(r->report[0], dump, sizeof dump) > 0) {
+    }
+    return poll(&p, 1, ms) == 1;
+}
+
+/* Two orders that change nothing: once the second is answered, init has looked at the time since. */
+static void looked_at_the_time(const struct run *r)
+{
+    struct err err;
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(sandbox_signal(r->box, SIGCONT, &err), ERR_OK);
+}
+
+/* Past the time it was given the tree stands still, though nobody signals it; a later time lets it go on, but not what SIGSTOP holds. */
+static void held_after_its_time(enum sandbox_level level)
+{
+    struct run r = {.level = level};
+    struct err err;
+    shell(&r, "(while :; do echo x >&3; sleep 0.002; done) & while :; do echo y >&3; sleep 0.002; done");
+    until_line(r.report[0]);
+    fcntl(r.report[0], F_SETFL, O_NONBLOCK);
+    const usec end_us = boot_now() + 50 * USEC_PER_MSEC;
+    sandbox_until(r.box, end_us);
+    while (boot_now() <= end_us)
+        (void)writes(&r, 10);
+    looked_at_the_time(&r);
+    assert_false(writes(&r, 100));
+    sandbox_until(r.box, boot_now() + 600 * USEC_PER_SEC);
+    assert_true(writes(&r, 30000));
+    assert_int_equal(sandbox_signal(r.box, SIGSTOP, &err), ERR_OK);
+    sandbox_until(r.box, boot_now() + 601 * USEC_PER_SEC);
+    assert_false(writes(&r, 100));
+    assert_int_equal(sandbox_signal(r.box, SIGCONT, &err), ERR_OK);
+    assert_true(writes(&r, 30000));
+    finish(&r);
+    close(r.report[0]);
+}
+
 static void file_size_limit(enum sandbox_level level)
 {
     struct run r = {.level = level};
@@ -241,6 +291,11 @@ static void test_P03_freeze_and_thaw(void **state)
 {
     each_level(freeze_and_thaw);
 }
+static void test_P03_held_after_its_time(void **state)
+{
+    each_level(held_after_its_time);
+}
+
 static void test_file_size_limit(void **state)
 {
     each_level(file_size_limit);
@@ -294,6 +349,7 @@ int main(void)
         cmocka_unit_test(test_P11_handler_that_kills_its_init_leaves_nothing),
         cmocka_unit_test(test_P11_term_ignored_is_killed),
         cmocka_unit_test(test_P03_freeze_and_thaw),
+        cmocka_unit_test(test_P03_held_after_its_time),
         cmocka_unit_test(test_file_size_limit),
         cmocka_unit_test(test_bad_commands),
         cmocka_unit_test(test_confined),
