@@ -68,13 +68,20 @@ static void render_progress(struct json_writer *w, const struct job *job)
     jw_object_end(w);
 }
 
-/* Worked out where it is read: a submission, a claim or a success pays nothing for it, and jobs of any age have one. */
-static void render_fingerprint(struct json_writer *w, const struct job *job)
+/* A dead letter of before they were kept has one, too, from the first time it is looked at. */
+static void render_fingerprint_of(struct json_writer *w, const struct job *job)
 {
-    char fingerprint[FINGERPRINT_MAX];
-    if (job->status == JOB_FAILED)
-        fingerprint_make(job->task_type, job->last_outcome, job->error_log, fingerprint);
-    jw_string(w, "fingerprint", job->status == JOB_FAILED ? fingerprint : NULL);
+    uint64_t fingerprint = job->fingerprint;
+    if (!fingerprint && job->status == JOB_FAILED)
+        fingerprint = fingerprint_make(job->task_type, job->last_outcome, job->error_log);
+    render_fingerprint(w, "fingerprint", fingerprint);
+}
+
+void render_fingerprint(struct json_writer *w, const char *key, uint64_t fingerprint)
+{
+    char text[FINGERPRINT_MAX];
+    fingerprint_format(fingerprint, text);
+    jw_string(w, key, fingerprint ? text : NULL);
 }
 
 void render_job(struct json_writer *w, const char *key, const struct job *job, const struct job_view *view)
@@ -112,7 +119,7 @@ void render_job(struct json_writer *w, const char *key, const struct job *job, c
     jw_string(w, "outcome", job->last_outcome == OUTCOME_NONE ? NULL : outcome_name(job->last_outcome));
     jw_string(w, "result_url", view->result_url);
     jw_string(w, "error_log", job->error_log);
-    render_fingerprint(w, job);
+    render_fingerprint_of(w, job);
     render_progress(w, job);
     jw_int(w, "version", job->version);
     if (!view->brief)

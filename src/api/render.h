@@ -19,8 +19,9 @@ void render_inputs(struct json_writer *w, const char *key, const struct job *job
 void render_attempt(struct json_writer *w, const struct attempt *a);
 void render_output(struct json_writer *w, const struct output *o);
 void render_worker(struct json_writer *w, const struct worker_row *row, usec now, usec gone_after_us);
-void render_uuid(struct json_writer *w, const char *key, const struct uuid *u);      /* nil: null */
-void render_ref(struct json_writer *w, const char *key, const struct uuid *blob_id); /* "blob:..." */
+void render_fingerprint(struct json_writer *w, const char *key, uint64_t fingerprint); /* 0: null */
+void render_uuid(struct json_writer *w, const char *key, const struct uuid *u);        /* nil: null */
+void render_ref(struct json_writer *w, const char *key, const struct uuid *blob_id);   /* "blob:..." */
 void render_sha256(struct json_writer *w, const char *key, const uint8_t sha256[32]);
 /** Is `task_type` a key of the JSON object `handlers` (NULL: has none)? */
 enum knowledge { NO, YES, UNKNOWN /* no memory to find out */ };

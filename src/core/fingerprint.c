@@ -1,5 +1,6 @@
 #include "core/fingerprint.h"
 #include "base/sha256.h"
+#include <inttypes.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
@@ -132,13 +133,33 @@ void fingerprint_cause(const char *error_log, char ret[FINGERPRINT_CAUSE_MAX])
     f.to[f.len] = 0;
 }
 
-void fingerprint_make(const char *task_type, enum outcome outcome, const char *error_log, char ret[FINGERPRINT_MAX])
+uint64_t fingerprint_make(const char *task_type, enum outcome outcome, const char *error_log)
 {
     char cause[FINGERPRINT_CAUSE_MAX], text[sizeof(RULE) + JOB_NAME_MAX + 32 + FINGERPRINT_CAUSE_MAX];
     uint8_t digest[32];
+    uint64_t ret = 0;
     fingerprint_cause(error_log, cause);
     const int n =
         snprintf(text, sizeof(text), RULE "\n%.*s\n%s\n%s", JOB_NAME_MAX, task_type, outcome_name(outcome), cause);
     sha256_once(text, (size_t)n, digest);
-    hex_format(digest, (FINGERPRINT_MAX - 1) / 2, ret);
+    for (size_t i = 0; i < sizeof(ret); i++)
+        ret = ret << 8 | digest[i];
+    return ret ? ret : 1;
+}
+
+void fingerprint_format(uint64_t fingerprint, char ret[FINGERPRINT_MAX])
+{
+    snprintf(ret, FINGERPRINT_MAX, "%016" PRIx64, fingerprint);
+}
+
+bool fingerprint_parse(const char *s, uint64_t *ret)
+{
+    uint64_t v = 0;
+    size_t n = 0;
+    for (; s[n] && is_hex(s[n]) && !(s[n] >= 'A' && s[n] <= 'F') && n < FINGERPRINT_MAX; n++)
+        v = v << 4 | (uint64_t)(is_digit(s[n]) ? s[n] - '0' : s[n] - 'a' + 10);
+    if (s[n] || n != FINGERPRINT_MAX - 1 || v == 0)
+        return false;
+    *ret = v;
+    return true;
 }

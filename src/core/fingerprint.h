@@ -17,5 +17,9 @@
  */
 void fingerprint_cause(const char *error_log, char ret[FINGERPRINT_CAUSE_MAX]);
 
-/** Lower-case hex; equal for equal task type, outcome and folded message. Never fails. */
-void fingerprint_make(const char *task_type, enum outcome outcome, const char *error_log, char ret[FINGERPRINT_MAX]);
+/** Equal for equal task type, outcome and folded message; never 0. Never fails. */
+uint64_t fingerprint_make(const char *task_type, enum outcome outcome, const char *error_log);
+/** 16 lower-case hex digits. */
+void fingerprint_format(uint64_t fingerprint, char ret[FINGERPRINT_MAX]);
+/** As fingerprint_format writes it, and nothing else. 0 is none. */
+bool fingerprint_parse(const char *s, uint64_t *ret);

@@ -3,6 +3,8 @@
 #include "core/job.h"
 #include "base/auto.h"
 #include "base/bug.h"
+#include "core/fingerprint.h"
+#include "core/words.h"
 #include <assert.h>
 #include <inttypes.h>
 
@@ -125,6 +127,13 @@ static void release(struct job *job, enum outcome o)
     job->lease_until = 0;
     job->confirmed = false;
     job->last_outcome = o;
+}
+
+/** A dead letter, with its error_log: equal causes are known by their fingerprint from now on. */
+static void bury(struct job *job, usec now)
+{
+    job->finished_at = now;
+    job->fingerprint = fingerprint_make(job->task_type, job->last_outcome, job->error_log);
 }
 
 static usec later(usec now, usec by_us)
@@ -281,12 +290,13 @@ int job_fail(struct job *job, const struct policy *p, const struct token *token,
     enter(job, EV_FAIL, to);
     release(job, o);
     void_token(job);
-    if (f->error_log)
-        job->error_log = f->error_log;
-    else if (to == JOB_FAILED && o == OUTCOME_INTERRUPTED)
-        job->error_log = "interrupted too often: the budget of interruptions is spent";
+    job->error_log = f->error_log && *f->error_log ? f->error_log : words_silent(job, o, f->arena);
+    if (to == JOB_FAILED && o == OUTCOME_INTERRUPTED)
+        job->error_log = words_interrupted(job, job->error_log, f->arena);
     if (to == JOB_PENDING)
         job->run_at = later(now, wait_us);
+    else if (to == JOB_FAILED)
+        bury(job, now);
     else
         job->finished_at = now;
     return ERR_OK;
@@ -327,6 +337,7 @@ int job_retry(struct job *job, usec now, struct err *err)
     enter(job, EV_RETRY, JOB_PENDING);
     void_token(job);
     job->retries = job->interruptions = job->losses = 0;
+    job->fingerprint = 0;
     if (BUG("forget-attempt"))
         job->attempt = 0;
     job->run_at = now;
@@ -340,8 +351,7 @@ int job_retry(struct job *job, usec now, struct err *err)
     return ERR_OK;
 }
 
-int job_expire(struct job *job, const struct policy *p, bool charge, usec now, enum outcome *ret_outcome,
-               struct err *err)
+int job_expire(struct job *job, const struct policy *p, bool charge, usec now, struct job_end *ret, struct err *err)
 {
     int rc = allowed(job, EV_EXPIRE, err);
 
@@ -356,8 +366,10 @@ int job_expire(struct job *job, const struct policy *p, bool charge, usec now, e
     if (job->cancel_requested_at != 0) { /* first: or an unconfirmed claim would bring a cancelled job back */
         o = OUTCOME_CANCELLED;
         to = JOB_CANCELLED;
+        words_cancelled(ret->words);
     } else if (!job->confirmed) {
         o = OUTCOME_UNCONFIRMED;
+        words_unconfirmed(p, ret->words);
         job->losses += BUG("unconfirmed-is-lost") ? 1 : 0;
     } else {
         o = OUTCOME_LOST;
@@ -367,6 +379,7 @@ int job_expire(struct job *job, const struct policy *p, bool charge, usec now, e
             if (job->losses >= p->max_losses)
                 to = JOB_FAILED;
         }
+        words_lost(job, p, to == JOB_FAILED, ret->words);
     }
 
     enter(job, EV_EXPIRE, to);
@@ -376,14 +389,16 @@ int job_expire(struct job *job, const struct policy *p, bool charge, usec now, e
     } else {
         void_token(job);
         job->finished_at = now;
-        if (to == JOB_FAILED)
-            job->error_log = "lost with its worker too often: the lease lapsed, and the budget of losses is spent";
     }
-    *ret_outcome = o;
+    if (to == JOB_FAILED) {
+        job->error_log = ret->words;
+        bury(job, now);
+    }
+    ret->outcome = o;
     return ERR_OK;
 }
 
-int job_miss_deadline(struct job *job, usec now, struct err *err)
+int job_miss_deadline(struct job *job, usec now, struct job_end *ret, struct err *err)
 {
     int rc = allowed(job, EV_DEADLINE, err);
 
@@ -394,7 +409,9 @@ int job_miss_deadline(struct job *job, usec now, struct err *err)
     enter(job, EV_DEADLINE, JOB_FAILED);
     release(job, OUTCOME_EXPIRED);
     void_token(job);
-    job->finished_at = now;
-    job->error_log = "the start deadline passed before a worker took it";
+    ret->outcome = OUTCOME_EXPIRED;
+    words_expired(job, ret->words);
+    job->error_log = ret->words;
+    bury(job, now);
     return ERR_OK;
 }

@@ -8,6 +8,7 @@
  *   failed/cancelled -+  |               |  +--- permanent, or a budget spent ---> failed (dead-letter queue)
  *                        +-- cancel ---> cancelled <--- cancel, reported by the worker or lapsed
  */
+#include "base/arena.h"
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/rng.h"
@@ -28,6 +29,7 @@
 #define JOB_KEY_MAX         255  /* dedup key */
 #define JOB_ERROR_LOG_MAX   16384
 #define JOB_MESSAGE_MAX     256 /* progress message */
+#define JOB_WORDS_MAX       256 /* what an attempt ended of, where we say it */
 #define JOB_PRIORITY_MAX    9
 #define JOB_LOG_HEAD_MAX    (8 * 1024 * 1024) /* of a log its beginning is kept */
 #define JOB_LOG_TAIL_MAX    (8 * 1024 * 1024) /* and its end, however long it grew */
@@ -104,6 +106,7 @@ struct job {
     usec finished_at;
     enum outcome last_outcome;    /* of the latest ended attempt */
     const char *error_log;        /* or NULL */
+    uint64_t fingerprint;         /* of a dead letter (fingerprint.h); 0: none, or not worked out yet */
     double progress;              /* percent 0..100; -1 = never reported */
     const char *progress_message; /* or NULL */
     usec progress_at;
@@ -157,17 +160,23 @@ struct job_failure {
     const char *error_log; /* borrowed; at most JOB_ERROR_LOG_MAX */
     usec retry_after_us;   /* 0 = by back-off */
     uint64_t dice;
+    struct arena *arena; /* where longer words live, as long as the job does; NULL: shorter ones */
 };
+/** job->error_log is never empty afterwards: what the report left out is said here. */
 int job_fail(struct job *job, const struct policy *p, const struct token *token, const struct job_failure *f, usec now,
              struct err *err);
 /** running: asks (cancel_requested_at); pending -> cancelled. Cancelled already: ERR_OK, nothing changes. */
 int job_cancel(struct job *job, usec now, struct err *err);
 /** failed or cancelled -> pending; budgets start again. */
 int job_retry(struct job *job, usec now, struct err *err);
+/** How an attempt ended that nobody reported. */
+struct job_end {
+    enum outcome outcome;
+    char words[JOB_WORDS_MAX]; /* a dead letter's error_log points here */
+};
 /** Lease over (lease_until <= now): cancel requested -> cancelled; unconfirmed -> pending free of charge; else losses + 1 and
- * pending or failed. @param charge  false: this loss counts for no budget. ret_outcome: what the attempt ended as. */
-int job_expire(struct job *job, const struct policy *p, bool charge, usec now, enum outcome *ret_outcome,
-               struct err *err);
+ * pending or failed. @param charge  false: this loss counts for no budget. */
+int job_expire(struct job *job, const struct policy *p, bool charge, usec now, struct job_end *ret, struct err *err);
 /** A lease that lapsed, as far as the job's own row does not tell. */
 struct loss {
     usec lease_until;
@@ -181,7 +190,7 @@ bool loss_charged(const struct policy *p, const struct loss *loss);
 /** How far apart the ends of leases are that one event ended. */
 usec loss_window_us(const struct policy *p);
 /** Start deadline passed while pending -> failed, outcome EXPIRED. */
-int job_miss_deadline(struct job *job, usec now, struct err *err);
+int job_miss_deadline(struct job *job, usec now, struct job_end *ret, struct err *err);
 
 /** May it be claimed at `now`? */
 bool job_ready(const struct job *job, usec now);

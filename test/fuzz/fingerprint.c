@@ -7,7 +7,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    char *text = malloc(size + 1), cause[FINGERPRINT_CAUSE_MAX], one[FINGERPRINT_MAX], two[FINGERPRINT_MAX];
+    char *text = malloc(size + 1), cause[FINGERPRINT_CAUSE_MAX], hex[FINGERPRINT_MAX];
     MUST(text);
     memcpy(text, data, size);
     text[size] = '\0';
@@ -18,9 +18,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         digits = isdigit((unsigned char)*p) ? digits + 1 : 0;
         MUST(digits <= 3 && *p != '\n');
     }
-    fingerprint_make("t", OUTCOME_ERROR, text, one);
-    fingerprint_make("t", OUTCOME_ERROR, text, two);
-    MUST(!strcmp(one, two) && strspn(one, "0123456789abcdef") == FINGERPRINT_MAX - 1);
+    const uint64_t one = fingerprint_make("t", OUTCOME_ERROR, text);
+    uint64_t two = 0;
+    MUST(one && one == fingerprint_make("t", OUTCOME_ERROR, text));
+    fingerprint_format(one, hex);
+    MUST(fingerprint_parse(hex, &two) && one == two);
+    MUST(!fingerprint_parse(text, &two) || strlen(text) == FINGERPRINT_MAX - 1);
     free(text);
     return 0;
 }

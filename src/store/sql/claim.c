@@ -77,7 +77,8 @@ static int take_one(struct tx *t, struct op_claim *op, struct taking *k, struct 
 
     if (rc == ERR_ILLEGAL_STATE) { /* overdue: its start deadline passed while it stood there */
         err_clear(t->err);
-        rc = job_miss_deadline(job, t->now, t->err);
+        struct job_end end;
+        rc = job_miss_deadline(job, t->now, &end, t->err);
         if (rc == ERR_OK)
             rc = ended_add(t, job, OUTCOME_EXPIRED, -1);
         return rc == ERR_OK ? row_save(t, row) : rc;

@@ -129,6 +129,7 @@ int op_complete(struct tx *t)
 int op_fail(struct tx *t)
 {
     struct op_fail *op = &t->op->u.fail;
+    struct job_failure failure = op->failure;
     struct answer answer;
     struct row row;
     int rc = report_load(t, &op->job_id, &op->token, &row, &answer);
@@ -138,12 +139,13 @@ int op_fail(struct tx *t)
         op->run_at = answer.run_at;
         return ERR_OK;
     }
+    failure.arena = t->scratch;
     if (rc == ERR_OK)
-        rc = job_fail(&row.job, &t->s->policy, &op->token, &op->failure, t->now, t->err);
+        rc = job_fail(&row.job, &t->s->policy, &op->token, &failure, t->now, t->err);
     if (rc == ERR_OK)
         rc = outputs_release(t, &op->job_id);
     if (rc == ERR_OK)
-        rc = attempt_decide(t, &row, &op->usage, op->failure.error_log);
+        rc = attempt_decide(t, &row, &op->usage, row.job.error_log);
     if (rc == ERR_OK)
         rc = row_save(t, &row);
     if (rc == ERR_OK)

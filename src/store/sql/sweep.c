@@ -57,7 +57,7 @@ static int expire_one(struct tx *t, const struct uuid *id)
 {
     struct row row;
     struct loss loss;
-    enum outcome outcome;
+    struct job_end end;
     int rc = load(t, id, &row);
 
     if (rc == ERR_OK)
@@ -65,11 +65,11 @@ static int expire_one(struct tx *t, const struct uuid *id)
     if (rc != ERR_OK)
         return rc;
     uint32_t losses = row.job.losses;
-    rc = job_expire(&row.job, &t->s->policy, loss_charged(&t->s->policy, &loss), t->now, &outcome, t->err);
+    rc = job_expire(&row.job, &t->s->policy, loss_charged(&t->s->policy, &loss), t->now, &end, t->err);
     if (rc == ERR_OK)
-        rc = ended_add(t, &row.job, outcome, -1);
+        rc = ended_add(t, &row.job, end.outcome, -1);
     if (rc == ERR_OK)
-        rc = attempt_end(t, id, row.job.attempt, outcome, row.job.status == JOB_FAILED ? row.job.error_log : NULL);
+        rc = attempt_end(t, id, row.job.attempt, end.outcome, end.words);
     if (rc == ERR_OK && row.job.losses != losses)
         rc = q_run(t->c, NULL, t->err, "UPDATE attempts SET charged = 1 WHERE job_id = ?1 AND attempt = ?2", "ui", id,
                    (int64_t)row.job.attempt);
@@ -110,10 +110,11 @@ int op_sweep_leases(struct tx *t)
 static int miss_one(struct tx *t, const struct uuid *id)
 {
     struct row row;
+    struct job_end end;
     int rc = load(t, id, &row);
 
     if (rc == ERR_OK)
-        rc = job_miss_deadline(&row.job, t->now, t->err);
+        rc = job_miss_deadline(&row.job, t->now, &end, t->err);
     if (rc == ERR_OK)
         rc = ended_add(t, &row.job, OUTCOME_EXPIRED, -1);
     if (rc == ERR_OK)

@@ -53,17 +53,36 @@ static void test_any_length(void **state)
 
 static void test_equal_causes_share_one(void **state)
 {
-    char a[FINGERPRINT_MAX], b[FINGERPRINT_MAX];
-    fingerprint_make("t", OUTCOME_ERROR, "/tmp/a: bad frame 1\n\nx", a);
-    fingerprint_make("t", OUTCOME_ERROR, "/var/b: bad frame 22\n\ny", b);
-    assert_string_equal(a, b);
-    assert_int_equal(strlen(a), FINGERPRINT_MAX - 1);
-    fingerprint_make("u", OUTCOME_ERROR, "/tmp/a: bad frame 1", b);
-    assert_string_not_equal(a, b);
-    fingerprint_make("t", OUTCOME_TIMEOUT, "/tmp/a: bad frame 1", b);
-    assert_string_not_equal(a, b);
-    fingerprint_make("t", OUTCOME_ERROR, "/tmp/a: bad block 1", b);
-    assert_string_not_equal(a, b);
+    const uint64_t a = fingerprint_make("t", OUTCOME_ERROR, "/tmp/a: bad frame 1\n\nx");
+    assert_true(a == fingerprint_make("t", OUTCOME_ERROR, "/var/b: bad frame 22\n\ny"));
+    assert_true(a != fingerprint_make("u", OUTCOME_ERROR, "/tmp/a: bad frame 1"));
+    assert_true(a != fingerprint_make("t", OUTCOME_TIMEOUT, "/tmp/a: bad frame 1"));
+    assert_true(a != fingerprint_make("t", OUTCOME_ERROR, "/tmp/a: bad block 1"));
+}
+
+static void test_written_and_read(void **state)
+{
+    static const char *const wrong[] = {"",
+                                        "0",
+                                        "0123456789abcde",
+                                        "0123456789abcdef0",
+                                        "0123456789ABCDEF",
+                                        "0123456789abcdeg",
+                                        " 123456789abcdef",
+                                        "0x23456789abcdef",
+                                        "0000000000000000"};
+    static const uint64_t all[] = {1, UINT64_MAX, UINT64_C(0x8000000000000000), UINT64_C(0x0123456789abcdef)};
+    char text[FINGERPRINT_MAX];
+    uint64_t got = 7;
+    for (size_t i = 0; i < ARRAY_LEN(all); i++) {
+        fingerprint_format(all[i], text);
+        assert_int_equal(strlen(text), 16);
+        assert_true(fingerprint_parse(text, &got) && got == all[i]);
+    }
+    got = 7;
+    for (size_t i = 0; i < ARRAY_LEN(wrong); i++)
+        assert_false(fingerprint_parse(wrong[i], &got));
+    assert_true(got == 7);
 }
 
 int main(void)
@@ -74,6 +93,7 @@ int main(void)
         cmocka_unit_test(test_only_the_message_counts),
         cmocka_unit_test(test_any_length),
         cmocka_unit_test(test_equal_causes_share_one),
+        cmocka_unit_test(test_written_and_read),
     };
 
     return cmocka_run_group_tests_name("core fingerprint", tests, NULL, NULL);

@@ -34,7 +34,7 @@ static struct job job_in(enum job_status s, struct token *ret_token)
 static int apply(struct job *job, enum event ev, const struct token *token)
 {
     struct token next = a_token(0, 0xb2);
-    enum outcome o;
+    struct job_end o;
 
     switch (ev) {
     case CLAIM:
@@ -53,7 +53,7 @@ static int apply(struct job *job, enum event ev, const struct token *token)
         return job_expire(job, &policy, true, NOW + policy.lease_us, &o, &err);
     case DEADLINE:
         job->start_deadline_at = NOW;
-        return job_miss_deadline(job, NOW, &err);
+        return job_miss_deadline(job, NOW, &o, &err);
     default:
         return ERR_INTERNAL;
     }
@@ -285,15 +285,15 @@ static void test_interruptions_have_their_own_budget(void **state)
 static void lapse(struct job *job, bool confirm, bool charge, enum outcome want)
 {
     struct token token = a_token(0, (uint8_t)(job->attempt + 1));
-    enum outcome o = OUTCOME_NONE;
+    static struct job_end end; /* the job may point there */
 
     assert_int_equal(job_claim(job, &policy, worker, &token, NOW, &err), ERR_OK);
     if (confirm)
         assert_int_equal(job_heartbeat(job, &policy, &job->token, NOW, &err), ERR_OK);
     job->run_at = 0;
-    assert_int_equal(job_expire(job, &policy, charge, job->lease_until - 1, &o, &err), ERR_ILLEGAL_STATE);
-    assert_int_equal(job_expire(job, &policy, charge, job->lease_until, &o, &err), ERR_OK);
-    assert_int_equal(o, want);
+    assert_int_equal(job_expire(job, &policy, charge, job->lease_until - 1, &end, &err), ERR_ILLEGAL_STATE);
+    assert_int_equal(job_expire(job, &policy, charge, job->lease_until, &end, &err), ERR_OK);
+    assert_int_equal(end.outcome, want);
     assert_int_equal(job->last_outcome, want);
     job->run_at = NOW; /* the next claim needs no other clock */
 }
@@ -398,7 +398,7 @@ static void test_cancel_while_running(void **state)
 {
     struct token token;
     struct job asked = job_in(JOB_RUNNING, &token), job;
-    enum outcome o;
+    struct job_end o;
 
     assert_int_equal(job_cancel(&asked, NOW + 1, &err), ERR_OK);
     assert_int_equal(asked.status, JOB_RUNNING);
@@ -427,7 +427,7 @@ static void test_cancel_while_running(void **state)
     job = asked; /* the lease lapses, confirmed or not */
     assert_int_equal(job_expire(&job, &policy, true, job.lease_until, &o, &err), ERR_OK);
     assert_int_equal(job.status, JOB_CANCELLED);
-    assert_int_equal(o, OUTCOME_CANCELLED);
+    assert_int_equal(o.outcome, OUTCOME_CANCELLED);
     job = asked;
     job.confirmed = false;
     assert_int_equal(job_expire(&job, &policy, true, job.lease_until, &o, &err), ERR_OK);
@@ -450,10 +450,11 @@ static void test_cancelled_by_nobody_is_an_error(void **state)
 static void test_start_deadline(void **state)
 {
     struct job job = fresh_job();
+    struct job_end end;
 
     job.start_deadline_at = NOW;
-    assert_int_equal(job_miss_deadline(&job, NOW - 1, &err), ERR_ILLEGAL_STATE);
-    assert_int_equal(job_miss_deadline(&job, NOW, &err), ERR_OK);
+    assert_int_equal(job_miss_deadline(&job, NOW - 1, &end, &err), ERR_ILLEGAL_STATE);
+    assert_int_equal(job_miss_deadline(&job, NOW, &end, &err), ERR_OK);
     assert_int_equal(job.status, JOB_FAILED);
     assert_int_equal(job.last_outcome, OUTCOME_EXPIRED);
     assert_non_null(job.error_log);
@@ -464,7 +465,7 @@ static void test_start_deadline(void **state)
     assert_int_equal(job.start_deadline_at, 0);
 
     job = fresh_job(); /* none set */
-    assert_int_equal(job_miss_deadline(&job, NOW, &err), ERR_ILLEGAL_STATE);
+    assert_int_equal(job_miss_deadline(&job, NOW, &end, &err), ERR_ILLEGAL_STATE);
 }
 
 static void test_policy_of_a_type_fills_what_was_not_said(void **state)

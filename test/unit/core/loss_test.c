@@ -70,7 +70,7 @@ static void test_attempt_that_goes_on_gets_its_loss_back(void **state)
 {
     struct job job = fresh_job();
     struct token token = a_token(1, 0xa1);
-    enum outcome o;
+    struct job_end o;
 
     (void)state;
     assert_int_equal(job_claim(&job, &policy, (struct uuid){.b = {7}}, &token, NOW, NULL), ERR_OK);

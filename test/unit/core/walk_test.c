@@ -26,7 +26,7 @@ static int step(struct walk *w, struct err *err)
     struct job_failure f = {
         .dice = rng_u64(w->rng), .permanent = pick(w, 20) == 0, .outcome = (enum outcome)pick(w, OUTCOME_COUNT)};
     struct token minted;
-    enum outcome o;
+    struct job_end o;
     int rc;
 
     w->now += (usec)pick(w, 40) * USEC_PER_SEC;
