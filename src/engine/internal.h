@@ -48,6 +48,7 @@ enum sweep_id {
     SWEEP_RETENTION,
     SWEEP_LOGS,
     SWEEP_LANES,
+    SWEEP_DEAD,
     SWEEP_COUNT
 };
 

@@ -21,9 +21,10 @@ void sweep_init(struct engine *e)
 {
     static const enum op_kind kinds[SWEEP_COUNT] = {OP_SWEEP_LEASES,  OP_SWEEP_DUE,   OP_SWEEP_BLOBS,
                                                     OP_SWEEP_UPLOADS, OP_SWEEP_DEDUP, OP_SWEEP_RETENTION,
-                                                    OP_SWEEP_LOGS,    OP_SWEEP_LANES};
-    static const usec periods[SWEEP_COUNT] = {USEC_NEVER,     USEC_NEVER,     SWEEP_HOUSE_US, SWEEP_HOUSE_US,
-                                              SWEEP_HOUSE_US, SWEEP_HOUSE_US, SWEEP_HOUSE_US, SWEEP_HOUSE_US};
+                                                    OP_SWEEP_LOGS,    OP_SWEEP_LANES, OP_SWEEP_DEAD};
+    static const usec periods[SWEEP_COUNT] = {USEC_NEVER,     USEC_NEVER,     SWEEP_HOUSE_US,
+                                              SWEEP_HOUSE_US, SWEEP_HOUSE_US, SWEEP_HOUSE_US,
+                                              SWEEP_HOUSE_US, SWEEP_HOUSE_US, USEC_NEVER};
 
     for (size_t i = 0; i < SWEEP_COUNT; i++) {
         e->sweepers[i].kind = kinds[i];
@@ -78,7 +79,8 @@ void sweep_note_decided(struct engine *e, const struct op *op)
 static bool can_wait(const struct sweeper *s)
 {
     return s->kind == OP_SWEEP_BLOBS || s->kind == OP_SWEEP_UPLOADS || s->kind == OP_SWEEP_DEDUP ||
-           s->kind == OP_SWEEP_RETENTION || s->kind == OP_SWEEP_LANES || s->kind == OP_SWEEP_LOGS;
+           s->kind == OP_SWEEP_RETENTION || s->kind == OP_SWEEP_LANES || s->kind == OP_SWEEP_LOGS ||
+           s->kind == OP_SWEEP_DEAD;
 }
 
 static void pass_done(struct engine *e, struct sweeper *s)
@@ -87,7 +89,8 @@ static void pass_done(struct engine *e, struct sweeper *s)
     usec now = engine_store_now(e);
 
     s->busy = false;
-    if (sweep->more && (sweep->touched || s->kind == OP_SWEEP_LANES)) /* those walk, over what stays, too */
+    if (sweep->more && (sweep->touched || s->kind == OP_SWEEP_LANES ||
+                        s->kind == OP_SWEEP_DEAD)) /* those walk, over what stays, too */
         sweep_by(s, can_wait(s) ? now + (now - s->offered_at) : now);
     if (sweep->next_at != USEC_NEVER && sweep->next_at > 0)
         sweep_by(s, MAX(sweep->next_at, now + (sweep->next_at <= now ? SWEEP_RETRY_US : 0)));

@@ -41,6 +41,7 @@ enum op_kind {
     OP_SWEEP_RETENTION,
     OP_SWEEP_LOGS,
     OP_SWEEP_LANES,
+    OP_SWEEP_DEAD,
     OP_GRACE,
     OP_KIND_COUNT
 };
@@ -261,10 +262,12 @@ struct job_filter {
     const char *task_type, *queue;
     struct label_filter labels[FILTER_LABELS_MAX]; /* all of them */
     size_t n_labels;
-    usec created_after;  /* that instant or later; 0 any */
-    usec created_before; /* earlier than that; 0 any */
-    struct uuid before;  /* nil: newest */
-    unsigned limit;      /* 1..1000 */
+    usec created_after;   /* that instant or later; 0 any */
+    usec created_before;  /* earlier than that; 0 any */
+    uint64_t fingerprint; /* dead letters of it; 0 any job */
+    usec failed_before;   /* finished earlier than that; 0 any */
+    struct uuid before;   /* nil: newest */
+    unsigned limit;       /* 1..1000 */
 };
 /** Newest first. A search that looked at too much for one read ends early: fewer jobs than asked for, none perhaps, and `more`. */
 struct job_page {
@@ -272,6 +275,31 @@ struct job_page {
     size_t n;
     bool more;
     struct uuid next; /* `before` of the next page */
+};
+/** Dead letters of one fingerprint. */
+struct dead_group {
+    uint64_t fingerprint;
+    const char *task_type;
+    int64_t jobs;
+    usec first_failed_at, last_failed_at; /* since there are any of it, those that were retried since included */
+    struct uuid job_id;                   /* one of them, the last that failed if it is dead still; and of that job: */
+    enum outcome outcome;
+    const char *error_log;
+};
+struct dead_filter {
+    const char *project;
+    const char *task_type;
+    uint64_t fingerprint; /* this one only; 0 any */
+    int64_t before_jobs;  /* behind the group with so many, and */
+    uint64_t before;      /* this fingerprint; 0, 0: from the first on */
+    unsigned limit;       /* 1..1000 */
+};
+/** Most jobs first. */
+struct dead_page {
+    struct dead_group *groups;
+    size_t n;
+    bool more;
+    bool complete; /* false: dead letters of an earlier version are still being entered */
 };
 struct attempt {
     struct uuid job_id;
@@ -352,6 +380,8 @@ struct store_driver {
                    struct err *err);
     int (*job_list)(struct store *s, const struct job_filter *f, struct arena *arena, struct job_page *ret,
                     struct err *err);
+    int (*dead_groups)(struct store *s, const struct dead_filter *f, struct arena *arena, struct dead_page *ret,
+                       struct err *err);
     int (*attempts)(struct store *s, const struct uuid *job_id, struct arena *arena, struct attempt **ret,
                     size_t *ret_n, struct err *err);
     /** Published outputs of the winning attempt, by name. */

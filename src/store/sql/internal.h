@@ -27,7 +27,10 @@ struct sql_own {
     const char *history_head; /* job_id, finished_at: the ?1 that finished first, in that order */
     const char
         *chunk_join; /* to a log's last chunk, of job ?1 attempt ?2, bytes ?3, if it ends at ?4 and stays within ?5 */
-    const char *chunks_some;   /* deletes ?2 chunks of job ?1 */
+    const char *chunks_some; /* deletes ?2 chunks of job ?1 */
+    const char *
+        dead_next; /* project, status, job_id, fingerprint of ?4 jobs that are not pending, behind project ?1, status ?2 and job ?3, in
+                              that order; NULL: this driver never had dead letters without a fingerprint */
     const char *labels_delete; /* of project ?1 and job ?2, those of the JSON object ?3 */
     /* rows that submissions insert, and may be put off; their strings are borrowed until the batch ends */
     int (*insert_job)(struct tx *t, const struct row *row);
@@ -61,7 +64,12 @@ struct store {
     struct pair *pairs, *touched; /* counts.c: all; those of the batch at work */
     struct count_change *changes; /* of the batch at work, in order */
     size_t n_changes, changes_max;
-    int64_t counters;                  /* rows of that table: as it will be */
+    int64_t counters;  /* rows of that table: as it will be */
+    struct dead_walk { /* dead.c: where the last pass stopped */
+        char project[JOB_NAME_MAX + 1];
+        int status;
+        struct uuid job_id;
+    } dead_walk;
     bool checkpoints;                  /* there may be some: else no job's end looks for one */
     struct arena *scratch;             /* of the op at work */
     unsigned lanes_era;                /* another one when a lane that somebody remembers may be gone */
@@ -101,7 +109,8 @@ struct row {
     struct job job;             /* strings in the arena it was loaded into */
     int64_t lane_id, ready_seq; /* 0: cannot be claimed */
     enum job_status was;
-    bool log_closed; /* of its latest attempt */
+    bool log_closed;          /* of its latest attempt */
+    uint64_t fingerprint_was; /* as it stands in dead_letters */
 };
 
 enum load { LOAD_LEAN, LOAD_FULL }; /* LEAN: payload "{}" and no inputs */
@@ -117,7 +126,7 @@ int row_load(struct conn *c, const char *project, const struct uuid *id, enum lo
     "token_attempt, "                                                                                                  \
     "owner_id, lease_until, confirmed, cancel_requested_at, started_at, finished_at, last_outcome, error_log, "        \
     "progress, "                                                                                                       \
-    "progress_message, progress_at, version, ready_seq"
+    "progress_message, progress_at, version, ready_seq, fingerprint"
 int row_read(struct query *st, struct arena *arena, struct row *ret, struct err *err);
 int row_inputs(struct conn *c, struct arena *arena, struct job *job, struct err *err);
 /** New job: row, lane, inputs, counters, changes. */
@@ -134,6 +143,19 @@ bool changes_room(const struct tx *t, int64_t lane_id);
 void changes_finish(struct op *op);
 /** Fills in since when the lanes' heads have been ready. At the end of the batch. */
 int changes_age(struct store *s, struct op **ops, size_t n, struct err *err);
+
+/* --- dead.c: dead letters by fingerprint --- */
+
+/** What row_save and row_remove ask for. */
+int dead_save(struct tx *t, struct row *row);
+int dead_remove(struct tx *t, const struct row *row);
+/** Are all of them entered, those of earlier versions too? */
+bool dead_entered(struct conn *c, int *rc, struct err *err);
+/** Enters some of those. Sets op->more and op->touched. */
+int dead_enter_some(struct tx *t, struct op_sweep *op);
+int op_sweep_dead(struct tx *t);
+int read_dead_groups(struct store *s, const struct dead_filter *f, struct arena *arena, struct dead_page *ret,
+                     struct err *err);
 
 /* --- counts.c: how many jobs, in which lanes --- */
 

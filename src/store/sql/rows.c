@@ -50,6 +50,7 @@ int row_read(struct query *st, struct arena *arena, struct row *ret, struct err 
     j->progress_at = col_int(st, i++);
     j->version = col_int(st, i++);
     ret->ready_seq = col_int(st, i++);
+    j->fingerprint = ret->fingerprint_was = (uint64_t)col_int(st, i++);
     ret->was = j->status;
 
     if (!j->project || !j->queue || !j->task_type || !j->payload || !j->labels || (has_ref && !j->payload_ref) ||
@@ -249,7 +250,8 @@ static bool token_held(const struct job *job)
     " start_deadline_at = ?9, token = ?10, token_attempt = ?11, owner_id = ?12, lease_until = ?13, confirmed = ?14,"   \
     " cancel_requested_at = ?15, started_at = ?16, finished_at = ?17, last_outcome = ?18, error_log = ?19, progress "  \
     "= ?20,"                                                                                                           \
-    " progress_message = ?21, progress_at = ?22, version = ?23, lane_id = ?24, ready_seq = ?25 WHERE job_id = ?1"
+    " progress_message = ?21, progress_at = ?22, version = ?23, lane_id = ?24, ready_seq = ?25, fingerprint = ?26"     \
+    " WHERE job_id = ?1"
 static const char update_jobs[] = "UPDATE jobs" LIFE_SQL;
 static const char update_history[] = "UPDATE history" LIFE_SQL;
 
@@ -258,11 +260,12 @@ static const char update_history[] = "UPDATE history" LIFE_SQL;
     " dedup_key, max_attempts, timeout_us, no_progress_us, created_at, start_deadline_at, status, run_at, "            \
     "waiting_on, attempt,"                                                                                             \
     " retries, interruptions, losses, token, token_attempt, owner_id, lease_until, confirmed, cancel_requested_at,"    \
-    " started_at, finished_at, last_outcome, error_log, progress, progress_message, progress_at, version, ready_seq)"  \
+    " started_at, finished_at, last_outcome, error_log, progress, progress_message, progress_at, version, ready_seq,"  \
+    " fingerprint)"                                                                                                    \
     " SELECT job_id, project, queue, task_type, priority, ?24, payload, payload_ref, labels, dedup_key, max_attempts," \
     " timeout_us, no_progress_us, created_at, ?9, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?10, ?11, ?12, ?13, ?14, ?15, ?16, "     \
     "?17, ?18, ?19, ?20,"                                                                                              \
-    " ?21, ?22, ?23, ?25 FROM " from " WHERE job_id = ?1"
+    " ?21, ?22, ?23, ?25, ?26 FROM " from " WHERE job_id = ?1"
 static const char move_to_history[] = MOVE_SQL("jobs", "history");
 static const char move_to_jobs[] = MOVE_SQL("history", "jobs");
 
@@ -272,12 +275,13 @@ static int row_write(struct tx *t, const struct row *row, const char *sql)
     const void *secret = token_held(j) ? j->token.secret : NULL;
     AUTO_QUERY struct query *st = NULL;
     bool more;
-    int rc = q_open(t->c, &st, t->err, sql, "uiiiiiiiibiuiiiiiixdtiiiz", &j->job_id, (int64_t)j->status, j->run_at,
-                    (int64_t)j->waiting_on, (int64_t)j->attempt, (int64_t)j->retries, (int64_t)j->interruptions,
-                    (int64_t)j->losses, j->start_deadline_at, secret, sizeof(j->token.secret),
-                    (int64_t)j->token.attempt, &j->owner_id, j->lease_until, (int64_t)j->confirmed,
-                    j->cancel_requested_at, j->started_at, j->finished_at, (int64_t)j->last_outcome, j->error_log,
-                    j->progress, j->progress_message, j->progress_at, j->version, row->lane_id, row->ready_seq);
+    int rc =
+        q_open(t->c, &st, t->err, sql, "uiiiiiiiibiuiiiiiixdtiiizi", &j->job_id, (int64_t)j->status, j->run_at,
+               (int64_t)j->waiting_on, (int64_t)j->attempt, (int64_t)j->retries, (int64_t)j->interruptions,
+               (int64_t)j->losses, j->start_deadline_at, secret, sizeof(j->token.secret), (int64_t)j->token.attempt,
+               &j->owner_id, j->lease_until, (int64_t)j->confirmed, j->cancel_requested_at, j->started_at,
+               j->finished_at, (int64_t)j->last_outcome, j->error_log, j->progress, j->progress_message, j->progress_at,
+               j->version, row->lane_id, row->ready_seq, (int64_t)j->fingerprint);
 
     return rc == ERR_OK ? q_step(t->c, st, &more, t->err) : rc;
 }
@@ -400,6 +404,8 @@ int row_save(struct tx *t, struct row *row)
 
     if (rc == ERR_OK)
         rc = row_place(t, row);
+    if (rc == ERR_OK)
+        rc = dead_save(t, row);
     if (rc == ERR_OK && row->was != row->job.status) {
         rc = count(t, &row->job, row->was, -1);
         if (rc == ERR_OK)
@@ -450,6 +456,8 @@ int row_remove(struct tx *t, struct row *row)
         rc = key_forget(t, row->job.project, row->job.dedup_key, id);
     for (size_t i = 0; rc == ERR_OK && i < ARRAY_LEN(deletes); i++)
         rc = q_run(t->c, NULL, t->err, deletes[i], "u", id);
+    if (rc == ERR_OK)
+        rc = dead_remove(t, row);
     if (rc == ERR_OK && row->ready_seq)
         rc = change_add(t, row, -1);
     if (rc == ERR_OK)

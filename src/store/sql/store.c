@@ -30,6 +30,7 @@ static int (*const kinds[OP_KIND_COUNT])(struct tx *t) = {
     [OP_SWEEP_RETENTION] = op_sweep_retention,
     [OP_SWEEP_LOGS] = op_sweep_logs,
     [OP_SWEEP_LANES] = op_sweep_lanes,
+    [OP_SWEEP_DEAD] = op_sweep_dead,
     [OP_GRACE] = op_grace,
 };
 
@@ -69,6 +70,7 @@ void memory_forget(struct store *s)
 {
     memset(s->marks, 0, sizeof(s->marks));
     s->id_skew_us = 0;
+    s->dead_walk = (struct dead_walk){0};
     s->lanes_era++;
 }
 

@@ -6,7 +6,7 @@
 
 #define COUNT_MAX 2000 /* entries counted to compare; beyond it one is as good as the other */
 
-enum lead { BY_NEWEST, BY_STATUS, BY_TYPE, BY_LABEL };
+enum lead { BY_NEWEST, BY_STATUS, BY_TYPE, BY_LABEL, BY_FINGERPRINT };
 
 struct plan {
     const struct job_filter *f;
@@ -56,6 +56,12 @@ static int count_type(struct conn *c, const struct plan *p, int64_t *ret, struct
     return rc;
 }
 
+static int count_fingerprint(struct conn *c, const struct plan *p, int64_t *ret, struct err *err)
+{
+    return q_int(c, 0, ret, err, "SELECT jobs FROM dead_groups WHERE project = ?1 AND fingerprint = ?2", "ti",
+                 p->f->project, (int64_t)p->f->fingerprint);
+}
+
 /** The indexes of status leave out what nearly every row is: such a list walks the ids, and most of them fit. */
 static bool status_indexed(int status)
 {
@@ -63,7 +69,7 @@ static bool status_indexed(int status)
     return status >= 0 && status != JOB_PENDING && status != JOB_SUCCESS;
 }
 
-/** The shortest walk; of equals a label, then the type. */
+/** The shortest walk; of equals a label, then the fingerprint, then the type. */
 static int choose_lead(struct conn *c, struct plan *p, struct err *err)
 {
     int64_t n = 0, least = INT64_MAX;
@@ -76,6 +82,11 @@ static int choose_lead(struct conn *c, struct plan *p, struct err *err)
             p->lead = BY_LABEL;
             p->label = i;
         }
+    }
+    if (rc == ERR_OK && p->f->fingerprint && (rc = count_fingerprint(c, p, &n, err)) == ERR_OK &&
+        (n < least || least == COUNT_MAX)) {
+        least = n;
+        p->lead = BY_FINGERPRINT;
     }
     if (rc == ERR_OK && p->f->task_type && (rc = count_type(c, p, &n, err)) == ERR_OK && n < least) {
         least = n;
@@ -156,6 +167,8 @@ static void add_row_conditions(struct buf *sql, const struct plan *p)
 
     if (f->status >= 0 && p->lead != BY_STATUS)
         buf_adds(sql, " AND status = :status");
+    if (f->fingerprint && p->lead != BY_FINGERPRINT)
+        buf_adds(sql, " AND fingerprint = :fingerprint");
     if (f->task_type && p->lead != BY_TYPE)
         buf_adds(sql, " AND task_type = :type");
     if (f->queue)
@@ -164,6 +177,8 @@ static void add_row_conditions(struct buf *sql, const struct plan *p)
         buf_adds(sql, " AND created_at >= :after");
     if (f->created_before)
         buf_adds(sql, " AND created_at < :until");
+    if (f->failed_before)
+        buf_adds(sql, " AND finished_at < :failed");
 }
 
 static void add_table(struct buf *sql, const struct plan *p, const char *table)
@@ -187,10 +202,12 @@ static void add_table(struct buf *sql, const struct plan *p, const char *table)
     add_bounds(sql, p);
 }
 
-static void add_from_labels(struct buf *sql, const struct plan *p)
+/** From a table that knows only ids: of labels, or of dead letters. */
+static void add_from_ids(struct buf *sql, const struct plan *p)
 {
     const struct job_filter *f = p->f;
-    bool row = f->status >= 0 || f->task_type || f->queue || f->created_after || f->created_before;
+    bool row = f->status >= 0 || f->task_type || f->queue || f->created_after || f->created_before ||
+               f->failed_before || (f->fingerprint && p->lead != BY_FINGERPRINT);
 
     buf_adds(sql, "SELECT job_id, 1");
     add_labels(sql, p, "l.job_id");
@@ -205,15 +222,19 @@ static void add_from_labels(struct buf *sql, const struct plan *p)
         }
         buf_adds(sql, ")");
     }
-    buf_adds(sql, " AS fits FROM labels l WHERE ");
-    add_label_condition(sql, p, p->label);
+    if (p->lead == BY_FINGERPRINT) {
+        buf_adds(sql, " AS fits FROM dead_letters l WHERE project = :project AND fingerprint = :fingerprint");
+    } else {
+        buf_adds(sql, " AS fits FROM labels l WHERE ");
+        add_label_condition(sql, p, p->label);
+    }
     add_bounds(sql, p);
 }
 
 static void write_sql(struct buf *sql, const struct plan *p)
 {
-    if (p->lead == BY_LABEL) {
-        add_from_labels(sql, p);
+    if (p->lead == BY_LABEL || p->lead == BY_FINGERPRINT) {
+        add_from_ids(sql, p);
     } else {
         if (p->jobs)
             add_table(sql, p, "jobs");
@@ -257,6 +278,8 @@ static int bind_all(sqlite3_stmt *st, const struct plan *p)
     bind_text(st, &rc, ":queue", f->queue);
     bind_int(st, &rc, ":after", f->created_after);
     bind_int(st, &rc, ":until", f->created_before);
+    bind_int(st, &rc, ":fingerprint", (int64_t)f->fingerprint);
+    bind_int(st, &rc, ":failed", f->failed_before);
     bind_id(st, &rc, ":from", &p->from);
     bind_id(st, &rc, ":before", &p->before);
     for (size_t i = 0; i < f->n_labels; i++) {
@@ -275,7 +298,7 @@ int list_query(struct conn *c, const struct job_filter *f, sqlite3_stmt **ret, s
     struct buf sql;
 
     p.jobs = f->status < 0 || !job_finished((enum job_status)f->status);
-    p.history = f->status < 0 || job_finished((enum job_status)f->status);
+    p.history = !f->fingerprint && (f->status < 0 || job_finished((enum job_status)f->status));
     int rc = choose_lead(c, &p, err);
     if (rc == ERR_OK)
         rc = bound_by_time(c, &p, err);

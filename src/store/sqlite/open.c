@@ -103,6 +103,8 @@ static const struct sql_own own = {
                   " AND length(bytes) + length(?3) <= ?5",
     .chunks_some = "DELETE FROM log_chunks WHERE rowid IN (SELECT rowid FROM log_chunks WHERE job_id = ?1 LIMIT ?2)",
     .labels_delete = "DELETE FROM labels WHERE project = ?1 AND job_id = ?2 AND key IN (SELECT key FROM json_each(?3))",
+    .dead_next = "SELECT project, status, job_id, fingerprint FROM jobs INDEXED BY jobs_status WHERE status <> 0"
+                 " AND (project, status, job_id) > (?1, ?2, ?3) ORDER BY project, status, job_id LIMIT ?4",
     .insert_job = sqlite_insert_job,
     .insert_label = sqlite_insert_label,
     .key_find = sqlite_key_find,
@@ -185,6 +187,7 @@ const struct store_driver *store_sqlite(void)
         .apply = sqlite_apply,
         .job_get = read_job_get,
         .job_list = sqlite_job_list,
+        .dead_groups = read_dead_groups,
         .attempts = read_attempts,
         .outputs = read_outputs,
         .checkpoint = read_checkpoint,

@@ -301,12 +301,40 @@ int64_t refs(struct world *w, struct uuid blob_id)
     return row.refs;
 }
 
+/* Groups are what their members add up to. */
+static void assert_groups(struct world *w)
+{
+    struct dead_page groups;
+    struct job_page page;
+    size_t n_failed = 0, sum = 0;
+
+    assert_int_equal(
+        w->d->dead_groups(w->s, &(struct dead_filter){.project = "default", .limit = 1000}, w->arena, &groups, NULL),
+        ERR_OK);
+    assert_int_equal(w->d->job_list(w->s,
+                                    &(struct job_filter){.project = "default", .status = JOB_FAILED, .limit = 1000},
+                                    w->arena, &page, NULL),
+                     ERR_OK);
+    n_failed = page.n;
+    for (size_t i = 0; i < groups.n; i++) {
+        struct job_filter f = {
+            .project = "default", .status = JOB_FAILED, .fingerprint = groups.groups[i].fingerprint, .limit = 1000};
+        assert_int_equal(w->d->job_list(w->s, &f, w->arena, &page, NULL), ERR_OK);
+        assert_int_equal(page.n, groups.groups[i].jobs);
+        assert_true(page.n > 0);
+        sum += page.n;
+    }
+    if (groups.complete)
+        assert_int_equal(sum, n_failed);
+}
+
 void assert_counts(struct world *w)
 {
     struct stat_row *rows = NULL;
     size_t n = 0;
     int64_t sum[JOB_STATUS_COUNT] = {0};
 
+    assert_groups(w);
     assert_int_equal(w->d->stats(w->s, w->arena, &rows, &n, NULL), ERR_OK);
     for (size_t i = 0; i < n; i++)
         for (int st = 0; st < JOB_STATUS_COUNT; st++)

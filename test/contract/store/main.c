@@ -21,7 +21,8 @@ int main(void)
                  {told_tests, n_told_tests},
                  {list_tests, n_list_tests},
                  {upload_tests, n_upload_tests},
-                 {checkpoint_tests, n_checkpoint_tests}};
+                 {checkpoint_tests, n_checkpoint_tests},
+                 {dead_tests, n_dead_tests}};
 
     contract_driver = CONTRACT_DRIVER();
     for (size_t i = 0; i < ARRAY_LEN(parts); i++)
