@@ -1,4 +1,5 @@
 /* GET /v1/jobs: a page of the jobs that a filter asks for. */
+#include "api/dead.h"
 #include "api/list.h"
 #include "api/render.h"
 #include "api/routes.h"
@@ -115,10 +116,22 @@ static int read_names(struct http_request *req, struct job_filter *f, struct err
     return ERR_OK;
 }
 
+/* Only a dead letter has one. */
+static int read_fingerprint(struct http_request *req, struct job_filter *f, struct err *err)
+{
+    int rc = fingerprint_read(http_query(req, "fingerprint"), "fingerprint", &f->fingerprint, err);
+    if (rc || !f->fingerprint)
+        return rc;
+    if (f->status >= 0 && f->status != JOB_FAILED)
+        return err_field(err, "status", "only failed jobs have a fingerprint");
+    f->status = JOB_FAILED;
+    return ERR_OK;
+}
+
 int list_parse(struct http_request *req, struct job_filter *f, struct err *err)
 {
-    static const char *const known[] = {"status",         "task_type", "queue",  "label", "created_after",
-                                        "created_before", "limit",     "cursor", NULL};
+    static const char *const known[] = {"status",         "task_type",   "queue", "label",  "created_after",
+                                        "created_before", "fingerprint", "limit", "cursor", NULL};
     const char *cursor = http_query(req, "cursor");
     int64_t limit = 0;
     *f = (struct job_filter){.project = API_PROJECT};
@@ -133,6 +146,8 @@ int list_parse(struct http_request *req, struct job_filter *f, struct err *err)
         rc = read_instant(req, "created_after", &f->created_after, err);
     if (!rc)
         rc = read_instant(req, "created_before", &f->created_before, err);
+    if (!rc)
+        rc = read_fingerprint(req, f, err);
     if (!rc && cursor && !uuid_parse(cursor, &f->before))
         rc = err_field(err, "cursor", "must be the next_cursor of an earlier answer");
     f->limit = (unsigned)limit;

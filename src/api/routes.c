@@ -26,6 +26,7 @@ const struct http_route api_routes[] = {
      .flags = HTTP_JSON_BODY,
      .body_max = JSON_MAX,
      .handle = jobs_discard},
+    {.method = "GET", .path = "/v1/dlq", .handle = dead_groups_get},
     {.method = "GET", .path = JOB, .handle = jobs_get},
     {.method = "DELETE", .path = JOB, .handle = job_discard},
     {.method = "POST", .path = JOB "/cancel", .flags = HTTP_JSON_BODY, .body_max = JSON_MAX, .handle = job_cancel_post},

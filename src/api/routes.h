@@ -8,6 +8,7 @@ void jobs_batch(struct http_request *req);
 void jobs_cancel(struct http_request *req);
 void jobs_retry(struct http_request *req);
 void jobs_discard(struct http_request *req);
+void dead_groups_get(struct http_request *req);
 void jobs_get(struct http_request *req);
 void job_cancel_post(struct http_request *req);
 void job_retry_post(struct http_request *req);

@@ -1,4 +1,4 @@
-/* Dead letters of one fingerprint, counted. */
+/* Dead letters counted by fingerprint. */
 #include "cli/dlq_groups.h"
 #include "base/auto.h"
 #include "base/timefmt.h"
@@ -19,9 +19,9 @@ static usec instant(const json_t *obj, const char *key)
 /* Its example is the job that failed last: what it says is nearest to how things are now. */
 static int set_example(json_t *group, const json_t *job)
 {
-    AUTO_FREE char *cause = dlq_cause(job);
-    return cause && json_object_set_new(group, "cause", json_string(cause)) == 0 &&
-                   json_object_set(group, "job_id", json_object_get(job, "job_id")) == 0 &&
+    return json_object_set(group, "job_id", json_object_get(job, "job_id")) == 0 &&
+                   json_object_set(group, "outcome", json_object_get(job, "outcome")) == 0 &&
+                   json_object_set(group, "error_log", json_object_get(job, "error_log")) == 0 &&
                    json_object_set(group, "last_failed_at", json_object_get(job, "finished_at")) == 0
                ? 0
                : -1;
@@ -48,7 +48,6 @@ int groups_take(void *arg, json_t *job)
 {
     struct groups *g = arg;
     struct err err = {0};
-    g->looked_at++;
     if (count(g, job) == 0)
         return EXIT_OK;
     err_set(&err, ERR_INTERNAL, 0, "a dead letter in the server's answer cannot be read, or memory is short");

@@ -6,7 +6,10 @@
 #include "cli/table.h"
 
 #define LIMIT_DEFAULT 50
-#define LIMIT_SINGLE  100000 /* all of them are held in memory */
+#define LIMIT_MAX     100000 /* all of them are held in memory */
+#define LOOKED_MAX    100000 /* dead letters, where a filter leaves the grouping to us */
+#define LOOKED_TEXT   "100000"
+#define PAGE_MAX      1000
 
 struct args {
     struct filter filter;
@@ -16,8 +19,8 @@ struct args {
 static const struct opt options[] = {
     {"group", 'g', OPT_FLAG, offsetof(struct args, group), NULL, 0, 0, "one line for all that failed of one cause"},
     FILTER_OPTIONS_ANY(args, filter),
-    {"limit", 'n', OPT_INT, offsetof(struct args, filter.limit), "N", 1, INT32_MAX,
-     "at most so many, the newest (default 50); with --group: so many are looked at (default 100000)"},
+    {"limit", 'n', OPT_INT, offsetof(struct args, filter.limit), "N", 1, LIMIT_MAX,
+     "at most so many (default 50): the newest jobs, or the largest groups"},
 };
 
 static void print_jobs(const json_t *jobs, const char *cursor)
@@ -83,7 +86,8 @@ static void print_groups(const json_t *groups)
         ago_format(jtext(g, "last_failed_at"), now, ago);
         table_cell(t, ago);
         table_cell(t, jtext(g, "job_id"));
-        table_cell(t, jtext(g, "cause"));
+        AUTO_FREE char *cause = dlq_cause(g);
+        table_cell(t, cause ? cause : "");
     }
     if (json_array_size(groups) == 0)
         fprintf(stderr, "no dead letters\n");
@@ -92,26 +96,75 @@ static void print_groups(const json_t *groups)
     table_free(t);
 }
 
-static int list_groups(struct cli *cli, const char *query, int64_t limit)
+/* Of the server, which keeps them: by type, or all. Errors are printed. */
+static int kept_groups(struct cli *cli, const char *query, size_t limit, json_t *groups, bool *ret_more,
+                       bool *ret_complete)
+{
+    AUTO_FREE char *cursor = NULL;
+    *ret_more = true;
+    while (*ret_more && json_array_size(groups) < limit) {
+        json_t *doc = NULL, *group;
+        struct buf path;
+        size_t i;
+        buf_init(&path, 16384);
+        buf_printf(&path, "/v1/dlq?limit=%zu%s", MIN(limit - json_array_size(groups), (size_t)PAGE_MAX), query);
+        if (cursor)
+            buf_printf(&path, "&cursor=%s", cursor);
+        int status = cli_call(cli, "GET", buf_str(&path), NULL, &doc, "dlq");
+        buf_release(&path);
+        if (status != EXIT_OK)
+            return status;
+        json_array_foreach (json_object_get(doc, "groups"), i, group)
+            json_array_append(groups, group);
+        const char *next = json_string_value(json_object_get(doc, "next_cursor"));
+        *ret_complete = json_is_true(json_object_get(doc, "complete"));
+        *ret_more = next != NULL;
+        free(cursor);
+        cursor = next ? strdup(next) : NULL;
+        json_decref(doc);
+    }
+    return EXIT_OK;
+}
+
+/* By any other condition: of what a walk through the dead letters finds. */
+static int found_groups(struct cli *cli, const char *query, size_t limit, json_t *groups, bool *ret_more,
+                        bool *ret_complete)
 {
     AUTO_FREE char *cursor = NULL;
     struct groups g = {.by_fingerprint = json_object()};
-    int status = filter_walk(cli, query, "failed", limit > 0 ? limit : DLQ_LOOK_DEFAULT, groups_take, &g, &cursor);
-    if (status == EXIT_OK) {
-        json_t *groups = groups_sorted(&g);
-        json_t *doc =
-            json_pack("{s:O,s:I,s:b}", "groups", groups, "looked_at", (json_int_t)g.looked_at, "complete", !cursor);
-        if (cli->json)
-            print_json(doc);
-        else
-            print_groups(groups);
-        json_decref(doc);
-        json_decref(groups);
-    }
-    if (status == EXIT_OK && cursor)
-        fprintf(stderr, "only the newest %lld dead letters were looked at; --limit N looks further\n",
-                (long long)g.looked_at);
+    int status = filter_walk(cli, query, "failed", LOOKED_MAX, groups_take, &g, &cursor);
+    json_t *sorted = status == EXIT_OK ? groups_sorted(&g) : NULL;
+    for (size_t i = 0; i < json_array_size(sorted) && i < limit; i++)
+        json_array_append(groups, json_array_get(sorted, i));
+    *ret_more = json_array_size(sorted) > limit;
+    *ret_complete = !cursor;
+    json_decref(sorted);
     json_decref(g.by_fingerprint);
+    return status;
+}
+
+static int list_groups(struct cli *cli, const struct filter *f, const char *query, int64_t limit)
+{
+    json_t *groups = json_array();
+    struct filter others = *f;
+    bool more = false, complete = true;
+    others.task_type = NULL;
+    size_t n = limit > 0 ? (size_t)limit : LIMIT_DEFAULT;
+    int status = (filter_empty(&others) ? kept_groups : found_groups)(cli, query, n, groups, &more, &complete);
+    if (status == EXIT_OK && cli->json) {
+        json_t *doc = json_pack("{s:O,s:b,s:b}", "groups", groups, "more", (int)more, "complete", (int)complete);
+        print_json(doc);
+        json_decref(doc);
+    } else if (status == EXIT_OK) {
+        print_groups(groups);
+        if (more)
+            fprintf(stderr, "there are more groups; --limit N shows them\n");
+    }
+    if (status == EXIT_OK && !complete)
+        fprintf(stderr, "%s\n",
+                filter_empty(&others) ? "dead letters of before an upgrade are still being entered: ask again"
+                                      : "only the newest dead letters were looked at (" LOOKED_TEXT ")");
+    json_decref(groups);
     return status;
 }
 
@@ -119,11 +172,10 @@ static int run(struct cli *cli, const void *args, int argc, char **argv)
 {
     const struct args *a = args;
     struct buf query;
-    if (!a->group && a->filter.limit > LIMIT_SINGLE)
-        return cli_usage(&command_dlq_list, "--limit is at most %d without --group", LIMIT_SINGLE);
     int status = filter_query(&command_dlq_list, &a->filter, &query);
     if (status == EXIT_OK)
-        status = (a->group ? list_groups : list_jobs)(cli, buf_str(&query), a->filter.limit);
+        status = a->group ? list_groups(cli, &a->filter, buf_str(&query), a->filter.limit)
+                          : list_jobs(cli, buf_str(&query), a->filter.limit);
     buf_release(&query);
     return status;
 }

@@ -8,66 +8,28 @@
 
 #define JOBS_SHOWN 20
 
-struct args {
-    int64_t limit;
-};
-
-static const struct opt options[] = {
-    {"limit", 'n', OPT_INT, offsetof(struct args, limit), "N", 1, INT32_MAX,
-     "so many dead letters are looked at for a fingerprint (default 100000)"},
-};
-
-struct found {
-    const char *fingerprint;
-    struct groups groups; /* the one */
-    json_t *jobs;         /* the newest, JOBS_SHOWN at most */
-    int64_t looked_at;
-};
-
-static int take(void *arg, json_t *job)
-{
-    struct found *f = arg;
-    f->looked_at++;
-    if (strcmp(jtext(job, "fingerprint"), f->fingerprint) != 0)
-        return EXIT_OK;
-    if (json_array_size(f->jobs) < JOBS_SHOWN)
-        json_array_append(f->jobs, job);
-    return groups_take(&f->groups, job);
-}
-
-static int not_found(const struct found *f, bool complete)
-{
-    struct err err = {0};
-    if (complete)
-        err_set(&err, ERR_NOT_FOUND, 0, "no dead letter has the fingerprint %s", f->fingerprint);
-    else
-        err_set(&err, ERR_NOT_FOUND, 0,
-                "none of the newest %lld dead letters has the fingerprint %s; --limit N looks further",
-                (long long)f->looked_at, f->fingerprint);
-    return cli_err(&err, NULL);
-}
-
 static void line(const char *name, const char *value)
 {
     AUTO_FREE char *safe = text_safe(value);
     printf("%s%-16s%s%s\n", colour_begin(stdout, COLOUR_DIM), name, colour_end(stdout, COLOUR_DIM), safe ? safe : "");
 }
 
-static void print(const struct found *f, const json_t *group)
+static void print(const json_t *group, const json_t *newest)
 {
     struct table *t = table_new("JOB|*QUEUE|>ATTEMPTS|FAILED|*CAUSE");
     char text[32];
     size_t i;
     json_t *job;
     snprintf(text, sizeof(text), "%lld", (long long)jint(group, "jobs"));
-    line("fingerprint", f->fingerprint);
+    line("fingerprint", jtext(group, "fingerprint"));
     line("task type", jtext(group, "task_type"));
     line("dead letters", text);
     line("first failed", jtext(group, "first_failed_at"));
     line("last failed", jtext(group, "last_failed_at"));
-    line("cause", jtext(group, "cause"));
+    AUTO_FREE char *why = dlq_cause(group);
+    line("cause", why ? why : "");
     fputc('\n', stdout);
-    json_array_foreach (f->jobs, i, job) {
+    json_array_foreach (newest, i, job) {
         AUTO_FREE char *cause = dlq_cause(job);
         table_cell(t, jtext(job, "job_id"));
         table_cell(t, jtext(job, "queue"));
@@ -83,28 +45,36 @@ static void print(const struct found *f, const json_t *group)
     printf("\n'haul dlq show %s' tells all about one of them\n", jtext(group, "job_id"));
 }
 
-static int show_fingerprint(struct cli *cli, const char *fingerprint, int64_t limit)
+static int print_group(struct cli *cli, json_t *group, json_t *newest)
 {
-    AUTO_FREE char *cursor = NULL;
-    struct found f = {.fingerprint = fingerprint, .groups = {.by_fingerprint = json_object()}, .jobs = json_array()};
-    int status = filter_walk(cli, "", "failed", limit > 0 ? limit : DLQ_LOOK_DEFAULT, take, &f, &cursor);
-    json_t *group = json_object_get(f.groups.by_fingerprint, fingerprint);
-    if (status == EXIT_OK && !group) {
-        status = not_found(&f, !cursor);
-    } else if (status == EXIT_OK) {
-        if (cli->json) {
-            json_object_set(group, "newest", f.jobs);
-            json_object_set_new(group, "complete", json_boolean(!cursor));
-            print_json(group);
-        } else {
-            print(&f, group);
-        }
-        if (cursor)
-            fprintf(stderr, "only the newest %lld dead letters were looked at; --limit N looks further\n",
-                    (long long)f.looked_at);
+    if (cli->json) {
+        json_object_set(group, "newest", newest);
+        print_json(group);
+    } else {
+        print(group, newest);
     }
-    json_decref(f.groups.by_fingerprint);
-    json_decref(f.jobs);
+    return EXIT_OK;
+}
+
+static int show_fingerprint(struct cli *cli, const char *fingerprint)
+{
+    json_t *groups = NULL, *jobs = NULL;
+    char path[80];
+    snprintf(path, sizeof(path), "/v1/dlq?fingerprint=%s", fingerprint);
+    int status = cli_call(cli, "GET", path, NULL, &groups, "dlq");
+    json_t *group = json_array_get(json_object_get(groups, "groups"), 0);
+    if (status == EXIT_OK && !group) {
+        struct err err = {0};
+        err_set(&err, ERR_NOT_FOUND, 0, "no dead letter has the fingerprint %s", fingerprint);
+        status = cli_err(&err, NULL);
+    }
+    snprintf(path, sizeof(path), "/v1/jobs?fingerprint=%s&limit=%d", fingerprint, JOBS_SHOWN);
+    if (status == EXIT_OK)
+        status = cli_call(cli, "GET", path, NULL, &jobs, "jobs list");
+    if (status == EXIT_OK)
+        status = print_group(cli, group, json_object_get(jobs, "jobs"));
+    json_decref(groups);
+    json_decref(jobs);
     return status;
 }
 
@@ -130,7 +100,7 @@ static int run(struct cli *cli, const void *args, int argc, char **argv)
     if (uuid_parse(argv[0], &id))
         return show_job(cli, argv[0]);
     if (fingerprint_valid(argv[0]))
-        return show_fingerprint(cli, argv[0], ((const struct args *)args)->limit);
+        return show_fingerprint(cli, argv[0]);
     return cli_usage(&command_dlq_show, "'%.80s' is neither a fingerprint (16 hex digits) nor a job id (36 characters)",
                      argv[0]);
 }
@@ -140,8 +110,6 @@ const struct command command_dlq_show = {
     .sub = "show",
     .args = "FINGERPRINT|JOB",
     .summary = "Show the dead letters of one cause, or one of them with its attempts and log.",
-    .options = options,
-    .n_options = ARRAY_LEN(options),
     .min_args = 1,
     .max_args = 1,
     .run = run,

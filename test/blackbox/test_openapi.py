@@ -170,6 +170,10 @@ def lists(api):
     api.get("/v1/jobs", params={"label": "l=1", "limit": 1})
     api.get("/v1/jobs", params={"limit": "many"})
     api.get("/v1/jobs?limit=1&limit=2")
+    _, claim = claims(api)
+    api.act(claim, "fail", {"outcome": "error", "permanent": True, "error_log": "it broke"})
+    api.get("/v1/dlq")
+    api.get("/v1/dlq?cursor=nonsense")
     for path in ("/v1/workers", "/v1/stats", "/metrics", "/healthz", "/readyz"):
         api.get(path)
 
@@ -270,7 +274,7 @@ def test_every_operation_gives_every_answer_that_is_described(api):
     missing = {(o, s) for o, s in described() - contract.seen if o not in ELSEWHERE}
     assert not missing, sorted(missing)
     members = {path.split(".")[-1].removesuffix("[]") for _, status, path in contract.fields_seen if status[0] == "2"}
-    for name in ("Job", "Attempt", "Output", "Blob", "Claim", "Worker", "Stats", "BatchAnswer", "BulkAnswer"):
+    for name in ("Job", "Attempt", "Output", "Blob", "Claim", "Worker", "Stats", "BatchAnswer", "BulkAnswer", "DeadLetterGroup"):
         wanted = properties(strict(resolved(SPEC["components"]["schemas"][name]))) - {"retry_after_s"}  # comes with a 503
         assert wanted <= members, f"{name}: no answer had a value for {sorted(wanted - members)}"
 

@@ -1,5 +1,5 @@
 -- Dead letters by what they failed of: cheap to group and to list, however many there are. Only they are in these tables. Those of before are
--- entered by a sweeper (dead.c), a few at a time: a start does not wait for it.
+-- entered by a sweeper (sql/dead.c), a few at a time: a start does not wait for it.
 ALTER TABLE jobs ADD COLUMN fingerprint INTEGER NOT NULL DEFAULT 0; -- 64 bits; 0: none, or not entered yet
 ALTER TABLE history ADD COLUMN fingerprint INTEGER NOT NULL DEFAULT 0; -- as in jobs, where rows come back to by a retry: none
 CREATE TABLE dead_letters (
