@@ -73,7 +73,7 @@ bool dead_entered(struct conn *c, int *rc, struct err *err)
     return entered != 0;
 }
 
-/** The next dead letters behind the one where the last pass stopped. */
+/** The next dead letters behind the row where the last pass stopped. The running ones are looked at, too: they are few. */
 static int next_ids(struct tx *t, struct uuid ret[OP_CHANGES_MAX], size_t *ret_n, bool *ret_more)
 {
     struct dead_walk *w = &t->s->dead_walk;
@@ -88,8 +88,9 @@ static int next_ids(struct tx *t, struct uuid ret[OP_CHANGES_MAX], size_t *ret_n
         const char *project = col_borrow(st, 0);
         looked++;
         snprintf(w->project, sizeof(w->project), "%s", project ? project : "");
-        w->job_id = col_uuid(st, 1);
-        if (col_int(st, 2) == 0)
+        w->status = (int)col_int(st, 1);
+        w->job_id = col_uuid(st, 2);
+        if (w->status == JOB_FAILED && col_int(st, 3) == 0)
             ret[(*ret_n)++] = w->job_id;
     }
     *ret_more = looked == ENTER_LOOKED || *ret_n == OP_CHANGES_MAX;
