@@ -2,7 +2,7 @@
 #include "base/auto.h"
 #include "base/fs.h"
 #include "base/json.h"
-#include "base/sha256.h"
+#include "base/sha256_beside.h"
 #include "base/uuid.h"
 #include "client/internal.h"
 #include <errno.h>
@@ -11,7 +11,7 @@
 
 #define RESUMES_MAX 5
 #define PAGE        ((size_t)4096)
-#define PIECE_BYTES ((size_t)256 << 10) /* of a download, written and hashed at once: libcurl hands out 16 KiB */
+#define PIECE_BYTES ((size_t)512 << 10) /* of a download, written and hashed at once: libcurl hands out 16 KiB */
 
 /* ---- up ---- */
 
@@ -190,16 +190,26 @@ struct download {
     const char *bad; /* why this answer cannot be used */
     struct err io;
     size_t held;
-    char *piece; /* PIECE_BYTES */
+    char *piece, *spare; /* PIECE_BYTES each; the latter may be being hashed */
+    struct pool *hasher; /* one thread, from the first full piece on. NULL: does without */
+    struct sha256_beside beside;
 };
 
+/* Each piece is hashed while it is written and the next one comes. */
 static bool download_flush(struct download *d)
 {
-    if (d->held > 0 && fs_write_all(d->fd, d->piece, d->held, &d->io) != ERR_OK)
-        return false;
-    sha256_add(d->hash, d->piece, d->held);
+    int rc = ERR_OK;
+    if (d->held == PIECE_BYTES && !d->hasher)
+        pool_new("hash", 1, 0, &d->hasher, NULL);
+    sha256_beside_end(&d->beside);
+    sha256_beside_begin(&d->beside, d->hasher, d->hash, d->piece, d->held);
+    if (d->held > 0)
+        rc = fs_write_all(d->fd, d->piece, d->held, &d->io);
+    char *free_one = d->spare;
+    d->spare = d->piece;
+    d->piece = free_one;
     d->held = 0;
-    return true;
+    return rc == ERR_OK;
 }
 
 static int download_io_err(const struct download *d, struct haul_error *err)
@@ -333,12 +343,14 @@ int haul_download(struct haul_client *c, const char *ref_or_path, int fd, haul_p
         return error_set(err, HAUL_LOCAL, "invalid",
                          "'%.100s' is not a blob: it looks like blob:0198c0de-0000-7000-8000-000000000000",
                          ref_or_path);
-    AUTO_FREE char *piece = aligned_alloc(PAGE, PIECE_BYTES);
-    struct download d = {.fd = fd, .total = -1, .progress = progress, .arg = arg, .hash = sha256_new(), .piece = piece};
-    if (!d.hash || !piece) {
+    AUTO_FREE char *pieces = aligned_alloc(PAGE, 2 * PIECE_BYTES);
+    struct download d = {.fd = fd, .total = -1, .progress = progress, .arg = arg, .hash = sha256_new()};
+    if (!d.hash || !pieces) {
         sha256_free(d.hash);
         return error_set(err, HAUL_LOCAL, "no_memory", "out of memory");
     }
+    d.piece = pieces;
+    d.spare = pieces + PIECE_BYTES;
     int rc;
     for (unsigned n = 1;; n++) {
         rc = download_once(c, path, &d, err);
@@ -351,10 +363,12 @@ int haul_download(struct haul_client *c, const char *ref_or_path, int fd, haul_p
     if (d.io.code == ERR_OK && !download_flush(&d) &&
         rc == HAUL_OK) /* what came is handed over, whatever happened then */
         rc = download_io_err(&d, err);
+    sha256_beside_end(&d.beside);
     if (rc == HAUL_OK)
         rc = download_check(&d, strncmp(path, "/v1/blobs/", 10) == 0, err);
     if (rc == HAUL_OK && ret_size)
         *ret_size = d.done;
+    pool_free(d.hasher);
     sha256_free(d.hash);
     return rc;
 }

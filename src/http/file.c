@@ -109,7 +109,7 @@ static void refuse_condition(struct http_request *req, const struct http_conditi
     http_reply_err(req, &err);
 }
 
-static int64_t wall_s(void)
+int64_t http_wall_s(void)
 {
     struct timespec ts;
     clock_gettime(CLOCK_REALTIME, &ts);
@@ -121,7 +121,7 @@ static void set_validators(struct http_request *req, struct http_validators *is)
     char date[HTTP_DATE_MAX];
     if (is->etag)
         http_set_header(req, "ETag", is->etag);
-    if (is->modified_s > wall_s()) /* must not be later than `Date`: the wall clock was set back */
+    if (is->modified_s > http_wall_s()) /* must not be later than `Date`: the wall clock was set back */
         is->modified_s = 0;
     if (is->modified_s > 0) {
         http_date_format(is->modified_s, date);
@@ -209,6 +209,9 @@ void http_reply_file(struct http_request *req, int fd, int64_t size, const char 
     struct http_reply reply = {.status = part ? 206 : 200,
                                .is_stream = true,
                                .stream_size = (uint64_t)(end - first),
+                               .direct = end - first >= HTTP_DIRECT_BYTES && !req->head,
                                .stream = {.read = read_file, .free = free_file, .arg = reader, .retry_ms = 1}};
+    if (reply.direct)
+        http_set_header(req, "Connection", "close");
     http_reply_commit(req, &reply);
 }

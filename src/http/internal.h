@@ -15,6 +15,8 @@
     ((size_t)128 << 10) /* of a streamed body, worth a turn on the bytes pool while more is coming */
 #define HTTP_PIECE_ALIGN                                                                                               \
     ((size_t)64 << 10) /* in its body a piece ends at a multiple of this: whole pages for who writes it */
+#define HTTP_DIRECT_BYTES ((int64_t)8 << 20)  /* a streamed body or a file as long as this passes libmicrohttpd by */
+#define HTTP_DIRECT_PIECE ((size_t)512 << 10) /* of such a body, at most */
 #define HTTP_BODIES_MAX   ((size_t)256 << 20) /* collected bodies of all requests */
 #define HTTP_BODY_SMALL   ((size_t)64 << 10)  /* takes no heed of that: a heartbeat is never in the way of uploads */
 #define HTTP_OUT_MAX      ((size_t)256 << 10) /* of a file or stream, read ahead */
@@ -47,6 +49,7 @@ struct http_reply {
     size_t body_n;
     bool is_stream;
     uint64_t stream_size; /* MHD_SIZE_UNKNOWN: chunked */
+    bool direct;          /* direct.c sends it: of known size, always has bytes, ends its connection */
     struct http_stream stream;
 };
 
@@ -70,7 +73,7 @@ struct http_request {
     /* Of MHD's thread alone. */
     bool opened, handled, lingering, queued;
     struct buf body;
-    uint64_t since_deadline; /* bytes of the body since its deadline was moved */
+    uint64_t since_deadline; /* bytes of the body since its deadline was moved. Of the task, while it receives */
 
     pthread_mutex_t mutex; /* everything below */
     bool suspended;
@@ -88,6 +91,13 @@ struct http_request {
     bool paused, ended; /* the sender, for now or for good: the next turn takes all there is */
     bool failed;
     struct err failure;
+    /* direct.c. A body: `writing` is filled from the socket, by the task; MHD waits with a piece that it gave us already */
+    bool direct, gone;
+    int64_t left; /* bytes that have not come */
+    size_t seen;  /* of `writing`, at the last look */
+    /* A file: the task sends `out`; bytes sent since the last look */
+    size_t sent;
+    int64_t wait_us; /* before it looks again */
     /* file or stream: filled by the task while task_running, emptied by MHD's thread otherwise */
     char *out;
     size_t out_n, out_off;
@@ -156,6 +166,8 @@ void http_request_completed(void *cls, struct MHD_Connection *connection, void *
                             enum MHD_RequestTerminationCode why);
 void http_request_ref(struct http_request *req);
 void http_request_unref(struct http_request *req);
+/* A piece of body has come: enough of them move the deadline. */
+void http_sender_moved(struct http_request *req, size_t n);
 void http_suspend(struct http_request *req); /* mutex held; on MHD's thread */
 void http_resume(struct http_request *req);  /* mutex held; does nothing unless suspended */
 /* The same in two steps, the second after the mutex: the server's thread that it wakes would find it held. Nobody else touches the
@@ -184,6 +196,9 @@ enum MHD_Result http_queue(struct http_request *req);
 void http_linger(struct http_request *req);
 void http_mint_id(struct http_request *req, const char *offered);
 
+/* file.c */
+int64_t http_wall_s(void); /* since the epoch */
+
 /* count.c */
 void http_count(struct http_request *req, int status);
 
@@ -192,3 +207,11 @@ ssize_t http_stream_read(void *cls, uint64_t pos, char *buf, size_t max);
 void http_body_task(struct http_request *req);
 /* Mutex held; no turn is under way. Is it time to give `pending` to its owner? */
 bool http_body_worth_a_turn(struct http_request *req);
+/* Hands `writing` to the body's owner, who is told of its beginning first. No mutex held. @param gone  nobody wants it any more */
+int http_body_give(struct http_request *req, bool begun, bool gone, struct err *err);
+
+/* direct.c */
+/* Mutex held, on MHD's thread, with the first piece of a body. @return false: it is not that long, or the server stops */
+bool http_direct_begin(struct http_request *req, const char *p, size_t n);
+/* Instead of http_stream_read: sends all of it, then has the connection closed. */
+ssize_t http_direct_read(struct http_request *req);

@@ -109,7 +109,7 @@ void *http_request_new(void *cls, const char *uri, struct MHD_Connection *connec
     pthread_mutex_init(&req->mutex, NULL);
     buf_init(&req->body, SIZE_MAX / 2);
     buf_init(&req->pending, 2 * HTTP_PENDING_MAX);
-    buf_init(&req->writing, 2 * HTTP_PENDING_MAX);
+    buf_init(&req->writing, 2 * HTTP_DIRECT_PIECE);
     const union MHD_ConnectionInfo *info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
     req->socket = info ? info->socket_context : NULL;
     req->connection = connection;
@@ -248,8 +248,7 @@ static void refuse_body(struct http_request *req, const struct err *err)
     http_linger(req);
 }
 
-/* A piece of body has come: enough of them move the deadline. */
-static void sender_moved(struct http_request *req, size_t n)
+void http_sender_moved(struct http_request *req, size_t n)
 {
     req->since_deadline += n;
     if (req->since_deadline >= HTTP_WINDOW_BYTES || atomic_load(&req->socket->deadline_us) == INT64_MAX) {
@@ -262,7 +261,7 @@ static void collect(struct http_request *req, const char *p, size_t n)
 {
     struct http_server *s = req->server;
     struct err err = {0};
-    sender_moved(req, n);
+    http_sender_moved(req, n);
     if (n > req->route->body_max - req->body.len)
         err_set(&err, ERR_TOO_LARGE, 0, "the body is over the limit of %zu bytes", req->route->body_max);
     else if (req->body.len + n > HTTP_BODY_SMALL && atomic_load(&s->bodies) + n > s->bodies_max)
@@ -278,10 +277,30 @@ static void collect(struct http_request *req, const char *p, size_t n)
         refuse_body(req, &err);
 }
 
+static enum MHD_Result end_request(struct http_request *req);
+
+/* A body that its task received is at its end, or will never be. MHD knows of one piece only, so the answer is written by hand. */
+static enum MHD_Result end_direct(struct http_request *req, size_t *upload_size)
+{
+    pthread_mutex_lock(&req->mutex);
+    bool failed = req->failed, cut = req->gone || atomic_load(&req->server->stopping);
+    pthread_mutex_unlock(&req->mutex);
+    enum MHD_Result rc = MHD_YES;
+    if (failed && !req->handled)
+        refuse_body(req, &req->failure);
+    else
+        rc = cut ? MHD_NO : end_request(req);
+    if (req->lingering)
+        *upload_size = 0;
+    return rc;
+}
+
 /* @return MHD_NO when the connection is to be cut; *upload_size stays when the piece has to wait */
 static enum MHD_Result pass_on(struct http_request *req, const char *p, size_t *upload_size)
 {
-    sender_moved(req, *upload_size);
+    if (req->direct)
+        return end_direct(req, upload_size);
+    http_sender_moved(req, *upload_size);
     pthread_mutex_lock(&req->mutex);
     if (req->failed) {
         pthread_mutex_unlock(&req->mutex);
@@ -294,7 +313,10 @@ static enum MHD_Result pass_on(struct http_request *req, const char *p, size_t *
         return MHD_NO;
     }
     bool start = false;
-    if (req->pending.len >= HTTP_PENDING_MAX) {
+    if (!req->begun && !req->task_running && http_direct_begin(req, p, *upload_size)) {
+        start = req->task_running = true;
+        http_suspend(req);
+    } else if (req->pending.len >= HTTP_PENDING_MAX) {
         /* Back-pressure: our disk is slower than the client; no deadline while it waits for us. */
         http_deadline(req->socket, INT64_MAX);
         http_suspend(req);
@@ -364,7 +386,10 @@ static enum MHD_Result end_request(struct http_request *req)
     if (!req->reply.ready)
         return wait_or_cut(req, false);
     pthread_mutex_unlock(&req->mutex);
-    return http_queue(req);
+    if (!req->direct)
+        return http_queue(req);
+    http_linger(req);
+    return MHD_YES;
 }
 
 enum MHD_Result http_request_access(void *cls, struct MHD_Connection *connection, const char *url, const char *method,

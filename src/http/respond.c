@@ -2,6 +2,7 @@
 #include "base/auto.h"
 #include "base/json.h"
 #include "base/rng.h"
+#include "http/condition.h"
 #include "http/internal.h"
 #include <assert.h>
 #include <strings.h>
@@ -199,14 +200,17 @@ enum MHD_Result http_queue(struct http_request *req)
 
 void http_linger(struct http_request *req)
 {
-    /* 0.9.75 takes no response in the middle of a body. Nothing of ours is in flight on this socket then, so we write it
+    /* 0.9.75 takes no response before a body's end, which it does not see of a direct one. Nothing of ours is in flight on this socket then, so we write it
      * ourselves, and close our half only: closing both with bytes unread sends a reset, which may overtake the answer. */
     struct http_reply *reply = &req->reply;
     struct buf head;
     buf_init(&head, 64 << 10);
-    buf_printf(&head,
-               "HTTP/1.1 %d %s\r\nX-Request-Id: %s\r\nX-Content-Type-Options: nosniff\r\nContent-Length: %zu\r\n",
-               reply->status, MHD_get_reason_phrase_for((unsigned)reply->status), req->id, reply->body_n);
+    char date[HTTP_DATE_MAX];
+    http_date_format(http_wall_s(), date);
+    buf_printf(&head, "HTTP/1.1 %d %s\r\nDate: %s\r\nX-Request-Id: %s\r\nX-Content-Type-Options: nosniff\r\n",
+               reply->status, MHD_get_reason_phrase_for((unsigned)reply->status), date, req->id);
+    if (reply->status != 204)
+        buf_printf(&head, "Content-Length: %zu\r\n", reply->body_n);
     for (size_t i = 0; i < reply->headers.n; i++)
         buf_printf(&head, "%s: %s\r\n", reply->headers.items[i].name, reply->headers.items[i].value);
     if (!http_pairs_get(&reply->headers, "Connection", true))

@@ -55,22 +55,24 @@ static void run_task(void *arg)
     struct http_request *req = arg;
     struct http_server *s = req->server;
     req->task(req);
+    http_request_unref(req); /* first: to free its data may need what is freed once http_stop is over */
     pthread_mutex_lock(&s->leaf);
     s->n_tasks--;
     pthread_cond_broadcast(&s->idle_cond);
     pthread_mutex_unlock(&s->leaf);
-    http_request_unref(req);
 }
 
 void http_dispatch_later(struct http_request *req, int64_t in_us)
 {
     struct http_server *s = req->server;
-    http_request_ref(req);
     pthread_mutex_lock(&s->leaf);
-    req->timer_due_us = http_now_us() + in_us;
-    req->timer_next = s->timers;
-    s->timers = req;
-    pthread_cond_signal(&s->timer_cond);
+    if (!s->timer_stop) { /* else nobody would take it from the list */
+        http_request_ref(req);
+        req->timer_due_us = http_now_us() + in_us;
+        req->timer_next = s->timers;
+        s->timers = req;
+        pthread_cond_signal(&s->timer_cond);
+    }
     pthread_mutex_unlock(&s->leaf);
 }
 
@@ -85,11 +87,11 @@ void http_dispatch(struct http_request *req)
         return;
     /* Never an error to the client: its connection waits, and with it its sender. */
     http_dispatch_later(req, BUSY_RETRY_US);
+    http_request_unref(req);
     pthread_mutex_lock(&s->leaf);
     s->n_tasks--;
     pthread_cond_broadcast(&s->idle_cond);
     pthread_mutex_unlock(&s->leaf);
-    http_request_unref(req);
 }
 
 void http_count_replying(struct http_server *s, int by)

@@ -29,10 +29,21 @@ static void take_pending(struct http_request *req)
     req->passed += req->writing.len;
 }
 
+int http_body_give(struct http_request *req, bool begun, bool gone, struct err *err)
+{
+    const struct http_route *route = req->route;
+    int rc = ERR_OK;
+    if (!begun && !gone && route->begin)
+        rc = route->begin(req, err);
+    if (rc == ERR_OK && !gone && req->writing.len && route->on_body)
+        rc = route->on_body(req, req->writing.data, req->writing.len, err);
+    buf_reset(&req->writing);
+    return rc;
+}
+
 /* What has come in so far goes to its owner. @return true when it is worth another turn */
 static bool take_turn(struct http_request *req)
 {
-    const struct http_route *route = req->route;
     struct err err = {0};
     int rc = ERR_OK;
     pthread_mutex_lock(&req->mutex);
@@ -44,11 +55,8 @@ static bool take_turn(struct http_request *req)
     http_resume(req); /* there is room again, or the end waits for us and will ask again */
     pthread_mutex_unlock(&req->mutex);
 
-    if (rc == ERR_OK && !begun && !gone && route->begin)
-        rc = route->begin(req, &err);
-    if (rc == ERR_OK && !gone && req->writing.len && route->on_body)
-        rc = route->on_body(req, req->writing.data, req->writing.len, &err);
-    buf_reset(&req->writing);
+    if (rc == ERR_OK)
+        rc = http_body_give(req, begun, gone, &err);
 
     pthread_mutex_lock(&req->mutex);
     if (rc != ERR_OK) {
@@ -103,6 +111,8 @@ ssize_t http_stream_read(void *cls, uint64_t pos, char *buf, size_t max)
     struct http_request *req = cls;
     ssize_t rc = 0;
     bool start = false;
+    if (req->reply.direct)
+        return http_direct_read(req);
     pthread_mutex_lock(&req->mutex);
     if (!req->task_running && !req->out) {
         /* A page's beginning: see "excess" in the client, whose reads from the page cache suffer from the same. */

@@ -8,6 +8,7 @@
 #include "base/fault.h"
 #include "base/fs.h"
 #include "base/pool.h"
+#include "base/sha256_beside.h"
 #include "blob/folder/internal.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -22,6 +23,7 @@
 /** Write-back begins every so often, so that the sync at the end of a large upload is short. */
 #define WRITE_BACK_BYTES (8 * 1024 * 1024)
 #define WRITE_BACKS_MAX  16 /* that wait; the next one does what found no room */
+#define HASH_THREADS     2  /* beside those that write; the next one hashes by itself */
 
 void blob_path(const struct uuid *id, char ret_id[UUID_STR_MAX], char ret_path[3 + UUID_STR_MAX])
 {
@@ -127,7 +129,10 @@ static int folder_open(const char *dir, struct blobs **ret, char ret_id[UUID_STR
     if (!b)
         return err_set(err, ERR_NO_MEMORY, 0, "blob folder");
     rc = pool_new("write-back", 1, WRITE_BACKS_MAX, &b->write_back, err);
+    if (rc == ERR_OK)
+        rc = pool_new("hash", HASH_THREADS, 0, &b->hash, err);
     if (rc != ERR_OK) {
+        pool_free(b->write_back);
         free(b);
         return err_wrap(err, rc, "blob folder");
     }
@@ -140,6 +145,7 @@ static void folder_close(struct blobs *b)
 {
     if (!b)
         return;
+    pool_free(b->hash);
     pool_free(b->write_back);
     close(b->dir_fd);
     free(b);
@@ -225,17 +231,20 @@ static void write_back(struct blob_upload *u)
 static int folder_write(struct blob_upload *u, const void *p, size_t n, struct err *err)
 {
     if (u->failed.code == ERR_OK) {
+        struct sha256_beside beside;
+
+        sha256_beside_begin(&beside, u->blobs->hash, u->hash, p, n);
         if (FAULT("folder.write"))
             err_set(&u->failed, ERR_IO, ENOSPC, "write blob %s", u->id);
         else if (fs_write_all(u->fd, p, n, &u->failed) != ERR_OK)
             err_wrap(&u->failed, (int)u->failed.code, "blob %s", u->id);
+        sha256_beside_end(&beside);
     }
     if (u->failed.code != ERR_OK) {
         if (err)
             *err = u->failed;
         return (int)u->failed.code;
     }
-    sha256_add(u->hash, p, n);
     u->size += (int64_t)n;
     if (u->size - u->started >= WRITE_BACK_BYTES)
         write_back(u);

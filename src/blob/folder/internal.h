@@ -8,6 +8,7 @@
 struct blobs {
     int dir_fd;
     struct pool *write_back; /* one thread */
+    struct pool *hash;       /* takes no more than its threads can do at once */
 };
 
 struct blob_upload {

@@ -109,6 +109,7 @@ static int upload_begin(struct http_request *req, struct err *err)
     struct upload *u = calloc(1, sizeof *u);
     u->f = http_app(req);
     u->hash = sha256_new();
+    u->f->seen = 0;
     http_set_data(req, u, upload_free);
     return ERR_OK;
 }
@@ -120,6 +121,8 @@ static int upload_piece(struct http_request *req, const void *p, size_t n, struc
         sem_post(&u->f->first_sem);
     sha256_add(u->hash, p, n);
     u->n += n;
+    u->f->seen = u->n;
+    sem_post(&u->f->piece_sem);
     return ERR_OK;
 }
 
@@ -165,6 +168,32 @@ static void get_short(struct http_request *req)
 {
     struct fixture *f = http_app(req);
     http_reply_file(req, dup(f->file_fd), FILE_BYTES + 10, "text/plain", NULL, 0, NULL, (struct http_file_check){0});
+}
+
+/* LARGE_BYTES, looked at: a /spoilt file turns out to be so at its end. */
+static bool large_add(void *arg, const void *p, size_t n, bool last)
+{
+    return true;
+}
+
+static bool spoilt_add(void *arg, const void *p, size_t n, bool last)
+{
+    return !last;
+}
+
+static void large_free(void *arg)
+{
+    struct fixture *f = arg;
+    sem_post(&f->freed_sem);
+}
+
+static void get_large(struct http_request *req)
+{
+    struct fixture *f = http_app(req);
+    const bool spoilt = strcmp(http_path(req), "/spoilt") == 0;
+    http_reply_file(req, dup(f->large_fd), LARGE_BYTES + (strcmp(http_path(req), "/large-short") == 0 ? 10 : 0),
+                    "application/octet-stream", "\"large\"", FILE_MODIFIED_S, NULL,
+                    (struct http_file_check){.add = spoilt ? spoilt_add : large_add, .free = large_free, .arg = f});
 }
 
 struct counter {
@@ -226,6 +255,9 @@ static const struct http_route routes[] = {
     {.method = "POST", .path = "/full", .flags = HTTP_STREAM_BODY, .handle = never, .on_body = full_piece},
     {.method = "POST", .path = "/stale", .flags = HTTP_STREAM_BODY, .handle = never, .begin = refuse_begin},
     {.method = "GET", .path = "/file", .handle = get_file},
+    {.method = "GET", .path = "/large", .handle = get_large},
+    {.method = "GET", .path = "/large-short", .handle = get_large},
+    {.method = "GET", .path = "/spoilt", .handle = get_large},
     {.method = "GET", .path = "/nothing", .handle = get_nothing},
     {.method = "GET", .path = "/short", .handle = get_short},
     {.method = "GET", .path = "/stream", .handle = get_stream},
@@ -243,11 +275,16 @@ static int setup(void **state, int64_t patience_us)
     sem_init(&f->held_sem, 0, 0);
     sem_init(&f->freed_sem, 0, 0);
     sem_init(&f->first_sem, 0, 0);
+    sem_init(&f->piece_sem, 0, 0);
     f->file = malloc(FILE_BYTES);
     for (size_t i = 0; i < FILE_BYTES; i++)
         f->file[i] = (unsigned char)(i * 31 + (i >> 8));
     f->file_fd = memfd_create("file", MFD_CLOEXEC);
     assert_int_equal(write(f->file_fd, f->file, FILE_BYTES), FILE_BYTES);
+    f->large_fd = memfd_create("large", MFD_CLOEXEC); /* zeros, but for its ends */
+    assert_int_equal(ftruncate(f->large_fd, LARGE_BYTES), 0);
+    assert_int_equal(pwrite(f->large_fd, "begin", 5, 0), 5);
+    assert_int_equal(pwrite(f->large_fd, "end", 3, LARGE_BYTES - 3), 3);
     /* a queue of two: the refusals of a full pool are part of every test */
     assert_int_equal(pool_new("bytes", 2, 2, &f->pool, &err), ERR_OK);
     struct http_config config = {.host = "127.0.0.1",
@@ -282,10 +319,12 @@ int fixture_teardown(void **state)
     http_stop(f->server);
     pool_free(f->pool);
     close(f->file_fd);
+    close(f->large_fd);
     free(f->file);
     sem_destroy(&f->held_sem);
     sem_destroy(&f->freed_sem);
     sem_destroy(&f->first_sem);
+    sem_destroy(&f->piece_sem);
     free(f);
     return 0;
 }

@@ -12,19 +12,22 @@
 #define FILE_BYTES      1000000
 #define FILE_MODIFIED_S 784111777 /* Sun, 06 Nov 1994 08:49:37 GMT */
 #define STREAM_CHUNKS   200
-#define BIG_BYTES       300000 /* of POST /big */
-#define BODIES_BYTES    400000 /* of all of them at once */
+#define LARGE_BYTES     (16 << 20) /* a file that passes libmicrohttpd by; more than two sockets hold */
+#define BIG_BYTES       300000     /* of POST /big */
+#define BODIES_BYTES    400000     /* of all of them at once */
 
 struct fixture {
     struct http_server *server;
     struct pool *pool;
-    int file_fd;
+    int file_fd, large_fd;
     unsigned char *file;
     /* what GET /hold keeps until the test lets it go */
     struct http_request *_Atomic held;
-    sem_t held_sem;  /* posted when a request is held */
-    sem_t freed_sem; /* posted when data of a request was freed */
-    sem_t first_sem; /* posted at the first piece of an upload */
+    sem_t held_sem;      /* posted when a request is held */
+    sem_t freed_sem;     /* posted when data of a request was freed */
+    sem_t first_sem;     /* posted at the first piece of an upload */
+    sem_t piece_sem;     /* posted at each piece of an upload */
+    size_t _Atomic seen; /* bytes of the latest upload that its owner has */
 };
 
 int fixture_setup(void **state);

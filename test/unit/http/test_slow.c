@@ -80,6 +80,38 @@ static void test_upload(void **state)
     close(fd);
 }
 
+static void test_large_upload(void **state)
+{
+    struct fixture *f = *state;
+    int fd = client_open(f);
+    client_puts(fd, "POST /upload HTTP/1.1\r\n" HOST
+                    "Content-Type: application/octet-stream\r\nContent-Length: 100000000\r\n\r\nx");
+    sem_wait(&f->first_sem);
+    dribble_until_cut(fd, 'x');
+    sem_wait(&f->freed_sem);
+    close(fd);
+}
+
+static void test_large_upload_that_stops(void **state)
+{
+    struct fixture *f = *state;
+    int fd = client_open(f);
+    client_puts(fd, "POST /upload HTTP/1.1\r\n" HOST
+                    "Content-Type: application/octet-stream\r\nContent-Length: 100000000\r\n\r\nx");
+    sem_wait(&f->freed_sem);
+    assert_true(cut(fd));
+    close(fd);
+}
+
+static void test_reader_of_a_large_file_that_does_not_read(void **state)
+{
+    struct fixture *f = *state;
+    int fd = client_open(f);
+    client_puts(fd, "GET /large HTTP/1.1\r\n" HOST "\r\n");
+    sem_wait(&f->freed_sem);
+    close(fd);
+}
+
 static void test_reader_that_does_not_read(void **state)
 {
     struct fixture *f = *state;
@@ -138,6 +170,9 @@ int main(void)
         TEST(test_body),
         TEST(test_chunked_body),
         TEST(test_upload),
+        TEST(test_large_upload),
+        TEST(test_large_upload_that_stops),
+        TEST(test_reader_of_a_large_file_that_does_not_read),
         TEST(test_reader_that_does_not_read),
         TEST(test_who_waits_for_an_answer_is_not_cut),
         TEST(test_who_follows_a_silent_stream_is_not_cut),
