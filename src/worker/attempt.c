@@ -74,6 +74,8 @@ int attempt_write(const char *dir, const char *job, size_t job_n, const struct h
     jw_int(&w, "no_progress_us", h->no_progress_us);
     jw_int(&w, "verify_timeout_us", h->verify_timeout_us);
     jw_int(&w, "file_size_max", (int64_t)h->file_size_max);
+    jw_int(&w, "checkpoint_us", h->checkpoint_us);
+    jw_int(&w, "checkpoint_max", (int64_t)h->checkpoint_max);
     jw_raw(&w, "job", job, job_n);
     jw_object_end(&w);
     char path[PATH_MAX];
@@ -177,6 +179,8 @@ static int document_read(struct attempt *a, size_t n, struct err *err)
     a->verify_timeout_us = int_of(a->doc, "verify_timeout_us");
     a->level = !strcmp(string_of(a->doc, "isolation"), "namespaces") ? SANDBOX_NAMESPACES : SANDBOX_NONE;
     a->file_size_max = (uint64_t)int_of(a->doc, "file_size_max");
+    a->checkpoint_us = int_of(a->doc, "checkpoint_us");
+    a->checkpoint_max = int_of(a->doc, "checkpoint_max");
     const json_t *codes = json_object_get(a->doc, "permanent");
     for (size_t i = 0; i < json_array_size(codes) && i < PERMANENT_CODES_MAX; i++)
         a->permanent[a->n_permanent++] = json_integer_value(json_array_get(codes, i));

@@ -32,6 +32,8 @@ struct attempt {
     int64_t permanent[PERMANENT_CODES_MAX];
     size_t n_permanent;
     uint64_t file_size_max;
+    usec checkpoint_us;     /* 0: only when asked and when told to stop */
+    int64_t checkpoint_max; /* bytes; 0: none is stored */
 };
 
 /** job.json's text for a claimed job. @param job  one element of the lease answer, raw */

@@ -30,8 +30,8 @@ static const char *const read_only_default[] = {
 struct entry {
     struct string_list command, verify, permanent, read_only;
     char *version, *isolation;
-    usec timeout_us, no_progress_us, verify_timeout_us;
-    uint64_t file_size_max;
+    usec timeout_us, no_progress_us, verify_timeout_us, checkpoint_us;
+    uint64_t file_size_max, checkpoint_max;
 };
 
 #define LIMIT_MAX_US (366 * INT64_C(86400) * USEC_PER_SEC)
@@ -56,6 +56,10 @@ static const struct option_row rows[] = {
      "host paths the handler sees; its own folder always"},
     {"file_size_max", OPTION_SIZE, offsetof(struct entry, file_size_max), 0, INT64_MAX, "1TiB",
      "largest file it may write; 0 = no limit"},
+    {"checkpoint_interval", OPTION_DURATION, offsetof(struct entry, checkpoint_us), 0, LIMIT_MAX_US, "0",
+     "stores what changed in checkpoint/ so often, also unasked; 0 = off"},
+    {"checkpoint_max", OPTION_SIZE, offsetof(struct entry, checkpoint_max), 0, INT64_MAX, "16GiB",
+     "largest checkpoint, all its files together; 0 = none is stored"},
 };
 
 static int list_add(struct string_list *l, const char *s, struct err *err)
@@ -224,6 +228,8 @@ static int handler_take(struct handler *h, const struct config *c, const struct 
     h->no_progress_us = e.no_progress_us;
     h->verify_timeout_us = e.verify_timeout_us;
     h->file_size_max = e.file_size_max;
+    h->checkpoint_us = e.checkpoint_us;
+    h->checkpoint_max = e.checkpoint_max;
     h->version = e.version;
     e.version = NULL;
     options_release(rows, ARRAY_LEN(rows), &e);

@@ -20,6 +20,8 @@ struct handler {
     struct string_list read_only;
     struct string_list env; /* "K=V" */
     uint64_t file_size_max;
+    usec checkpoint_us;      /* how often, also unasked; 0: only when asked and when told to stop */
+    uint64_t checkpoint_max; /* bytes of all its files; 0: takes none */
 };
 
 struct handlers {

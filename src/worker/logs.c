@@ -10,7 +10,7 @@ struct logs {
     int fd; /* log.kept: the head, then a ring for the tail */
     pthread_mutex_t lock;
     int64_t total;
-    bool sealed;
+    bool sealed, mid_line;
 };
 
 int logs_open(const char *dir, int64_t total, struct logs **ret, struct err *err)
@@ -54,10 +54,10 @@ static int64_t place(int64_t at, int64_t *ret_room)
     return LOG_HEAD_MAX + in_ring;
 }
 
-void logs_add(struct logs *l, const void *p, size_t n)
+static void add(struct logs *l, const char *from, size_t n)
 {
-    pthread_mutex_lock(&l->lock);
-    const char *from = p;
+    if (n)
+        l->mid_line = from[n - 1] != '\n';
     while (n) {
         int64_t room;
         const int64_t at = place(l->total, &room);
@@ -67,6 +67,22 @@ void logs_add(struct logs *l, const void *p, size_t n)
         from += now;
         n -= now;
     }
+}
+
+void logs_add(struct logs *l, const void *p, size_t n)
+{
+    pthread_mutex_lock(&l->lock);
+    add(l, p, n);
+    pthread_mutex_unlock(&l->lock);
+}
+
+void logs_say(struct logs *l, const char *text)
+{
+    pthread_mutex_lock(&l->lock);
+    if (l->mid_line)
+        add(l, "\n", 1);
+    add(l, text, strlen(text));
+    add(l, "\n", 1);
     pthread_mutex_unlock(&l->lock);
 }
 

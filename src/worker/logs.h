@@ -16,6 +16,8 @@ int logs_open(const char *dir, int64_t total, struct logs **ret,
               struct err *err); /* total: 0, or what completion.json says */
 void logs_free(struct logs *l);
 void logs_add(struct logs *l, const void *p, size_t n);
+/** A line of the worker's own, from any thread: on a line of its own whatever the handler was writing. */
+void logs_say(struct logs *l, const char *text);
 int64_t logs_total(struct logs *l);
 /** Nothing more will be added: of what lies behind the head, only the last 8 MiB count now. */
 void logs_seal(struct logs *l);

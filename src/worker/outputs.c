@@ -7,7 +7,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/openat2.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 
 #define OUTPUTS_MAX 1000
@@ -33,39 +32,56 @@ int outputs_probe(const char *folder, struct err *err)
     return same < 0 ? err_set(err, ERR_IO, errno, "open '%.150s'", folder) : ERR_OK;
 }
 
-/* out/ itself may have been replaced by a link. */
-static int out_open(const char *scratch, int *ret_fd, struct err *err)
+/* The folder itself may have been replaced by a link. */
+int scratch_folder_open(const char *scratch, const char *folder, int *ret_fd, struct err *err)
 {
     AUTO_FD int dir = open(scratch, O_PATH | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
     if (dir < 0)
         return err_set(err, ERR_IO, errno, "open '%s'", scratch);
-    *ret_fd = beneath(dir, "out", O_RDONLY | O_DIRECTORY);
-    return *ret_fd < 0 ? err_set(err, ERR_INVALID, errno, "out/ is no longer the folder it was") : ERR_OK;
+    *ret_fd = beneath(dir, folder, O_RDONLY | O_DIRECTORY);
+    return *ret_fd < 0 ? err_set(err, ERR_INVALID, errno, "%s/ is no longer the folder it was", folder) : ERR_OK;
+}
+
+int scratch_file_look(int dir, const char *folder, const char *name, struct stat *ret, struct err *err)
+{
+    AUTO_FD int path =
+        beneath(dir, name, O_PATH | O_NOFOLLOW); /* looks before it opens: opening a device may do things */
+    if (path < 0 || fstat(path, ret))
+        return err_set(err, ERR_INVALID, errno, "%s/%.150s cannot be taken", folder, name);
+    if (!S_ISREG(ret->st_mode))
+        return err_set(err, ERR_INVALID, 0, "%s/%.100s is %s: only regular files directly in %s/ are taken", folder,
+                       name,
+                       S_ISDIR(ret->st_mode)    ? "a folder"
+                       : S_ISLNK(ret->st_mode)  ? "a symbolic link"
+                       : S_ISFIFO(ret->st_mode) ? "a pipe"
+                                                : "no file",
+                       folder);
+    return ERR_OK;
+}
+
+int scratch_file_open(const char *scratch, const char *folder, const char *name, int *ret_fd, struct stat *ret,
+                      struct err *err)
+{
+    AUTO_FD int dir = -1;
+    int rc = scratch_folder_open(scratch, folder, &dir, err);
+    if (!rc)
+        rc = scratch_file_look(dir, folder, name, ret, err);
+    if (rc)
+        return rc;
+    AUTO_FD int fd = beneath(dir, name, O_RDONLY);
+    if (fd < 0 || fstat(fd, ret) || !S_ISREG(ret->st_mode))
+        return err_set(err, ERR_INVALID, errno, "%s/%.150s cannot be read", folder, name);
+    *ret_fd = TAKE_FD(fd);
+    return ERR_OK;
 }
 
 int output_open(const char *scratch, const char *name, int *ret_fd, int64_t *ret_size, struct err *err)
 {
-    AUTO_FD int out = -1;
-    const int rc = out_open(scratch, &out, err);
-    if (rc)
-        return rc;
-    AUTO_FD int path =
-        beneath(out, name, O_PATH | O_NOFOLLOW); /* looks before it opens: opening a device may do things */
     struct stat st;
-    if (path < 0 || fstat(path, &st))
-        return err_set(err, ERR_INVALID, errno, "out/%s cannot be taken", name);
-    if (!S_ISREG(st.st_mode))
-        return err_set(err, ERR_INVALID, 0, "out/%.100s is %s: only regular files directly in out/ are taken", name,
-                       S_ISDIR(st.st_mode)    ? "a folder"
-                       : S_ISLNK(st.st_mode)  ? "a symbolic link"
-                       : S_ISFIFO(st.st_mode) ? "a pipe"
-                                              : "no file");
-    AUTO_FD int fd = beneath(out, name, O_RDONLY);
-    if (fd < 0 || fstat(fd, &st) || !S_ISREG(st.st_mode))
-        return err_set(err, ERR_INVALID, errno, "out/%s cannot be read", name);
-    *ret_size = st.st_size;
-    *ret_fd = TAKE_FD(fd);
-    return ERR_OK;
+    const int rc = scratch_file_open(scratch, "out", name, ret_fd, &st, err);
+    if (!rc)
+        *ret_size = st.st_size;
+    return rc;
 }
 
 void string_list_free(struct string_list *l)
@@ -98,7 +114,7 @@ static int entry_take(const char *scratch, const char *name, struct string_list 
 
 int outputs_list(const char *scratch, struct string_list *ret, struct failure *f, struct err *err)
 {
-    int out = -1, rc = out_open(scratch, &out, err);
+    int out = -1, rc = scratch_folder_open(scratch, "out", &out, err);
     if (rc)
         return failure_set(f, "error", false, "%s", err->msg), rc;
     DIR *d = fdopendir(out);

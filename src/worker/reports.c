@@ -21,7 +21,7 @@ struct reports {
     char line[REPORT_LINE_MAX];
     size_t line_n;
     char error[REPORT_LINE_MAX];
-    bool progress_any, progress_new, log_new;
+    bool progress_any, progress_new, log_new, checkpoint;
     struct progress progress;
     struct log_sender log; /* the thread's */
     bool log_later;
@@ -33,6 +33,8 @@ enum report_kind report_parse(const char *line, double *ret_percent, const char 
         *ret_message = line + 6;
         return REPORT_ERROR;
     }
+    if (!strcmp(line, "checkpoint") || !strncmp(line, "checkpoint ", 11)) /* what follows is for later versions */
+        return REPORT_CHECKPOINT;
     if (strncmp(line, "progress ", 9))
         return REPORT_NONE;
     char *end;
@@ -73,6 +75,8 @@ static void line_take(struct reports *r)
     pthread_mutex_lock(&r->lock);
     if (kind == REPORT_ERROR)
         text_copy(r->error, sizeof r->error, message);
+    if (kind == REPORT_CHECKPOINT)
+        r->checkpoint = true;
     if (kind == REPORT_PROGRESS) {
         r->progress.percent = percent;
         text_copy(r->progress.message, sizeof r->progress.message, message);
@@ -108,6 +112,15 @@ void reports_end(struct reports *r)
 {
     if (r->line_n)
         line_take(r);
+}
+
+bool reports_checkpoint(struct reports *r)
+{
+    pthread_mutex_lock(&r->lock);
+    const bool said = r->checkpoint;
+    r->checkpoint = false;
+    pthread_mutex_unlock(&r->lock);
+    return said;
 }
 
 const char *reports_error(const struct reports *r)

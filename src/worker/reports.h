@@ -22,6 +22,8 @@ void reports_add(struct reports *r, const char *p, size_t n);
 void reports_log_grew(struct reports *r);
 /** The handler has ended: a last line without its end counts, too. */
 void reports_end(struct reports *r);
+/** Was there a `checkpoint` line since this was asked last? */
+bool reports_checkpoint(struct reports *r);
 /** The last `error` line, or "" */
 const char *reports_error(const struct reports *r);
 /** Another program begins: what the one before said of an error is not its word. */
@@ -35,5 +37,5 @@ bool reports_unsent(const struct reports *r, struct progress *ret);
 void reports_free(struct reports *r); /* stopped before; NULL accepted */
 
 /** One line, NUL-terminated: what it says. Pure. */
-enum report_kind { REPORT_NONE, REPORT_PROGRESS, REPORT_ERROR };
+enum report_kind { REPORT_NONE, REPORT_PROGRESS, REPORT_ERROR, REPORT_CHECKPOINT };
 enum report_kind report_parse(const char *line, double *ret_percent, const char **ret_message);

@@ -29,11 +29,12 @@ static void help(void)
         "  --config FILE    YAML, section 'worker:'\n"
         "  --json           print JSON\n"
         "  --help           this text\n\n"
-        "A job is fetching, running, verifying, frozen (its lease cannot be renewed), reporting, unreported (it ended "
-        "and waits "
-        "for a\n"
-        "worker to tell the server), dead (a worker will remove what is left of it) or silent (its process does not "
-        "answer).");
+        "A job is fetching, running, verifying, frozen (its lease cannot be renewed), checkpointing (it ended, and "
+        "what "
+        "the next\n"
+        "attempt goes on from is stored), reporting, unreported (it ended and waits for a worker to tell the server), "
+        "dead (a worker\n"
+        "will remove what is left of it) or silent (its process does not answer).");
 }
 
 static int flags_take(int argc, char **argv, struct asked *ret, struct err *err)

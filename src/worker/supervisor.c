@@ -5,7 +5,9 @@
 #include "base/fs.h"
 #include "base/log.h"
 #include "base/timefmt.h"
+#include "worker/checkpoint.h"
 #include "worker/completion.h"
+#include "worker/environment.h"
 #include "worker/lease.h"
 #include "worker/presence.h"
 #include "worker/reports.h"
@@ -19,7 +21,7 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
-enum stage { STAGE_FETCHING, STAGE_RUNNING, STAGE_VERIFYING, STAGE_REPORTING };
+enum stage { STAGE_FETCHING, STAGE_RUNNING, STAGE_VERIFYING, STAGE_CHECKPOINTING, STAGE_REPORTING };
 enum stop { STOP_NONE, STOP_CANCEL, STOP_TIMEOUT, STOP_STALLED, STOP_INTERRUPT, STOP_LOST, STOP_ORPHAN };
 
 struct run {
@@ -27,6 +29,8 @@ struct run {
     struct lease *lease;
     struct logs *log;
     struct reports *_Atomic reports;
+    struct checkpoints *checkpoints;
+    bool resumed; /* from a checkpoint */
     struct sandbox *box;
     int log_fd, report_fd, signal_fd;
     enum stop stop;
@@ -45,7 +49,7 @@ struct run {
 /* What this process says on its socket. */
 static void self_tell(void *arg, struct json_writer *w)
 {
-    static const char *const names[] = {"fetching", "running", "verifying", "reporting"};
+    static const char *const names[] = {"fetching", "running", "verifying", "checkpointing", "reporting"};
     struct run *r = arg;
     struct reports *reports = r->reports;
     const int stage = r->stage;
@@ -64,39 +68,6 @@ static void self_tell(void *arg, struct json_writer *w)
     jw_string(w, "version", HAUL_VERSION);
 }
 
-/* Environment of the handler: nothing of ours. */
-static int env_make(const struct attempt *a, struct string_list *ret, struct err *err)
-{
-    const bool boxed = a->level == SANDBOX_NAMESPACES;
-    char *lines[] = {NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL};
-    bool bad = asprintf(&lines[0], "HAUL_JOB_ID=%s", a->job_id) < 0;
-    bad = asprintf(&lines[1], "HAUL_TASK_TYPE=%s", a->task_type) < 0 || bad;
-    bad = asprintf(&lines[2], "HAUL_ATTEMPT=%u", a->number) < 0 || bad;
-    bad = asprintf(&lines[3], "HAUL_QUEUE=%s", a->queue) < 0 || bad;
-    bad = asprintf(&lines[4], "HAUL_RETRIES=%lld", (long long)a->retries) < 0 || bad;
-    bad = asprintf(&lines[5], "HAUL_MAX_ATTEMPTS=%lld", (long long)a->max_attempts) < 0 || bad;
-    bad = asprintf(&lines[6], "HAUL_REPORT_FD=3") < 0 || bad;
-    bad = asprintf(&lines[7], "HOME=%s", boxed ? SANDBOX_WORK_DIR : a->scratch) < 0 || bad;
-    bad = asprintf(&lines[8], "TMPDIR=/tmp") < 0 || bad;
-    bad = asprintf(&lines[9], "PATH=/usr/local/bin:/usr/bin:/bin") < 0 || bad;
-    bad = asprintf(&lines[10], "LANG=C.UTF-8") < 0 || bad;
-    ret->items = calloc(ARRAY_LEN(lines) + a->env.n + 1, sizeof *ret->items);
-    bad = bad || !ret->items;
-    for (size_t i = 0; i < ARRAY_LEN(lines) && !bad; i++) {
-        const size_t name_n = strcspn(lines[i], "=") + 1;
-        bool own = true;
-        for (size_t k = 0; k < a->env.n && own; k++) /* the entry's PATH wins over ours */
-            own = strncmp(a->env.items[k], lines[i], name_n) != 0;
-        if (own)
-            ret->items[ret->n++] = lines[i];
-        else
-            free(lines[i]);
-    }
-    for (size_t i = 0; i < a->env.n && !bad; i++)
-        bad = !(ret->items[ret->n++] = strdup(a->env.items[i]));
-    return bad ? err_set(err, ERR_NO_MEMORY, 0, "environment") : ERR_OK;
-}
-
 static int program_begin(struct run *r, const struct string_list *command, struct err *err)
 {
     int log_pipe[2], report_pipe[2];
@@ -111,7 +82,7 @@ static int program_begin(struct run *r, const struct string_list *command, struc
     fcntl(r->log_fd, F_SETFL, O_NONBLOCK);
     fcntl(r->report_fd, F_SETFL, O_NONBLOCK);
     struct string_list env = {NULL, 0};
-    int rc = env_make(r->a, &env, err);
+    int rc = environment_make(r->a, r->resumed, &env, err);
     const struct sandbox_spec spec = {.level = r->a->level,
                                       .argv = (const char *const *)command->items,
                                       .env = (const char *const *)env.items,
@@ -175,6 +146,13 @@ static bool report_drain(struct run *r)
         r->heard_us = run_now(r);
     }
     return true;
+}
+
+/* Verify looks at what is done: it has nothing to keep. */
+static void checkpoint_look(struct run *r)
+{
+    if (reports_checkpoint(r->reports) && r->stage == STAGE_RUNNING)
+        checkpoints_ask(r->checkpoints);
 }
 
 static void tree_signal(struct run *r, int sig)
@@ -263,6 +241,7 @@ static void program_wait(struct run *r)
             p[LOG].fd = -1;
         if (p[REPORT].revents && !report_drain(r))
             p[REPORT].fd = -1;
+        checkpoint_look(r);
         if (p[LEASE].revents)
             lease_check(r);
         if (p[SIGNAL].revents) {
@@ -300,6 +279,7 @@ static int program_run(struct run *r, const struct string_list *command, struct 
     r->started_us = r->heard_us = run_now(r);
     program_wait(r);
     reports_end(r->reports);
+    checkpoint_look(r);
     lease_guard(r->lease, NULL);
     rc = sandbox_result(r->box, &r->wait_status, &r->cpu_us, &r->peak_bytes, err);
     sandbox_free(r->box);
@@ -351,6 +331,36 @@ static void outcome_judge(struct run *r, const char *who, struct ending *e, stru
             permanent = permanent || r->a->permanent[i] == e->exit_code;
         failure_set(f, "error", permanent, "%s%s%sexit status %d", said, line, who, e->exit_code);
     }
+}
+
+/* Everything the handler begins with. */
+static int scratch_fill(struct run *r, struct failure *f, struct err *err)
+{
+    struct restored restored = {0};
+    int rc = inputs_fetch(r->a, r->lease, r->signal_fd, &r->bytes_in, f, err);
+    if (!rc)
+        rc = checkpoint_restore(r->a, r->log, r->lease, r->signal_fd, &restored, f, err);
+    r->resumed = !rc && restored.files.n;
+    if (!rc)
+        rc = checkpoints_start(r->a, r->reports, r->log, &restored, &r->checkpoints, err);
+    kept_files_free(&restored.files);
+    return rc;
+}
+
+/* An attempt that did not do it all leaves what the next one goes on from. The lease is kept meanwhile. */
+static void checkpoint_last(struct run *r, const struct failure *f)
+{
+    if (r->checkpoints && f->outcome && r->stop != STOP_CANCEL && r->stop != STOP_LOST) {
+        struct pollfd p[2] = {{.fd = checkpoints_done_fd(r->checkpoints), .events = POLLIN},
+                              {.fd = lease_event_fd(r->lease), .events = POLLIN}};
+        bool cancel = false;
+        r->stage = STAGE_CHECKPOINTING;
+        checkpoints_finish(r->checkpoints, r->stop == STOP_INTERRUPT);
+        while (!p[0].revents && lease_look(r->lease, &cancel) == LEASE_HELD && !cancel)
+            (void)poll(p, 2, -1);
+    }
+    checkpoints_stop(r->checkpoints);
+    r->checkpoints = NULL;
 }
 
 static int handler_run(struct run *r, struct ending *e, struct failure *f, struct err *err)
@@ -426,8 +436,8 @@ static int attempt_run(struct run *r, struct err *err)
     r->reports = reports;
     if (rc)
         failure_set(&f, "error", false, "the worker: %s", err->msg);
-    else if ((rc = inputs_fetch(r->a, r->lease, r->signal_fd, &r->bytes_in, &f, err)) ||
-             (rc = handler_run(r, &e, &f, err)) || (rc = verify_run(r, &e, &f, err))) {
+    else if ((rc = scratch_fill(r, &f, err)) || (rc = handler_run(r, &e, &f, err)) ||
+             (rc = verify_run(r, &e, &f, err))) {
         bool cancel;
         const enum lease_state s = lease_look(r->lease, &cancel);
         if (s == LEASE_LOST)
@@ -440,6 +450,7 @@ static int attempt_run(struct run *r, struct err *err)
         else if (!f.outcome)
             failure_set(&f, "error", false, "the worker: %s", err->msg);
     }
+    checkpoint_last(r, &f);
     if (r->stop == STOP_LOST)
         return err_set(err, ERR_STALE_TOKEN, 0, "the lease is lost");
     if (!f.outcome && outputs_list(r->a->scratch, &e.outputs, &f, err) && !f.outcome)
