@@ -68,6 +68,24 @@ static void render_progress(struct json_writer *w, const struct job *job)
     jw_object_end(w);
 }
 
+static void render_checkpoint(struct json_writer *w, const struct checkpoint *cp)
+{
+    if (!cp || !cp->attempt) {
+        jw_null(w, "checkpoint");
+        return;
+    }
+    jw_object(w, "checkpoint");
+    jw_int(w, "attempt", cp->attempt);
+    jw_time(w, "at", cp->at);
+    if (cp->percent < 0)
+        jw_null(w, "percent");
+    else
+        jw_real(w, "percent", cp->percent);
+    jw_int(w, "files", (int64_t)cp->n_files);
+    jw_int(w, "bytes", cp->bytes);
+    jw_object_end(w);
+}
+
 /* A dead letter of before they were kept has one, too, from the first time it is looked at. */
 static void render_fingerprint_of(struct json_writer *w, const struct job *job)
 {
@@ -122,8 +140,10 @@ void render_job(struct json_writer *w, const char *key, const struct job *job, c
     render_fingerprint_of(w, job);
     render_progress(w, job);
     jw_int(w, "version", job->version);
-    if (!view->brief)
+    if (!view->brief) {
+        render_checkpoint(w, view->checkpoint);
         jw_string(w, "waiting_reason", view->waiting_reason);
+    }
     jw_object_end(w);
 }
 
@@ -183,6 +203,10 @@ void render_attempt(struct json_writer *w, const struct attempt *a)
     jw_int(w, "bytes_out", a->usage.bytes_out);
     jw_int(w, "log_bytes", a->log_bytes);
     jw_string(w, "error", a->error);
+    if (a->redone < 0)
+        jw_null(w, "redone");
+    else
+        jw_real(w, "redone", a->redone);
     jw_object_end(w);
 }
 
@@ -260,8 +284,16 @@ static void reply_job_rendered(struct http_request *req, int status, const struc
 void reply_job_read(struct api *api, struct http_request *req, int status, const struct job *job)
 {
     struct job_view view = {0};
+    struct checkpoint checkpoint = {0};
     struct err err;
     err_clear(&err);
+    if (job->attempt > 0 && !job_finished(job->status)) {
+        if (api->store_driver->checkpoint(api->store, &job->job_id, NULL, &checkpoint, &err) != ERR_OK) {
+            reply_err(req, &err);
+            return;
+        }
+        view.checkpoint = &checkpoint;
+    }
     if (job->status == JOB_SUCCESS) {
         struct output *outputs = NULL;
         size_t n = 0;

@@ -4,9 +4,10 @@
 
 /** What a job's answer needs beyond its row. */
 struct job_view {
-    bool brief;                 /* in a list: no payload, no waiting_reason */
-    const char *result_url;     /* or NULL */
-    const char *waiting_reason; /* or NULL */
+    bool brief;                          /* in a list: no payload, no waiting_reason, no checkpoint */
+    const char *result_url;              /* or NULL */
+    const char *waiting_reason;          /* or NULL */
+    const struct checkpoint *checkpoint; /* or NULL */
 };
 void render_job(struct json_writer *w, const char *key, const struct job *job, const struct job_view *view);
 /** NULL without outputs. */

@@ -43,6 +43,20 @@ static void line_json(const char *name, const json_t *v)
     line(name, text ? text : "");
 }
 
+static void line_checkpoint(const json_t *c)
+{
+    char text[160], size[32], ago[32], percent[32] = "";
+    if (!json_is_object(c))
+        return;
+    bytes_format(jint(c, "bytes"), size);
+    ago_format(jtext(c, "at"), now_wall(), ago);
+    if (json_is_number(json_object_get(c, "percent")))
+        snprintf(percent, sizeof(percent), "%.4g%% done, ", jreal(c, "percent"));
+    snprintf(text, sizeof(text), "%sof attempt %lld (%s): %lld files, %s", percent, (long long)jint(c, "attempt"), ago,
+             (long long)jint(c, "files"), size);
+    line("checkpoint", text);
+}
+
 static void show_job(const json_t *job, const char *raw)
 {
     char text[400];
@@ -61,6 +75,7 @@ static void show_job(const json_t *job, const char *raw)
         snprintf(text, sizeof(text), "%.4g%%%s%.300s", jreal(progress, "percent"), *m ? "  " : "", m);
         line("progress", text);
     }
+    line_checkpoint(json_object_get(job, "checkpoint"));
     snprintf(text, sizeof(text), "%lld of at most %lld (retries %lld, interruptions %lld, losses %lld)",
              (long long)jint(job, "attempt"), (long long)jint(job, "max_attempts"), (long long)jint(job, "retries"),
              (long long)jint(job, "interruptions"), (long long)jint(job, "losses"));
@@ -116,7 +131,7 @@ static void show_attempts(const json_t *attempts)
     json_t *a;
     if (json_array_size(attempts) == 0)
         return;
-    struct table *t = table_new(">ATTEMPT|*WORKER|STARTED|>TOOK|OUTCOME|>CPU|>MEMORY|*ERROR");
+    struct table *t = table_new(">ATTEMPT|*WORKER|STARTED|>TOOK|OUTCOME|>CPU|>MEMORY|>REDONE|*ERROR");
     json_array_foreach (attempts, i, a) {
         char text[32], took[32] = "-";
         usec from, to;
@@ -135,6 +150,10 @@ static void show_attempts(const json_t *attempts)
         table_cellf(t, "%.1fs", jreal(a, "cpu_s"));
         bytes_format(jint(a, "peak_memory_bytes"), text);
         table_cell(t, text);
+        if (json_is_number(json_object_get(a, "redone")))
+            table_cellf(t, "%.0f%%", jreal(a, "redone") * 100);
+        else
+            table_cell(t, "-");
         const char *error = jtext(a, "error");
         char first[200];
         snprintf(first, sizeof(first), "%.*s", (int)MIN(strcspn(error, "\n"), sizeof(first) - 1), error);

@@ -311,6 +311,9 @@ struct attempt {
     struct usage usage;
     int64_t log_bytes;
     const char *error;
+    double
+        redone; /* how much of the attempt before it did once more, 0..1: what that one last reported, less what its checkpoint
+                    * held; below 0: not known, or nothing came before */
 };
 struct output {
     const char *name;
@@ -330,8 +333,8 @@ struct checkpoint {
     usec at;
     double percent; /* below 0: not known */
     int64_t bytes;
-    struct checkpoint_row *files; /* by name */
     size_t n_files;
+    struct checkpoint_row *files; /* by name */
 };
 /** A piece of a log, or what there is to know about it. */
 struct log_part {
@@ -387,7 +390,7 @@ struct store_driver {
     /** Published outputs of the winning attempt, by name. */
     int (*outputs)(struct store *s, const struct uuid *job_id, struct arena *arena, struct output **ret, size_t *ret_n,
                    struct err *err);
-    /** The job's last checkpoint. Kept until it is success or cancelled, or removed. */
+    /** The job's last checkpoint. Kept until it is success or cancelled, or removed. `arena` NULL: without its files. */
     int (*checkpoint)(struct store *s, const struct uuid *job_id, struct arena *arena, struct checkpoint *ret,
                       struct err *err);
     /** Up to `max` bytes of an attempt's log from `offset` on, or, when that was left out, from where it goes on. */

@@ -217,7 +217,7 @@ def attempt(api):
         api.act(c, "progress", {"percent": 10.5, "message": "m"})
         api.act(c, "log?offset=0", data=b"0123456789", headers=OCTETS)
         api.act(c, "outputs/o", method="PUT", data=b"text", headers=OCTETS)
-        api.act(c, "checkpoint", {"files": []}, method="PUT")
+        api.act(c, "checkpoint", {"percent": 5, "files": []}, method="PUT")
     api.act(claim, "log?offset=10", data=bytes(70000), headers=OCTETS)
     api.get(path)
     api.request("DELETE", path)

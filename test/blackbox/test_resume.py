@@ -17,7 +17,6 @@ else
     printf 'part one,' > part && mv part checkpoint/part-1
     printf 'a tool,' > tool && chmod 755 tool && mv tool checkpoint/tool
     echo checkpoint >&3
-    echo kept
     exec sleep 1000
 fi
 """
@@ -33,7 +32,7 @@ def names(kept):
 
 
 @pytest.mark.parametrize("isolation", isolations())
-def test_P08_another_worker_goes_on_from_the_checkpoint_of_a_lost_one(make_server, make_worker, isolation):
+def test_P08_another_worker_goes_on_from_the_checkpoint_of_a_lost_one(make_server, make_worker, haul, isolation):
     server = make_server(SHORT)
     api = Api(server.url)
     handlers = {"steady": {"command": ["/bin/sh", "-c", KEEPS], "isolation": isolation}}
@@ -42,12 +41,15 @@ def test_P08_another_worker_goes_on_from_the_checkpoint_of_a_lost_one(make_serve
     kept = until(lambda: checkpoint(api, job_id))
     assert (kept["attempt"], kept["percent"], kept["bytes"], names(kept)) == (1, 40, 16, ["part-1", "tool"])
     assert [f["executable"] for f in kept["files"]] == [False, True]
+    assert api.job(job_id)["checkpoint"] == {**kept, "files": 2}
+    assert re.search(r"^checkpoint +40% done, of attempt 1 \(.*\): 2 files, 16 B$", haul("jobs", "show", job_id, url=server.url).stdout, re.M)
     worker.kill_host()
     make_worker(server.url, handlers)
     job = api.wait(job_id)
     assert (job["status"], job["attempt"]) == ("success", 2)
     assert api.log(job_id).text == "part one,a tool,resume 1\n"
-    assert checkpoint(api, job_id) is None  # a success needs none
+    assert checkpoint(api, job_id) is None and job["checkpoint"] is None  # a success needs none
+    assert [a["redone"] for a in api.attempts(job_id)] == [None, 0]
 
 
 def test_P05_stop_now_keeps_what_nobody_asked_for(make_server, make_worker, stop):  # noqa: F811

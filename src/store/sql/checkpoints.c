@@ -91,10 +91,33 @@ int op_checkpoint(struct tx *t)
         rc = files_insert(t, op);
     if (rc == ERR_OK)
         rc = q_run(t->c, NULL, t->err,
-                   "INSERT INTO checkpoints (job_id, attempt, at, progress) VALUES (?1, ?2, ?3, ?4) ON CONFLICT "
-                   "(job_id) DO UPDATE"
-                   " SET attempt = excluded.attempt, at = excluded.at, progress = excluded.progress",
-                   "uiid", &op->job_id, (int64_t)op->token.attempt, t->now, op->percent);
+                   "INSERT INTO checkpoints (job_id, attempt, at, progress, files, bytes) VALUES (?1, ?2, ?3, ?4, ?5,"
+                   " (SELECT coalesce(sum(b.size), 0) FROM checkpoint_files f JOIN blobs b ON b.blob_id = f.blob_id"
+                   " WHERE f.job_id = ?1)) ON CONFLICT (job_id) DO UPDATE SET attempt = excluded.attempt,"
+                   " at = excluded.at, progress = excluded.progress, files = excluded.files, bytes = excluded.bytes",
+                   "uiidi", &op->job_id, (int64_t)op->token.attempt, t->now, op->percent, (int64_t)op->n_files);
+    row.job.version++;
+    if (rc == ERR_OK)
+        rc = row.was == JOB_PENDING ? row_save(t, &row) : row_save_running(t, &row);
+    return rc;
+}
+
+int checkpoint_redone(struct tx *t, const struct uuid *job_id, double reached, double *ret)
+{
+    AUTO_QUERY struct query *st = NULL;
+    bool found = false;
+    int rc = ERR_OK;
+
+    *ret = -1;
+    if (reached < 0)
+        return ERR_OK;
+    if (t->s->checkpoints)
+        rc = q_open(t->c, &st, t->err, "SELECT progress FROM checkpoints WHERE job_id = ?1", "u", job_id);
+    if (rc == ERR_OK && t->s->checkpoints)
+        rc = q_step(t->c, st, &found, t->err);
+    const double kept = found ? col_real(st, 0) : 0;
+    if (rc == ERR_OK && kept >= 0)
+        *ret = MAX(reached - kept, 0) / 100;
     return rc;
 }
 
@@ -141,7 +164,6 @@ static int files_read(struct conn *c, const struct uuid *job_id, struct list *l,
         col_hash(st, 4, f->sha256);
         if (!f->name)
             return read_no_memory(err);
-        ret->bytes += f->size;
     }
     ret->files = l->items;
     ret->n_files = l->n;
@@ -159,7 +181,8 @@ int read_checkpoint(struct store *s, const struct uuid *job_id, struct arena *ar
 
     *ret = (struct checkpoint){0};
     if (rc == ERR_OK)
-        rc = q_open(r.c, &st, err, "SELECT attempt, at, progress FROM checkpoints WHERE job_id = ?1", "u", job_id);
+        rc = q_open(r.c, &st, err, "SELECT attempt, at, progress, files, bytes FROM checkpoints WHERE job_id = ?1", "u",
+                    job_id);
     if (rc == ERR_OK)
         rc = q_step(r.c, st, &found, err);
     if (rc != ERR_OK || !found)
@@ -167,5 +190,7 @@ int read_checkpoint(struct store *s, const struct uuid *job_id, struct arena *ar
     ret->attempt = (uint32_t)col_int(st, 0);
     ret->at = col_int(st, 1);
     ret->percent = col_real(st, 2);
-    return files_read(r.c, job_id, &l, ret, err);
+    ret->n_files = (size_t)col_int(st, 3);
+    ret->bytes = col_int(st, 4);
+    return arena ? files_read(r.c, job_id, &l, ret, err) : ERR_OK;
 }

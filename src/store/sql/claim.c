@@ -50,19 +50,20 @@ static void mark_set(struct tx *t, int64_t lane_id, int64_t seq)
     t->s->marks[(uint64_t)lane_id % MARKS] = (struct mark){lane_id, MAX(before, seq)};
 }
 
-static int attempt_insert(struct tx *t, const struct op_claim *op, const struct job *job, const char *handler_version)
+static int attempt_insert(struct tx *t, const struct op_claim *op, const struct job *job, const char *handler_version,
+                          double redone)
 {
     return q_run(
         t->c, NULL, t->err,
         "INSERT INTO attempts (job_id, attempt, project, token, poll_id, worker_id, worker_name, handler_version, "
         "started_at,"
         " ended_at, outcome, exit_code, signal, cpu_us, peak_memory_bytes, bytes_in, bytes_out, log_bytes, decided,"
-        " answer_status, answer_run_at)"
+        " answer_status, answer_run_at, redone)"
         " VALUES (?1, ?2, ?3, ?4, ?5, ?6, coalesce(?7, (SELECT name FROM workers WHERE worker_id = ?6)), ?8, ?9, 0, 0, "
         "0, 0,"
-        " 0, 0, 0, 0, 0, 0, 0, 0)",
-        "uitbtutti", &job->job_id, (int64_t)job->attempt, job->project, (const void *)job->token.secret,
-        sizeof(job->token.secret), op->poll_id, &op->worker_id, op->worker_name, handler_version, t->now);
+        " 0, 0, 0, 0, 0, 0, 0, 0, ?10)",
+        "uitbtuttid", &job->job_id, (int64_t)job->attempt, job->project, (const void *)job->token.secret,
+        sizeof(job->token.secret), op->poll_id, &op->worker_id, op->worker_name, handler_version, t->now, redone);
 }
 
 struct taking {
@@ -73,6 +74,8 @@ struct taking {
 static int take_one(struct tx *t, struct op_claim *op, struct taking *k, struct row *row)
 {
     struct job *job = &row->job;
+    const double reached = job->progress; /* by the attempt before */
+    double redone = -1;
     int rc = job_claim(job, &t->s->policy, op->worker_id, &op->tokens[k->used], t->now, t->err);
 
     if (rc == ERR_ILLEGAL_STATE) { /* overdue: its start deadline passed while it stood there */
@@ -90,11 +93,13 @@ static int take_one(struct tx *t, struct op_claim *op, struct taking *k, struct 
         rc = outputs_release(t, &job->job_id); /* what a lapsed attempt had staged */
     if (rc == ERR_OK && job->attempt > 1)
         rc = log_close(t, &job->job_id, job->attempt - 1);
+    if (rc == ERR_OK && job->attempt > 1)
+        rc = checkpoint_redone(t, &job->job_id, reached, &redone);
     if (rc == ERR_OK)
         rc = row_save(t, row);
     if (rc == ERR_OK)
-        rc = attempt_insert(t, op, job,
-                            k->handlers ? json_string_value(json_object_get(k->handlers, job->task_type)) : NULL);
+        rc = attempt_insert(
+            t, op, job, k->handlers ? json_string_value(json_object_get(k->handlers, job->task_type)) : NULL, redone);
     if (rc == ERR_OK)
         op->claimed[op->n_claimed++].job = *job;
     return rc;

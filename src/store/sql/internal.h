@@ -191,6 +191,8 @@ int outputs_publish(struct tx *t, const struct uuid *job_id, uint32_t attempt, c
 
 int op_checkpoint(struct tx *t);
 int checkpoints_load(struct store *s, struct err *err);
+/** What a new attempt does once more of the work that had `reached` so many percent; below 0: not known. */
+int checkpoint_redone(struct tx *t, const struct uuid *job_id, double reached, double *ret);
 /** The job needs it no more: its rows, and their references to blobs. */
 int checkpoint_release(struct tx *t, const struct uuid *job_id);
 

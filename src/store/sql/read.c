@@ -81,6 +81,7 @@ static bool attempt_row(struct list *l, struct query *st)
                   .bytes_out = col_int(st, 12)},
         .log_bytes = col_int(st, 13),
         .error = col_text(st, 14, l->arena),
+        .redone = col_real(st, 15),
     };
     return true;
 }
@@ -89,12 +90,13 @@ int read_attempts(struct store *s, const struct uuid *job_id, struct arena *aren
                   struct err *err)
 {
     struct list l = {.arena = arena, .item_size = sizeof(**ret), .about = job_id};
-    int rc = read_list(s, READ_DEADLINE_US, &l, attempt_row, err,
-                       "SELECT attempt, worker_id, worker_name, handler_version, started_at, ended_at, outcome, "
-                       "exit_code, signal, cpu_us,"
-                       " peak_memory_bytes, bytes_in, bytes_out, log_bytes, error FROM attempts WHERE job_id = ?1 "
-                       "ORDER BY attempt",
-                       "u", job_id);
+    int rc =
+        read_list(s, READ_DEADLINE_US, &l, attempt_row, err,
+                  "SELECT attempt, worker_id, worker_name, handler_version, started_at, ended_at, outcome, "
+                  "exit_code, signal, cpu_us,"
+                  " peak_memory_bytes, bytes_in, bytes_out, log_bytes, error, redone FROM attempts WHERE job_id = ?1 "
+                  "ORDER BY attempt",
+                  "u", job_id);
 
     *ret = l.items;
     *ret_n = l.n;

@@ -56,6 +56,60 @@ static void test_a_checkpoint_takes_the_place_of_the_last(void **state)
     assert_string_equal(cp.files[0].name, "w");
 }
 
+static void progress(struct world *w, const struct job *job, double percent)
+{
+    struct op *op = op_make(w, OP_PROGRESS);
+
+    op->u.progress = (struct op_progress){.job_id = job->job_id, .token = job->token, .percent = percent};
+    apply(w, op);
+    assert_ok(op);
+}
+
+/* Interrupted; what the next attempt is said to do once more, in percent. */
+static int redone(struct world *w, struct job *job)
+{
+    struct attempt *list;
+    size_t n;
+
+    apply(w, fail_op(w, job, OUTCOME_INTERRUPTED, false));
+    *job = claim(w, w->other, "encode");
+    assert_int_equal(w->d->attempts(w->s, &job->job_id, w->arena, &list, &n, NULL), ERR_OK);
+    assert_int_equal(n, job->attempt);
+    return list[n - 1].redone < 0 ? -1 : (int)(list[n - 1].redone * 100 + 0.5);
+}
+
+static void test_P08_only_the_work_after_the_checkpoint_is_redone(void **state)
+{
+    struct world *w = *state;
+    submit(w, "encode");
+    struct job job = claim(w, w->worker, "encode");
+    struct uuid a = blob(w, "aaaa");
+
+    assert_int_equal(redone(w, &job), -1); /* nobody said how far it was */
+    progress(w, &job, 25);
+    assert_int_equal(redone(w, &job), 25); /* and nothing was kept */
+    progress(w, &job, 40);
+    const int64_t version = get(w, job.job_id).version;
+    keep(w, &job, &(struct checkpoint_file){"x", ref(w, a), false}, 1); /* at 40 */
+    assert_true(get(w, job.job_id).version > version);                  /* whoever waits for news of the job is told */
+    progress(w, &job, 90);
+    assert_int_equal(redone(w, &job), 50);
+    progress(w, &job, 30); /* it began again */
+    assert_int_equal(redone(w, &job), 0);
+    struct checkpoint cp;
+    assert_int_equal(w->d->checkpoint(w->s, &job.job_id, NULL, &cp, NULL), ERR_OK);
+    assert_int_equal(cp.n_files, 1);
+    assert_int_equal(cp.bytes, 4);
+    assert_null(cp.files);
+
+    struct op *op = checkpoint_op(w, &job, &(struct checkpoint_file){"x", ref(w, a), false}, 1);
+    op->u.checkpoint.percent = -1;
+    apply(w, op);
+    assert_ok(op);
+    progress(w, &job, 60);
+    assert_int_equal(redone(w, &job), -1); /* how far that was, nobody knows */
+}
+
 static void test_P08_a_stale_worker_changes_no_checkpoint(void **state)
 {
     struct world *w = *state;
@@ -151,6 +205,7 @@ static void test_a_cancelled_or_discarded_job_gives_its_checkpoint_up(void **sta
 
 const struct CMUnitTest checkpoint_tests[] = {
     TEST(test_a_checkpoint_takes_the_place_of_the_last),
+    TEST(test_P08_only_the_work_after_the_checkpoint_is_redone),
     TEST(test_P08_a_stale_worker_changes_no_checkpoint),
     TEST(test_a_bad_file_leaves_the_last_checkpoint),
     TEST(test_a_checkpoint_lives_as_long_as_it_can_be_needed),
