@@ -5,7 +5,8 @@
 #include "api/submission.h"
 #include "base/text.h"
 
-static int file_parse(json_t *value, size_t i, struct arena *arena, struct checkpoint_file *ret, struct err *err)
+static int file_parse(json_t *value, bool newer, size_t i, struct arena *arena, struct checkpoint_file *ret,
+                      struct err *err)
 {
     struct json_reader r;
     char where[32], field[48];
@@ -13,7 +14,7 @@ static int file_parse(json_t *value, size_t i, struct arena *arena, struct check
     json_reader_init(&r, value, where, err);
     const char *name = json_get_string(&r, "name", true, 1, 255), *ref = json_get_string(&r, "ref", true, 1, 1024);
     ret->executable = json_get_bool(&r, "executable", false);
-    const int rc = json_reader_end(&r);
+    const int rc = worker_json_end(&r, newer);
     if (rc)
         return rc;
     snprintf(field, sizeof(field), "%sname", where);
@@ -35,7 +36,8 @@ static int parse(struct http_request *req, struct op_checkpoint *op, struct err 
     json_reader_init(&r, root, "", err);
     op->percent = json_get_real(&r, "percent", -1, 0, 100);
     json_t *list = json_get_value(&r, "files", true, JSON_ARRAY);
-    rc = json_reader_end(&r);
+    const bool newer = req_newer(req);
+    rc = worker_json_end(&r, newer);
     if (!rc && json_array_size(list) > JOB_CHECKPOINT_MAX)
         rc = err_field(err, "files", "must have at most %d items", JOB_CHECKPOINT_MAX);
     op->n_files = rc ? 0 : json_array_size(list);
@@ -43,7 +45,7 @@ static int parse(struct http_request *req, struct op_checkpoint *op, struct err 
     if (!rc && !files)
         rc = no_memory(err);
     for (size_t i = 0; i < op->n_files && !rc; i++)
-        rc = file_parse(json_array_get(list, i), i, http_arena(req), &files[i], err);
+        rc = file_parse(json_array_get(list, i), newer, i, http_arena(req), &files[i], err);
     op->files = files;
     json_decref(root);
     return rc;

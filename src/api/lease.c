@@ -53,7 +53,7 @@ static int read_handlers(struct json_reader *r, json_t *map, struct arena *arena
     return ERR_OK;
 }
 
-static int parse_members(struct json_reader *r, json_t *root, usec poll_us, struct arena *arena,
+static int parse_members(struct json_reader *r, json_t *root, bool newer, usec poll_us, struct arena *arena,
                          struct lease_request *ask)
 {
     const char *worker_id = json_get_string(r, "worker_id", true, 1, 64);
@@ -84,15 +84,15 @@ static int parse_members(struct json_reader *r, json_t *root, usec poll_us, stru
     ask->slots_total = (unsigned)json_get_int(r, "slots_total", slots, 0, 65536);
     ask->slots_busy = (unsigned)json_get_int(r, "slots_busy", 0, 0, 65536);
     ask->wait_us = json_get_duration(r, "wait", poll_us, 0, API_WAIT_MAX_US);
-    return json_reader_end(r);
+    return worker_json_end(r, newer);
 }
 
-int lease_parse(json_t *root, usec poll_us, struct arena *arena, struct lease_request *ret, struct err *err)
+int lease_parse(json_t *root, bool newer, usec poll_us, struct arena *arena, struct lease_request *ret, struct err *err)
 {
     struct json_reader r;
     memset(ret, 0, sizeof(*ret));
     json_reader_init(&r, root, "", err);
-    return r.code ? r.code : parse_members(&r, root, poll_us, arena, ret);
+    return r.code ? r.code : parse_members(&r, root, newer, poll_us, arena, ret);
 }
 
 const char *lease_handler_version(const struct lease_request *ask, const char *task_type)
@@ -232,7 +232,7 @@ static int parse(struct lease_call *l, struct err *err)
     if (!rc)
         rc = req_json(l->req, true, &root, err);
     if (!rc)
-        rc = lease_parse(root, l->api->policy.poll_us, l->poll.arena, &l->ask, err);
+        rc = lease_parse(root, req_newer(l->req), l->api->policy.poll_us, l->poll.arena, &l->ask, err);
     json_decref(root);
     return rc;
 }

@@ -12,6 +12,7 @@ struct lease_request {
     unsigned slots_total, slots_busy;
     usec wait_us;
 };
-/** @param poll_us  how long to wait when the worker does not say */
-int lease_parse(json_t *root, usec poll_us, struct arena *arena, struct lease_request *ret, struct err *err);
+/** @param newer  req_newer()  @param poll_us  how long to wait when the worker does not say */
+int lease_parse(json_t *root, bool newer, usec poll_us, struct arena *arena, struct lease_request *ret,
+                struct err *err);
 const char *lease_handler_version(const struct lease_request *ask, const char *task_type); /* NULL: not its type */

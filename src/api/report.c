@@ -12,7 +12,7 @@ static void read_usage(struct json_reader *r, int exit_code_absent, struct usage
     ret->bytes_out = json_get_int(r, "bytes_out", 0, 0, INT64_MAX);
 }
 
-int complete_parse(json_t *root, struct arena *arena, struct op_complete *ret, struct err *err)
+int complete_parse(json_t *root, bool newer, struct arena *arena, struct op_complete *ret, struct err *err)
 {
     struct json_reader r;
     json_reader_init(&r, root, "", err);
@@ -20,7 +20,7 @@ int complete_parse(json_t *root, struct arena *arena, struct op_complete *ret, s
         read_strings(&r, "outputs", JOB_OUTPUTS_MAX, filename_valid, "a file name", arena, &ret->outputs,
                      &ret->n_outputs);
     read_usage(&r, 0, &ret->usage);
-    return json_reader_end(&r);
+    return worker_json_end(&r, newer);
 }
 
 static int read_error_log(struct json_reader *r, struct arena *arena, const char **ret)
@@ -31,7 +31,7 @@ static int read_error_log(struct json_reader *r, struct arena *arena, const char
     return text && !*ret ? (r->code = no_memory(r->err)) : r->code;
 }
 
-int fail_parse(json_t *root, struct arena *arena, struct op_fail *ret, struct err *err)
+int fail_parse(json_t *root, bool newer, struct arena *arena, struct op_fail *ret, struct err *err)
 {
     struct json_reader r;
     json_reader_init(&r, root, "", err);
@@ -39,6 +39,10 @@ int fail_parse(json_t *root, struct arena *arena, struct op_fail *ret, struct er
     if (outcome) {
         enum outcome o = OUTCOME_NONE;
         bool known = outcome_parse(outcome, &o);
+        if (!known && newer) {
+            o = OUTCOME_ERROR; /* some kind of failure: the error_log says which */
+            known = true;
+        }
         if (!known || o == OUTCOME_NONE || o == OUTCOME_SUCCESS || o == OUTCOME_LOST || o == OUTCOME_UNCONFIRMED ||
             o == OUTCOME_EXPIRED)
             return err_field(err, "outcome", "must be error, timeout, stalled, oom, signal, interrupted or cancelled");
@@ -50,5 +54,5 @@ int fail_parse(json_t *root, struct arena *arena, struct op_fail *ret, struct er
     if (read_error_log(&r, arena, &ret->failure.error_log))
         return r.code;
     read_usage(&r, -1, &ret->usage);
-    return json_reader_end(&r);
+    return worker_json_end(&r, newer);
 }

@@ -1,6 +1,7 @@
 /* Shared by all handlers: entering and leaving, query, body, token, replies. */
 #include "api/request.h"
 #include "base/log.h"
+#include "base/protocol.h"
 #include "base/text.h"
 #include "base/timefmt.h"
 #include <errno.h>
@@ -222,6 +223,18 @@ int req_json(struct http_request *req, bool required, json_t **ret, struct err *
     if (n == 0)
         return required ? err_set(err, ERR_MALFORMED, 0, "a JSON body is required") : ERR_OK;
     return json_parse(body, n, ret, err);
+}
+
+bool req_newer(struct http_request *req)
+{
+    int64_t number = 0;
+    const char *text = http_header(req, HAUL_PROTOCOL_NAME);
+    return text && query_int(text, HAUL_PROTOCOL_NAME, 1, INT64_MAX, &number, NULL) == ERR_OK && number > HAUL_PROTOCOL;
+}
+
+int worker_json_end(struct json_reader *r, bool newer)
+{
+    return newer ? r->code : json_reader_end(r);
 }
 
 int req_no_json(struct http_request *req, struct err *err)

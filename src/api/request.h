@@ -38,6 +38,10 @@ int req_token(struct http_request *req, struct uuid *ret_job_id, struct token *r
 int token_of(const char *header, const char *path_attempt, struct token *ret, struct err *err);
 /** The body as JSON; absent: *ret = NULL and ERR_OK unless `required`. Caller: json_decref. */
 int req_json(struct http_request *req, bool required, json_t **ret, struct err *err);
+/** Does the caller speak a newer protocol than this server (Haul-Protocol)? Then members of its body that are not known are no mistake. */
+bool req_newer(struct http_request *req);
+/** Ends the reading of a worker's body: as json_reader_end, but of a newer one members that nobody asked for are passed over. */
+int worker_json_end(struct json_reader *r, bool newer);
 /** The body must be absent or {}. */
 int req_no_json(struct http_request *req, struct err *err);
 /** Array of strings below `key`, copied to the arena. */

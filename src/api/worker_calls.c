@@ -39,7 +39,8 @@ void worker_heartbeat(struct http_request *req)
         return;
     err_clear(&err);
     struct op_heartbeat *op = &c->op.u.heartbeat;
-    if (req_query_none(req, &err) || req_token(req, &op->job_id, &op->token, &err) || req_no_json(req, &err))
+    if (req_query_none(req, &err) || req_token(req, &op->job_id, &op->token, &err) ||
+        (!req_newer(req) && req_no_json(req, &err)))
         reply_err(req, &err);
     else
         call_offer(c);
@@ -62,7 +63,7 @@ static int progress_parse(struct http_request *req, struct op_progress *op, stru
     json_reader_init(&r, root, "", err);
     op->percent = json_get_real(&r, "percent", -1, 0, 100);
     const char *message = json_get_string(&r, "message", false, 0, JOB_MESSAGE_MAX);
-    rc = json_reader_end(&r);
+    rc = worker_json_end(&r, req_newer(req));
     if (!rc && op->percent < 0)
         rc = err_field(err, "percent", "is required: 0 to 100");
     op->message = rc ? NULL : arena_strdup(http_arena(req), message);
@@ -214,7 +215,7 @@ static int complete_body(struct http_request *req, struct op_complete *op, struc
     json_t *root = NULL;
     int rc = report_head(req, &op->job_id, &op->token, &root, err);
     if (!rc)
-        rc = complete_parse(root, http_arena(req), op, err);
+        rc = complete_parse(root, req_newer(req), http_arena(req), op, err);
     json_decref(root);
     return rc;
 }
@@ -248,7 +249,7 @@ static int fail_body(struct http_request *req, struct op_fail *op, struct err *e
     json_t *root = NULL;
     int rc = report_head(req, &op->job_id, &op->token, &root, err);
     if (!rc)
-        rc = fail_parse(root, http_arena(req), op, err);
+        rc = fail_parse(root, req_newer(req), http_arena(req), op, err);
     json_decref(root);
     return rc;
 }

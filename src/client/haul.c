@@ -2,6 +2,7 @@
 #include "base/auto.h"
 #include "base/err.h"
 #include "base/json.h"
+#include "base/protocol.h"
 #include "base/rng.h"
 #include "base/text.h"
 #include "client/internal.h"
@@ -402,6 +403,7 @@ static int call(struct haul_client *c, const char *method, const char *path, con
         exchange_header(&x, "Content-Type", "application/json");
     }
     exchange_header(&x, "Accept", "application/json");
+    exchange_header(&x, HAUL_PROTOCOL_NAME, HAUL_PROTOCOL_TEXT);
     exchange_header(&x, "Haul-Token", token);
     exchange_header(&x, "Idempotency-Key", key);
     int rc = exchange_run(&x, err);

@@ -44,7 +44,7 @@ class HoldingProxy:
                     return body
                 return self.rfile.read(int(self.headers.get("Content-Length", 0)))
 
-            do_GET = do_POST = do_PUT = do_HEAD = pass_on
+            do_GET = do_POST = do_PUT = do_HEAD = do_PATCH = do_DELETE = pass_on
 
             def log_message(self, *_):
                 pass
@@ -72,6 +72,7 @@ class HoldingProxy:
         headers = {k: v for k, v in handler.headers.items()
                    if k.lower() not in ("connection", "transfer-encoding", "content-length")}
         headers["Host"] = urllib.parse.urlsplit(self.upstream).netloc
+        body = self.request_passes(handler.path, headers, body)
         try:
             answer = requests.request(handler.command, self.upstream + handler.path, data=body, headers=headers, timeout=75)
         except requests.RequestException:
@@ -81,9 +82,18 @@ class HoldingProxy:
         for name, value in answer.headers.items():
             if name.lower() not in ("connection", "transfer-encoding", "content-length", "date", "server"):
                 handler.send_header(name, value)
-        handler.send_header("Content-Length", str(len(answer.content)))
+        content = self.answer_passes(handler.path, answer)
+        handler.send_header("Content-Length", str(len(content)))
         handler.end_headers()
-        handler.wfile.write(answer.content)
+        handler.wfile.write(content)
+
+    def request_passes(self, path, headers, body):
+        """The body that goes on; a subclass may change it, and the headers."""
+        return body
+
+    def answer_passes(self, path, answer):
+        """The bytes that go back; a subclass may change them."""
+        return answer.content
 
     def hold(self, *patterns):
         with self.changed:

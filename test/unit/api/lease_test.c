@@ -21,7 +21,7 @@ static int parse(const char *body, struct lease_request *ask, struct err *err)
     err_clear(err);
     int rc = json_parse(body, strlen(body), &root, err);
     if (!rc)
-        rc = lease_parse(root, 30 * USEC_PER_SEC, arena, ask, err);
+        rc = lease_parse(root, false, 30 * USEC_PER_SEC, arena, ask, err);
     json_decref(root);
     return rc;
 }

@@ -15,16 +15,21 @@ static int teardown(void **state)
     return 0;
 }
 
-static int fail_of(const char *body, struct op_fail *op, struct err *err)
+static int fail_of_a(bool newer, const char *body, struct op_fail *op, struct err *err)
 {
     json_t *root = NULL;
     memset(op, 0, sizeof(*op));
     err_clear(err);
     int rc = json_parse(body, strlen(body), &root, err);
     if (!rc)
-        rc = fail_parse(root, arena, op, err);
+        rc = fail_parse(root, newer, arena, op, err);
     json_decref(root);
     return rc;
+}
+
+static int fail_of(const char *body, struct op_fail *op, struct err *err)
+{
+    return fail_of_a(false, body, op, err);
 }
 
 static void test_complete(void **state)
@@ -36,7 +41,7 @@ static void test_complete(void **state)
     json_t *root = NULL;
     err_clear(&err);
     assert_int_equal(json_parse(body, strlen(body), &root, &err), ERR_OK);
-    assert_int_equal(complete_parse(root, arena, &op, &err), ERR_OK);
+    assert_int_equal(complete_parse(root, false, arena, &op, &err), ERR_OK);
     json_decref(root);
     assert_int_equal(op.n_outputs, 2);
     assert_string_equal(op.outputs[1], "b c.txt");
@@ -76,6 +81,19 @@ static void test_fail_outcomes(void **state)
     }
 }
 
+static void test_a_newer_worker_may_say_more(void **state)
+{
+    const char *body = "{\"outcome\":\"melted\",\"degrees\":900,\"exit_code\":3}";
+    struct op_fail op;
+    struct err err;
+    assert_int_equal(fail_of_a(false, body, &op, &err), ERR_INVALID);
+    assert_int_equal(fail_of_a(true, body, &op, &err), ERR_OK);
+    assert_int_equal(op.failure.outcome, OUTCOME_ERROR);
+    assert_int_equal(op.usage.exit_code, 3);
+    assert_int_equal(fail_of_a(true, "{\"outcome\":\"lost\"}", &op, &err), ERR_INVALID);
+    assert_int_equal(fail_of_a(true, "{\"outcome\":\"error\",\"exit_code\":\"x\"}", &op, &err), ERR_INVALID);
+}
+
 static void test_token_must_be_of_the_attempt(void **state)
 {
     struct token t;
@@ -96,6 +114,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_complete, setup, teardown),
         cmocka_unit_test_setup_teardown(test_fail, setup, teardown),
         cmocka_unit_test_setup_teardown(test_fail_outcomes, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_newer_worker_may_say_more, setup, teardown),
         cmocka_unit_test_setup_teardown(test_token_must_be_of_the_attempt, setup, teardown),
     };
     return cmocka_run_group_tests_name("api report", tests, NULL, NULL);

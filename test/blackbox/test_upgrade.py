@@ -1,0 +1,114 @@
+"""One build meets another: on the wire, in the database, in a worker's state folder, and in mid-run. docs/upgrading.md says what is promised."""
+import json
+
+import pytest
+from conftest import COMPLETE, Api, problem, processes_of_job, until
+from holding_proxy import HoldingProxy
+from test_agent import SHORT, waits_for
+
+FUTURE = {"zz_new": {"of": ["a", "later", {"build": None}], "n": 1.5}, "zz_more": "text"}
+
+
+# --- on the wire: members that the other side does not know yet ---
+
+
+def with_future(value, where=()):
+    """The same JSON with members that only a later build knows, in every object but the user's own."""
+    if isinstance(value, list):
+        return [with_future(v, where) for v in value]
+    if not isinstance(value, dict):
+        return value
+    return {**{k: v if k in ("payload", "labels", "handlers") else with_future(v, (*where, k)) for k, v in value.items()}, **FUTURE}
+
+
+class FutureProxy(HoldingProxy):
+    """Makes of the worker or of the server behind it a later build's, as far as members go."""
+
+    def __init__(self, upstream, newer_worker=False, newer_server=False):
+        self.newer_worker, self.newer_server = newer_worker, newer_server
+        super().__init__(upstream)
+
+    def request_passes(self, path, headers, body):
+        if self.newer_worker:
+            headers["Haul-Protocol"] = str(1 + int(headers.get("Haul-Protocol", 0)))
+            if path.endswith("/heartbeat"):
+                body, headers["Content-Type"] = body or b"{}", "application/json"
+        if self.newer_worker and headers.get("Content-Type") == "application/json" and (path == "/v1/lease" or "/attempts/" in path):
+            body = json.dumps(with_future(json.loads(body))).encode()
+        return body
+
+    def answer_passes(self, path, answer):
+        kind = answer.headers.get("Content-Type", "")
+        if self.newer_server and kind in ("application/json", "application/problem+json"):
+            return json.dumps(with_future(answer.json())).encode()
+        return answer.content
+
+
+@pytest.fixture
+def make_future():
+    made = []
+
+    def make(url, **which):
+        made.append(FutureProxy(url, **which))
+        return made[-1]
+
+    yield make
+    for proxy in made:
+        proxy.close()
+
+
+@pytest.mark.parametrize("which", [{"newer_worker": True}, {"newer_server": True}], ids=lambda w: next(iter(w)))
+def test_members_of_a_later_build_are_passed_over(make_server, make_worker, make_future, tmp_path, which):
+    server = make_server({**SHORT, "heartbeat": "300ms"})
+    api = Api(server.url)
+    proxy = make_future(server.url, **which)
+    work = ("cat in/text > out/result; echo 'progress 40 half of it' >&3; echo a line of log; "
+            f"test $HAUL_ATTEMPT = 1 && exit 3; {waits_for(tmp_path / 'go')}")
+    make_worker(proxy.url, {"works": {"command": ["/bin/sh", "-c", work], "verify": ["/usr/bin/test", "-s", "out/result"]},
+                            "fails": "echo it broke >&2; exit 9", "hangs": "echo up; exec sleep 1000"}, slots=3)
+    works = api.submit("works", inputs=[{"name": "text", "ref": api.put_blob(b"some text")["ref"]}], payload={"a": 1.50})["job_id"]
+    fails, hangs = api.submit("fails", max_attempts=1)["job_id"], api.submit("hangs")["job_id"]
+    api.wait(works, lambda j: j["attempt"] == 2 and j["progress"])
+    before = proxy.count("heartbeat")
+    until(lambda: proxy.count("heartbeat") > before + 2)
+    (tmp_path / "go").touch()
+    job = api.wait(works)
+    assert (job["status"], job["attempt"], job["losses"]) == ("success", 2, 0)
+    assert api.get(job["result_url"]).content == b"some text" and api.log(works).text == "a line of log\n"
+    assert [a["outcome"] for a in api.attempts(works)] == ["error", "success"]
+    assert "exit status 9" in api.wait(fails)["error_log"]
+    until(lambda: processes_of_job(hangs))
+    api.post(f"/v1/jobs/{hangs}/cancel")
+    assert api.wait(hangs)["status"] == "cancelled"
+
+
+def test_the_command_line_passes_over_members_of_a_later_server(make_server, make_worker, make_future, haul, tmp_path):
+    server = make_server()
+    make_worker(server.url, {"works": "echo made > out/result"})
+    url = make_future(server.url, newer_server=True).url
+    (tmp_path / "input").write_bytes(bytes(9 << 20))  # goes up by pieces
+    done = haul("submit", "works", "--input", tmp_path / "input", "--wait", "--json", url=url)
+    assert done.returncode == 0, done.stderr
+    job_id = json.loads(done.stdout.splitlines()[-1])["job_id"]
+    for command in (["jobs", "list"], ["jobs", "show", job_id], ["jobs", "outputs", job_id, "--out", tmp_path / "fetched"], ["workers"], ["status"],
+                    ["dlq", "list"], ["jobs", "log", job_id]):
+        done = haul(*command, url=url)
+        assert done.returncode == 0, (command, done.stderr)
+    (tmp_path / "batch").write_text('{"task_type": "works"}\n' * 3)
+    assert haul("submit", "--batch", tmp_path / "batch", url=url).returncode == 0
+    assert haul("jobs", "cancel", "--all", "--yes", url=url).returncode == 0
+
+
+def test_an_outcome_of_a_later_build_counts_as_an_error(api):
+    job_id = api.submit("t", max_attempts=1)["job_id"]
+    claim = api.lease("t")[0]
+    body = {"outcome": "melted", "error_log": "it melted", "zz_new": 1}
+    problem(api.act(claim, "fail", body), 422, "invalid", "outcome")
+    for number in ("1", "0", "-2", "", "two", "99999999999999999999"):  # not newer, or no number at all: what is unknown is a mistake
+        problem(api.act(claim, "fail", body, headers={"Haul-Protocol": number}), 422, "invalid", "outcome")
+        problem(api.act(claim, "complete", {"outputs": [], **COMPLETE, "zz_new": 1}, headers={"Haul-Protocol": number}), 422, "invalid", "zz_new")
+    problem(api.act(claim, "fail", {"outcome": "lost"}, headers={"Haul-Protocol": "2"}), 422, "invalid", "outcome")
+    assert api.act(claim, "fail", body, headers={"Haul-Protocol": "2"}).status_code == 200
+    job = api.job(job_id)
+    assert (job["status"], job["outcome"], job["error_log"]) == ("failed", "error", "it melted")
+    problem(api.post("/v1/jobs", {"task_type": "t", "zz_new": 1}, headers={"Haul-Protocol": "2"}), 422, "invalid", "zz_new")
