@@ -1,8 +1,11 @@
 """One build meets another: on the wire, in the database, in a worker's state folder, and in mid-run. docs/upgrading.md says what is promised."""
+import base64
 import json
+import lzma
+import sqlite3
 
 import pytest
-from conftest import COMPLETE, Api, problem, processes_of_job, until
+from conftest import COMPLETE, TOP, Api, problem, processes_of_job, until
 from holding_proxy import HoldingProxy
 from test_agent import SHORT, waits_for
 
@@ -112,3 +115,122 @@ def test_an_outcome_of_a_later_build_counts_as_an_error(api):
     job = api.job(job_id)
     assert (job["status"], job["outcome"], job["error_log"]) == ("failed", "error", "it melted")
     problem(api.post("/v1/jobs", {"task_type": "t", "zz_new": 1}, headers={"Haul-Protocol": "2"}), 422, "invalid", "zz_new")
+
+
+# --- the database: what the last build of every earlier schema left, as test/upgrade/record wrote it down ---
+
+RECORDINGS = sorted((TOP / "test" / "upgrade").glob("schema-*.json.xz"))
+YEARS = {"retention": "3650d", "dedup_window": "3650d", "blob_keep": "3650d", "upload_keep": "3650d"}
+MOVES = {"waiting_reason", "lease_until"}  # a running job's lease is given a grace
+
+
+def left_by_an_earlier_build(path, data):
+    """Makes the data folder of a recording."""
+    recorded = json.loads(lzma.decompress(path.read_bytes()))
+    for name, content in recorded["files"].items():
+        (data / name).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        (data / name).write_bytes(base64.b64decode(content))
+    db = sqlite3.connect(data / "haul.db")
+    db.executescript("\n".join(recorded["sql"]))
+    db.close()
+    return recorded
+
+
+def same(was, now, where):
+    """Whatever was answered is answered still; there may be more."""
+    if isinstance(was, dict):
+        for key in was.keys() - MOVES:
+            assert key in now, (where, key)
+            same(was[key], now[key], f"{where}.{key}")
+    elif isinstance(was, list):
+        assert len(was) == len(now), where
+        for i, (a, b) in enumerate(zip(was, now)):
+            same(a, b, f"{where}[{i}]")
+    else:
+        assert was == now, where
+
+
+def tables_of(data):
+    db = sqlite3.connect(f"file:{data}/haul.db?mode=ro", uri=True)
+    found = sorted(db.execute("SELECT type, name, tbl_name, sql FROM sqlite_schema WHERE name NOT LIKE 'sqlite_%'"))
+    version = db.execute("PRAGMA user_version").fetchone()
+    db.close()
+    return version, found
+
+
+def ask_all(api, recorded):
+    for path, was in recorded["answers"].items():
+        answer = api.get(path)
+        assert answer.status_code == 200, (path, answer.text)
+        if path == "/v1/workers":
+            was, now = ([{k: v for k, v in w.items() if k != "state"} for w in sorted(d["workers"], key=lambda w: w["worker_id"])]
+                        for d in (was, answer.json()))
+        else:
+            now = answer.text if isinstance(was, str) else answer.json()
+        same(was, now, path)
+
+
+@pytest.mark.parametrize("path", RECORDINGS, ids=lambda p: p.name[:11])
+def test_what_every_earlier_schema_held_is_answered_and_goes_on(make_server, tmp_path, path):
+    data = tmp_path / "data"
+    data.mkdir(mode=0o700)
+    recorded = left_by_an_earlier_build(path, data)
+    jobs, claim = recorded["jobs"], recorded["claim"]
+    server = make_server(YEARS, data=data)
+    api = Api(server.url)
+    ask_all(api, recorded)
+    assert api.get(api.job(jobs["success"])["result_url"]).content == b"some text"
+
+    # The attempt that was running goes on: its token is good, its log and what it staged are there.
+    assert api.act(claim, "heartbeat").status_code == 200
+    octets = {"Content-Type": "application/octet-stream"}
+    assert api.act(claim, "log?offset=9", data=b"ne", headers=octets).json() == {"next_offset": 11}
+    assert api.act(claim, "complete", {"outputs": ["early.bin"], **COMPLETE}).json() == {"status": "success"}
+    assert api.log(jobs["running"]).text == "half a line" and api.get(api.job(jobs["running"])["result_url"]).content == b"early"
+
+    for what, attempt in (("pending", 1), ("unconfirmed", 2)):  # what waited is claimed
+        claimed = api.lease(what)[0]
+        assert (claimed["job_id"], claimed["attempt"]) == (jobs[what], attempt)
+        assert api.act(claimed, "complete", {"outputs": [], **COMPLETE}).status_code == 200
+    for what in ("failed", "dead", "expired"):  # dead letters are retried
+        assert api.post(f"/v1/jobs/{jobs[what]}/retry").json()["status"] == "pending"
+    for what in ("scheduled", "backing off"):
+        assert api.post(f"/v1/jobs/{jobs[what]}/cancel").json()["status"] == "cancelled"
+    # Keys are remembered, and what the same request is.
+    assert api.submit("running", dedup_key="running")["job_id"] == jobs["running"]
+    problem(api.post("/v1/jobs", {"task_type": "other", "dedup_key": "recorded"}), 409, "conflict")
+    if recorded["upload"]:
+        tus = {"Tus-Resumable": "1.0.0"}
+        assert api.request("HEAD", recorded["upload"], headers=tus).headers["Upload-Offset"] == "5"
+        assert api.request("PATCH", recorded["upload"], data=b"whole", headers={
+            **tus, "Upload-Offset": "5", "Content-Type": "application/offset+octet-stream"}).status_code == 204
+    queues = api.get("/v1/stats").json()["queues"]
+    counts = [sum(q[status] for q in queues) for status in ("pending", "running", "success", "failed", "cancelled")]
+    assert counts == [3, 0, 4, 0, 3], queues
+    assert server.terminate() == 0
+
+    fresh = make_server()
+    assert tables_of(data) == tables_of(fresh.data)
+    server.restart()
+    assert api.job(jobs["running"])["status"] == "success"
+
+
+def test_a_database_of_a_later_schema_is_refused_and_left_alone(make_server, haul, tmp_path):
+    server = make_server()
+    api = Api(server.url)
+    job_id = api.submit("t")["job_id"]
+    assert server.terminate() == 0
+    database = server.data / "haul.db"
+    db = sqlite3.connect(database)
+    (version,) = db.execute("PRAGMA user_version").fetchone()
+    db.execute(f"PRAGMA user_version = {version + 1}")
+    db.close()
+    before = database.read_bytes()
+    done = haul("server", "--data", server.data, "--listen", "127.0.0.1:0")
+    assert done.returncode != 0 and f"the database has schema {version + 1}, this program knows up to {version}: use a newer one" in done.stderr
+    assert database.read_bytes() == before
+    db = sqlite3.connect(database)
+    db.execute(f"PRAGMA user_version = {version}")
+    db.close()
+    server.restart()
+    assert api.job(job_id)["status"] == "pending"
