@@ -97,7 +97,7 @@ def test_the_command_line_passes_over_members_of_a_later_server(make_server, mak
                     ["dlq", "list"], ["jobs", "log", job_id]):
         done = haul(*command, url=url)
         assert done.returncode == 0, (command, done.stderr)
-    (tmp_path / "batch").write_text('{"task_type": "works"}\n' * 3)
+    (tmp_path / "batch").write_text('{"task_type": "waits"}\n' * 3)
     assert haul("submit", "--batch", tmp_path / "batch", url=url).returncode == 0
     assert haul("jobs", "cancel", "--all", "--yes", url=url).returncode == 0
 
