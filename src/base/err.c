@@ -110,8 +110,11 @@ int err_wrap(struct err *err, int code, const char *fmt, ...)
 
 void err_clear(struct err *err)
 {
-    if (err)
-        *err = (struct err){.code = ERR_OK};
+    if (!err)
+        return;
+    err->code = ERR_OK; /* the texts' rest stays: an op is cleared three times on its way */
+    err->sys = 0;
+    err->field[0] = err->msg[0] = '\0';
 }
 
 static size_t row_of(enum err_code code)

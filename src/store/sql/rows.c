@@ -255,17 +255,16 @@ static bool token_held(const struct job *job)
 static const char update_jobs[] = "UPDATE jobs" LIFE_SQL;
 static const char update_history[] = "UPDATE history" LIFE_SQL;
 
+/* In the table's order, as in the driver's inserts. */
 #define MOVE_SQL(from, to)                                                                                             \
     "INSERT INTO " to " (job_id, project, queue, task_type, priority, lane_id, payload, payload_ref, labels,"          \
-    " dedup_key, max_attempts, timeout_us, no_progress_us, created_at, start_deadline_at, status, run_at, "            \
-    "waiting_on, attempt,"                                                                                             \
+    " dedup_key, max_attempts, timeout_us, created_at, start_deadline_at, status, run_at, waiting_on, attempt,"        \
     " retries, interruptions, losses, token, token_attempt, owner_id, lease_until, confirmed, cancel_requested_at,"    \
     " started_at, finished_at, last_outcome, error_log, progress, progress_message, progress_at, version, ready_seq,"  \
-    " fingerprint)"                                                                                                    \
+    " no_progress_us, fingerprint)"                                                                                    \
     " SELECT job_id, project, queue, task_type, priority, ?24, payload, payload_ref, labels, dedup_key, max_attempts," \
-    " timeout_us, no_progress_us, created_at, ?9, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?10, ?11, ?12, ?13, ?14, ?15, ?16, "     \
-    "?17, ?18, ?19, ?20,"                                                                                              \
-    " ?21, ?22, ?23, ?25, ?26 FROM " from " WHERE job_id = ?1"
+    " timeout_us, created_at, ?9, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20,"  \
+    " ?21, ?22, ?23, ?25, no_progress_us, ?26 FROM " from " WHERE job_id = ?1"
 static const char move_to_history[] = MOVE_SQL("jobs", "history");
 static const char move_to_jobs[] = MOVE_SQL("history", "jobs");
 

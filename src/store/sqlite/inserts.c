@@ -20,15 +20,16 @@ struct inserts {
     size_t n_jobs, n_labels;
 };
 
-/* OR FAIL: SQLite need not note what to take back of a statement. Who sees it fail rolls more than that back. */
+/* OR FAIL: SQLite need not note what to take back of a statement. Who sees it fail rolls more than that back. The columns stand in the table's
+ * order, all up to the last that is named: only then SQLite need not copy each value once more. */
 #define JOB_INTO                                                                                                       \
     "INSERT OR FAIL INTO jobs (job_id, project, queue, task_type, priority, lane_id, payload, payload_ref, labels,"    \
-    " dedup_key, max_attempts, timeout_us, no_progress_us, created_at, start_deadline_at, status, run_at, "            \
-    "waiting_on, ready_seq,"                                                                                           \
-    " attempt, retries, interruptions, losses, token_attempt, lease_until, confirmed, cancel_requested_at,"            \
-    " started_at, finished_at, last_outcome, progress, progress_at, version) VALUES "
-#define JOB_ROW   "(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,0,0,0,0,0,0,0,0,0,0,0,-1,0,1)"
-#define JOB_TYPES "utttiixtxtiiiiiiiiz"
+    " dedup_key, max_attempts, timeout_us, created_at, start_deadline_at, status, run_at, waiting_on, attempt,"        \
+    " retries, interruptions, losses, token, token_attempt, owner_id, lease_until, confirmed, cancel_requested_at,"    \
+    " started_at, finished_at, last_outcome, error_log, progress, progress_message, progress_at, version, ready_seq,"  \
+    " no_progress_us) VALUES "
+#define JOB_ROW   "(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,0,0,0,0,NULL,0,NULL,0,0,0,0,0,0,NULL,-1,NULL,0,1,?,?)"
+#define JOB_TYPES "utttiixtxtiiiiiiizi"
 #define KEY_INTO                                                                                                       \
     "INSERT OR FAIL INTO dedup (rowid, project, key, job_id, request_hash, content_hash, expires_at) VALUES "
 #define KEY_ROW   "(?,?,?,?,?,?,?)"
@@ -45,8 +46,8 @@ static int job_bind(struct query *st, size_t i, const void *arg, struct err *err
 
     return q_bind(st, (int)(i * strlen(JOB_TYPES)), err, JOB_TYPES, &j->job_id, j->project, j->queue, j->task_type,
                   (int64_t)j->priority, w->lane_id, j->payload, j->payload_ref, j->labels, j->dedup_key,
-                  (int64_t)j->max_attempts, j->timeout_us, j->no_progress_us, j->created_at, j->start_deadline_at,
-                  (int64_t)j->status, j->run_at, (int64_t)j->waiting_on, w->ready_seq);
+                  (int64_t)j->max_attempts, j->timeout_us, j->created_at, j->start_deadline_at, (int64_t)j->status,
+                  j->run_at, (int64_t)j->waiting_on, w->ready_seq, j->no_progress_us);
 }
 
 static int key_bind(struct query *st, size_t i, const void *arg, struct err *err)

@@ -40,6 +40,7 @@ struct keys {
     size_t merged;    /* of merging, as committed */
     size_t until;     /* of merging, in the batch at work */
     int64_t next_row; /* none is given twice while an entry may name it */
+    uint64_t made;    /* shares of the filter that the batch at work made anew, a bit each */
     int64_t gone;     /* the highest row that was forgotten: of those up to here some may not be there */
 };
 
@@ -184,7 +185,16 @@ static int share_make(struct sqlite_store *s, unsigned share, struct err *err)
     while (rc == ERR_OK && (rc = q_step(&s->w.conn, st, &more, err)) == ERR_OK && more)
         filter_add(f, col_int(st, 0));
     f->most[share] = MAX((int64_t)KEYS_MAX, 2 * f->added[share]);
+    s->keys->made |= UINT64_C(1) << share;
     return rc;
+}
+
+/** After a rollback the index has again what those shares do not know: all may be there. */
+static void shares_doubt(struct keys *k)
+{
+    for (unsigned i = 0; i < SHARES; i++)
+        if (k->made >> i & 1)
+            memset(k->filter->bits[i], 0xff, sizeof(k->filter->bits[i]));
 }
 
 /* --- finding and adding --- */
@@ -418,6 +428,9 @@ void keys_settle(struct sqlite_store *s, bool committed)
 {
     struct keys *k = s->keys;
 
+    if (!committed)
+        shares_doubt(k);
+    k->made = 0;
     if (!committed) {
         set_cut(&k->fresh, k->committed);
         k->until = k->merged;
