@@ -17,7 +17,8 @@ struct lease {
     int event_fd, stop_fd, timer_fd;
     enum lease_state state;
     bool cancel, frozen;
-    usec end_us; /* CLOCK_BOOTTIME; counted from before the request was sent, so never later than the server's */
+    bool awaited; /* lease_wait waits for the next renewal */
+    usec end_us;  /* CLOCK_BOOTTIME; counted from before the request was sent, so never later than the server's */
     usec frozen_at_us, frozen_us;
     struct sandbox *box;
 };
@@ -62,7 +63,7 @@ static bool renewed(struct lease *l, usec end_us, bool cancel)
 {
     pthread_mutex_lock(&l->lock);
     const bool live = boot_now() < end_us - margin_us(l);
-    const bool news = (live && l->state != LEASE_HELD) || cancel != l->cancel;
+    const bool news = (live && l->state != LEASE_HELD) || cancel != l->cancel || l->awaited;
     l->end_us = end_us;
     if (live)
         l->state = LEASE_HELD;
@@ -240,6 +241,37 @@ enum lease_state lease_confirm(struct lease *l)
         }
         struct pollfd p = {.fd = l->event_fd, .events = POLLIN};
         (void)poll(&p, 1, -1);
+    }
+}
+
+/* Whether something may begin; if not, the next renewal will say so. */
+static bool has_time(struct lease *l)
+{
+    pthread_mutex_lock(&l->lock);
+    const bool live = l->state == LEASE_HELD && boot_now() < l->end_us - margin_us(l);
+    l->awaited = !live;
+    pthread_mutex_unlock(&l->lock);
+    return live;
+}
+
+int lease_wait(struct lease *l, int stop_fd, struct err *err)
+{
+    bool cancel, said = false;
+    struct pollfd p[2] = {{.fd = l->event_fd, .events = POLLIN}, {.fd = stop_fd, .events = POLLIN}};
+    for (;;) {
+        const enum lease_state s = lease_look(l, &cancel);
+        if (has_time(l)) {
+            if (cancel)
+                event_raise(l->event_fd); /* still news to the caller's loop */
+            return ERR_OK;
+        }
+        if (s == LEASE_LOST || s == LEASE_ORPHANED || cancel || p[1].revents)
+            return err_set(err, ERR_CANCELLED, 0, "the lease ended before the program began");
+        if (!said)
+            log_event(LOG_WARN, "lease ran out before the program began, it waits for a renewal", "job_id",
+                      l->a->job_id, NULL);
+        said = true;
+        (void)poll(p, 2, -1);
     }
 }
 

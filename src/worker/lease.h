@@ -17,6 +17,9 @@ int lease_event_fd(const struct lease *l);
 enum lease_state lease_look(struct lease *l, bool *ret_cancel);
 /** Waits until it is confirmed or gone. */
 enum lease_state lease_confirm(struct lease *l);
+/** Waits until it is held with time left, since nothing may begin past its end, however long inputs took.
+ * ERR_CANCELLED: it is gone, or `stop_fd` became readable, or it is not held and a cancel came. */
+int lease_wait(struct lease *l, int stop_fd, struct err *err);
 /** From now on `box` is stopped before the lease ends, continued when it is renewed, killed when it is lost. NULL: no longer. */
 void lease_guard(struct lease *l, struct sandbox *box);
 /** How long the handler was held still; not its time. */

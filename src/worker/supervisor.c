@@ -272,7 +272,10 @@ static int program_run(struct run *r, const struct string_list *command, struct 
 {
     const usec cpu_us = r->cpu_us;
     const int64_t peak_bytes = r->peak_bytes;
-    int rc = program_begin(r, command, err);
+    int rc = lease_wait(r->lease, r->signal_fd, err);
+    if (rc)
+        return rc;
+    rc = program_begin(r, command, err);
     if (rc)
         return failure_set(f, "error", false, "%s", err->msg), rc;
     lease_guard(r->lease, r->box);

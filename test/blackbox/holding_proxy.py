@@ -9,7 +9,7 @@ import requests
 
 
 class HoldingProxy:
-    """hold(pattern) keeps every request whose "METHOD /path" matches; waiting for one is held(pattern); release() lets all go on."""
+    """hold(pattern) keeps every request whose "METHOD /path" matches; waiting for one is held(pattern); release() lets them go on."""
 
     def __init__(self, upstream):
         self.upstream = upstream
@@ -103,9 +103,10 @@ class HoldingProxy:
         with self.changed:
             assert self.changed.wait_for(lambda: any(re.search(pattern, r) for r in self.seen), timeout), self.seen
 
-    def release(self):
+    def release(self, *patterns):
+        """Those, or all."""
         with self.changed:
-            self.patterns.clear()
+            self.patterns[:] = [p for p in self.patterns if patterns and p not in patterns]
             self.changed.notify_all()
 
     def count(self, pattern):

@@ -301,6 +301,24 @@ def test_P03_server_down_for_leases_in_mid_job_costs_time_only(make_server, make
     assert [a["outcome"] for a in api.attempts(job_id)] == ["success"]
 
 
+def test_P03_nothing_begins_past_its_lease(make_server, make_worker, make_proxy, tmp_path):
+    server = make_server({"lease": "1s", "heartbeat": "250ms", "confirm": "1s"})
+    api, proxy = Api(server.url), make_proxy(server.url)
+    worker = make_worker(proxy.url, {"fed": f'echo "$HAUL_ATTEMPT" >> {tmp_path}/runs'})
+    proxy.hold("GET /v1/blobs/")
+    job_id = api.submit("fed", inputs=[{"name": "data", "ref": api.put_blob(b"food")["ref"]}])["job_id"]
+    proxy.held("GET /v1/blobs/")
+    proxy.hold("/heartbeat")
+    api.wait_status(job_id, "pending")  # lost while its inputs are on their way
+    proxy.release("GET /v1/blobs/")
+
+    until(lambda: "it waits for a renewal" in worker.said)
+    assert not (tmp_path / "runs").exists()
+    proxy.release("/heartbeat")
+    assert api.wait_status(job_id, "success")["attempt"] >= 1
+    assert len((tmp_path / "runs").read_text().split()) == 1
+
+
 def test_P10_server_down_for_leases_at_the_finish(make_server, make_worker, tmp_path):
     server = make_server(QUICK)
     api = Api(server.url)
