@@ -2,12 +2,14 @@
 import base64
 import json
 import lzma
+import os
 import sqlite3
+import subprocess
 
 import pytest
-from conftest import COMPLETE, TOP, Api, problem, processes_of_job, until
+from conftest import COMPLETE, HAUL, TOP, Api, Process, problem, processes_of_job, until
 from holding_proxy import HoldingProxy
-from test_agent import SHORT, waits_for
+from test_agent import SHORT, attempts_of, kill_supervisor, supervisors, waits_for
 
 FUTURE = {"zz_new": {"of": ["a", "later", {"build": None}], "n": 1.5}, "zz_more": "text"}
 
@@ -234,3 +236,163 @@ def test_a_database_of_a_later_schema_is_refused_and_left_alone(make_server, hau
     db.close()
     server.restart()
     assert api.job(job_id)["status"] == "pending"
+
+
+# --- two builds in mid-run ---
+
+def version_of(binary):
+    return subprocess.run([binary, "version"], capture_output=True, text=True, check=True).stdout.split()[1]
+
+
+@pytest.fixture(scope="module")
+def sibling(tmp_path_factory):
+    """Today's build under another version: there is always one."""
+    binary = tmp_path_factory.mktemp("sibling") / "haul"
+    version = version_of(HAUL).encode()
+    other = version.replace(b"0", b"9")
+    binary.write_bytes(HAUL.read_bytes().replace(version, other))
+    binary.chmod(0o755)
+    assert version_of(binary) == other.decode()
+    return binary
+
+
+@pytest.fixture(scope="module")
+def previous():
+    """The build of test/upgrade/previous; where this checkout has no history there is none."""
+    done = subprocess.run([TOP / "scripts" / "previous-build"], capture_output=True, text=True)
+    if done.returncode == 77:
+        pytest.skip(done.stderr.strip())
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+@pytest.fixture(params=["sibling", "previous"])
+def other(request):
+    return request.getfixturevalue(request.param)
+
+
+class AnyApi(Api):
+    """Of a build whose answers another description may describe."""
+
+    def request(self, method, path, **kwargs):
+        return self.session.request(method, self.url + path, **{"timeout": 75, **kwargs})
+
+
+@pytest.fixture
+def builds(make_server, make_worker, other, tmp_path):
+    """start(server, worker): both as the named binaries, and a way to exchange either while they run."""
+    work = ("cat in/text > out/result; echo before; echo 'progress 40 half of it' >&3; "
+            "if [ -d checkpoint ]; then echo kept > checkpoint/part; echo checkpoint >&3; fi; "  # which not every server takes
+            f"{waits_for(tmp_path / 'go')}; echo after")
+
+    class Builds:
+        def start(self, server, worker):
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(Process, "binary", server)
+                self.server = make_server(SHORT)
+                self.server.binary = server
+                patch.setattr(Process, "binary", worker)
+                self.worker = make_worker(self.server.url, {"works": work, "quick": "echo made > out/result", "fails": "exit 9"}, slots=4)
+                self.worker.binary = worker
+            self.api = AnyApi(self.server.url)
+
+        def begin(self):
+            """A job that runs until go()."""
+            ref = self.api.put_blob(b"some text")["ref"]
+            job_id = self.api.submit("works", inputs=[{"name": "text", "ref": ref}])["job_id"]
+            self.api.wait(job_id, lambda j: j["progress"])
+            return job_id
+
+        def server_becomes(self, binary):
+            assert self.server.terminate() == 0
+            self.server.binary = binary
+            self.server.restart()
+
+        def worker_becomes(self, binary):
+            found = self.worker.said.count("found a running job")
+            assert self.worker.terminate() == 0
+            self.worker.binary = binary
+            self.worker.launch()
+            running = len(supervisors(self.worker))
+            until(lambda: self.worker.said.count("found a running job") == found + running)
+            until(lambda: [w["version"] for w in self.api.get("/v1/workers").json()["workers"]] == [version_of(binary)])
+
+        def quick(self):
+            """Whatever builds are together do their work."""
+            made, failed = self.api.submit("quick")["job_id"], self.api.submit("fails", max_attempts=1)["job_id"]
+            assert self.api.get(self.api.wait_status(made, "success")["result_url"]).content == b"made\n"
+            assert "exit status 9" in self.api.wait_status(failed, "failed")["error_log"]
+
+        def go(self, *jobs):
+            (tmp_path / "go").touch()
+            for job_id in jobs:
+                job = self.api.wait_status(job_id, "success")
+                assert (job["attempt"], job["losses"], job["interruptions"], job["retries"]) == (1, 0, 0, 0)
+                assert self.api.get(job["result_url"]).content == b"some text"
+                assert [line for line in self.api.log(job_id).text.splitlines() if not line.startswith("haul: ")] == ["before", "after"]
+            until(lambda: attempts_of(self.worker) == [])
+
+    return Builds()
+
+
+def binaries_of_supervisors(worker):
+    return {os.path.realpath(f"/proc/{pid}/exe") for pid in supervisors(worker)}
+
+
+@pytest.mark.timeout(900)  # the other build may have to be built first
+def test_P05_job_of_an_older_supervisor_ends_under_the_new_server_and_agent(builds, other):
+    builds.start(other, other)
+    first = builds.begin()
+    builds.server_becomes(HAUL)  # which brings the database forward
+    builds.quick()
+    second = builds.begin()
+    builds.worker_becomes(HAUL)
+    assert binaries_of_supervisors(builds.worker) == {os.path.realpath(other)}
+    builds.quick()
+    third = builds.begin()
+    builds.go(first, second, third)
+
+
+@pytest.mark.timeout(900)
+def test_P05_job_of_a_newer_supervisor_ends_under_the_older_server_and_agent(builds, other):
+    """A worker that was upgraded first, or taken back."""
+    builds.start(other, HAUL)
+    builds.quick()
+    first = builds.begin()
+    builds.worker_becomes(other)
+    assert binaries_of_supervisors(builds.worker) == {str(HAUL)}
+    second = builds.begin()
+    builds.quick()
+    builds.go(first, second)
+
+
+@pytest.mark.timeout(900)
+def test_P10_ending_that_an_older_supervisor_could_not_tell_is_told_by_the_new_agent(builds, other, tmp_path):
+    builds.start(other, other)
+    job_id = builds.begin()
+    assert builds.server.terminate() == 0
+    (tmp_path / "go").touch()
+    until(lambda: (builds.worker.state / "attempts" / f"{job_id}-1" / "completion.json").exists())
+    builds.worker.terminate()
+    kill_supervisor(builds.worker)
+    builds.server.binary = builds.worker.binary = HAUL
+    builds.server.restart()
+    builds.worker.launch()
+    builds.go(job_id)
+
+
+@pytest.mark.timeout(900)
+def test_a_server_is_taken_back_only_to_a_build_that_knows_its_schema(builds, other, haul):
+    builds.start(HAUL, HAUL)
+    job_id = builds.begin()
+    assert builds.server.terminate() == 0
+    before = (builds.server.data / "haul.db").read_bytes()
+    if "sibling" in str(other):
+        builds.server.binary = other
+        builds.server.restart()
+    else:
+        refused = subprocess.run([other, "server", "--data", builds.server.data, "--listen", "127.0.0.1:0"], capture_output=True, text=True)
+        assert refused.returncode != 0 and "use a newer one" in refused.stderr, refused
+        assert (builds.server.data / "haul.db").read_bytes() == before
+        builds.server.restart()
+    builds.go(job_id)
