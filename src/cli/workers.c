@@ -20,6 +20,7 @@ static void row(struct table *t, const json_t *w)
     table_cell_colour(t, state, status_colour(state));
     table_cellf(t, "%lld/%lld", (long long)jint(w, "slots_busy"), (long long)jint(w, "slots_total"));
     table_cell(t, jtext(w, "isolation"));
+    table_cell(t, jtext(w, "version"));
     ago_format(jtext(w, "last_seen"), now_wall(), seen);
     table_cell(t, seen);
     table_cell(t, buf_str(&b));
@@ -40,7 +41,7 @@ static int run(struct cli *cli, const void *args, int argc, char **argv)
     } else if (json_array_size(workers) == 0) {
         fprintf(stderr, "no workers; 'haul worker' starts one\n");
     } else {
-        struct table *t = table_new("*NAME|*HOST|STATE|>BUSY|ISOLATION|SEEN|*HANDLERS");
+        struct table *t = table_new("*NAME|*HOST|STATE|>BUSY|ISOLATION|VERSION|SEEN|*HANDLERS");
         json_array_foreach (workers, i, w)
             row(t, w);
         table_print(t, stdout, 0);

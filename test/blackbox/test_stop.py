@@ -2,7 +2,7 @@
 import subprocess
 
 import pytest
-from conftest import HAUL, Api, isolations, processes_of_job, until
+from conftest import COMPLETE, HAUL, Api, isolations, processes_of_job, until
 from test_agent import SHORT, make_container, supervisors, waits_for  # noqa: F401
 
 
@@ -161,3 +161,69 @@ def test_stop_now_in_a_container(make_server, make_container, stop):  # noqa: F8
     assert stop(worker, "--now").returncode == 0
     assert (api.job(job_id)["status"], api.job(job_id)["interruptions"]) == ("pending", 1)
     assert worker.popen.wait(30) == 0
+
+
+# --- while the server is away ---
+
+def journalled(worker, job_id):
+    return (worker.state / "attempts" / f"{job_id}-1" / "completion.json").exists()
+
+
+@pytest.mark.parametrize("isolation", isolations())
+def test_P10_stop_now_without_a_server_ends_handlers_and_hands_back_when_it_is_there(make_server, make_worker, stop, isolation):
+    server = make_server({**SHORT, "lease": "20s", "backoff_base": "1h"})
+    api = Api(server.url)
+    handlers = {"steady": {"command": ["/bin/sh", "-c", "echo up; test $HAUL_ATTEMPT -gt 1 || exec sleep 1000"], "isolation": isolation}}
+    worker = make_worker(server.url, handlers)
+    job_id = running(api, "steady", max_attempts=1)
+    server.kill()
+    done = stop(worker, "--now", "--timeout", "1s")
+    assert done.returncode == 18 and "1 job is still running, and will be handed back" in done.stderr, done
+    until(lambda: journalled(worker, job_id))
+    assert worker.popen.wait(30) == 0 and not processes_of_job(job_id) and len(supervisors(worker)) == 1
+    assert stop(worker, "--now", "--timeout", "0").returncode == 18  # asked again: it is being told still
+    server.restart()
+    assert stop(worker, "--now").returncode in (0, 12)  # waits for it; 12 when it was told by then
+    job = api.job(job_id)
+    assert (job["status"], job["interruptions"], job["retries"], job["losses"]) == ("pending", 1, 0, 0), job
+    assert [a["outcome"] for a in api.attempts(job_id)] == ["interrupted"]
+    make_worker(server.url, handlers)
+    assert (api.wait(job_id)["status"], api.job(job_id)["attempt"]) == ("success", 2)
+
+
+def test_P10_what_was_handed_back_without_a_server_outlives_the_machine(make_server, make_worker, stop):
+    server = make_server({**SHORT, "lease": "20s", "backoff_base": "1h"})
+    api = Api(server.url)
+    worker = make_worker(server.url, {"steady": "echo up; test $HAUL_ATTEMPT -gt 1 || exec sleep 1000"})
+    job_id = running(api, "steady", max_attempts=1)
+    server.kill()
+    assert stop(worker, "--now", "--timeout", "1s").returncode == 18
+    until(lambda: journalled(worker, job_id))
+    worker.popen.wait(30)
+    worker.kill_host()  # nobody is left who would tell
+    server.restart()
+    assert api.job(job_id)["status"] == "running"
+    worker.launch()
+    job = api.wait(job_id)
+    assert (job["status"], job["attempt"], job["interruptions"], job["losses"]) == ("success", 2, 1, 0), job
+
+
+def test_P03_what_was_handed_back_too_late_is_not_wanted_any_more(make_server, make_worker, stop):
+    """The lease ended and another worker has the job: the old ending changes nothing, and its supervisor is done."""
+    server = make_server({**SHORT, "lease": "2s", "heartbeat": "500ms"})
+    api = Api(server.url)
+    worker = make_worker(server.url, {"steady": "echo up; exec sleep 1000"})
+    job_id = running(api, "steady")
+    server.kill()
+    assert stop(worker, "--now", "--timeout", "1s").returncode == 18
+    until(lambda: journalled(worker, job_id))
+    worker.popen.wait(30)
+    worker.kill_host()
+    server.restart()
+    claim = api.lease("steady")[0]
+    assert (claim["job_id"], claim["attempt"]) == (job_id, 2)
+    assert api.act(claim, "heartbeat").status_code == 200
+    worker.launch()
+    until(lambda: not journalled(worker, job_id))
+    assert api.act(claim, "complete", {"outputs": [], **COMPLETE}).status_code == 200
+    assert [a["outcome"] for a in api.attempts(job_id)] == ["lost", "success"]

@@ -340,13 +340,15 @@ def binaries_of_supervisors(worker):
 
 
 @pytest.mark.timeout(900)  # the other build may have to be built first
-def test_P05_job_of_an_older_supervisor_ends_under_the_new_server_and_agent(builds, other):
+def test_P05_job_of_an_older_supervisor_ends_under_the_new_server_and_agent(builds, other, haul):
     builds.start(other, other)
     first = builds.begin()
     builds.server_becomes(HAUL)  # which brings the database forward
     builds.quick()
     second = builds.begin()
+    assert version_of(other) in haul("workers", url=builds.server.url).stdout
     builds.worker_becomes(HAUL)
+    assert version_of(other) not in haul("workers", url=builds.server.url).stdout
     assert binaries_of_supervisors(builds.worker) == {os.path.realpath(other)}
     builds.quick()
     third = builds.begin()
