@@ -50,10 +50,17 @@ struct op_seen {
     UT_hash_handle hh;
 };
 
+struct worker_seen {
+    char who[16];
+    usec resumed_at;
+    UT_hash_handle hh;
+};
+
 struct check {
     struct job_seen *jobs;
     struct key_seen *keys;
     struct op_seen *ops;
+    struct worker_seen *workers;
     usec lease_us, began_at, healed_at; /* began_at: the server's latest start, or end of a pause */
     bool news;                          /* somebody follows jobs */
     struct finding *found;
@@ -249,6 +256,30 @@ static void report(struct check *c, const struct event *e)
     moved(c, j, e->t);
 }
 
+static void resumed(struct check *c, const struct event *e)
+{
+    struct worker_seen *w;
+
+    HASH_FIND_STR(c->workers, e->who, w);
+    if (!w) {
+        w = calloc(1, sizeof *w);
+        if (!w)
+            abort();
+        memcpy(w->who, e->who, sizeof w->who);
+        HASH_ADD_STR(c->workers, who, w);
+    }
+    w->resumed_at = e->t;
+}
+
+/* A whole machine that was held still: what wakes on it, or was just about to be started, runs until those wake who hold it. */
+static bool wakes(const struct check *c, const struct event *e)
+{
+    const struct worker_seen *w;
+
+    HASH_FIND_STR(c->workers, e->who, w);
+    return w && e->t >= w->resumed_at && e->t - w->resumed_at <= SLACK_US;
+}
+
 /* I10: of a process that moves, or begins to. */
 static void within_lease(struct check *c, const struct job_seen *j, const struct attempt_seen *a, usec t)
 {
@@ -261,11 +292,17 @@ static void process(struct check *c, const struct event *e)
 {
     struct job_seen *j = job_of(c, &e->job);
     struct attempt_seen *a = attempt_of(j, e->attempt);
-    bool begins = strcmp(e->what, "start") == 0 || strcmp(e->what, "thaw") == 0;
+    bool starts = strcmp(e->what, "start") == 0, ends = strcmp(e->what, "end") == 0;
+    bool begins = starts || strcmp(e->what, "thaw") == 0 || (a->frozen && strcmp(e->what, "alive") == 0);
 
+    if (wakes(c, e)) {
+        a->frozen = a->frozen || starts;
+        a->runs = (a->runs || starts) && !ends;
+        return;
+    }
     if (begins || (a->runs && !a->frozen))
         within_lease(c, j, a, e->t);
-    a->runs = strcmp(e->what, "end") != 0;
+    a->runs = !ends;
     a->frozen = strcmp(e->what, "freeze") == 0;
     for (size_t i = 0; begins && i < j->n_attempts; i++)
         if (j->attempts[i].number != a->number && j->attempts[i].runs && !j->attempts[i].frozen)
@@ -307,6 +344,12 @@ static void transition(struct check *c, struct job_seen *j, const struct event *
         j->base = was->attempt;
 }
 
+/* Whether the row may have become this at a moment that the checker would judge otherwise: it was seen once in a while only. */
+static bool sampled(const struct job_seen *j, const struct event *e)
+{
+    return e->since_us && e->version != j->state.version + 1;
+}
+
 /* I9: each budget counts its own. */
 static void budgets(struct check *c, struct job_seen *j, const struct event *e)
 {
@@ -315,7 +358,7 @@ static void budgets(struct check *c, struct job_seen *j, const struct event *e)
 
     if (e->max_attempts && e->retries >= e->max_attempts)
         broken(c, "I9", &j->id, "%" PRId64 " retries, of at most %" PRId64 " attempts", e->retries, e->max_attempts);
-    if (was->attempt != e->attempt || was->status == e->status || e->outcome == OUTCOME_EXPIRED ||
+    if (was->attempt != e->attempt || was->status == e->status || sampled(j, e) || e->outcome == OUTCOME_EXPIRED ||
         e->outcome == OUTCOME_CANCELLED) /* those may have come right after another */
         return;
     if (e->retries > was->retries && !is_error(e->outcome))
@@ -325,7 +368,7 @@ static void budgets(struct check *c, struct job_seen *j, const struct event *e)
     if (e->interruptions > was->interruptions && e->outcome != OUTCOME_INTERRUPTED)
         broken(c, "I9", &j->id, "an attempt that ended as '%s' counts as an interruption", why);
     if (was->status - 1 == JOB_RUNNING && (e->outcome == OUTCOME_LOST || e->outcome == OUTCOME_UNCONFIRMED) &&
-        c->began_at && e->t < c->began_at + c->lease_us - SLACK_US)
+        c->began_at && (!e->since_us || e->since_us >= c->began_at) && e->t < c->began_at + c->lease_us - SLACK_US)
         broken(c, "I9", &j->id, "'%s' %.1f s after the server came back, which is within a lease", why,
                (double)(e->t - c->began_at) / 1e6);
 }
@@ -500,6 +543,10 @@ static void look_at(struct check *c, const struct event *e)
         if (strcmp(e->what, "start") == 0 || strcmp(e->what, "resume") == 0)
             c->began_at = e->t;
         break;
+    case EV_WORKER:
+        if (strcmp(e->what, "resume") == 0)
+            resumed(c, e);
+        break;
     case EV_HEAL:
         c->healed_at = e->t;
         break;
@@ -549,6 +596,7 @@ static void release(struct check *c)
     struct job_seen *j, *jt;
     struct key_seen *k, *kt;
     struct op_seen *o, *ot;
+    struct worker_seen *w, *wt;
 
     HASH_ITER (hh, c->jobs, j, jt) {
         HASH_DEL(c->jobs, j);
@@ -563,6 +611,10 @@ static void release(struct check *c)
     HASH_ITER (hh, c->ops, o, ot) {
         HASH_DEL(c->ops, o);
         free(o);
+    }
+    HASH_ITER (hh, c->workers, w, wt) {
+        HASH_DEL(c->workers, w);
+        free(w);
     }
 }
 

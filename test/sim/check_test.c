@@ -130,6 +130,10 @@ static const struct broken {
     {"I10", "a process outlives its lease", "\"what\":\"end\",\"who\":\"w2\"",
      "{\"event\":\"process\",\"what\":\"end\",\"who\":\"w2\"," A ",\"attempt\":2,\"t\":126000000}"},
     {"I10", "a process never ends", "\"what\":\"end\",\"who\":\"w2\"", NULL},
+    {"I10", "a process is alive past its lease", "\"what\":\"end\",\"who\":\"w2\"",
+     "{\"event\":\"process\",\"what\":\"alive\",\"who\":\"w2\"," A ",\"attempt\":2,\"t\":126000000}"},
+    {"I10", "a frozen process was seen alive", NULL,
+     "{\"event\":\"process\",\"what\":\"alive\",\"who\":\"w1\"," A ",\"attempt\":1,\"t\":64300000}"},
     {"I0", "it was cut short", "\"event\":\"end\"", NULL},
 };
 
@@ -187,6 +191,71 @@ static void test_each_invariant_is_seen_broken(void **state)
         if (!seen)
             fail_msg("%s: %s: not seen (%zu others, %s)", histories[i].invariant, histories[i].why, n,
                      n ? found[0].text : "none");
+        history_free(&h);
+    }
+}
+
+#define LEAVES_W1 "\"what\":\"end\",\"who\":\"w1\""
+#define WAKES_W1  "{\"event\":\"process\",\"what\":\"thaw\",\"who\":\"w1\"," A ",\"attempt\":1,\"t\":%d}"
+#define ENDS_W1   "{\"event\":\"process\",\"what\":\"end\",\"who\":\"w1\"," A ",\"attempt\":1,\"t\":%d}"
+
+/* What a real machine shows: it was held still with all on it, and its processes wake beside those who end them. A second later they must be
+ * gone. The same without the machine's waking is seen broken. */
+static void test_what_wakes_with_its_machine_has_a_second(void **state)
+{
+    static const struct {
+        const char *machine;
+        int thaw_us, end_us;
+        bool broken;
+    } rows[] = {
+        {"{\"event\":\"worker\",\"what\":\"resume\",\"who\":\"w1\",\"t\":65000000}", 65001000, 65200000, false},
+        {"{\"event\":\"worker\",\"what\":\"resume\",\"who\":\"w1\",\"t\":65000000}", 66001000, 66200000, true},
+        {"{\"event\":\"worker\",\"what\":\"resume\",\"who\":\"w2\",\"t\":65000000}", 65001000, 65200000, true},
+        {"{\"event\":\"worker\",\"what\":\"naps\",\"who\":\"w1\",\"t\":65000000}", 65001000, 65200000, true},
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct history h = {0};
+        struct finding found[FINDINGS_MAX];
+        char line[256];
+
+        history_make(&h, &(struct broken){.without = LEAVES_W1, .more = rows[i].machine});
+        snprintf(line, sizeof line, WAKES_W1, rows[i].thaw_us);
+        line_add(&h, line);
+        snprintf(line, sizeof line, ENDS_W1, rows[i].end_us);
+        line_add(&h, line);
+        history_sort(&h);
+        if ((history_check(&h, found) > 0) != rows[i].broken)
+            fail_msg("row %zu: %s", i, rows[i].broken ? "not seen" : found[0].text);
+        history_free(&h);
+    }
+}
+
+#define LOST_A "\"version\":3,\"t\":63000000"
+#define START  "{\"event\":\"server\",\"what\":\"start\",\"t\":50000000}"
+#define SEEN_A                                                                                                         \
+    "{\"event\":\"state\"," A ",\"status\":\"pending\",\"outcome\":\"lost\",\"attempt\":1,\"losses\":1,\"version\":3," \
+    "\"since_us\":%d,\"t\":63000000}"
+
+/* A row that is looked at once in a while: what changed before the server came back says nothing about its grace. */
+static void test_a_sampled_row_is_judged_by_when_it_may_have_changed(void **state)
+{
+    static const struct {
+        int since_us;
+        bool broken;
+    } rows[] = {{49000000, false}, {51000000, true}};
+
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct history h = {0};
+        struct finding found[FINDINGS_MAX];
+        char line[256];
+
+        history_make(&h, &(struct broken){.without = LOST_A, .more = START});
+        snprintf(line, sizeof line, SEEN_A, rows[i].since_us);
+        line_add(&h, line);
+        history_sort(&h);
+        if ((history_check(&h, found) > 0) != rows[i].broken)
+            fail_msg("row %zu: %s", i, rows[i].broken ? "not seen" : found[0].text);
         history_free(&h);
     }
 }
@@ -256,6 +325,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_good_history_breaks_nothing),
         cmocka_unit_test(test_each_invariant_is_seen_broken),
+        cmocka_unit_test(test_what_wakes_with_its_machine_has_a_second),
+        cmocka_unit_test(test_a_sampled_row_is_judged_by_when_it_may_have_changed),
         cmocka_unit_test(test_lines_are_read_as_they_are_written),
         cmocka_unit_test(test_sorting_keeps_the_order_of_what_is_equal),
         cmocka_unit_test(test_bad_lines_are_refused),
