@@ -10,7 +10,7 @@
 #include <sys/eventfd.h>
 
 #define GAP_US        USEC_PER_SEC /* a handler that says so at every frame costs the server one write a second */
-#define AGAIN_MAX     8            /* looks at a folder that does not stand still: 6 seconds of them */
+#define AGAIN_MAX     7            /* looks at a folder that does not stand still: three seconds of them */
 #define AGAIN_MS      25
 #define REPEAT_CAP_US (10 * USEC_PER_SEC)
 #define BODY_MAX      (1U << 20)
@@ -32,12 +32,14 @@ struct checkpoints {
     bool runs;
     int wake_fd, stop_fd, done_fd;
     pthread_mutex_t lock;
-    bool asked, finish, anyway; /* under the lock */
+    bool asked, finish, anyway; /* these under the lock */
+    double asked_percent;
 
     /* the thread's */
     struct kept_files stored, tried; /* what the server has; what was uploaded, or not yet, for the next one */
     double stored_percent, restored_percent;
     bool owed, owed_asked, ending;
+    double owed_percent; /* when asked */
     unsigned failures, again;
     usec next_us, gap_us,
         moved_us; /* CLOCK_BOOTTIME: the interval's end; no sooner than; when something went well last */
@@ -241,12 +243,19 @@ static bool folder_read(struct checkpoints *c, bool asked, double percent, enum 
     return true;
 }
 
-static enum taken take(struct checkpoints *c, bool asked)
+/* How far the work was when the folder was as it is, or before. */
+static double percent_now(struct checkpoints *c)
 {
     struct progress p;
-    const double percent = reports_progress(c->reports, &p) ? p.percent : c->restored_percent; /* before the files */
+    const double percent = c->owed_asked ? c->owed_percent : reports_progress(c->reports, &p) ? p.percent : -1;
+    return percent >= 0 ? percent : c->restored_percent;
+}
+
+static enum taken take(struct checkpoints *c)
+{
+    const double percent = percent_now(c);
     enum taken t;
-    if (!folder_read(c, asked, percent, &t) || (t = files_send(c, &c->tried)) != TAKEN ||
+    if (!folder_read(c, c->owed_asked, percent, &t) || (t = files_send(c, &c->tried)) != TAKEN ||
         (t = stood_still(c)) != TAKEN || (t = list_send(c, &c->tried, percent)) != TAKEN)
         return t;
     kept_files_free(&c->stored);
@@ -280,7 +289,7 @@ static bool judge(struct checkpoints *c, enum taken t)
     if (over) {
         c->owed = c->owed_asked = false;
         c->failures = c->again = 0;
-        c->gap_us = now + GAP_US;
+        c->gap_us = now + (t == TAKEN ? GAP_US : GAP_US / 10);
         c->next_us = now + c->a->checkpoint_us;
     }
     return t != TAKEN_NEVER;
@@ -291,8 +300,10 @@ static void wishes_look(struct checkpoints *c)
     uint64_t n;
     (void)!read(c->wake_fd, &n, sizeof n);
     pthread_mutex_lock(&c->lock);
-    c->owed_asked = c->owed_asked || c->asked;
-    c->owed = c->owed || c->asked;
+    if (c->asked) {
+        c->owed = c->owed_asked = true;
+        c->owed_percent = c->asked_percent;
+    }
     c->asked = false;
     if (c->finish && !c->ending) {
         c->ending = true;
@@ -327,7 +338,7 @@ static void *carry(void *arg)
             break;
         wishes_look(c);
         if (c->owed && (c->ending || c->failures || c->again || boot_now() >= c->gap_us))
-            on = judge(c, take(c, c->owed_asked));
+            on = judge(c, take(c));
         on = on && !(c->ending && !c->owed);
     }
     pthread_mutex_lock(&c->lock);
@@ -371,10 +382,11 @@ int checkpoints_start(const struct attempt *a, struct reports *reports, struct l
     return ERR_OK;
 }
 
-void checkpoints_ask(struct checkpoints *c)
+void checkpoints_ask(struct checkpoints *c, double percent)
 {
     pthread_mutex_lock(&c->lock);
     c->asked = true;
+    c->asked_percent = percent;
     pthread_mutex_unlock(&c->lock);
     raise_fd(c->wake_fd);
 }

@@ -10,8 +10,8 @@ struct checkpoints;
 /** Borrows `a`, `reports` and `log`. @param restored  what the server has; taken over */
 int checkpoints_start(const struct attempt *a, struct reports *reports, struct logs *log, struct restored *restored,
                       struct checkpoints **ret, struct err *err);
-/** The handler said so: as soon as can be, and until a server took it. */
-void checkpoints_ask(struct checkpoints *c);
+/** The handler said so: as soon as can be, and until a server took it. @param percent  how far it was then; below 0: it never said */
+void checkpoints_ask(struct checkpoints *c, double percent);
 /** The handler has ended: what was asked for is still seen to. @param anyway  also what was not asked for, if anything changed */
 void checkpoints_finish(struct checkpoints *c, bool anyway);
 /** Readable when, after checkpoints_finish, there is nothing more to do. */

@@ -23,6 +23,7 @@ struct reports {
     char error[REPORT_LINE_MAX];
     bool progress_any, progress_new, log_new, checkpoint;
     struct progress progress;
+    double checkpoint_percent;
     struct log_sender log; /* the thread's */
     bool log_later;
 };
@@ -75,8 +76,10 @@ static void line_take(struct reports *r)
     pthread_mutex_lock(&r->lock);
     if (kind == REPORT_ERROR)
         text_copy(r->error, sizeof r->error, message);
-    if (kind == REPORT_CHECKPOINT)
+    if (kind == REPORT_CHECKPOINT) {
         r->checkpoint = true;
+        r->checkpoint_percent = r->progress_any ? r->progress.percent : -1;
+    }
     if (kind == REPORT_PROGRESS) {
         r->progress.percent = percent;
         text_copy(r->progress.message, sizeof r->progress.message, message);
@@ -114,10 +117,11 @@ void reports_end(struct reports *r)
         line_take(r);
 }
 
-bool reports_checkpoint(struct reports *r)
+bool reports_checkpoint(struct reports *r, double *ret_percent)
 {
     pthread_mutex_lock(&r->lock);
     const bool said = r->checkpoint;
+    *ret_percent = r->checkpoint_percent;
     r->checkpoint = false;
     pthread_mutex_unlock(&r->lock);
     return said;

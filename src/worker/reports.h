@@ -22,8 +22,8 @@ void reports_add(struct reports *r, const char *p, size_t n);
 void reports_log_grew(struct reports *r);
 /** The handler has ended: a last line without its end counts, too. */
 void reports_end(struct reports *r);
-/** Was there a `checkpoint` line since this was asked last? */
-bool reports_checkpoint(struct reports *r);
+/** Was there a `checkpoint` line since this was asked last? `ret_percent`: the progress before it; below 0: none. */
+bool reports_checkpoint(struct reports *r, double *ret_percent);
 /** The last `error` line, or "" */
 const char *reports_error(const struct reports *r);
 /** Another program begins: what the one before said of an error is not its word. */

@@ -151,8 +151,9 @@ static bool report_drain(struct run *r)
 /* Verify looks at what is done: it has nothing to keep. */
 static void checkpoint_look(struct run *r)
 {
-    if (reports_checkpoint(r->reports) && r->stage == STAGE_RUNNING)
-        checkpoints_ask(r->checkpoints);
+    double percent;
+    if (reports_checkpoint(r->reports, &percent) && r->stage == STAGE_RUNNING)
+        checkpoints_ask(r->checkpoints, percent);
 }
 
 static void tree_signal(struct run *r, int sig)

@@ -104,8 +104,18 @@ static void test_report_lines(void **state)
     assert_string_equal(message, "");
     assert_int_equal(report_parse("error it broke", &percent, &message), REPORT_ERROR);
     assert_string_equal(message, "it broke");
-    static const char *const none[] = {
-        "", "progress", "progress x", "progress 101", "progress -1", "progress nan", "progress 5x", "hello"};
+    assert_int_equal(report_parse("checkpoint", &percent, &message), REPORT_CHECKPOINT);
+    assert_int_equal(report_parse("checkpoint of part 7", &percent, &message), REPORT_CHECKPOINT);
+    static const char *const none[] = {"",
+                                       "checkpoints",
+                                       "check",
+                                       "progress",
+                                       "progress x",
+                                       "progress 101",
+                                       "progress -1",
+                                       "progress nan",
+                                       "progress 5x",
+                                       "hello"};
     for (size_t i = 0; i < sizeof none / sizeof *none; i++)
         assert_int_equal(report_parse(none[i], &percent, &message), REPORT_NONE);
 }
@@ -235,6 +245,23 @@ static void test_log_ring_overtakes(void **state)
     logs_free(l);
 }
 
+static void test_log_says_on_a_line_of_its_own(void **state)
+{
+    struct logs *l;
+    struct err err;
+    char text[64] = "";
+    int64_t at = 0;
+    assert_int_equal(logs_open(dir, 0, &l, &err), ERR_OK);
+    logs_say(l, "haul: one");
+    logs_add(l, "half", 4);
+    logs_say(l, "haul: two");
+    logs_add(l, "whole\n", 6);
+    logs_say(l, "haul: three");
+    logs_read(l, &at, text, sizeof text);
+    assert_string_equal(text, "haul: one\nhalf\nhaul: two\nwhole\nhaul: three\n");
+    logs_free(l);
+}
+
 static void outputs_refused(const char *word)
 {
     struct string_list l = {NULL, 0};
@@ -326,6 +353,7 @@ int main(void)
         TEST(test_log_short),
         TEST(test_log_head_and_tail),
         TEST(test_log_ring_overtakes),
+        TEST(test_log_says_on_a_line_of_its_own),
         TEST(test_error_log_of_broken_bytes),
         TEST(test_outputs),
         TEST(test_attempt_round_trip),
