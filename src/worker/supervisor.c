@@ -359,7 +359,7 @@ static void checkpoint_last(struct run *r, const struct failure *f)
                               {.fd = lease_event_fd(r->lease), .events = POLLIN}};
         bool cancel = false;
         r->stage = STAGE_CHECKPOINTING;
-        checkpoints_finish(r->checkpoints, r->stop == STOP_INTERRUPT);
+        checkpoints_finish(r->checkpoints, !strcmp(f->outcome, "interrupted"));
         while (!p[0].revents && lease_look(r->lease, &cancel) == LEASE_HELD && !cancel)
             (void)poll(p, 2, -1);
     }

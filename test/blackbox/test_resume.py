@@ -263,20 +263,14 @@ def test_a_server_that_names_a_file_outside_of_the_folder_is_not_followed(make_s
     make_worker(proxy.url, {"steady": f"""
         ls checkpoint .; echo "resume ${{HAUL_RESUME-no}}"; test $HAUL_ATTEMPT -gt {len(bad)} && exit 0
         {puts("a")}{SAYS}exit 75"""})
-    forward = proxy.forward
 
-    def lying_forward(handler, body):
-        if handler.command == "GET" and handler.path.endswith("/checkpoint"):
-            file = {"name": bad.pop(), "ref": api.put_blob(b"evil")["ref"], "size": 4, "executable": True}
-            text = json.dumps({"attempt": 1, "percent": 5, "files": [file]}).encode()
-            handler.send_response(200)
-            handler.send_header("Content-Type", "application/json")
-            handler.send_header("Content-Length", str(len(text)))
-            handler.end_headers()
-            handler.wfile.write(text)
-        else:
-            forward(handler, body)
-    proxy.forward = lying_forward
+    def answer_passes(path, answer):
+        if not path.endswith("/checkpoint") or not answer.content:
+            return answer.content
+        value = answer.json()
+        value["files"][0]["name"] = bad.pop()
+        return json.dumps(value).encode()
+    proxy.answer_passes = answer_passes
     job_id = api.submit("steady", max_attempts=9)["job_id"]
     job = api.wait(job_id)
     assert (job["status"], job["attempt"], bad) == ("success", 6, [])
