@@ -103,11 +103,10 @@ static int read_inputs(struct json_reader *r, struct arena *arena, struct job *j
     return ERR_OK;
 }
 
-static int read_payload(const char *body, size_t n, struct arena *arena, struct job *job, struct err *err)
+/* @param text  NULL: none was sent */
+static int read_payload(const char *text, size_t len, struct arena *arena, struct job *job, struct err *err)
 {
-    const char *text = NULL;
-    size_t len = 0;
-    if (!json_raw_member(body, n, "payload", &text, &len)) {
+    if (!text) {
         text = "{}";
         len = 2;
     }
@@ -156,15 +155,15 @@ static void read_times(struct json_reader *r, struct op_submit *op)
         op->delay_us = 0;
 }
 
-static int parse_members(struct json_reader *r, const char *body, size_t n, const char *header, bool of_batch,
-                         const struct policy *policy, struct arena *arena, struct op_submit *op)
+static int parse_members(struct json_reader *r, const char *payload, size_t payload_n, const char *header,
+                         bool of_batch, const struct policy *policy, struct arena *arena, struct op_submit *op)
 {
     struct job *job = &op->job;
     if (read_name(r, "task_type", true, arena, &job->task_type) || read_name(r, "queue", false, arena, &job->queue))
         return r->code;
     if (!job->queue)
         job->queue = job->task_type;
-    (void)json_get_any(r, "payload"); /* any value; its text is taken below */
+    (void)json_get_any(r, "payload"); /* any value; its text is taken */
     const char *ref = json_get_string(r, "payload_ref", false, 1, 1024);
     if (ref) {
         job->payload_ref = ref_canonical(ref, "payload_ref", arena, r->err);
@@ -182,22 +181,24 @@ static int parse_members(struct json_reader *r, const char *body, size_t n, cons
     job->priority = (int)json_get_int(r, "priority", 5, 0, JOB_PRIORITY_MAX);
     job->max_attempts = (uint32_t)json_get_int(r, "max_attempts", 0, 1, 100); /* 0: not said */
     int rc = json_reader_end(r);
-    return rc ? rc : read_payload(body, n, arena, job, r->err);
+    return rc ? rc : read_payload(payload, payload_n, arena, job, r->err);
 }
 
 static int parse(const char *body, size_t n, const char *key, bool of_batch, const struct policy *policy,
                  struct arena *arena, struct op_submit *ret, struct err *err)
 {
     json_t *root = NULL;
+    const char *payload;
+    size_t payload_n;
     if (n == 0)
         return err_set(err, ERR_MALFORMED, 0, "a JSON body is required");
-    int rc = json_parse(body, n, &root, err);
+    int rc = json_parse_apart(body, n, "payload", &root, &payload, &payload_n, err);
     if (rc)
         return rc;
     memset(ret, 0, sizeof(*ret));
     struct json_reader r;
     json_reader_init(&r, root, "", err);
-    rc = r.code ? r.code : parse_members(&r, body, n, key, of_batch, policy, arena, ret);
+    rc = r.code ? r.code : parse_members(&r, payload, payload_n, key, of_batch, policy, arena, ret);
     json_decref(root);
     if (rc)
         return rc;

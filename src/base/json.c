@@ -85,6 +85,19 @@ int json_parse(const char *text, size_t n, json_t **ret, struct err *err)
     return ERR_OK;
 }
 
+int json_parse_apart(const char *text, size_t n, const char *apart, json_t **ret, const char **ret_text, size_t *ret_n,
+                     struct err *err)
+{
+    json_t *value = json_plain_apart(text, n, apart, ret_text, ret_n);
+    int rc = value ? ERR_OK : json_parse_strict(text, n, &value, err);
+    if (rc != ERR_OK)
+        return rc;
+    if (!*ret_text && json_is_object(value))
+        (void)json_raw_member(text, n, apart, ret_text, ret_n);
+    *ret = value;
+    return ERR_OK;
+}
+
 char *json_text(const json_t *value, size_t flags)
 {
     memory_failed = false;

@@ -14,6 +14,11 @@
  * keys (in strings it may stand: json_get_string refuses it). ERR_MALFORMED tells line and column. Caller: json_decref(*ret). */
 int json_parse(const char *text, size_t n, json_t **ret, struct err *err);
 
+/** As json_parse, for an object whose member `apart` (ASCII) is wanted as text: it is checked as all of it is, and something stands for
+ * it in *ret. *ret_text, borrowed from `text`: NULL when there is no such member. */
+int json_parse_apart(const char *text, size_t n, const char *apart, json_t **ret, const char **ret_text, size_t *ret_n,
+                     struct err *err);
+
 /** The raw text of member `key` (ASCII) of the top-level object in `text`, which json_parse accepted. Borrowed from `text`.
  * false when there is no such member. (Payloads are stored as the text that was validated: jansson re-serialises.) */
 bool json_raw_member(const char *text, size_t n, const char *key, const char **ret_text, size_t *ret_n);

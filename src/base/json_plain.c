@@ -13,6 +13,10 @@
 struct reader {
     const char *at, *end;
     unsigned depth;
+    const char *apart; /* a member of the outermost object that is only looked at: `text` is where it stands */
+    size_t apart_n;
+    const char *text;
+    size_t text_n;
 };
 
 /* What a byte is in a string: 1 stands for itself, 2 belongs to a longer character, 0 ends what is plain. */
@@ -20,6 +24,7 @@ static const unsigned char in_string[256] = {
     [' ' ... '!'] = 1, ['#' ... '['] = 1, [']' ... 0x7f] = 1, [0x80 ... 0xff] = 2};
 
 static json_t *read_value(struct reader *r);
+static json_t *read_apart(struct reader *r);
 
 /* '\0' at the end: as unusual as a NUL in the text. */
 static char here(const struct reader *r)
@@ -111,7 +116,8 @@ static bool read_members(struct reader *r, json_t *object)
         size_t n;
         if (next(r) != '"' || !take_string(r, &key, &n) || !take(r, ':'))
             return false;
-        json_t *value = read_value(r);
+        bool apart = r->depth == 1 && r->apart && n == r->apart_n && memcmp(key, r->apart, n) == 0;
+        json_t *value = apart ? read_apart(r) : read_value(r);
         if (!value || json_object_setn_new_nocheck(object, key, n, value) < 0)
             return false;
         if (json_object_size(object) != ++count) /* a key twice */
@@ -172,13 +178,114 @@ static json_t *read_value(struct reader *r)
     }
 }
 
-json_t *json_plain(const char *text, size_t n)
+/* --- what is only looked at --- */
+
+#define PASS_KEYS 16 /* each is held against each */
+
+static bool pass_value(struct reader *r);
+
+static bool pass_built(struct reader *r)
 {
-    struct reader r = {.at = text, .end = text + n};
+    json_t *value = read_value(r);
+
+    json_decref(value);
+    return value;
+}
+
+/* @return false too when there are more keys than that */
+static bool pass_members(struct reader *r)
+{
+    struct {
+        const char *s;
+        size_t n;
+    } keys[PASS_KEYS];
+    size_t n = 0;
+
+    if (take(r, '}'))
+        return true;
+    do {
+        if (n == PASS_KEYS || next(r) != '"' || !take_string(r, &keys[n].s, &keys[n].n) || !take(r, ':'))
+            return false;
+        for (size_t i = 0; i < n; i++)
+            if (keys[i].n == keys[n].n && memcmp(keys[i].s, keys[n].s, keys[n].n) == 0)
+                return false;
+        n++;
+        if (!pass_value(r))
+            return false;
+    } while (take(r, ','));
+    return take(r, '}');
+}
+
+static bool pass_items(struct reader *r)
+{
+    if (take(r, ']'))
+        return true;
+    do {
+        if (!pass_value(r))
+            return false;
+    } while (take(r, ','));
+    return take(r, ']');
+}
+
+static bool pass_nested(struct reader *r, bool is_object)
+{
+    if (r->depth == JSON_DEPTH_MAX)
+        return false;
+    r->at++;
+    r->depth++;
+    bool passed = is_object ? pass_members(r) : pass_items(r);
+    r->depth--;
+    return passed;
+}
+
+static bool pass_value(struct reader *r)
+{
+    const char *s;
+    size_t n;
+    switch (next(r)) {
+    case '"':
+        return take_string(r, &s, &n);
+    case '{':
+        return pass_nested(r, true);
+    case '[':
+        return pass_nested(r, false);
+    default:
+        return pass_built(r);
+    }
+}
+
+/* What pass_value gives up may be plain, but for its keys' number. */
+static json_t *read_apart(struct reader *r)
+{
+    (void)next(r);
+    const char *begin = r->at;
+    if (!pass_value(r)) {
+        r->at = begin;
+        if (!pass_built(r))
+            return NULL;
+    }
+    r->text = begin;
+    r->text_n = (size_t)(r->at - begin);
+    return json_true();
+}
+
+json_t *json_plain_apart(const char *text, size_t n, const char *apart, const char **ret_text, size_t *ret_n)
+{
+    struct reader r = {.at = text, .end = text + n, .apart = apart, .apart_n = apart ? strlen(apart) : 0};
     json_t *value = read_value(&r);
     (void)next(&r);
-    if (!value || r.at == r.end)
-        return value;
-    json_decref(value);
-    return NULL;
+    if (value && r.at != r.end) {
+        json_decref(value);
+        value = NULL;
+    }
+    *ret_text = value ? r.text : NULL;
+    *ret_n = value ? r.text_n : 0;
+    return value;
+}
+
+json_t *json_plain(const char *text, size_t n)
+{
+    const char *none;
+    size_t none_n;
+    return json_plain_apart(text, n, NULL, &none, &none_n);
 }

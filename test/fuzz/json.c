@@ -50,6 +50,26 @@ static void raw(const char *text, size_t n, json_t *doc)
     }
 }
 
+/* A member set apart is accepted and refused as all of it is, and its text is what stands there. */
+static void apart(const char *text, size_t n)
+{
+    struct err err = {0};
+    json_t *whole = NULL, *rest = NULL;
+    const char *part, *same;
+    size_t n_part, n_same;
+    int rc = json_parse(text, n, &whole, &err);
+    MUST(json_parse_apart(text, n, "a", &rest, &part, &n_part, &err) == rc);
+    if (rc == ERR_OK && json_is_object(whole)) {
+        MUST((part != NULL) == json_raw_member(text, n, "a", &same, &n_same));
+        MUST(!part || (part == same && n_part == n_same));
+        json_object_del(whole, "a");
+        json_object_del(rest, "a");
+        MUST(json_equal(whole, rest));
+    }
+    json_decref(whole);
+    json_decref(rest);
+}
+
 /* What is read fast is what jansson, and our own bounds, read: the same values in the same order. */
 static void plain(const char *text, size_t n)
 {
@@ -76,6 +96,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     written(text, size);
     if (size > 0)
         plain(text, size);
+    apart(text, size);
     if (rc == ERR_OK && json_is_object(doc))
         raw(text, size, doc);
     json_decref(doc);

@@ -137,6 +137,69 @@ static void test_what_is_not_plain_is_left_to_jansson(void **state)
     assert_null(json_plain("\"\0\"", 3));
 }
 
+/* Members that are set apart: as strict with them, and their text is the raw member's. */
+static void test_a_member_apart_is_checked_as_all_is(void **state)
+{
+    static const char *const values[] = {
+        "0",
+        "01",
+        "1e3",
+        "-",
+        "tru",
+        "true ",
+        " null",
+        "\"x\"",
+        "\"\\n\"",
+        "\"\xff\"",
+        "[]",
+        "[1,[2,{}],\"x\"]",
+        "[1,]",
+        "[1 2]",
+        "{}",
+        "{\"a\":1,\"b\":{\"a\":[1.5]}}",
+        "{\"k\":1,\"l\":2,\"k\":3}",
+        "{\"k\" 1}",
+        "{\"k\":}",
+        "[}",
+        "\"",
+        "{\"a\":1,\"b\":2,\"c\":3,\"d\":4,\"e\":5,\"f\":6,\"g\":7,\"h\":8,\"i\":9,\"j\":10,\"k\":11,\"l\":12,\"m\":13,"
+        "\"n\":14,\"o\":15,\"p\":16,\"q\":17}",
+        "{\"a\":1,\"b\":2,\"c\":3,\"d\":4,\"e\":5,\"f\":6,\"g\":7,\"h\":8,\"i\":9,\"j\":10,\"k\":11,\"l\":12,\"m\":13,"
+        "\"n\":14,\"o\":15,\"p\":16,\"q\":17,\"a\":18}",
+        "[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]",
+        "[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]"};
+    static const char *const around[] = {"{\"b\":\"x\",\"a\":%s,\"c\":[2]}",
+                                         "{ \"a\" : %s }",
+                                         "{\"a\":%s,\"a\":1}",
+                                         "{\"b\":{\"a\":%s}}",
+                                         "[{\"a\":%s}]",
+                                         "%s"};
+    char text[600];
+    (void)state;
+    for (size_t i = 0; i < sizeof(values) / sizeof(values[0]) * sizeof(around) / sizeof(around[0]); i++) {
+        const size_t n_around = sizeof(around) / sizeof(around[0]);
+        struct err err = {0};
+        json_t *whole = NULL, *rest = NULL;
+        const char *part, *same = NULL;
+        size_t n_part, n_same = 0;
+        const char *at = strchr(around[i % n_around], '%');
+        size_t n = (size_t)snprintf(text, sizeof(text), "%.*s%s%s", (int)(at - around[i % n_around]),
+                                    around[i % n_around], values[i / n_around], at + 2);
+        int rc = json_parse(text, n, &whole, &err);
+        assert_int_equal(json_parse_apart(text, n, "a", &rest, &part, &n_part, &err), rc);
+        if (rc == ERR_OK && json_is_object(whole)) {
+            assert_int_equal(json_raw_member(text, n, "a", &same, &n_same), part != NULL);
+            assert_ptr_equal(part, same);
+            assert_int_equal(part ? n_part : 0, n_same);
+            json_object_del(whole, "a");
+            json_object_del(rest, "a");
+        }
+        assert_true(rc != ERR_OK || !json_is_object(whole) || json_equal(whole, rest));
+        json_decref(whole);
+        json_decref(rest);
+    }
+}
+
 static void test_plain_text_is_as_deep_as_any(void **state)
 {
     char text[2 * JSON_DEPTH_MAX + 2];
@@ -446,6 +509,7 @@ int main(void)
         cmocka_unit_test(test_malformed_is_refused),
         cmocka_unit_test(test_plain_text_is_read_as_jansson_reads_it),
         cmocka_unit_test(test_what_is_not_plain_is_left_to_jansson),
+        cmocka_unit_test(test_a_member_apart_is_checked_as_all_is),
         cmocka_unit_test(test_plain_text_is_as_deep_as_any),
         cmocka_unit_test(test_a_nul_byte_is_refused_wherever_it_stands),
         cmocka_unit_test(test_depth_bomb_is_refused),
