@@ -211,8 +211,8 @@ def test_status_shows_what_is_verified_and_cancel_ends_it(server, api, make_work
 
 # --- the one that transcode_v1 names ---
 
-def clip(path, seconds=4, sound=True):
-    sources = ["-f", "lavfi", "-i", f"testsrc2=size=320x240:rate=25:duration={seconds}"]
+def clip(path, seconds=4, sound=True, size="320x240"):
+    sources = ["-f", "lavfi", "-i", f"testsrc2=size={size}:rate=25:duration={seconds}"]
     if sound:
         sources += ["-f", "lavfi", "-i", f"sine=frequency=440:duration={seconds}"]
     subprocess.run(["ffmpeg", "-v", "error", "-y", *sources, "-c:v", "libx264", "-preset", "ultrafast", "-c:a", "aac",
@@ -227,12 +227,12 @@ def cut_in_half(source, path):
 
 @pytest.mark.skipif(not shutil.which("ffmpeg"), reason="ffmpeg is not installed")
 @pytest.mark.parametrize("what, words", [("whole", None), ("truncated", "ends after"), ("short", "lasts 2.0 s, the input 4.0 s"),
-                                         ("silent", "no sound"), ("none", "0 files"), ("text", "cannot be read")])
+                                         ("silent", "no sound"), ("small", "120 lines high instead of 240"), ("none", "0 files"), ("text", "cannot be read")])
 def test_P09_transcode_outputs_are_verified(tmp_path, what, words):
     """handlers/verify_transcode, run as haul runs it."""
     for folder in ("in", "out"):
         (tmp_path / folder).mkdir()
-    (tmp_path / "payload.json").write_text("{}")
+    (tmp_path / "payload.json").write_text('{"height": 240}')
     clip(tmp_path / "in" / "clip.mp4")
     output = tmp_path / "out" / "clip.mp4"
     if what == "whole":
@@ -242,7 +242,7 @@ def test_P09_transcode_outputs_are_verified(tmp_path, what, words):
     elif what == "text":
         output.write_text("no video")
     elif what != "none":
-        clip(output, seconds=2 if what == "short" else 4, sound=what != "silent")
+        clip(output, seconds=2 if what == "short" else 4, sound=what != "silent", size="160x120" if what == "small" else "320x240")
     done = subprocess.run([TOP / "handlers" / "verify_transcode"], cwd=tmp_path, stdin=subprocess.DEVNULL, capture_output=True,
                           text=True, check=False, env={"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8"})
     assert done.returncode == (1 if words else 0), done
@@ -256,7 +256,7 @@ def test_P09_truncated_video_never_becomes_a_result(server, api, make_worker, tm
     work = "f=in/clip.mp4; head -c $(($(wc -c < $f) / 2)) $f > out/clip.mp4; echo progress 100 done >&3"
     make_worker(server.url, {"cut": {"command": ["/bin/sh", "-c", work], "verify": [str(TOP / "handlers" / "verify_transcode")],
                                      "isolation": isolations()[-1]}})
-    job_id = api.submit("cut", max_attempts=1, inputs=[{"name": "clip.mp4", "ref": blob["ref"]}])["job_id"]
+    job_id = api.submit("cut", payload={"height": 240}, max_attempts=1, inputs=[{"name": "clip.mp4", "ref": blob["ref"]}])["job_id"]
     job = ended(api, job_id, "error")
     assert "verify: exit status 1" in job["error_log"] and "'clip.mp4'" in job["error_log"], job["error_log"]
     assert not api.outputs(job_id)

@@ -87,7 +87,8 @@ def test_units_users_and_handlers_are_installed():
     ends = [str(pathlib.PurePath(p)) for p in plan.values()]
     for wanted in ["bin/haul", *(f"lib/systemd/system/{u}" for u in UNITS), "lib/sysusers.d/haul.conf",
                    "share/haul/handlers/handlers.yaml", "share/haul/handlers/transcode_v1",
-                   "share/haul/handlers/verify_transcode"]:
+                   "share/haul/handlers/verify_transcode",
+                   *("share/haul/" + str(path.relative_to(TOP)) for path in (TOP / "handlers" / "transcode").glob("*.py"))]:
         assert any(p.endswith("/" + wanted) for p in ends), wanted
     for name in UNITS:
         assert "/bin/haul " in (build / "packaging" / name).read_text()

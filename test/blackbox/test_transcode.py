@@ -1,71 +1,28 @@
 """handlers/transcode_v1 on real clips, run as haul runs it: a folder, payload.json, in/, out/, report lines on a descriptor."""
 
-import json
 import os
 import re
 import shutil
-import subprocess
-from pathlib import Path
 
 import pytest
 
-HANDLER = Path(__file__).resolve().parents[2] / "handlers" / "transcode_v1"
+from transcoding import Run, ffmpeg, make_clip, make_folder, probe
+
 SECONDS = 4
 
 pytestmark = pytest.mark.skipif(not shutil.which("ffmpeg"), reason="ffmpeg is not installed")
 
 
-def make_clip(path, sound=True, seconds=SECONDS, extra=()):
-    command = ["ffmpeg", "-v", "error", "-y", "-f", "lavfi", "-i", f"testsrc2=size=320x240:rate=25:duration={seconds}"]
-    if sound:
-        command += ["-f", "lavfi", "-i", f"sine=frequency=440:duration={seconds}"]
-    command += ["-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p", "-c:a", "aac", *extra, str(path)]
-    subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
-
-
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory):
     path = tmp_path_factory.mktemp("clip") / "clip.mp4"
-    make_clip(path)
+    make_clip(path, seconds=SECONDS)
     return path
-
-
-class Run:
-    def __init__(self, folder, payload, files):
-        for name in ("in", "out", "checkpoint"):
-            (folder / name).mkdir()
-        text = payload if isinstance(payload, str) else json.dumps(payload)
-        (folder / "payload.json").write_text(text, encoding="utf-8")
-        for source in files:
-            shutil.copy(source, folder / "in" / source.name)
-        with open(folder / "report", "w+b") as reports:
-            environment = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8", "HAUL_REPORT_FD": str(reports.fileno())}
-            done = subprocess.run([HANDLER], cwd=folder, env=environment, pass_fds=[reports.fileno()], stdin=subprocess.DEVNULL,
-                                  capture_output=True, text=True, check=False, timeout=300)
-            reports.seek(0)
-            self.reports = reports.read().decode().splitlines()
-        self.status = done.returncode
-        self.log = done.stdout + done.stderr
-        self.outputs = sorted((folder / "out").iterdir())
-        self.errors = [line[6:] for line in self.reports if line.startswith("error ")]
-        self.percents = [float(line.split()[1]) for line in self.reports if line.startswith("progress ")]
 
 
 @pytest.fixture
 def transcode(tmp_path):
-    def run(payload, *files):
-        folder = tmp_path / "work"
-        folder.mkdir()
-        return Run(folder, payload, files)
-
-    return run
-
-
-def probe(path):
-    text = subprocess.run(["ffprobe", "-v", "error", "-of", "json", "-show_format", "-show_streams", str(path)], check=True,
-                          capture_output=True, text=True).stdout
-    info = json.loads(text)
-    return {s["codec_type"]: s for s in info["streams"]}, float(info["format"]["duration"])
+    return lambda payload, *files: Run(make_folder(tmp_path / "work", payload, *files))
 
 
 def assert_refused(run, *words):
@@ -138,6 +95,7 @@ def test_an_awkward_name(transcode, tmp_path, clip):
     ({"crf": -1}, ["payload.crf"]),
     ({"video_codec": "mpeg2"}, ["payload.video_codec", "h264", "av1"]),
     ({"audio_codec": None}, ["payload.audio_codec", "opus"]),
+    ({"segment_s": 0}, ["payload.segment_s", "1 to 3600"]),
     ({"preset": "warp"}, ["payload.preset", "veryfast"]),
     ({"hight": 720}, ["payload.hight", "height"]),
     ([720], ["JSON object"]),
@@ -161,7 +119,7 @@ def test_random_bytes(transcode, tmp_path):
 
 def test_sound_alone_is_not_a_video(transcode, tmp_path):
     sound = tmp_path / "sound.wav"
-    subprocess.run(["ffmpeg", "-v", "error", "-f", "lavfi", "-i", "sine=duration=1", str(sound)], check=True)
+    ffmpeg("-f", "lavfi", "-i", "sine=duration=1", sound)
     assert_refused(transcode({}, sound), "sound.wav", "no video stream")
 
 
