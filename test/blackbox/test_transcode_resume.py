@@ -106,19 +106,19 @@ def test_P08_a_resumed_video_has_every_frame_at_its_time(inputs, tmp_path, name,
     assert seeks == (0 if name.endswith(".ts") else 1), again.log  # the hole is near the beginning
 
 
-def killing_ffmpeg(folder, frames):
-    """An ffmpeg that reads so many frames, waits until the handler took what is finished, and then kills all processes of the attempt."""
+def killing_ffmpeg(folder, frames, segments):
+    """An ffmpeg that makes so many frames, waits until so many segments are kept, and then kills all processes of the attempt."""
     real = shutil.which("ffmpeg", path="/usr/local/bin:/usr/bin:/bin")
     shim = folder / "ffmpeg"
     shim.write_text(f"""#!/usr/bin/python3
-import os, signal, subprocess, sys, time
+import json, os, signal, subprocess, sys, time
 from pathlib import Path
 arguments = sys.argv[1:]
 if "-segment_list" not in arguments:
     os.execv({real!r}, ["ffmpeg", *arguments])
 at = arguments.index("-fps_mode")
 subprocess.run([{real!r}, *arguments[:at], "-frames:v", {str(frames)!r}, *arguments[at:]], check=True)
-while len(list(Path("unfinished").glob("*.mp4"))) > 1:
+while len(json.loads(Path("checkpoint/segments.json").read_text())["segments"]) < {segments}:
     print("progress=continue", flush=True)
     time.sleep(0.01)
 os.killpg(0, signal.SIGKILL)
@@ -130,7 +130,7 @@ os.killpg(0, signal.SIGKILL)
 def test_P08_killed_at_90_percent_redoes_only_the_last_segment(half, tmp_path):
     clip = half / "in" / "clip.mp4"
     folder = make_folder(tmp_path / "work", {"height": 64, "segment_s": 1}, clip)
-    killed = Run(folder, path=killing_ffmpeg(tmp_path, frames=round(0.9 * 15 * 25)))
+    killed = Run(folder, path=killing_ffmpeg(tmp_path, frames=round(0.9 * 15 * 25), segments=13))
     assert killed.status == -9, killed.log
     kept = state_of(folder)["segments"]
     assert [s["frames"] for s in kept] == [25] * 13  # 13.5 s were encoded: half a segment is lost
