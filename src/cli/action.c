@@ -5,7 +5,7 @@
 #include "base/json.h"
 #include "base/timefmt.h"
 #include "cli/patient.h"
-#include "cli/rate.h"
+#include "base/rate.h"
 #include "cli/selection.h"
 #include <strings.h>
 

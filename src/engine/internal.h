@@ -35,6 +35,8 @@ struct metrics {
     size_t n_pairs, pairs_cap;
     struct histogram commit_us, commit_ops;
     uint64_t commits_failed;
+    size_t redrives; /* that run, after the last pass */
+    uint64_t redriven[REDRIVE_ACTION_COUNT];
 };
 
 #define NEWS_BUCKETS 1024 /* jobs share them by their id's random end */

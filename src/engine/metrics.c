@@ -198,9 +198,11 @@ int engine_metrics(struct engine *e, struct arena *arena, struct engine_metrics 
                                    .commit_us = m->commit_us,
                                    .commit_ops = m->commit_ops,
                                    .commits_failed = m->commits_failed,
+                                   .redrives = m->redrives,
                                    .ops_waiting = e->n_ops,
                                    .polls_held = e->n_polls,
                                    .now = engine_store_now(e)};
+    memcpy(ret->redriven, m->redriven, sizeof ret->redriven);
     if (!ret->pairs)
         return err_set(err, ERR_NO_MEMORY, 0, "metrics");
     copy_ready(e, ret);

@@ -4,6 +4,7 @@
 #include "base/err.h"
 #include "base/histogram.h"
 #include "core/job.h"
+#include "store/store.h"
 
 struct engine;
 
@@ -30,6 +31,8 @@ struct engine_metrics {
     size_t n_pairs;
     struct histogram commit_us, commit_ops; /* a batch: until it was decided, and how many ops it had */
     uint64_t commits_failed;
+    size_t redrives;                         /* that run */
+    uint64_t redriven[REDRIVE_ACTION_COUNT]; /* jobs */
     size_t ops_waiting, polls_held;
     usec now; /* the store's */
 };

@@ -58,6 +58,10 @@ void sweep_note_decided(struct engine *e, const struct op *op)
         if (op->u.fail.status == JOB_PENDING && !BUG("lost-wake"))
             sweep_by(&e->sweepers[SWEEP_DUE], op->u.fail.run_at);
         break;
+    case OP_REDRIVE:
+    case OP_REDRIVE_CANCEL:
+        sweep_by(&e->sweepers[SWEEP_DEAD], engine_store_now(e));
+        break;
     case OP_RETRY: /* a start deadline may be near */
         sweep_by(&e->sweepers[SWEEP_DUE], engine_store_now(e));
         break;
@@ -120,6 +124,18 @@ static void bytes_removed(struct engine *e, void *arg)
     pass_done(e, arg);
 }
 
+/* As each retry and discard would have been followed by. */
+static void redriven(struct engine *e, const struct op_sweep *sweep)
+{
+    if (sweep->redriven[REDRIVE_RETRY])
+        sweep_by(&e->sweepers[SWEEP_DUE], engine_store_now(e));
+    if (sweep->redriven[REDRIVE_DISCARD])
+        sweep_by(&e->sweepers[SWEEP_BLOBS], engine_store_now(e));
+    e->metrics.redrives = sweep->redrives;
+    for (size_t i = 0; i < REDRIVE_ACTION_COUNT; i++)
+        e->metrics.redriven[i] += sweep->redriven[i];
+}
+
 static void sweep_done(struct op *op)
 {
     struct sweeper *s = op->owner;
@@ -130,13 +146,15 @@ static void sweep_done(struct op *op)
         sweep_by(s, engine_store_now(e) + SWEEP_RETRY_US);
         return;
     }
-    if (op->u.sweep.touched && (s->kind == OP_SWEEP_LEASES || s->kind == OP_SWEEP_DUE))
+    if (op->u.sweep.touched && (s->kind == OP_SWEEP_LEASES || s->kind == OP_SWEEP_DUE || s->kind == OP_SWEEP_DEAD))
         watch_fire_all(e); /* which jobs is not said: those who wait look again */
     /* What waits again may be overdue: it stands in no lane. */
     if (s->kind == OP_SWEEP_LEASES && op->u.sweep.touched)
         sweep_by(&e->sweepers[SWEEP_DUE], engine_store_now(e));
     if (s->kind == OP_SWEEP_RETENTION && op->u.sweep.touched)
         sweep_by(&e->sweepers[SWEEP_BLOBS], engine_store_now(e));
+    if (s->kind == OP_SWEEP_DEAD)
+        redriven(e, &op->u.sweep);
     if (s->kind == OP_SWEEP_LANES)
         dispatch_lanes_gone(e, op->u.sweep.lanes, op->u.sweep.touched);
     if (op->u.sweep.n_removed && e->cfg.blob_driver) {

@@ -4,6 +4,7 @@
 #include "base/arena.h"
 #include "base/clock.h"
 #include "base/err.h"
+#include "base/rate.h"
 #include "core/job.h"
 #include "core/lanes.h"
 
@@ -29,6 +30,8 @@ enum op_kind {
     OP_CANCEL,
     OP_RETRY,
     OP_DISCARD,
+    OP_REDRIVE,
+    OP_REDRIVE_CANCEL,
     OP_BLOB_ADD,
     OP_UPLOAD_ADD,
     OP_UPLOAD_TOUCH,
@@ -172,6 +175,50 @@ struct op_job {
     bool id_only;   /* in: of the job below, the id and the status are enough */
     struct job job; /* out: as it stands after (cancel, retry), or stood (discard) */
 };
+#define FILTER_LABELS_MAX 8
+struct label_filter {
+    const char *key, *value; /* value NULL: any */
+};
+struct job_filter {
+    const char *project;
+    int status; /* -1 any */
+    const char *task_type, *queue;
+    struct label_filter labels[FILTER_LABELS_MAX]; /* all of them */
+    size_t n_labels;
+    usec created_after;   /* that instant or later; 0 any */
+    usec created_before;  /* earlier than that; 0 any */
+    uint64_t fingerprint; /* dead letters of it; 0 any job */
+    usec failed_before;   /* finished earlier than that; 0 any */
+    struct uuid before;   /* nil: newest */
+    unsigned limit;       /* 1..1000 */
+};
+enum redrive_action { REDRIVE_RETRY, REDRIVE_DISCARD, REDRIVE_ACTION_COUNT };
+enum redrive_state { REDRIVE_RUNNING, REDRIVE_DONE, REDRIVE_CANCELLED };
+#define REDRIVES_RUNNING_MAX 100
+#define REDRIVES_DAY_MAX     10000
+#define REDRIVES_KEPT        1000 /* the newest, and those of the last day */
+/** What is done to dead letters, newest first, each at most once: to those that failed before it was made. */
+struct redrive {
+    struct uuid redrive_id;
+    const char *project;
+    enum redrive_action action;
+    bool dry_run;             /* only count */
+    struct job_filter filter; /* which; failed_before is at most created_at. Its `before` and `limit` are not used */
+    int64_t limit;            /* 0: all that match */
+    struct rate rate;
+    enum redrive_state state;
+    bool counted; /* `matched` is known; before that nothing is done */
+    int64_t matched, done,
+        skipped; /* skipped: had been retried or discarded otherwise when their turn came; once it is done */
+    usec created_at, next_at, ended_at; /* next_at: when more are taken */
+};
+struct
+    op_redrive { /* make it, ERR_NOT_FOUND: no dead letter has that fingerprint; or cancel it: in is its id, a second time does nothing */
+    struct redrive redrive; /* id minted */
+    const char *key;        /* or NULL; remembered for a day. ERR_CONFLICT: of another request */
+    uint8_t request_hash[32];
+    bool duplicate; /* out: the key was known; redrive is the first one */
+};
 struct blob_row {
     struct uuid blob_id;
     const char *project;
@@ -208,7 +255,8 @@ struct
     size_t n_removed;
     struct log_name *logs; /* OP_SWEEP_LOGS: closed, and to be packed */
     size_t n_logs;
-    int64_t lanes[OP_CHANGES_MAX]; /* OP_SWEEP_LANES: `touched` of them, that are gone */
+    int64_t lanes[OP_CHANGES_MAX];                   /* OP_SWEEP_LANES: `touched` of them, that are gone */
+    size_t redrives, redriven[REDRIVE_ACTION_COUNT]; /* OP_SWEEP_DEAD: that run now; jobs that this pass took */
 };
 struct log_name {
     const char *project;
@@ -245,6 +293,7 @@ struct op {
         struct op_complete complete;
         struct op_fail fail;
         struct op_job job;
+        struct op_redrive redrive;
         struct op_blob_add blob_add;
         struct op_upload upload;
         struct op_sweep sweep;
@@ -252,23 +301,6 @@ struct op {
     } u;
 };
 
-#define FILTER_LABELS_MAX 8
-struct label_filter {
-    const char *key, *value; /* value NULL: any */
-};
-struct job_filter {
-    const char *project;
-    int status; /* -1 any */
-    const char *task_type, *queue;
-    struct label_filter labels[FILTER_LABELS_MAX]; /* all of them */
-    size_t n_labels;
-    usec created_after;   /* that instant or later; 0 any */
-    usec created_before;  /* earlier than that; 0 any */
-    uint64_t fingerprint; /* dead letters of it; 0 any job */
-    usec failed_before;   /* finished earlier than that; 0 any */
-    struct uuid before;   /* nil: newest */
-    unsigned limit;       /* 1..1000 */
-};
 /** Newest first. A search that looked at too much for one read ends early: fewer jobs than asked for, none perhaps, and `more`. */
 struct job_page {
     struct job *jobs;
@@ -300,6 +332,17 @@ struct dead_page {
     size_t n;
     bool more;
     bool complete; /* false: dead letters of an earlier version are still being entered */
+};
+struct redrive_filter {
+    const char *project;
+    struct uuid before; /* nil: newest */
+    unsigned limit;     /* 1..1000 */
+};
+/** Newest first. */
+struct redrive_page {
+    struct redrive *redrives;
+    size_t n;
+    bool more;
 };
 struct attempt {
     struct uuid job_id;
@@ -385,6 +428,10 @@ struct store_driver {
                     struct err *err);
     int (*dead_groups)(struct store *s, const struct dead_filter *f, struct arena *arena, struct dead_page *ret,
                        struct err *err);
+    int (*redrive_get)(struct store *s, const char *project, const struct uuid *id, struct arena *arena,
+                       struct redrive *ret, struct err *err);
+    int (*redrives)(struct store *s, const struct redrive_filter *f, struct arena *arena, struct redrive_page *ret,
+                    struct err *err);
     int (*attempts)(struct store *s, const struct uuid *job_id, struct arena *arena, struct attempt **ret,
                     size_t *ret_n, struct err *err);
     /** Published outputs of the winning attempt, by name. */

@@ -110,16 +110,18 @@ static int enter_one(struct tx *t, const struct uuid *id)
     return rc == ERR_OK ? dead_save(t, &row) : rc;
 }
 
-int dead_enter_some(struct tx *t, struct op_sweep *op)
+static int enter_some(struct tx *t, struct op_sweep *op)
 {
     struct uuid id[OP_CHANGES_MAX];
     size_t n = 0;
-    int rc = next_ids(t, id, &n, &op->more);
+    bool more = false;
+    int rc = next_ids(t, id, &n, &more);
 
     for (size_t i = 0; rc == ERR_OK && i < n; i++)
         rc = enter_one(t, &id[i]);
     op->touched = n;
-    return rc == ERR_OK && !op->more ? meta_put(t->c, "dead_entered", "1", t->err) : rc;
+    op->more = true; /* then come the redrives */
+    return rc == ERR_OK && !more ? meta_put(t->c, "dead_entered", "1", t->err) : rc;
 }
 
 int op_sweep_dead(struct tx *t)
@@ -127,12 +129,16 @@ int op_sweep_dead(struct tx *t)
     struct op_sweep *op = &t->op->u.sweep;
     int rc = ERR_OK;
 
-    op->touched = 0;
+    op->touched = op->redrives = 0;
+    memset(op->redriven, 0, sizeof(op->redriven));
     op->more = false;
     op->next_at = USEC_NEVER;
-    if (t->s->sql->dead_next && !dead_entered(t->c, &rc, t->err) && rc == ERR_OK)
-        rc = dead_enter_some(t, op);
-    return rc;
+    bool entered = !t->s->sql->dead_next || dead_entered(t->c, &rc, t->err);
+    if (rc != ERR_OK)
+        return rc;
+    if (entered) /* before, a redrive would miss some */
+        return redrive_some(t);
+    return enter_some(t, op);
 }
 
 /* --- groups --- */

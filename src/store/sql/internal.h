@@ -18,6 +18,7 @@ struct tx;
 struct row;
 struct known_key;
 struct reading;
+struct job_look;
 
 /** What a driver does in its own way. */
 struct sql_own {
@@ -40,6 +41,8 @@ struct sql_own {
     int (*key_add)(struct tx *t, const char *key, const struct known_key *what, usec expires_at);
     int (*key_forget)(struct tx *t, const char *project, const char *key, const struct uuid *job_id);
     int (*keys_expire)(struct tx *t, int64_t limit, size_t *ret_n, usec *ret_next);
+    /** Jobs that a filter asks for, newest first, from filter.before on. */
+    int (*jobs_look)(struct conn *c, struct job_look *look, struct err *err);
     /* read.h */
     int (*read_begin)(struct store *s, usec deadline_us, struct reading *ret, struct err *err);
     void (*read_end)(struct reading *r);
@@ -151,11 +154,32 @@ int dead_save(struct tx *t, struct row *row);
 int dead_remove(struct tx *t, const struct row *row);
 /** Are all of them entered, those of earlier versions too? */
 bool dead_entered(struct conn *c, int *rc, struct err *err);
-/** Enters some of those. Sets op->more and op->touched. */
-int dead_enter_some(struct tx *t, struct op_sweep *op);
+/** Enters some of those; once all are, goes on with the redrives. */
 int op_sweep_dead(struct tx *t);
+
+/** What a walk over jobs looks for, and found. */
+struct job_look {
+    struct job_filter filter;
+    unsigned looked_max; /* rows that it may look at */
+    size_t max;          /* that it may find */
+    struct uuid *ids;    /* room for so many; NULL: they are only counted */
+    size_t n;
+    struct uuid last; /* the last one looked at; nil: none */
+    bool more;        /* it did not come to the end */
+};
 int read_dead_groups(struct store *s, const struct dead_filter *f, struct arena *arena, struct dead_page *ret,
                      struct err *err);
+
+/* --- redrive.c --- */
+
+int op_redrive(struct tx *t);
+int op_redrive_cancel(struct tx *t);
+/** The next few of the redrive whose turn it is. Sets all of op->u.sweep. */
+int redrive_some(struct tx *t);
+int read_redrive_get(struct store *s, const char *project, const struct uuid *id, struct arena *arena,
+                     struct redrive *ret, struct err *err);
+int read_redrives(struct store *s, const struct redrive_filter *f, struct arena *arena, struct redrive_page *ret,
+                  struct err *err);
 
 /* --- counts.c: how many jobs, in which lanes --- */
 
@@ -248,6 +272,11 @@ int op_sweep_uploads(struct tx *t);
 int op_sweep_dedup(struct tx *t);
 int op_sweep_retention(struct tx *t);
 int op_sweep_lanes(struct tx *t);
+/** Removes a job that is finished or dead with all it has, at most about `rows` of them. *ret_whole: false when only a part of its log went. */
+#define RETENTION_ROWS 1000 /* that a pass may write */
+int retire_one(struct tx *t, const struct uuid *id, int64_t rows, bool *ret_whole);
+/** What is left of RETENTION_ROWS since q_written said `began`. */
+int rows_left(struct tx *t, int64_t began, int64_t *ret);
 int op_grace(struct tx *t);
 
 /* --- store.c, read.c --- */

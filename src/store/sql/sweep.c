@@ -222,9 +222,7 @@ int op_sweep_dedup(struct tx *t)
 
 /* What one job drags along (log, outputs, attempts) may be thousands of rows: a pass counts rows, not jobs, and ends between two jobs
  * or in the middle of one's log. Other ops come first again before the next pass. */
-#define RETENTION_ROWS 1000
-
-static int rows_left(struct tx *t, int64_t began, int64_t *ret)
+int rows_left(struct tx *t, int64_t began, int64_t *ret)
 {
     int64_t written = 0;
     int rc = q_written(t->c, &written, t->err);
@@ -233,8 +231,7 @@ static int rows_left(struct tx *t, int64_t began, int64_t *ret)
     return rc;
 }
 
-/** Removes a job whose retention is over. *ret_whole: false when only a part of its log went, for lack of rows. */
-static int retire_one(struct tx *t, const struct uuid *id, int64_t rows, bool *ret_whole)
+int retire_one(struct tx *t, const struct uuid *id, int64_t rows, bool *ret_whole)
 {
     struct row row;
     int64_t chunks;

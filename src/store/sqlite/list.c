@@ -1,4 +1,4 @@
-/* A page of jobs. */
+/* The jobs that a filter asks for: a page of them, or their ids. */
 #include "store/sqlite/list_query.h"
 
 #define LIST_US    (150 * USEC_PER_MSEC) /* then the page ends, short; a page is to take less than 200 ms */
@@ -33,6 +33,34 @@ static int step(struct conn *c, sqlite3_stmt *st, bool *ret_row, struct err *err
     return rc == SQLITE_ROW || rc == SQLITE_DONE ? ERR_OK : conn_err(sqlite_conn_of(c), rc, err);
 }
 
+static struct uuid id_of(sqlite3_stmt *st)
+{
+    struct uuid id = {{0}};
+
+    if (sqlite3_column_bytes(st, 0) == sizeof(id.b))
+        memcpy(id.b, sqlite3_column_blob(st, 0), sizeof(id.b));
+    return id;
+}
+
+int sqlite_jobs_look(struct conn *c, struct job_look *look, struct err *err)
+{
+    __attribute__((cleanup(auto_finalize))) sqlite3_stmt *st = NULL;
+    int rc = list_query(c, &look->filter, &st, err);
+
+    look->n = 0;
+    look->last = (struct uuid){{0}};
+    look->more = true;
+    for (unsigned looked = 0; rc == ERR_OK && looked < look->looked_max && look->n < look->max; looked++) {
+        if ((rc = step(c, st, &look->more, err)) != ERR_OK || !look->more)
+            break;
+        look->last = id_of(st);
+        if (sqlite3_column_int(st, 1) && look->ids)
+            look->ids[look->n] = look->last;
+        look->n += sqlite3_column_int(st, 1) != 0;
+    }
+    return rc;
+}
+
 /** Looks at candidates until the page is full, or they end, or time is over. ret->next is the last one that was dealt with. */
 static int take_page(struct conn *c, const struct job_filter *f, sqlite3_stmt *st, struct list *l, struct job_page *ret,
                      struct err *err)
@@ -43,11 +71,8 @@ static int take_page(struct conn *c, const struct job_filter *f, sqlite3_stmt *s
     int rc;
 
     while ((rc = step(c, st, &more, err)) == ERR_OK && more) {
-        struct uuid id = {{0}};
+        struct uuid id = id_of(st);
         bool fits = sqlite3_column_int(st, 1);
-
-        if (sqlite3_column_bytes(st, 0) == sizeof(id.b))
-            memcpy(id.b, sqlite3_column_blob(st, 0), sizeof(id.b));
 
         if (l->n == limit && (fits || ++beyond > BEYOND_MAX)) {
             ret->more = true;

@@ -111,6 +111,7 @@ static const struct sql_own own = {
     .key_add = sqlite_key_add,
     .key_forget = sqlite_key_forget,
     .keys_expire = sqlite_keys_expire,
+    .jobs_look = sqlite_jobs_look,
     .read_begin = sqlite_read_begin,
     .read_end = sqlite_read_end,
 };
@@ -188,6 +189,8 @@ const struct store_driver *store_sqlite(void)
         .job_get = read_job_get,
         .job_list = sqlite_job_list,
         .dead_groups = read_dead_groups,
+        .redrive_get = read_redrive_get,
+        .redrives = read_redrives,
         .attempts = read_attempts,
         .outputs = read_outputs,
         .checkpoint = read_checkpoint,

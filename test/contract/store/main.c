@@ -6,7 +6,7 @@ const struct store_driver *contract_driver;
 
 int main(void)
 {
-    struct CMUnitTest all[128];
+    struct CMUnitTest all[160];
     size_t n = 0;
     const struct {
         const struct CMUnitTest *tests;
@@ -22,7 +22,8 @@ int main(void)
                  {list_tests, n_list_tests},
                  {upload_tests, n_upload_tests},
                  {checkpoint_tests, n_checkpoint_tests},
-                 {dead_tests, n_dead_tests}};
+                 {dead_tests, n_dead_tests},
+                 {redrive_tests, n_redrive_tests}};
 
     contract_driver = CONTRACT_DRIVER();
     for (size_t i = 0; i < ARRAY_LEN(parts); i++)

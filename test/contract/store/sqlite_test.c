@@ -594,7 +594,7 @@ static void test_dead_letters_of_before_are_entered(void **state)
         if (++passes == 2) /* one that was taken back is done again: its memory must not be ahead of its rows */
             world_reopen(w);
     } while (pass->u.sweep.more);
-    assert_int_equal(passes, 4);
+    assert_int_equal(passes, 5); /* the last one finds no redrive */
     assert_int_equal(w->d->dead_groups(w->s, &f, w->arena, &page, NULL), ERR_OK);
     assert_true(page.complete && page.n == 2);
     assert_int_equal(page.groups[0].jobs, 2 * OP_CHANGES_MAX);

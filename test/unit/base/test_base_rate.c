@@ -1,5 +1,5 @@
 /* "2/s" and what follows from it. */
-#include "cli/rate.h"
+#include "base/rate.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -58,6 +58,12 @@ static void test_pace(void **state)
     assert_int_equal(rate_gap(&r, 5), USEC_PER_SEC / 2);
     assert_int_equal(rate_batch(&none, 1000), 1000);
     assert_int_equal(rate_gap(&none, 1000), 0);
+
+    const usec now = 100 * USEC_PER_SEC;
+    assert_int_equal(rate_next(&none, 1, now, 1000), now);
+    assert_int_equal(rate_next(&r, now, now, 5), now + USEC_PER_SEC / 2);
+    assert_int_equal(rate_next(&r, now - 1000, now, 5), now - 1000 + USEC_PER_SEC / 2); /* a little late: made up for */
+    assert_int_equal(rate_next(&r, 0, now, 5), now + USEC_PER_SEC / 2);                 /* away: no burst */
 }
 
 int main(void)

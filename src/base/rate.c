@@ -1,5 +1,5 @@
 /* How fast: so many a second, a minute or an hour. */
-#include "cli/rate.h"
+#include "base/rate.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -45,4 +45,9 @@ usec rate_gap(const struct rate *r, size_t n)
         return 0;
     usec us = ((usec)n * r->per + r->n - 1) / r->n;
     return (us + USEC_PER_MSEC - 1) / USEC_PER_MSEC * USEC_PER_MSEC;
+}
+
+usec rate_next(const struct rate *r, usec due, usec now, size_t n)
+{
+    return r->n == 0 ? now : (now - due < USEC_PER_SEC ? due : now) + rate_gap(r, n);
 }
