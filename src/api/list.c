@@ -63,17 +63,23 @@ static void list_task(void *arg)
     reply_json(req, 200, &body);
 }
 
-static int read_label(const char *text, struct arena *arena, struct label_filter *ret, struct err *err)
+bool label_split(const char *text, struct arena *arena, struct label_filter *ret)
 {
     size_t n_key = strcspn(text, "=");
     const char *value = text[n_key] ? text + n_key + 1 : NULL;
     if (n_key < 1 || n_key > JOB_LABEL_KEY_MAX || (value && strlen(value) > JOB_LABEL_VALUE_MAX))
+        return false;
+    *ret = (struct label_filter){arena ? arena_strndup(arena, text, n_key) : NULL, value};
+    return !arena || ret->key;
+}
+
+static int read_label(const char *text, struct arena *arena, struct label_filter *ret, struct err *err)
+{
+    if (!label_split(text, NULL, ret))
         return err_field(err, "label",
                          "must be key=value, or key for any value; a key has 1 to %d bytes, a value at most %d",
                          JOB_LABEL_KEY_MAX, JOB_LABEL_VALUE_MAX);
-    ret->key = arena_strndup(arena, text, n_key);
-    ret->value = value;
-    return ret->key ? ERR_OK : no_memory(err);
+    return label_split(text, arena, ret) ? ERR_OK : no_memory(err);
 }
 
 static int read_labels(struct http_request *req, struct job_filter *f, struct err *err)

@@ -132,6 +132,10 @@ static void render_engine(const struct scrape *s, struct exposition *x)
     one(x, METRIC_COMMITS_FAILED, (int64_t)s->engine->commits_failed);
     one(x, METRIC_WAITING_OPS, (int64_t)s->engine->ops_waiting);
     one(x, METRIC_HELD_POLLS, (int64_t)s->engine->polls_held);
+    one(x, METRIC_REDRIVES, (int64_t)s->engine->redrives);
+    expo_metric(x, METRIC_REDRIVEN);
+    expo_int(x, &(struct label){"action", "retry"}, 1, (int64_t)s->engine->redriven[REDRIVE_RETRY]);
+    expo_int(x, &(struct label){"action", "discard"}, 1, (int64_t)s->engine->redriven[REDRIVE_DISCARD]);
 }
 
 static void render_store(const struct scrape *s, struct exposition *x)

@@ -279,8 +279,8 @@ int read_strings(struct json_reader *r, const char *key, size_t max_n, bool (*va
     for (size_t i = 0; i < n; i++) {
         const json_t *item = json_array_get(array, i);
         const char *s = json_string_value(item);
-        char field[ERR_FIELD_MAX];
-        snprintf(field, sizeof(field), "%s[%zu]", key, i);
+        char field[sizeof(r->where) + ERR_FIELD_MAX];
+        snprintf(field, sizeof(field), "%s%s[%zu]", r->where, key, i);
         if (!s || strlen(s) != json_string_length(item) || !valid(s))
             return stick(r, err_field(r->err, field, "must be %s", what));
         for (size_t k = 0; k < i; k++)

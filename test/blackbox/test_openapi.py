@@ -5,7 +5,7 @@ import uuid
 import contract
 import jsonschema
 import pytest
-from conftest import COMPLETE, TOP
+from conftest import COMPLETE, TOP, until
 from contract import OPERATIONS, SPEC, resolved, strict
 
 OCTETS = {"Content-Type": "application/octet-stream"}
@@ -94,7 +94,7 @@ def path_of(operation, **values):
 @pytest.mark.parametrize("operation", [o for o in OPERATIONS if (o.body_schema() or {}).get("type") == "object"], ids=lambda o: o.id)
 def test_the_server_knows_the_same_members(api, operation):
     """An unknown member is refused, and the refusal names the known ones: those of the file."""
-    claim = {"job_id": str(uuid.uuid4()), "attempt": 1, "token": "1." + "0" * 32}
+    claim = {"job_id": str(uuid.uuid4()), "redrive_id": uuid.uuid4(), "attempt": 1, "token": "1." + "0" * 32}
     answer = api.request(operation.verb.upper(), path_of(operation, **claim), json={"zz_unknown": 1}, headers={"Haul-Token": claim["token"]})
     assert answer.status_code == 422, answer.text
     problem = answer.json()
@@ -110,7 +110,7 @@ def test_the_server_knows_the_same_members(api, operation):
 
 @pytest.mark.parametrize("operation", [o for o in OPERATIONS if o.verb == "get" and o.template.startswith("/v1/")], ids=lambda o: o.id)
 def test_the_server_knows_the_same_parameters(api, operation):
-    answer = api.get(path_of(operation, job_id=uuid.uuid4(), blob_id=uuid.uuid4()), params={"zz_unknown": "1"})
+    answer = api.get(path_of(operation, job_id=uuid.uuid4(), blob_id=uuid.uuid4(), redrive_id=uuid.uuid4()), params={"zz_unknown": "1"})
     assert answer.status_code == 422 and answer.json()["field"] == "zz_unknown", answer.text
     known = answer.json()["detail"].rpartition("; known: ")[2]
     assert {k for k in known.split(", ") if k and k != "none"} == operation.query(), answer.text
@@ -170,12 +170,33 @@ def lists(api):
     api.get("/v1/jobs", params={"label": "l=1", "limit": 1})
     api.get("/v1/jobs", params={"limit": "many"})
     api.get("/v1/jobs?limit=1&limit=2")
-    _, claim = claims(api)
-    api.act(claim, "fail", {"outcome": "error", "permanent": True, "error_log": "it broke"})
-    api.get("/v1/dlq")
     api.get("/v1/dlq?cursor=nonsense")
     for path in ("/v1/workers", "/v1/stats", "/metrics", "/healthz", "/readyz"):
         api.get(path)
+
+
+def redrives(api):
+    _, claim = claims(api, labels={"l": "1"}, queue="q")
+    api.act(claim, "fail", {"outcome": "error", "permanent": True, "error_log": "it broke"})
+    (group,) = api.get("/v1/dlq", params={"limit": 1}).json()["groups"]
+    wide = {"fingerprint": group["fingerprint"], "task_type": group["task_type"], "queue": "q", "labels": ["l=1"], "created_after": "2026-01-01T00:00:00Z",
+            "created_before": "2999-01-01T00:00:00Z", "failed_before": "2999-01-01T00:00:00Z"}
+    for request in ({"action": "retry", "filter": wide, "limit": 1, "rate": "9/s", "dry_run": True}, {"action": "retry", "filter": {}, "rate": "1/h"}):
+        key = {"Idempotency-Key": uuid.uuid4().hex}
+        for _ in range(2):
+            made = api.post("/v1/redrives", request, headers=key).json()
+        api.post("/v1/redrives", {**request, "action": "discard"}, headers=key)
+    api.post("/v1/redrives", {})
+    api.post("/v1/redrives", {"action": "retry", "filter": {"fingerprint": "0" * 15 + "1"}})
+
+    def dry_run_is_over():
+        """the dry run is over"""
+        return [r for r in api.get("/v1/redrives").json()["redrives"] if r["ended_at"]]
+    (over,) = until(dry_run_is_over)
+    api.get("/v1/redrives?cursor=nonsense")
+    for redrive_id in (made["redrive_id"], over["redrive_id"], str(uuid.uuid4())):
+        api.get("/v1/redrives/" + redrive_id)
+        api.post(f"/v1/redrives/{redrive_id}/cancel", {})
 
 
 def blobs(api):
@@ -267,14 +288,14 @@ ELSEWHERE = {"backup", "readyz"}
 def test_every_operation_gives_every_answer_that_is_described(api):
     contract.seen.clear()
     contract.fields_seen.clear()
-    for part in (submissions, blobs, uploads, attempt, ends, lists):
+    for part in (submissions, blobs, uploads, attempt, redrives, ends, lists):
         part(api)
     api.get("/v1/openapi.yaml")
     api.get("/readyz")
     missing = {(o, s) for o, s in described() - contract.seen if o not in ELSEWHERE}
     assert not missing, sorted(missing)
     members = {path.split(".")[-1].removesuffix("[]") for _, status, path in contract.fields_seen if status[0] == "2"}
-    for name in ("Job", "Attempt", "Output", "Blob", "Claim", "Worker", "Stats", "BatchAnswer", "BulkAnswer", "DeadLetterGroup"):
+    for name in ("Job", "Attempt", "Output", "Blob", "Claim", "Worker", "Stats", "BatchAnswer", "BulkAnswer", "DeadLetterGroup", "Redrive"):
         wanted = properties(strict(resolved(SPEC["components"]["schemas"][name]))) - {"retry_after_s"}  # comes with a 503
         assert wanted <= members, f"{name}: no answer had a value for {sorted(wanted - members)}"
 
