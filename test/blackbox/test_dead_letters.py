@@ -208,7 +208,7 @@ def versions(folder):
 def test_a_redrive_of_100000_that_is_cut_off_takes_each_once(server, api):
     _, fingerprint = dead(api, 1)
     ((_, version, _),) = versions(server.data)
-    server.stop()
+    server.kill()
     multiply(server.data, MANY)
     server.restart()
     api = Api(server.url)

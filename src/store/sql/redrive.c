@@ -6,6 +6,7 @@
 
 #define COUNT_LOOKED 2000 /* candidates that a pass of counting looks at */
 #define TAKE_LOOKED  1000 /* likewise of taking */
+#define TAKE_MAX     256  /* jobs that a pass takes; each is a few rows of RETENTION_ROWS */
 #define KEY_US       (INT64_C(24) * 3600 * USEC_PER_SEC)
 #define TEXT_MAX     8192
 
@@ -315,7 +316,7 @@ static int retry_one(struct tx *t, const struct uuid *id)
     return rc == ERR_OK ? row_save(t, &row) : rc;
 }
 
-/** Those that were found; what one job drags along may be more than a pass has room for: then it ends before it. */
+/** Those that were found, as far as a pass has room: for rows, of which one job may drag thousands, and for lanes. */
 static int take(struct tx *t, struct redrive_row *row, const struct job_look *look, bool *ret_all)
 {
     int64_t began, rows = RETENTION_ROWS;
@@ -323,12 +324,12 @@ static int take(struct tx *t, struct redrive_row *row, const struct job_look *lo
     bool whole = true;
     size_t i;
 
-    for (i = 0; rc == ERR_OK && i < look->n && rows > 0; i++) {
+    for (i = 0; rc == ERR_OK && i < look->n && rows > 0 && t->op->n_changes < OP_CHANGES_MAX; i++) {
         if (row->r.action == REDRIVE_RETRY)
             rc = retry_one(t, &look->ids[i]);
         else
             rc = retire_one(t, &look->ids[i], rows, &whole);
-        if (rc == ERR_OK && row->r.action == REDRIVE_DISCARD)
+        if (rc == ERR_OK)
             rc = rows_left(t, began, &rows);
         if (rc != ERR_OK || !whole)
             break;
@@ -343,7 +344,7 @@ static int take(struct tx *t, struct redrive_row *row, const struct job_look *lo
 static int take_some(struct tx *t, struct redrive_row *row)
 {
     struct redrive *r = &row->r;
-    struct uuid ids[OP_CHANGES_MAX]; /* as many lanes, at most */
+    struct uuid ids[TAKE_MAX];
     struct job_look look = {.filter = r->filter, .looked_max = TAKE_LOOKED, .ids = ids};
     const int64_t before = r->done;
     bool all;

@@ -38,6 +38,8 @@ static struct redrive made(struct world *w, struct op *op)
     return op->u.redrive.redrive;
 }
 
+static const struct rate fifty = {.n = 50, .per = USEC_PER_SEC}; /* 25 a pass */
+
 static struct redrive redrive(struct world *w, struct uuid id)
 {
     struct redrive r;
@@ -171,13 +173,15 @@ static void test_limit_takes_the_newest_and_a_dry_run_none(void **state)
 static void test_cut_off_anywhere_each_job_is_taken_once(void **state)
 {
     struct world *w = *state;
-    enum { N = 3 * OP_CHANGES_MAX + 5 };
+    enum { N = 120 };
     struct uuid ids[N];
 
     for (int i = 0; i < N; i++)
         ids[i] = dead(w).job_id;
     const int64_t version = get(w, ids[0]).version;
-    struct redrive r = made(w, redrive_op(w, REDRIVE_RETRY));
+    struct op *op = redrive_op(w, REDRIVE_RETRY);
+    op->u.redrive.redrive.rate = fifty;
+    struct redrive r = made(w, op);
     for (unsigned passes = 0; redrive(w, r.redrive_id).state == REDRIVE_RUNNING; passes++) {
         assert_true(passes < 20);
         struct op *pass = op_make(w, OP_SWEEP_DEAD), *late = op_make(w, OP_COMPLETE);
@@ -187,7 +191,7 @@ static void test_cut_off_anywhere_each_job_is_taken_once(void **state)
         const int64_t done = redrive(w, r.redrive_id).done;
         assert_int_equal(of_status(w, JOB_PENDING), done);
         world_reopen(w);
-        later(w, 1);
+        later(w, USEC_PER_SEC);
     }
     r = redrive(w, r.redrive_id);
     assert_true(r.matched == N && r.done == N && r.skipped == 0);
@@ -196,10 +200,25 @@ static void test_cut_off_anywhere_each_job_is_taken_once(void **state)
     assert_counts(w);
 }
 
+/* One pass tells of a bounded number of lanes, however many jobs it could take. */
+static void test_jobs_of_many_lanes(void **state)
+{
+    struct world *w = *state;
+    enum { N = OP_CHANGES_MAX + 30 };
+
+    for (int i = 0; i < N; i++)
+        dead_of(w, arena_printf(w->arena, "type%d", i), "disk full", "{}");
+    struct redrive r = made(w, redrive_op(w, REDRIVE_RETRY));
+    run(w);
+    r = redrive(w, r.redrive_id);
+    assert_true(r.state == REDRIVE_DONE && r.done == N && r.skipped == 0);
+    assert_counts(w);
+}
+
 static void test_two_of_the_same_group_retry_each_job_once(void **state)
 {
     struct world *w = *state;
-    enum { N = OP_CHANGES_MAX + 5 };
+    enum { N = 60 };
     struct uuid ids[N];
     uint64_t fingerprint = 0;
 
@@ -213,9 +232,13 @@ static void test_two_of_the_same_group_retry_each_job_once(void **state)
     for (int i = 0; i < 2; i++) {
         struct op *op = redrive_op(w, REDRIVE_RETRY);
         op->u.redrive.redrive.filter.fingerprint = fingerprint;
+        op->u.redrive.redrive.rate = fifty;
         r[i] = made(w, op);
     }
-    run(w);
+    for (int i = 0; i < 10; i++) {
+        run(w);
+        later(w, USEC_PER_SEC);
+    }
     for (int i = 0; i < 2; i++) {
         r[i] = redrive(w, r[i].redrive_id);
         assert_true(r[i].state == REDRIVE_DONE);
@@ -333,6 +356,7 @@ const struct CMUnitTest redrive_tests[] = {
     TEST(test_discard_and_filters),
     TEST(test_limit_takes_the_newest_and_a_dry_run_none),
     TEST(test_cut_off_anywhere_each_job_is_taken_once),
+    TEST(test_jobs_of_many_lanes),
     TEST(test_two_of_the_same_group_retry_each_job_once),
     TEST(test_a_rate_is_kept),
     TEST(test_what_cannot_be_made),
