@@ -3,9 +3,7 @@
 #include "base/auto.h"
 #include "base/buf.h"
 #include "base/json.h"
-#include "base/timefmt.h"
 #include "cli/patient.h"
-#include "base/rate.h"
 #include "cli/selection.h"
 #include <strings.h>
 
@@ -17,8 +15,6 @@
 struct work {
     struct cli *cli;
     const struct action *action;
-    const struct selection *sel; /* NULL: ids were given */
-    struct rate rate;
     struct bar bar;
     size_t n, done, asked, refused; /* asked: running jobs that were told to stop, part of done */
     int status;                     /* of the first refusal */
@@ -109,7 +105,7 @@ static int act_once(struct work *w, struct uuid *ids, size_t n, bool last, unsig
     buf_init(&body, 64 + CHUNK * (UUID_STR_MAX + 3));
     body_write(&body, ids, n);
     snprintf(path, sizeof(path), "/v1/jobs:%s", w->action->cmd->sub);
-    int rc = call_patiently(w->cli, path, buf_str(&body), NULL, &w->bar, &text, &tries, &herr);
+    int rc = call_patiently(w->cli, "POST", path, buf_str(&body), NULL, &w->bar, &text, &tries, &herr);
     buf_release(&body);
     bar_clear(&w->bar);
     if (rc != HAUL_OK)
@@ -157,33 +153,10 @@ static void show_bar(struct work *w)
 {
     char text[64];
     size_t decided = w->done + w->refused;
-    if ((w->n <= CHUNK && w->rate.n == 0) || !term_is(stderr))
+    if (w->n <= CHUNK || !term_is(stderr))
         return;
     snprintf(text, sizeof(text), "%zu of %zu", decided, w->n);
     bar_line(&w->bar, (double)decided / (double)w->n, text);
-}
-
-/* Until `due`; an interrupt ends it. What comes late is not made up for: no burst after the server was away. */
-static void keep_pace(usec due)
-{
-    usec left;
-    while ((left = due - now_mono()) > 0)
-        if (interrupt_poll(-1, (int)MIN((left + USEC_PER_MSEC - 1) / USEC_PER_MSEC, (usec)INT32_MAX)) < 0)
-            return;
-}
-
-/* How far it came, if not to the end. */
-static void tell_rest(const struct work *w)
-{
-    size_t decided = w->done + w->refused;
-    char before[RFC3339_MAX];
-    if (decided == w->n)
-        return;
-    fprintf(stderr, "haul: stopped after %zu of %zu jobs; the same command takes the rest\n", decided, w->n);
-    if (!w->action->dead)
-        return;
-    rfc3339_format(w->sel->last_failed_us + 1, before);
-    fprintf(stderr, "haul: with --failed-before %s it leaves alone what has failed since\n", before);
 }
 
 static int act_all(struct work *w, struct uuid *ids, size_t n)
@@ -191,18 +164,15 @@ static int act_all(struct work *w, struct uuid *ids, size_t n)
     int status = EXIT_OK;
     w->n = n;
     interrupt_catch();
-    size_t chunk = rate_batch(&w->rate, CHUNK);
-    for (size_t at = 0; status == EXIT_OK && at < n && !interrupted(); at += chunk) {
-        size_t some = MIN(n - at, chunk);
-        usec due = now_mono() + rate_gap(&w->rate, some);
-        status = act_some(w, ids + at, some);
+    for (size_t at = 0; status == EXIT_OK && at < n && !interrupted(); at += CHUNK) {
+        status = act_some(w, ids + at, MIN(n - at, (size_t)CHUNK));
         if (status == EXIT_OK)
             show_bar(w);
-        if (status == EXIT_OK && at + some < n)
-            keep_pace(due);
     }
     bar_clear(&w->bar);
-    tell_rest(w);
+    if (w->done + w->refused < n)
+        fprintf(stderr, "haul: stopped after %zu of %zu jobs; the same command takes the rest\n", w->done + w->refused,
+                n);
     interrupt_release();
     return status;
 }
@@ -306,23 +276,11 @@ static void summary(struct cli *cli, const struct action *action, const struct s
     fputc('\n', stdout);
 }
 
-static int no_such_fingerprint(const struct filter *f)
-{
-    struct filter others = *f;
-    struct err err = {0};
-    others.fingerprint = NULL;
-    err_set(&err, ERR_NOT_FOUND, 0, "no dead letter%s has the fingerprint %s",
-            filter_empty(&others) ? "" : " that the filter matches", f->fingerprint);
-    return cli_err(&err, NULL);
-}
-
 static int act_on_selection(struct cli *cli, const struct action *action, const struct action_args *a,
-                            const struct rate *rate, struct selection *sel)
+                            struct selection *sel)
 {
-    struct work w = {.cli = cli, .action = action, .sel = sel, .rate = *rate, .bar = {.label = action->cmd->sub}};
+    struct work w = {.cli = cli, .action = action, .bar = {.label = action->cmd->sub}};
     int status = EXIT_OK;
-    if (sel->n == 0 && a->filter.fingerprint)
-        return no_such_fingerprint(&a->filter);
     if (sel->n == 0)
         fprintf(stderr, "no jobs match: %s\n", action->can);
     else if (!a->dry_run && !a->yes)
@@ -342,29 +300,19 @@ int act(struct cli *cli, const struct action *action, const struct action_args *
     const struct command *cmd = action->cmd;
     bool filtered = !filter_empty(&a->filter);
     struct selection sel;
-    struct rate rate = {0};
-    struct err err = {0};
-    if (a->rate && rate_parse(a->rate, "--rate", &rate, &err) != ERR_OK)
-        return cli_usage(cmd, "%s", err.msg);
-    if (a->filter.fingerprint && !fingerprint_valid(a->filter.fingerprint))
-        return cli_usage(
-            cmd, "--group takes a fingerprint, 16 hex digits as 'haul dlq list --group' prints them, got '%.80s'",
-            a->filter.fingerprint);
     if (argc > 0 && (filtered || a->all || a->filter.limit > 0 || a->dry_run))
         return cli_usage(cmd, "give ids, or a filter, not both");
     if (argc > 0)
         return act_on_ids(cli, action, argc, argv);
     if (!filtered && !a->all)
-        return cli_usage(cmd, "which jobs? Give %sa filter like %s--type or --label; --all takes every %s",
-                         action->dead ? "" : "ids, or ", action->dead ? "--group, " : "",
-                         action->dead ? "dead letter" : "job");
+        return cli_usage(cmd, "which jobs? Give ids, or a filter like --type or --label; --all takes every job");
     if (filtered && a->all)
         return cli_usage(cmd, "--all takes every job: give it or a filter, not both");
     if (a->filter.status && !applies(action, a->filter.status))
         return cli_usage(cmd, "--status %.40s: %s", a->filter.status, action->can);
     int status = selection_fill(cli, cmd, &a->filter, action->statuses, &sel);
     if (status == EXIT_OK)
-        status = act_on_selection(cli, action, a, &rate, &sel);
+        status = act_on_selection(cli, action, a, &sel);
     selection_release(&sel);
     return status;
 }

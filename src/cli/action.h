@@ -1,5 +1,5 @@
 #pragma once
-/* What is done to many jobs: cancel, retry, discard, of all jobs or of the dead letters. */
+/* What is done to many jobs: cancel, retry, discard. */
 #include "cli/filter.h"
 
 struct action {
@@ -7,12 +7,10 @@ struct action {
     const char *statuses[4];   /* what it can be done to */
     const char *verb, *can;    /* "Cancel", "pending and running jobs can be cancelled" */
     const char *past;          /* "cancelled" */
-    bool dead;                 /* of the dead letters: takes no ids */
 };
 
 struct action_args {
     struct filter filter;
-    const char *rate; /* "2/s", or NULL: as fast as the server answers */
     bool all, yes, dry_run;
 };
 

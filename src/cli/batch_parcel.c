@@ -155,7 +155,7 @@ int parcel_send(struct parcel *p, struct cli *cli, const char *key, struct bar *
         struct err err = {0};
         json_t *doc = NULL;
         bool open = false;
-        int rc = call_patiently(cli, "/v1/jobs:batch", buf_str(&p->body), key, bar, &text, NULL, &herr);
+        int rc = call_patiently(cli, "POST", "/v1/jobs:batch", buf_str(&p->body), key, bar, &text, NULL, &herr);
         if (rc == HAUL_ABORTED)
             return err_exit(ERR_CANCELLED);
         if (rc != HAUL_OK) {

@@ -118,8 +118,6 @@ int filter_walk(struct cli *cli, const char *query, const char *status, int64_t 
         free(cursor);
         cursor = next ? strdup(next) : NULL;
         json_decref(doc);
-        if (rc == WALK_ENOUGH)
-            return EXIT_OK;
         if (rc == EXIT_OK && stuck)
             rc = no_way_on();
         if (rc != EXIT_OK)

@@ -4,7 +4,7 @@
 
 struct filter {
     const char *status, *task_type, *queue, *created_after, *created_before;
-    const char *fingerprint, *failed_before; /* of dead letters; selection.c compares them, the server does not */
+    const char *fingerprint, *failed_before; /* of a redrive's; no part of filter_query */
     struct text_list labels;
     int64_t limit;
 };
@@ -35,9 +35,8 @@ bool filter_empty(const struct filter *f);
 int filter_query(const struct command *cmd, const struct filter *f, struct buf *ret);
 /** An instant of a condition ("2d" is so long ago), as filter_query reads them. Usage errors are printed. */
 int filter_time(const struct command *cmd, const char *option, const char *text, usec now, usec *ret);
-#define WALK_ENOUGH (-1)
 /** Walks the matching jobs, newest first, page by page. @param query  of filter_query @param status  NULL: all @param limit at most so
- * many @param take  nonzero stops and is returned, but WALK_ENOUGH, which is no error: EXIT_OK
- * @param ret_cursor  where it stopped at the limit, free(), NULL at the end and after WALK_ENOUGH; may be NULL */
+ * many @param take  nonzero stops and is returned
+ * @param ret_cursor  where it stopped at the limit, free(), NULL at the end; may be NULL */
 int filter_walk(struct cli *cli, const char *query, const char *status, int64_t limit,
                 int (*take)(void *arg, json_t *job), void *arg, char **ret_cursor);

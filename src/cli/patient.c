@@ -1,4 +1,4 @@
-/* POST until there is an answer. */
+/* A call until there is an answer. */
 #include "cli/patient.h"
 #include "base/auto.h"
 #include "base/rng.h"
@@ -25,14 +25,14 @@ static void tell(struct bar *bar, const struct haul_error *err)
         fprintf(stderr, "haul: %s\n", text);
 }
 
-int call_patiently(struct cli *cli, const char *path, const char *body, const char *key, struct bar *bar,
-                   char **ret_text, unsigned *ret_tries, struct haul_error *err)
+int call_patiently(struct cli *cli, const char *method, const char *path, const char *body, const char *key,
+                   struct bar *bar, char **ret_text, unsigned *ret_tries, struct haul_error *err)
 {
     usec until = now_mono() + PATIENCE_US;
     for (unsigned n = 1;; n++) {
         if (ret_tries)
             *ret_tries = n;
-        int rc = haul_call_repeated(cli->client, "POST", path, body, NULL, key, 1, ret_text, err);
+        int rc = haul_call_repeated(cli->client, method, path, body, NULL, key, 1, ret_text, err);
         bool passing = rc == HAUL_NETWORK || (rc == HAUL_REFUSED && err->repeatable);
         if (rc == HAUL_OK || err->status > 0)
             cli->met = true;

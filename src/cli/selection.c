@@ -2,7 +2,6 @@
 #include "cli/selection.h"
 #include "base/auto.h"
 #include "base/buf.h"
-#include "base/timefmt.h"
 #include "cli/table.h"
 
 #define ROWS_SHOWN 20
@@ -14,12 +13,9 @@ struct picked {
 
 struct picking {
     struct selection *sel;
-    const char *fingerprint; /* or NULL */
-    usec failed_before;      /* INT64_MAX: whenever */
     size_t limit;
     struct picked *jobs;
     size_t n, cap;
-    size_t begun; /* n when the walk through this status began */
     struct bar bar;
 };
 
@@ -49,19 +45,9 @@ static size_t row_of(struct selection *s, const char *status, const char *task_t
     return s->n_rows;
 }
 
-static bool wanted(const struct picking *p, const json_t *job, usec finished)
-{
-    return finished < p->failed_before && (!p->fingerprint || strcmp(p->fingerprint, jtext(job, "fingerprint")) == 0);
-}
-
 static int take(void *arg, json_t *job)
 {
     struct picking *p = arg;
-    usec finished = 0;
-    if (!rfc3339_parse(jtext(job, "finished_at"), &finished))
-        finished = 0;
-    if (!wanted(p, job, finished))
-        return EXIT_OK;
     if (p->n == p->cap) {
         size_t cap = p->cap ? p->cap * 2 : 1024;
         struct picked *more = reallocarray(p->jobs, cap, sizeof(*more));
@@ -79,21 +65,12 @@ static int take(void *arg, json_t *job)
         err_set(&err, ERR_INTERNAL, 0, "the server's answer has a job without an id");
         return cli_err(&err, "jobs list");
     }
-    p->sel->last_failed_us = MAX(p->sel->last_failed_us, finished);
     if (++p->n % 1000 == 0 && term_is(stderr)) {
         char text[64];
         snprintf(text, sizeof(text), "%zu jobs", p->n);
         bar_line(&p->bar, -1, text);
     }
     return EXIT_OK;
-}
-
-/* Of one status: the newest that are wanted, `limit` at most. */
-static int take_some(void *arg, json_t *job)
-{
-    struct picking *p = arg;
-    int status = take(p, job);
-    return status == EXIT_OK && p->n - p->begun >= p->limit ? WALK_ENOUGH : status;
 }
 
 static int newest_first(const void *a, const void *b)
@@ -137,21 +114,14 @@ int selection_fill(struct cli *cli, const struct command *cmd, const struct filt
     *ret = (struct selection){0};
     struct picking p = {
         .sel = ret,
-        .fingerprint = f->fingerprint,
-        .failed_before = INT64_MAX,
         .limit = f->limit > 0 ? (size_t)f->limit : SIZE_MAX / 2,
         .bar = {.label = "counting:"},
     };
     struct buf query;
     int status = filter_query(cmd, f, &query);
-    if (status == EXIT_OK && f->failed_before)
-        status = filter_time(cmd, "--failed-before", f->failed_before, now_wall(), &p.failed_before);
-    /* What is compared here leaves nothing to the server's own limit. */
-    int64_t walk = f->fingerprint || f->failed_before ? INT64_MAX : (int64_t)p.limit;
     for (size_t i = 0; status == EXIT_OK && statuses[i]; i++) {
-        p.begun = p.n;
         if (!f->status || strcmp(f->status, statuses[i]) == 0)
-            status = filter_walk(cli, buf_str(&query), statuses[i], walk, take_some, &p, NULL);
+            status = filter_walk(cli, buf_str(&query), statuses[i], (int64_t)p.limit, take, &p, NULL);
     }
     bar_clear(&p.bar);
     buf_release(&query);

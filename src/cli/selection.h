@@ -11,10 +11,9 @@ struct selection {
         size_t n;
     } * rows; /* by status and task type */
     size_t n_rows;
-    usec last_failed_us; /* the newest finished_at of all, by the server's clock; 0: none has one */
 };
 
-/** Pages through what `f` matches; its limit counts what is left after fingerprint and failed_before were compared. @param statuses  ended by NULL: what the action applies to, unless the filter names one
+/** Pages through what `f` matches. @param statuses  ended by NULL: what the action applies to, unless the filter names one
  * @return EXIT_OK or the status of an error that was printed; selection_release in any case */
 int selection_fill(struct cli *cli, const struct command *cmd, const struct filter *f, const char *const *statuses,
                    struct selection *ret);

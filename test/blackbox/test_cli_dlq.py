@@ -8,7 +8,6 @@ import uuid
 import pytest
 from conftest import HAUL, Api, until
 from dead import dead, fail, pending, statuses, submit
-from moody import Moody
 
 UNKNOWN = "0123456789abcdef"
 
@@ -40,6 +39,12 @@ def start(environment, url, *arguments):
     (["retry", "--all", str(uuid.UUID(int=1))], "too many"),
     (["retry", "--failed-before", "yesterday", "--yes"], "--failed-before"),
     (["list", "--limit", "100001"], "--limit"),
+    (["retry", "--all", "--detach", "--dry-run"], "--detach"),
+    (["retry", "--label", "=x", "--yes"], "--label"),
+    (["redrives", "nonsense"], "36 characters"),
+    (["redrives", "--follow"], "--follow"),
+    (["cancel", "nonsense"], "36 characters"),
+    (["cancel"], "missing"),
     (["show"], "missing"),
     (["show", "nonsense"], "neither"),
 ])
@@ -130,7 +135,7 @@ def test_filters(cli, api):
     middle = sorted(api.job(i)["finished_at"] for i in others)[1]
     assert cli("discard", "--failed-before", middle, "--yes").stdout == "1 job discarded\n"  # before is exclusive
     run = cli("retry", "--failed-before", "1h", "--yes")
-    assert run.returncode == 0 and "no jobs match" in run.stderr, run
+    assert run.returncode == 0 and "no dead letters match" in run.stderr, run
 
 
 @pytest.mark.parametrize("action", ["retry", "discard"])
@@ -149,48 +154,51 @@ def test_discard_takes_one_group(cli, api):
     assert [api.get(f"/v1/jobs/{i}").status_code for i in ours] == [404] * 2 and statuses(api, others) == ["failed"]
 
 
-def test_a_rate_makes_small_batches(haul):
-    ids = [str(uuid.UUID(int=(7 << 76) + i)) for i in range(8)]
-    jobs = [{"job_id": i, "status": "failed", "task_type": "t", "finished_at": "2026-01-01T00:00:00Z"} for i in ids]
-
-    def done(n):
-        return 200, {"results": [{"status": 200, "job_status": "pending"}] * n}
-
-    with Moody((200, {"jobs": jobs, "next_cursor": None}), done(5), done(3)) as server:
-        run = haul("dlq", "retry", "--all", "--rate", "10/s", "--yes", url=server.url)
-    assert run.returncode == 0 and run.stdout == "8 jobs retried\n", run
-    assert [len(body["job_ids"]) for _, _, body in server.asked[1:]] == [5, 3]
-    assert {i for _, _, body in server.asked[1:] for i in body["job_ids"]} == set(ids)
+def redrives(cli, *arguments):
+    run = cli("redrives", *arguments, "--json")
+    assert run.returncode == 0, run
+    return json.loads(run.stdout)
 
 
-def test_an_interrupted_retry_is_continued_and_nothing_is_taken_twice(server, api, environment, cli):
-    ids, fingerprint = dead(api, 30)
-    process = start(environment, server.url, "retry", "--group", fingerprint, "--rate", "2/s", "--yes")
+def test_an_interrupt_leaves_it_running_until_it_is_cancelled(server, api, environment, cli):
+    ids, fingerprint = dead(api, 5)
+    process = start(environment, server.url, "retry", "--group", fingerprint, "--rate", "1/h", "--yes")
 
     def begun():
-        """the retry has begun"""
-        return pending(api) >= 2
+        """the first was taken"""
+        return pending(api) == 1
     until(begun)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=30)
     assert process.returncode == -signal.SIGINT, err
-    told = re.search(r"stopped after (\d+) of 30 jobs", err)
-    before = re.search(r"--failed-before (\S+)", err)
-    assert told and before, err
-    first = int(told[1])
-    assert 2 <= first < 30 and pending(api) == first
-    assert fail(api, "t") == first  # again, of the same cause
-    run = cli("retry", "--group", fingerprint, "--failed-before", before[1], "--yes")
-    assert run.returncode == 0 and run.stdout == f"{30 - first} jobs retried\n", run
-    assert pending(api) == 30 - first
-    assert sorted(len(api.attempts(i)) for i in ids) == [1] * (30 - first) + [2] * first
-    assert cli("retry", "--group", fingerprint, "--failed-before", before[1], "--yes").returncode == 12
-    assert cli("retry", "--group", fingerprint, "--yes").stdout == f"{first} jobs retried\n"
+    told = re.search(r"'haul dlq redrives (\S+)' shows it, 'haul dlq cancel (\S+)' ends it", err)
+    assert told and told[1] == told[2], err
+    redrive = redrives(cli, told[1])
+    assert (redrive["state"], redrive["matched"], redrive["done"], redrive["rate"]) == ("running", 5, 1, "1/h")
+    shown = cli("redrives").stdout.splitlines()
+    assert len(shown) == 2 and shown[1].split()[:6] == [told[1], "retry", "running", "1", "5", "1/h"] and shown[1].endswith("group=" + fingerprint)
+    run = cli("cancel", told[1])
+    assert run.returncode == 0 and "cancelled; 1 jobs were taken" in run.stdout, run
+    run = cli("redrives", told[1], "--follow")
+    assert run.returncode != 0 and "was cancelled" in run.stderr and run.stdout == "1 job retried\n", run
+    assert pending(api) == 1
+    assert cli("cancel", str(uuid.UUID(int=7))).returncode == cli("redrives", str(uuid.UUID(int=7))).returncode == 12
+
+
+def test_detached_it_prints_its_id(cli, api):
+    ids, fingerprint = dead(api, 3)
+    run = cli("retry", "--group", fingerprint, "--yes", "--detach")
+    assert run.returncode == 0 and uuid.UUID(run.stdout.strip()), run
+    run = cli("redrives", run.stdout.strip(), "--follow")
+    assert run.returncode == 0 and run.stdout == "3 jobs retried\n", run
+    run = cli("cancel", redrives(cli)["redrives"][0]["redrive_id"])
+    assert run.returncode != 0 and "done" in run.stderr, run
+    assert statuses(api, ids) == ["pending"] * 3
 
 
 def test_a_retry_outlives_a_server_that_is_killed(server, api, environment):
     ids, fingerprint = dead(api, 12)
-    process = start(environment, server.url, "retry", "--group", fingerprint, "--rate", "4/s", "--yes", "--json")
+    process = start(environment, server.url, "retry", "--group", fingerprint, "--rate", "8/s", "--yes", "--json")
 
     def begun():
         """the retry has begun"""
@@ -200,8 +208,8 @@ def test_a_retry_outlives_a_server_that_is_killed(server, api, environment):
     server.restart()
     out, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
-    summary = json.loads(out)
-    assert (summary["matched"], summary["done"], summary["refused"]) == (12, 12, 0), summary
+    redrive = json.loads(out)
+    assert (redrive["state"], redrive["matched"], redrive["done"], redrive["skipped"]) == ("done", 12, 12, 0), redrive
     assert statuses(Api(server.url), ids) == ["pending"] * 12
 
 
