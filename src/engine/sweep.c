@@ -1,4 +1,4 @@
-/* Sweepers: expired leases, due jobs, unreferenced blobs, old dedup keys, jobs whose retention is over, lanes where nobody stands. Each pass is an op of bounded
+/* Sweepers: expired leases, due jobs, unreferenced blobs, old dedup keys, jobs whose retention is over, lanes where nobody stands, redrives. Each pass is an op of bounded
  * work that stands in the queue behind the ops that came before it; a pass that was not enough asks for another.
  *
  * Grace (DESIGN, law 5): when this server was not there to see renewals (start, pause, outage) or its idea of time and the store's
