@@ -313,7 +313,8 @@ int config_check_sections(const struct config *c, struct err *err)
         while (k < ARRAY_LEN(known) && strcmp(node->key, known[k]) != 0)
             k++;
         if (k == ARRAY_LEN(known))
-            return config_refuse(c, node, err, "unknown section '%.64s'; known: server, task_types, worker, client", node->key);
+            return config_refuse(c, node, err, "unknown section '%.64s'; known: server, task_types, worker, client",
+                                 node->key);
     }
     return ERR_OK;
 }
