@@ -4,7 +4,6 @@
 #include "core/fingerprint.h"
 #include <string.h>
 
-
 static struct policy policy;
 static struct err err;
 
