@@ -10,6 +10,8 @@ struct call { /* a question on its way through the engine */
     struct lease_poll poll;
     struct watch watch;
     const char *names[OUTPUTS_EACH];
+    struct checkpoint_file file;
+    char ref[5 + UUID_STR_MAX];
 };
 
 static void call_end(struct call *c, const struct answer *a)
@@ -38,6 +40,9 @@ static void op_done(struct op *op)
             break;
         case OP_COMPLETE:
             a.status = op->u.complete.status;
+            break;
+        case OP_BLOB_ADD:
+            a.blob_id = op->u.blob_add.row.blob_id;
             break;
         case OP_FAIL:
             a.status = op->u.fail.status;
@@ -68,8 +73,9 @@ static void watch_answer(struct call *c)
     struct answer a = {.code = ERR_UNAVAILABLE, .job_id = c->rpc->job_id};
     struct job job;
 
-    if (c->life == c->sim->server.life && !server_dead(&c->sim->server) && job_read(c->sim, &c->rpc->job_id, &job)) {
-        a.code = ERR_OK;
+    if (c->life == c->sim->server.life && !server_dead(&c->sim->server))
+        a.code = job_read(c->sim, &c->rpc->job_id, &job);
+    if (a.code == ERR_OK) {
         a.status = job.status;
         a.version = job.version;
         a.more = job.status == JOB_PENDING || job.status == JOB_RUNNING;
@@ -86,7 +92,7 @@ static void ask_watch(struct call *c)
 {
     struct job job;
 
-    if (!job_read(c->sim, &c->rpc->job_id, &job) || job.version > c->rpc->after_version) {
+    if (job_read(c->sim, &c->rpc->job_id, &job) != ERR_OK || job.version > c->rpc->after_version) {
         watch_answer(c);
         return;
     }
@@ -146,24 +152,86 @@ static void fill_complete(struct call *c)
     o->n_outputs = c->rpc->n_outputs;
 }
 
-/* The bytes came first, and are a blob. false: they could not be kept. */
+/* The bytes come first. NULL: they could not be kept. @param room  of outputs, which must come through, is kept free */
+static const struct blob *blob_keep(struct call *c, const struct produced *bytes, size_t room)
+{
+    struct server *v = &c->sim->server;
+
+    if (v->blobs_fail || v->n_blobs + room >= ARRAY_LEN(v->blobs))
+        return NULL;
+    v->blobs[v->n_blobs] = (struct blob){uuid_v7(server_wall_us(c->sim), v->cfg.rng), *bytes, true};
+    return &v->blobs[v->n_blobs++];
+}
+
 static bool fill_output(struct call *c)
 {
     static const char *const names[OUTPUTS_EACH] = {"a.mp4", "b.jpg"};
-    struct server *v = &c->sim->server;
     const struct produced *bytes = &c->rpc->outputs[c->rpc->which];
+    const struct blob *b = blob_keep(c, bytes, 0);
     struct op_output *o = &c->op.u.output;
 
-    if (v->blobs_fail || v->n_blobs == ARRAY_LEN(v->blobs))
+    if (!b)
         return false;
-    v->blobs[v->n_blobs] = (struct blob){uuid_v7(server_wall_us(c->sim), v->cfg.rng), *bytes, true};
     *o = (struct op_output){.job_id = c->rpc->job_id,
                             .token = c->rpc->token,
                             .name = names[c->rpc->which],
-                            .blob_id = v->blobs[v->n_blobs++].id,
+                            .blob_id = b->id,
                             .size = bytes->size};
     produced_hash(bytes, o->sha256);
     return true;
+}
+
+static bool fill_blob(struct call *c)
+{
+    const struct produced *bytes = &c->rpc->outputs[0];
+    const struct blob *b = blob_keep(c, bytes, ARRAY_LEN(c->sim->server.blobs) / 2);
+    struct blob_row *row = &c->op.u.blob_add.row;
+
+    if (!b)
+        return false;
+    *row = (struct blob_row){.blob_id = b->id, .project = "default", .size = bytes->size};
+    produced_hash(bytes, row->sha256);
+    return true;
+}
+
+static void fill_checkpoint(struct call *c)
+{
+    memcpy(c->ref, "blob:", 5);
+    uuid_format(&c->rpc->blob_id, c->ref + 5);
+    c->file = (struct checkpoint_file){.name = "state", .ref = c->ref};
+    c->op.u.checkpoint = (struct op_checkpoint){
+        .job_id = c->rpc->job_id, .token = c->rpc->token, .files = &c->file, .n_files = 1, .percent = -1};
+}
+
+/* The row, and then the bytes: as they are, or not. */
+static enum err_code restore_read(struct call *c, struct produced *ret)
+{
+    struct server *v = &c->sim->server;
+    struct checkpoint cp;
+    uint8_t sha[32];
+
+    arena_reset(v->scratch);
+    if (v->cfg.store_driver->checkpoint(v->cfg.store, &c->rpc->job_id, v->scratch, &cp, NULL) != ERR_OK)
+        return ERR_UNAVAILABLE;
+    if (cp.attempt == 0)
+        return ERR_OK;
+    const struct blob *b = cp.n_files == 1 ? blob_find(v, &cp.files[0].blob_id) : NULL;
+    if (!b || !b->there)
+        return ERR_CORRUPT;
+    produced_hash(&b->bytes, sha);
+    if (b->bytes.size != cp.files[0].size || memcmp(sha, cp.files[0].sha256, sizeof sha) != 0)
+        return ERR_CORRUPT;
+    *ret = b->bytes;
+    return ERR_OK;
+}
+
+static void ask_restore(struct call *c)
+{
+    struct answer a = {.code = ERR_UNAVAILABLE};
+
+    if (!server_dead(&c->sim->server))
+        a.code = restore_read(c, &a.restored);
+    call_end(c, &a);
 }
 
 static void ask_op(struct call *c, enum op_kind kind)
@@ -185,8 +253,12 @@ static void ask_op(struct call *c, enum op_kind kind)
         c->op.u.fail = (struct op_fail){.job_id = r->job_id, .token = r->token, .failure = r->failure};
         c->op.u.fail.failure.dice = rng_u64(c->sim->server.cfg.rng);
         break;
+    case OP_CHECKPOINT:
+        fill_checkpoint(c);
+        break;
+    case OP_BLOB_ADD:
     case OP_OUTPUT:
-        if (!fill_output(c)) {
+        if (kind == OP_OUTPUT ? !fill_output(c) : !fill_blob(c)) {
             call_end(c, &(struct answer){.code = ERR_IO});
             return;
         }
@@ -213,8 +285,9 @@ static bool later(struct sim *s, struct rpc *r)
 static void ask(struct sim *s, void *arg, unsigned life)
 {
     static const enum op_kind kinds[] = {
-        [RPC_SUBMIT] = OP_SUBMIT, [RPC_CANCEL] = OP_CANCEL,     [RPC_RETRY] = OP_RETRY, [RPC_BEAT] = OP_HEARTBEAT,
-        [RPC_OUTPUT] = OP_OUTPUT, [RPC_COMPLETE] = OP_COMPLETE, [RPC_FAIL] = OP_FAIL};
+        [RPC_SUBMIT] = OP_SUBMIT,  [RPC_CANCEL] = OP_CANCEL, [RPC_RETRY] = OP_RETRY,
+        [RPC_BEAT] = OP_HEARTBEAT, [RPC_OUTPUT] = OP_OUTPUT, [RPC_COMPLETE] = OP_COMPLETE,
+        [RPC_FAIL] = OP_FAIL,      [RPC_BLOB] = OP_BLOB_ADD, [RPC_CHECKPOINT] = OP_CHECKPOINT};
     struct rpc *r = arg;
 
     if (!s->server.engine || life != s->server.life || later(s, r))
@@ -229,6 +302,8 @@ static void ask(struct sim *s, void *arg, unsigned life)
         ask_watch(c);
     else if (r->kind == RPC_POLL)
         ask_poll(c);
+    else if (r->kind == RPC_RESTORE)
+        ask_restore(c);
     else
         ask_op(c, kinds[r->kind]);
     server_step_at(s, s->now + dice_us(s, 20, 2000));
@@ -236,7 +311,7 @@ static void ask(struct sim *s, void *arg, unsigned life)
 
 void server_receive(struct sim *s, struct rpc *r)
 {
-    if (s->server.blobs_slow_us && r->kind == RPC_OUTPUT)
+    if (s->server.blobs_slow_us && (r->kind == RPC_OUTPUT || r->kind == RPC_BLOB))
         after(s, s->server.blobs_slow_us, -1, ask, r, s->server.life);
     else
         ask(s, r, s->server.life);

@@ -23,8 +23,19 @@ struct version_seen {
     int64_t version, status;
 };
 
+struct checkpoint_seen {
+    char sha256[17];
+    int64_t attempt;
+    usec asked_at, ok_at; /* ok_at: 0 not, or nobody was told */
+    bool refused;
+};
+
 struct job_seen {
     struct uuid id;
+    bool gone;        /* its retention was over */
+    usec released_at; /* it was success or cancelled, and its checkpoint nobody's any more */
+    struct checkpoint_seen *checkpoints;
+    size_t n_checkpoints;
     bool acked, seen, final, told_end; /* told_end: of its last version */
     char key[24];
     struct event state; /* the latest, or the final one */
@@ -61,6 +72,7 @@ struct check {
     struct key_seen *keys;
     struct op_seen *ops;
     struct worker_seen *workers;
+    usec retention_us;
     usec lease_us, began_at, healed_at; /* began_at: the server's latest start, or end of a pause */
     bool news;                          /* somebody follows jobs */
     struct finding *found;
@@ -174,6 +186,8 @@ static void submit(struct check *c, const struct event *e)
     if (!e->key[0])
         return;
     HASH_FIND_STR(c->keys, e->key, k);
+    if (k && job_of(c, &k->job)->gone) /* and its key with it */
+        k->job = e->job;
     if (k && !uuid_equal(&k->job, &e->job))
         broken(c, "I2", &e->job, "the key '%s' gave another job before", e->key);
     if (k)
@@ -224,12 +238,89 @@ static void beat(struct check *c, const struct event *e)
 
     if (e->phase != PHASE_OK)
         return;
-    accepted(c, j, a, asked_at, e->kind == EV_BEAT ? "a heartbeat" : "an output");
+    accepted(c, j, a, asked_at,
+             e->kind == EV_BEAT         ? "a heartbeat"
+             : e->kind == EV_CHECKPOINT ? "a checkpoint"
+                                        : "an output");
     if (a->answered_at && a->answered_at < asked_at)
         broken(c, "I3", &j->id, "attempt %" PRId64 " was decided, and then its token was accepted", a->number);
     if (e->kind == EV_BEAT)
         a->lease_until = MAX(a->lease_until, asked_at + c->lease_us);
     moved(c, j, e->t);
+}
+
+/* --- checkpoints --- */
+
+static struct checkpoint_seen *checkpoint_of(const struct job_seen *j, const char *sha256)
+{
+    for (size_t i = 0; i < j->n_checkpoints; i++)
+        if (strcmp(j->checkpoints[i].sha256, sha256) == 0)
+            return &j->checkpoints[i];
+    return NULL;
+}
+
+static void checkpoint(struct check *c, const struct event *e)
+{
+    struct job_seen *j = job_of(c, &e->job);
+    struct checkpoint_seen *k = checkpoint_of(j, e->outputs[0].sha256);
+
+    if (!k) {
+        j->checkpoints = grown(j->checkpoints, j->n_checkpoints, sizeof *j->checkpoints);
+        k = &j->checkpoints[j->n_checkpoints++];
+        *k = (struct checkpoint_seen){.attempt = e->attempt, .asked_at = invoked_at(c, e)};
+        memcpy(k->sha256, e->outputs[0].sha256, sizeof k->sha256);
+    }
+    if (e->phase == PHASE_OK)
+        k->ok_at = e->t;
+    k->refused = k->refused || e->phase == PHASE_REFUSED;
+    beat(c, e);
+}
+
+/* The one that was surely there when it was asked for at `t`: no later one may be overlooked. NULL: none was. */
+static const struct checkpoint_seen *checkpoint_before(const struct job_seen *j, usec t)
+{
+    const struct checkpoint_seen *last = NULL;
+
+    for (size_t i = 0; i < j->n_checkpoints; i++) {
+        const struct checkpoint_seen *k = &j->checkpoints[i];
+        if (k->ok_at && k->ok_at < t && k->asked_at > j->released_at && (!last || k->asked_at > last->asked_at))
+            last = k;
+    }
+    return last;
+}
+
+/* I11: what was answered "unknown" may come about whenever it likes, until the attempt that asked for it is overtaken. */
+static void restored(struct check *c, const struct job_seen *j, const struct event *e, usec asked_at)
+{
+    const struct checkpoint_seen *last = checkpoint_before(j, asked_at);
+    const struct checkpoint_seen *k = e->n_outputs ? checkpoint_of(j, e->outputs[0].sha256) : NULL;
+
+    if (!e->n_outputs && last)
+        broken(c, "I11", &j->id, "attempt %" PRId64 " found no checkpoint, and attempt %" PRId64 "'s was accepted",
+               e->attempt, last->attempt);
+    else if (e->n_outputs && !k)
+        broken(c, "I11", &j->id, "attempt %" PRId64 " found a checkpoint that nobody took", e->attempt);
+    else if (k && k->refused)
+        broken(c, "I11", &j->id, "attempt %" PRId64 " found a checkpoint of attempt %" PRId64 " that was refused",
+               e->attempt, k->attempt);
+    else if (k && k->ok_at && last && k->ok_at < last->asked_at)
+        broken(c, "I11", &j->id, "attempt %" PRId64 " found an older checkpoint than the last one, of attempt %" PRId64,
+               e->attempt, last->attempt);
+}
+
+static void restore(struct check *c, const struct event *e)
+{
+    const struct job_seen *j = job_of(c, &e->job);
+
+    for (size_t i = 0; i < j->n_attempts; i++)
+        if (j->attempts[i].number > e->attempt && j->attempts[i].told) /* whatever it finds, it will not count */
+            return;
+    if (j->gone || (j->seen && over(j->state.status)) || j->state.attempt > e->attempt)
+        return;
+    if (e->phase == PHASE_OK)
+        restored(c, j, e, invoked_at(c, e));
+    else if (strcmp(e->code, "corrupt") == 0)
+        broken(c, "I12", &j->id, "attempt %" PRId64 " found a checkpoint whose bytes are gone", e->attempt);
 }
 
 static void report(struct check *c, const struct event *e)
@@ -392,6 +483,21 @@ static void state(struct check *c, const struct event *e)
     j->moved_at = e->t;
     j->seen = true;
     j->state = *e;
+    if (e->status - 1 == JOB_SUCCESS || e->status - 1 == JOB_CANCELLED)
+        j->released_at = e->t;
+}
+
+/* I13. */
+static void gone(struct check *c, const struct event *e)
+{
+    struct job_seen *j = job_of(c, &e->job);
+
+    if (j->state.status - 1 != JOB_SUCCESS && j->state.status - 1 != JOB_CANCELLED)
+        broken(c, "I1", &j->id, "%s, and there no more", name_of(j->state.status));
+    else if (!c->retention_us || e->age_us < c->retention_us)
+        broken(c, "I13", &j->id, "removed %.1f s after its end, and is to be kept for %.1f", (double)e->age_us / 1e6,
+               (double)c->retention_us / 1e6);
+    j->gone = true;
 }
 
 /* --- the end --- */
@@ -471,6 +577,8 @@ static void end_job(struct check *c, struct job_seen *j)
 {
     const struct key_seen *k = NULL;
 
+    if (j->gone)
+        return;
     if (!j->final) {
         if (j->acked)
             broken(c, "I1", &j->id, "acknowledged, and not there at the end");
@@ -478,7 +586,7 @@ static void end_job(struct check *c, struct job_seen *j)
     }
     if (j->key[0])
         HASH_FIND_STR(c->keys, j->key, k);
-    if (k && !uuid_equal(&k->job, &j->id))
+    if (k && !uuid_equal(&k->job, &j->id) && !job_of(c, &k->job)->gone)
         broken(c, "I2", &j->id, "the key '%s' belongs to another job, too", j->key);
     if (!over(j->state.status))
         broken(c, "I6", &j->id, "%s at the end", name_of(j->state.status));
@@ -538,6 +646,7 @@ static void look_at(struct check *c, const struct event *e)
     switch (e->kind) {
     case EV_RUN:
         c->lease_us = e->lease_us;
+        c->retention_us = e->retention_us;
         break;
     case EV_SERVER:
         if (strcmp(e->what, "start") == 0 || strcmp(e->what, "resume") == 0)
@@ -563,6 +672,15 @@ static void look_at(struct check *c, const struct event *e)
     case EV_BEAT:
     case EV_OUTPUT:
         beat(c, e);
+        break;
+    case EV_CHECKPOINT:
+        checkpoint(c, e);
+        break;
+    case EV_RESTORE:
+        restore(c, e);
+        break;
+    case EV_GONE:
+        gone(c, e);
         break;
     case EV_COMPLETE:
     case EV_FAIL:
@@ -602,6 +720,7 @@ static void release(struct check *c)
         HASH_DEL(c->jobs, j);
         free(j->attempts);
         free(j->versions);
+        free(j->checkpoints);
         free(j);
     }
     HASH_ITER (hh, c->keys, k, kt) {

@@ -12,6 +12,8 @@
 #define B   "\"job\":\"018f0000-0000-7000-8000-00000000000b\""
 #define OUT "\"outputs\":[{\"name\":\"a.mp4\",\"size\":9,\"sha256\":\"00112233445566ff\"}]"
 
+#define STATE(sha) "\"outputs\":[{\"name\":\"state\",\"size\":5,\"sha256\":\"" sha "\"}]"
+
 /* A is lost once and then succeeds; B fails, is retried, and is cancelled. Seconds below are micro. */
 static const char *const good[] = {
     "{\"event\":\"run\",\"lease_us\":60000000,\"heartbeat_us\":15000000}",
@@ -29,6 +31,8 @@ static const char *const good[] = {
     "{\"event\":\"beat\",\"phase\":\"invoke\",\"op\":4," A ",\"attempt\":1,\"t\":2000002}",
     "{\"event\":\"beat\",\"phase\":\"ok\",\"op\":4," A ",\"attempt\":1,\"t\":2100000}",
     "{\"event\":\"process\",\"what\":\"start\",\"who\":\"w1\"," A ",\"attempt\":1,\"t\":2200000}",
+    "{\"event\":\"checkpoint\",\"phase\":\"invoke\",\"op\":20," A ",\"attempt\":1," STATE("01") ",\"t\":30000000}",
+    "{\"event\":\"checkpoint\",\"phase\":\"ok\",\"op\":20," A ",\"attempt\":1," STATE("01") ",\"t\":30100000}",
     "{\"event\":\"process\",\"what\":\"freeze\",\"who\":\"w1\"," A ",\"attempt\":1,\"t\":57000000}",
     "{\"event\":\"state\"," A
     ",\"status\":\"pending\",\"outcome\":\"lost\",\"attempt\":1,\"losses\":1,\"version\":3,\"t\":63000000}",
@@ -37,7 +41,12 @@ static const char *const good[] = {
     "{\"event\":\"claim\",\"who\":\"w2\"," A ",\"attempt\":2,\"token\":\"2.bb\",\"t\":64000001}",
     "{\"event\":\"beat\",\"phase\":\"invoke\",\"op\":5," A ",\"attempt\":2,\"t\":64000002}",
     "{\"event\":\"beat\",\"phase\":\"ok\",\"op\":5," A ",\"attempt\":2,\"t\":64100000}",
+    "{\"event\":\"restore\",\"phase\":\"invoke\",\"op\":21," A ",\"attempt\":2,\"t\":64110000}",
+    "{\"event\":\"restore\",\"phase\":\"ok\",\"op\":21," A ",\"attempt\":2," STATE("01") ",\"t\":64150000}",
     "{\"event\":\"process\",\"what\":\"start\",\"who\":\"w2\"," A ",\"attempt\":2,\"t\":64200000}",
+    "{\"event\":\"checkpoint\",\"phase\":\"invoke\",\"op\":22," A ",\"attempt\":1," STATE("02") ",\"t\":64900000}",
+    "{\"event\":\"checkpoint\",\"phase\":\"refused\",\"op\":22," A
+    ",\"attempt\":1," STATE("02") ",\"code\":\"stale_token\",\"t\":64950000}",
     "{\"event\":\"complete\",\"phase\":\"invoke\",\"op\":6," A ",\"attempt\":1,\"t\":65000000}",
     "{\"event\":\"complete\",\"phase\":\"refused\",\"op\":6," A
     ",\"attempt\":1,\"code\":\"stale_token\",\"t\":65100000}",
@@ -134,6 +143,20 @@ static const struct broken {
      "{\"event\":\"process\",\"what\":\"alive\",\"who\":\"w2\"," A ",\"attempt\":2,\"t\":126000000}"},
     {"I10", "a frozen process was seen alive", NULL,
      "{\"event\":\"process\",\"what\":\"alive\",\"who\":\"w1\"," A ",\"attempt\":1,\"t\":64300000}"},
+    {"I3", "a stale checkpoint is accepted", NULL,
+     "{\"event\":\"checkpoint\",\"phase\":\"ok\",\"op\":97," A ",\"attempt\":1," STATE("03") ",\"t\":64960000}"},
+    {"I11", "an accepted checkpoint is not found", "\"phase\":\"ok\",\"op\":21,",
+     "{\"event\":\"restore\",\"phase\":\"ok\",\"op\":21," A ",\"attempt\":2,\"t\":64150000}"},
+    {"I11", "an older one is found than was accepted last", NULL,
+     "{\"event\":\"checkpoint\",\"phase\":\"ok\",\"op\":96," A ",\"attempt\":1," STATE("04") ",\"t\":40000000}"},
+    {"I11", "a refused one is found", "\"phase\":\"ok\",\"op\":21,",
+     "{\"event\":\"restore\",\"phase\":\"ok\",\"op\":21," A ",\"attempt\":2," STATE("02") ",\"t\":65200000}"},
+    {"I11", "one is found that nobody took", "\"phase\":\"ok\",\"op\":21,",
+     "{\"event\":\"restore\",\"phase\":\"ok\",\"op\":21," A ",\"attempt\":2," STATE("99") ",\"t\":64150000}"},
+    {"I12", "a checkpoint's bytes are gone", "\"phase\":\"ok\",\"op\":21,",
+     "{\"event\":\"restore\",\"phase\":\"unknown\",\"op\":21," A ",\"attempt\":2,\"code\":\"corrupt\",\"t\":64150000}"},
+    {"I13", "a row is removed before its time", NULL, "{\"event\":\"gone\"," A ",\"age_us\":20000000,\"t\":87000000}"},
+    {"I1", "a running job is removed", NULL, "{\"event\":\"gone\"," B ",\"age_us\":0,\"t\":67500000}"},
     {"I0", "it was cut short", "\"event\":\"end\"", NULL},
 };
 

@@ -52,7 +52,7 @@ static void retried(struct sim *s, struct rpc *r, const struct answer *a)
 {
     struct submission *sub = r->owner;
 
-    if (!a || (a->code != ERR_OK && a->code != ERR_ILLEGAL_STATE))
+    if (!a || (a->code != ERR_OK && a->code != ERR_ILLEGAL_STATE && a->code != ERR_NOT_FOUND))
         again(s, sub, retry);
     else
         again(s, sub, follow);
@@ -74,7 +74,8 @@ static void followed(struct sim *s, struct rpc *r, const struct answer *a)
 
     if (a && a->code == ERR_OK)
         sub->version = a->version;
-    sub->settled = over && (a->status == JOB_SUCCESS || !sub->retries_left);
+    bool gone = a && a->code == ERR_NOT_FOUND; /* its retention was over before anybody heard of its end */
+    sub->settled = gone || (over && (a->status == JOB_SUCCESS || !sub->retries_left));
     if (over && !sub->settled) {
         sub->retries_left--;
         again(s, sub, retry);

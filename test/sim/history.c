@@ -6,11 +6,27 @@
 #define LINE_MAX_BYTES 4096
 
 static const char *const kinds[EV_KIND_COUNT] = {
-    [EV_RUN] = "run",         [EV_SERVER] = "server", [EV_WORKER] = "worker",     [EV_HEAL] = "heal",
-    [EV_SUBMIT] = "submit",   [EV_CANCEL] = "cancel", [EV_RETRY] = "retry",       [EV_CLAIM] = "claim",
-    [EV_BEAT] = "beat",       [EV_OUTPUT] = "output", [EV_COMPLETE] = "complete", [EV_FAIL] = "fail",
-    [EV_PROCESS] = "process", [EV_STATE] = "state",   [EV_NEWS] = "news",         [EV_FINAL] = "final",
-    [EV_ATTEMPT] = "attempt", [EV_END] = "end",
+    [EV_RUN] = "run",
+    [EV_SERVER] = "server",
+    [EV_WORKER] = "worker",
+    [EV_HEAL] = "heal",
+    [EV_SUBMIT] = "submit",
+    [EV_CANCEL] = "cancel",
+    [EV_RETRY] = "retry",
+    [EV_CLAIM] = "claim",
+    [EV_BEAT] = "beat",
+    [EV_OUTPUT] = "output",
+    [EV_COMPLETE] = "complete",
+    [EV_FAIL] = "fail",
+    [EV_PROCESS] = "process",
+    [EV_STATE] = "state",
+    [EV_NEWS] = "news",
+    [EV_FINAL] = "final",
+    [EV_ATTEMPT] = "attempt",
+    [EV_END] = "end",
+    [EV_CHECKPOINT] = "checkpoint",
+    [EV_RESTORE] = "restore",
+    [EV_GONE] = "gone",
 };
 static const char *const phases[PHASE_COUNT] = {"", "invoke", "ok", "refused", "unknown"};
 
@@ -35,7 +51,8 @@ static const struct int_field {
     }
     INT(t),        INT(op),        INT(attempt),       INT(max_attempts), INT(retries),
     INT(losses),   INT(confirmed), INT(interruptions), INT(version),      INT(due_us),
-    INT(since_us), INT(lease_us),  INT(heartbeat_us),  INT(cancel),
+    INT(since_us), INT(lease_us),  INT(heartbeat_us),  INT(cancel),       INT(retention_us),
+    INT(age_us),
 };
 
 static int64_t int_of(const struct event *e, const struct int_field *f)

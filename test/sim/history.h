@@ -5,24 +5,27 @@
 #include "core/job.h"
 
 enum event_kind {
-    EV_RUN,      /* the first: what the run was set to. lease_us, heartbeat_us */
-    EV_SERVER,   /* what: "start", "resume" (it was paused), "crash" */
-    EV_WORKER,   /* of a real one, who: what: "resume" (its processes were paused) */
-    EV_HEAL,     /* the last fault is over */
-    EV_SUBMIT,   /* an op of a client: key, max_attempts; answered: job */
-    EV_CANCEL,   /* likewise: job; answered: status */
-    EV_RETRY,    /* likewise */
-    EV_CLAIM,    /* a worker was told: who, job, attempt, token */
-    EV_BEAT,     /* ops of a worker: job, attempt, token; answered: cancel */
-    EV_OUTPUT,   /* ..., outputs: the one that was sent */
-    EV_COMPLETE, /* ..., outputs: all; answered: status */
-    EV_FAIL,     /* ..., outcome; answered: status */
-    EV_PROCESS,  /* of a job, on a worker. what: "start", "freeze", "thaw", "alive", "end" */
-    EV_STATE,    /* the store's row, when it is another one: status, attempt, outcome, budgets, version, due_us */
-    EV_NEWS,     /* a client that follows a job was told: version, status */
-    EV_FINAL,    /* at the end, each job: as EV_STATE, and key, outputs (published, as their bytes verify) */
-    EV_ATTEMPT,  /* at the end, each attempt: job, attempt, outcome, who */
-    EV_END,      /* the last: everything before it was told */
+    EV_RUN,        /* the first: what the run was set to. lease_us, heartbeat_us, retention_us */
+    EV_SERVER,     /* what: "start", "resume" (it was paused), "crash" */
+    EV_WORKER,     /* of a real one, who: what: "resume" (its processes were paused) */
+    EV_HEAL,       /* the last fault is over */
+    EV_SUBMIT,     /* an op of a client: key, max_attempts; answered: job */
+    EV_CANCEL,     /* likewise: job; answered: status */
+    EV_RETRY,      /* likewise */
+    EV_CLAIM,      /* a worker was told: who, job, attempt, token */
+    EV_BEAT,       /* ops of a worker: job, attempt, token; answered: cancel */
+    EV_OUTPUT,     /* ..., outputs: the one that was sent */
+    EV_COMPLETE,   /* ..., outputs: all; answered: status */
+    EV_FAIL,       /* ..., outcome; answered: status */
+    EV_CHECKPOINT, /* ..., outputs: its one file */
+    EV_RESTORE, /* ... that begins: answered: outputs, the file that its handler finds; none when there is no checkpoint */
+    EV_PROCESS, /* of a job, on a worker. what: "start", "freeze", "thaw", "alive", "end" */
+    EV_STATE,   /* the store's row, when it is another one: status, attempt, outcome, budgets, version, due_us */
+    EV_NEWS,    /* a client that follows a job was told: version, status */
+    EV_GONE,    /* the store's row is there no more: age_us since it was finished, as the store says */
+    EV_FINAL,   /* at the end, each job: as EV_STATE, and key, outputs (published, as their bytes verify) */
+    EV_ATTEMPT, /* at the end, each attempt: job, attempt, outcome, who */
+    EV_END,     /* the last: everything before it was told */
     EV_KIND_COUNT
 };
 
@@ -47,6 +50,7 @@ struct event {
     int64_t attempt, status /* + 1 */, outcome;
     int64_t max_attempts, retries, interruptions, losses, version;
     usec due_us, since_us, lease_us, heartbeat_us;
+    usec retention_us, age_us;
     int64_t cancel, confirmed; /* 0 or 1 */
     struct event_output outputs[EVENT_OUTPUTS_MAX];
     size_t n_outputs;

@@ -14,7 +14,7 @@ static const char usage[] =
     "       haul-sim check FILE...\n"
     "\n"
     "Runs N simulated installations (default 100), seeds S (default 1) and on, on J processes (default 1), and judges "
-    "each by I1 to I10.\n"
+    "each by I1 to I13.\n"
     "  --history FILE  write the history of the first seed, as JSON lines\n"
     "  --hash          print a hash of each seed's history\n"
     "  --bug NAME      plant that bug, and run seeds until it is caught (haul-sim-planted only)\n"

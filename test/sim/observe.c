@@ -39,6 +39,9 @@ void observe_op(struct server *v, const struct op *op)
     case OP_HEARTBEAT:
         dirty(v, &op->u.heartbeat.job_id);
         break;
+    case OP_CHECKPOINT:
+        dirty(v, &op->u.checkpoint.job_id);
+        break;
     case OP_COMPLETE:
         dirty(v, &op->u.complete.job_id);
         break;
@@ -51,6 +54,7 @@ void observe_op(struct server *v, const struct op *op)
         break;
     case OP_SWEEP_LEASES:
     case OP_SWEEP_DUE:
+    case OP_SWEEP_RETENTION:
         if (op->u.sweep.touched)
             observe_all(v);
         break;
@@ -81,12 +85,22 @@ static struct event state_of(const struct sim *s, const struct job *job)
     return e;
 }
 
-bool job_read(struct sim *s, const struct uuid *id, struct job *ret)
+enum err_code job_read(struct sim *s, const struct uuid *id, struct job *ret)
 {
     const struct server *v = &s->server;
 
     arena_reset(v->scratch);
-    return v->cfg.store_driver->job_get(v->cfg.store, "default", id, v->scratch, ret, NULL) == ERR_OK;
+    return (enum err_code)v->cfg.store_driver->job_get(v->cfg.store, "default", id, v->scratch, ret, NULL);
+}
+
+static void tell_gone(struct sim *s, struct known_job *k)
+{
+    const struct server *v = &s->server;
+    struct event *e = history_add(&s->history, s->now + v->skip_us, EV_GONE);
+
+    k->gone = true;
+    e->job = k->id;
+    e->age_us = k->finished_at ? v->cfg.store_driver->now(v->cfg.store) - k->finished_at : 0;
 }
 
 void observe(struct sim *s)
@@ -99,8 +113,12 @@ void observe(struct sim *s)
         if (!k->dirty)
             continue;
         k->dirty = false;
-        if (!job_read(s, &k->id, &job))
+        const enum err_code rc = job_read(s, &k->id, &job);
+        if (rc == ERR_NOT_FOUND && k->seen && !k->gone)
+            tell_gone(s, k);
+        if (rc != ERR_OK)
             continue;
+        k->finished_at = job.finished_at;
         struct event e = state_of(s, &job), was = k->last;
         if (e.due_us && e.due_us - was.due_us < SEC && was.due_us - e.due_us < SEC)
             e.due_us =
@@ -165,7 +183,7 @@ void observe_end(struct sim *s)
     if (v->cfg.store_driver->job_list(v->cfg.store, &f, arena, &page, NULL) == ERR_OK)
         for (size_t i = 0; i < page.n; i++) {
             struct job job;
-            if (!job_read(s, &page.jobs[i].job_id, &job))
+            if (job_read(s, &page.jobs[i].job_id, &job) != ERR_OK)
                 continue;
             struct event e = state_of(s, &job);
             e.t = s->now;

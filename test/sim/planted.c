@@ -24,6 +24,10 @@ const struct bug bugs[] = {
     {"repeat-empties-lane", "a repeated poll counts as a look into a lane (it was so, once)"},
     {"no-freeze", "a worker that cannot renew lets its handler run on (planted in the model of a worker)"},
     {"version-stands", "a change of status is no new version"},
+    {"checkpoint-any-token", "a checkpoint is taken from whoever brings it"},
+    {"checkpoint-unreferenced", "a checkpoint holds no reference to its blobs"},
+    {"lose-checkpoint", "a lost attempt's checkpoint is dropped"},
+    {"retire-early", "finished jobs are removed in half their time"},
 };
 const size_t n_bugs = sizeof bugs / sizeof bugs[0];
 

@@ -88,10 +88,19 @@ static void go_on(struct sim *s)
 /* --- the network --- */
 
 static const enum event_kind said[] = {
-    [RPC_SUBMIT] = EV_SUBMIT, [RPC_CANCEL] = EV_CANCEL,     [RPC_RETRY] = EV_RETRY,
-    [RPC_WATCH] = EV_NEWS,    [RPC_POLL] = EV_CLAIM,        [RPC_BEAT] = EV_BEAT,
-    [RPC_OUTPUT] = EV_OUTPUT, [RPC_COMPLETE] = EV_COMPLETE, [RPC_FAIL] = EV_FAIL,
+    [RPC_SUBMIT] = EV_SUBMIT,   [RPC_CANCEL] = EV_CANCEL,
+    [RPC_RETRY] = EV_RETRY,     [RPC_WATCH] = EV_NEWS,
+    [RPC_POLL] = EV_CLAIM,      [RPC_BEAT] = EV_BEAT,
+    [RPC_OUTPUT] = EV_OUTPUT,   [RPC_COMPLETE] = EV_COMPLETE,
+    [RPC_FAIL] = EV_FAIL,       [RPC_CHECKPOINT] = EV_CHECKPOINT,
+    [RPC_RESTORE] = EV_RESTORE,
 };
+
+/* Polls, watches and blobs are told by what comes of them. */
+static bool silent(const struct rpc *r)
+{
+    return r->kind == RPC_POLL || r->kind == RPC_WATCH || r->kind == RPC_BLOB;
+}
 
 /* A 4xx says that it was not done; all else may have been. */
 static bool refused(enum err_code code)
@@ -114,7 +123,6 @@ static void outputs_tell(struct event *e, const struct produced *all, unsigned n
     }
 }
 
-/* Polls and news are told by what comes of them. */
 static struct event *tell(struct sim *s, const struct rpc *r, enum phase phase)
 {
     struct event *e = history_add(&s->history, s->now, said[r->kind]);
@@ -140,6 +148,8 @@ static void tell_invoke(struct sim *s, const struct rpc *r)
     }
     if (r->kind == RPC_COMPLETE)
         outputs_tell(e, r->outputs, r->n_outputs);
+    if (r->kind == RPC_CHECKPOINT)
+        outputs_tell(e, r->outputs, 1);
     if (r->kind == RPC_FAIL)
         e->outcome = r->failure.outcome;
 }
@@ -161,9 +171,11 @@ static void tell_answer(struct sim *s, const struct rpc *r, const struct answer 
         tell_claims(s, r, a);
         return;
     }
-    if (r->kind == RPC_WATCH && a->code != ERR_OK)
+    if (r->kind == RPC_BLOB || (r->kind == RPC_WATCH && a->code != ERR_OK))
         return;
     struct event *e = tell(s, r, a->code == ERR_OK ? PHASE_OK : refused(a->code) ? PHASE_REFUSED : PHASE_UNKNOWN);
+    if (r->kind == RPC_CHECKPOINT)
+        outputs_tell(e, r->outputs, 1);
     if (a->code != ERR_OK) {
         snprintf(e->code, sizeof e->code, "%s", err_name(a->code));
         return;
@@ -172,7 +184,9 @@ static void tell_answer(struct sim *s, const struct rpc *r, const struct answer 
     if (r->kind == RPC_SUBMIT) {
         e->job = a->job_id;
         memcpy(e->key, r->submission->key, sizeof e->key);
-    } else if (r->kind != RPC_BEAT && r->kind != RPC_OUTPUT)
+    } else if (r->kind == RPC_RESTORE)
+        outputs_tell(e, &a->restored, a->restored.size > 0);
+    else if (r->kind != RPC_BEAT && r->kind != RPC_OUTPUT && r->kind != RPC_CHECKPOINT)
         e->status = (int64_t)a->status + 1;
     if (r->kind == RPC_WATCH) {
         e->phase = PHASE_NONE;
@@ -202,8 +216,11 @@ static void unknown(struct sim *s, void *arg, unsigned cookie)
     if (!r->open)
         return;
     r->open = false;
-    if (r->kind != RPC_POLL && r->kind != RPC_WATCH)
-        tell(s, r, PHASE_UNKNOWN);
+    if (!silent(r)) {
+        struct event *e = tell(s, r, PHASE_UNKNOWN);
+        if (r->kind == RPC_CHECKPOINT)
+            outputs_tell(e, r->outputs, 1);
+    }
     r->on(s, r, NULL);
 }
 
@@ -225,12 +242,12 @@ void rpc_send(struct sim *s, struct rpc *r, usec timeout_us)
     r->open = true;
     r->op = ++s->ops;
     r->sent_us = s->now;
-    if (r->kind != RPC_POLL && r->kind != RPC_WATCH)
+    if (!silent(r))
         tell_invoke(s, r);
     after(s, timeout_us, (int)r->host, unknown, r, 0);
     if (!chance(s, s->loss))
         after(s, net_delay(s), -1, arrive, r, 0);
-    if (chance(s, s->repeat)) /* a proxy's, or a switch's; some very late */
+    if (r->kind != RPC_CHECKPOINT && chance(s, s->repeat)) /* a proxy's, or a switch's; some very late */
         after(s, chance(s, 50) ? net_delay(s) : dice_us(s, SEC, 120 * SEC), -1, arrive, r, 1);
 }
 
@@ -279,7 +296,9 @@ static void policy_choose(struct sim *s)
     s->policy.backoff_cap_us = 20 * SEC;
     s->policy.max_interruptions = 2 + (uint32_t)dice(s, 4);
     s->policy.max_losses = 1 + (uint32_t)dice(s, 3);
-    s->policy.blob_unreferenced_us = 300 * SEC;
+    s->policy.blob_unreferenced_us = chance(s, 50) ? 300 * SEC : 45 * SEC;
+    if (chance(s, 30)) /* the longest that a message is late, and more */
+        s->policy.retention_us = dice_us(s, 150 * SEC, 300 * SEC);
 }
 
 static void hosts_make(struct sim *s)
@@ -351,6 +370,7 @@ usec sim_run(uint64_t seed, struct history *ret)
     struct event *e = history_add(&s->history, 0, EV_RUN);
     e->lease_us = s->policy.lease_us;
     e->heartbeat_us = s->policy.heartbeat_us;
+    e->retention_us = s->policy.retention_us;
     server_start(s);
     usec until_us = dice_us(s, 120 * SEC, 600 * SEC);
     hosts_make(s);

@@ -13,12 +13,31 @@
 #define SUBMITS_MAX  8
 #define ANSWER_JOBS  8
 #define OUTPUTS_EACH 2
+#define BLOBS_MAX    1024
 
 struct sim;
 
 /* --- the network: questions and answers (sim.c) --- */
 
-enum rpc_kind { RPC_SUBMIT, RPC_CANCEL, RPC_RETRY, RPC_WATCH, RPC_POLL, RPC_BEAT, RPC_OUTPUT, RPC_COMPLETE, RPC_FAIL };
+enum rpc_kind {
+    RPC_SUBMIT,
+    RPC_CANCEL,
+    RPC_RETRY,
+    RPC_WATCH,
+    RPC_POLL,
+    RPC_BEAT,
+    RPC_OUTPUT,
+    RPC_COMPLETE,
+    RPC_FAIL,
+    RPC_BLOB,
+    RPC_CHECKPOINT,
+    RPC_RESTORE
+};
+
+struct produced { /* by a handler: its bytes follow from the number */
+    uint64_t number;
+    int64_t size;
+};
 
 struct answer {
     enum err_code code;
@@ -32,11 +51,8 @@ struct answer {
         struct token token;
     } claimed[ANSWER_JOBS];
     size_t n;
-};
-
-struct produced { /* by a handler: its bytes follow from the number */
-    uint64_t number;
-    int64_t size;
+    struct uuid blob_id;      /* BLOB */
+    struct produced restored; /* RESTORE; size 0: there is no checkpoint */
 };
 
 struct rpc {
@@ -53,7 +69,9 @@ struct rpc {
     char poll_id[24];
     usec wait_us;
     unsigned slots;
-    struct produced outputs[OUTPUTS_EACH]; /* OUTPUT: the `which`th; COMPLETE: the first `n_outputs` */
+    struct produced
+        outputs[OUTPUTS_EACH]; /* OUTPUT: the `which`th; COMPLETE: the first `n_outputs`; BLOB, CHECKPOINT: the first */
+    struct uuid blob_id;       /* CHECKPOINT */
     unsigned which, n_outputs;
     struct job_failure failure;
     void (*on)(struct sim *s, struct rpc *r, const struct answer *a); /* a NULL: unknown */
@@ -73,7 +91,8 @@ void rpc_answer(struct sim *s, struct rpc *r, const struct answer *a, usec after
 
 struct known_job {
     struct uuid id;
-    bool dirty, seen;
+    bool dirty, seen, gone;
+    usec finished_at; /* by the store's clock */
     struct event last;
 };
 
@@ -93,7 +112,7 @@ struct server {
     usec step_at_us; /* when it is to be stepped next */
     struct known_job jobs[JOBS_MAX];
     size_t n_jobs;
-    struct blob blobs[256];
+    struct blob blobs[BLOBS_MAX];
     size_t n_blobs;
     bool blobs_fail;
     usec blobs_slow_us;
@@ -122,11 +141,12 @@ void observe_op(struct server *v, const struct op *op); /* it was decided: what 
 void observe_all(struct server *v);
 void observe(struct sim *s);     /* looks */
 void observe_end(struct sim *s); /* tells all there is */
-bool job_read(struct sim *s, const struct uuid *id, struct job *ret);
+/** ERR_NOT_FOUND: there is no such row (any more). */
+enum err_code job_read(struct sim *s, const struct uuid *id, struct job *ret);
 
 /* --- workers (worker.c) --- */
 
-enum attempt_phase { ATTEMPT_NONE, ATTEMPT_CONFIRM, ATTEMPT_RUN, ATTEMPT_REPORT };
+enum attempt_phase { ATTEMPT_NONE, ATTEMPT_CONFIRM, ATTEMPT_RESTORE, ATTEMPT_RUN, ATTEMPT_REPORT };
 
 struct attempt_run { /* a supervisor and its handler */
     enum attempt_phase phase;
@@ -139,6 +159,7 @@ struct attempt_run { /* a supervisor and its handler */
     usec left_us, since_us;
     struct produced outputs[OUTPUTS_EACH];
     unsigned n_outputs, sent_outputs, round;
+    struct produced checkpoint; /* the one that is being stored */
     struct job_failure failure; /* outcome SUCCESS: none */
 };
 

@@ -20,6 +20,7 @@ static usec margin_us(const struct sim *s)
 static void agent_poll(struct sim *s, void *arg, unsigned cookie);
 static void report_send(struct sim *s, void *arg, unsigned gen);
 static void beat_send(struct sim *s, void *arg, unsigned gen);
+static void handler_begin(struct sim *s, struct attempt_run *a);
 
 static void agent_poll_soon(struct sim *s, struct host *h, usec in_us)
 {
@@ -126,6 +127,80 @@ static void handler_stop(struct sim *s, struct attempt_run *a)
         a->left_us = MIN(a->left_us, grace_us);
 }
 
+/* --- checkpoints --- */
+
+static void checkpoint_due(struct sim *s, void *arg, unsigned gen);
+
+static void checkpoint_later(struct sim *s, struct attempt_run *a)
+{
+    after(s, dice_us(s, 3 * SEC, 40 * SEC), (int)a->host, checkpoint_due, a, a->gen);
+}
+
+static void checkpoint_answered(struct sim *s, struct rpc *r, const struct answer *answer)
+{
+    struct attempt_run *a = r->owner;
+
+    if (r->cookie != a->gen || a->dead)
+        return;
+    if (r->kind == RPC_CHECKPOINT || !answer || answer->code != ERR_OK) { /* the next one will do */
+        checkpoint_later(s, a);
+        return;
+    }
+    struct rpc *put = rpc_new(s, RPC_CHECKPOINT, a->host, checkpoint_answered, a);
+    put->job_id = a->job_id;
+    put->token = a->token;
+    put->cookie = a->gen;
+    put->outputs[0] = a->checkpoint;
+    put->blob_id = answer->blob_id;
+    rpc_send(s, put, 10 * SEC);
+}
+
+/* The bytes become a blob, and then the blob a checkpoint. */
+static void checkpoint_due(struct sim *s, void *arg, unsigned gen)
+{
+    struct attempt_run *a = arg;
+
+    if (gen != a->gen || a->phase != ATTEMPT_RUN || a->dead)
+        return;
+    if (!a->moving) {
+        checkpoint_later(s, a);
+        return;
+    }
+    a->checkpoint.number = dice(s, UINT64_MAX);
+    a->checkpoint.size = 1 + (int64_t)dice(s, 64);
+    struct rpc *r = rpc_new(s, RPC_BLOB, a->host, checkpoint_answered, a);
+    r->cookie = gen;
+    r->outputs[0] = a->checkpoint;
+    rpc_send(s, r, 20 * SEC);
+}
+
+static void restore_send(struct sim *s, void *arg, unsigned gen);
+
+static void restore_answered(struct sim *s, struct rpc *r, const struct answer *answer)
+{
+    struct attempt_run *a = r->owner;
+
+    if (r->cookie != a->gen || a->phase != ATTEMPT_RESTORE || a->dead)
+        return;
+    if (answer && (answer->code == ERR_OK || answer->code == ERR_CORRUPT))
+        handler_begin(s, a);
+    else
+        after(s, dice_us(s, 200000, 2 * SEC), (int)a->host, restore_send, a, a->gen);
+}
+
+static void restore_send(struct sim *s, void *arg, unsigned gen)
+{
+    struct attempt_run *a = arg;
+
+    if (gen != a->gen || a->phase != ATTEMPT_RESTORE || a->dead)
+        return;
+    struct rpc *r = rpc_new(s, RPC_RESTORE, a->host, restore_answered, a);
+    r->job_id = a->job_id;
+    r->token = a->token;
+    r->cookie = gen;
+    rpc_send(s, r, 10 * SEC);
+}
+
 /* --- the lease --- */
 
 static void guard(struct sim *s, void *arg, unsigned gen)
@@ -156,6 +231,8 @@ static void handler_begin(struct sim *s, struct attempt_run *a)
     a->frozen = a->end_us - margin_us(s) <= clock_of(s, a->host); /* the answer took longer than the lease */
     handler_set(s, a);
     guard(s, a, a->gen);
+    if (chance(s, 60))
+        checkpoint_later(s, a);
 }
 
 static void renewed(struct sim *s, struct attempt_run *a, const struct rpc *r, const struct answer *answer)
@@ -165,11 +242,13 @@ static void renewed(struct sim *s, struct attempt_run *a, const struct rpc *r, c
 
     a->end_us = clock_of(s, a->host) - sent_ago_us + answer->lease_us;
     a->cancel = a->cancel || answer->cancel;
-    if (a->phase == ATTEMPT_CONFIRM) {
-        if (a->cancel)
+    if (a->phase == ATTEMPT_CONFIRM || (a->phase == ATTEMPT_RESTORE && a->cancel)) {
+        if (a->cancel) {
             report_begin(s, a, OUTCOME_CANCELLED, false);
-        else
-            handler_begin(s, a);
+            return;
+        }
+        a->phase = ATTEMPT_RESTORE;
+        restore_send(s, a, a->gen);
         return;
     }
     if (a->phase == ATTEMPT_RUN && a->frozen && a->end_us - margin_us(s) > clock_of(s, a->host)) {
