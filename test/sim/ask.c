@@ -41,8 +41,12 @@ static void op_done(struct op *op)
         case OP_COMPLETE:
             a.status = op->u.complete.status;
             break;
+        case OP_UPLOAD_ADD:
+            a.blob_id = op->u.upload.row.upload_id;
+            break;
         case OP_BLOB_ADD:
             a.blob_id = op->u.blob_add.row.blob_id;
+            blob_find(&c->sim->server, &a.blob_id)->there = true;
             break;
         case OP_FAIL:
             a.status = op->u.fail.status;
@@ -134,6 +138,11 @@ static void fill_submit(struct call *c)
                           .labels = "{}",
                           .dedup_key = sub->key,
                           .max_attempts = sub->max_attempts};
+    if (sub->input) {
+        memcpy(c->ref, "blob:", 5);
+        uuid_format(&c->rpc->blob_id, c->ref + 5);
+        o->job.payload_ref = c->ref;
+    }
     o->delay_us = sub->delay_us;
     o->start_within_us = sub->start_within_us;
     o->dedup_us = c->sim->policy.dedup_us;
@@ -153,7 +162,7 @@ static void fill_complete(struct call *c)
 }
 
 /* The bytes come first. NULL: they could not be kept. @param room  of outputs, which must come through, is kept free */
-static const struct blob *blob_keep(struct call *c, const struct produced *bytes, size_t room)
+static struct blob *blob_keep(struct call *c, const struct produced *bytes, size_t room)
 {
     struct server *v = &c->sim->server;
 
@@ -161,6 +170,19 @@ static const struct blob *blob_keep(struct call *c, const struct produced *bytes
         return NULL;
     v->blobs[v->n_blobs] = (struct blob){uuid_v7(server_wall_us(c->sim), v->cfg.rng), *bytes, true};
     return &v->blobs[v->n_blobs++];
+}
+
+/* Of an upload: the blob has its id, and its bytes are where the sweeper would find them until the row is there. */
+static const struct blob *upload_keep(struct call *c, const struct produced *bytes, size_t room)
+{
+    const struct uuid *id = &c->rpc->blob_id;
+    struct blob *b = blob_find(&c->sim->server, id);
+
+    if (b || !(b = blob_keep(c, bytes, room)))
+        return b;
+    b->id = *id;
+    b->there = false;
+    return b;
 }
 
 static bool fill_output(struct call *c)
@@ -184,11 +206,14 @@ static bool fill_output(struct call *c)
 static bool fill_blob(struct call *c)
 {
     const struct produced *bytes = &c->rpc->outputs[0];
-    const struct blob *b = blob_keep(c, bytes, ARRAY_LEN(c->sim->server.blobs) / 2);
+    const size_t room = ARRAY_LEN(c->sim->server.blobs) / 2;
+    const bool uploaded = !uuid_is_nil(&c->rpc->blob_id);
+    const struct blob *b = uploaded ? upload_keep(c, bytes, room) : blob_keep(c, bytes, room);
     struct blob_row *row = &c->op.u.blob_add.row;
 
     if (!b)
         return false;
+    c->op.u.blob_add.uploaded = uploaded;
     *row = (struct blob_row){.blob_id = b->id, .project = "default", .size = bytes->size};
     produced_hash(bytes, row->sha256);
     return true;
@@ -203,6 +228,18 @@ static void fill_checkpoint(struct call *c)
         .job_id = c->rpc->job_id, .token = c->rpc->token, .files = &c->file, .n_files = 1, .percent = -1};
 }
 
+static bool input_there(struct call *c)
+{
+    struct job job;
+    struct uuid id;
+    const struct blob *b;
+
+    if (job_read(c->sim, &c->rpc->job_id, &job) != ERR_OK || !job.payload_ref || !uuid_parse(job.payload_ref + 5, &id))
+        return true;
+    b = blob_find(&c->sim->server, &id);
+    return b && b->there;
+}
+
 /* The row, and then the bytes: as they are, or not. */
 static enum err_code restore_read(struct call *c, struct produced *ret)
 {
@@ -210,6 +247,8 @@ static enum err_code restore_read(struct call *c, struct produced *ret)
     struct checkpoint cp;
     uint8_t sha[32];
 
+    if (!input_there(c))
+        return ERR_CORRUPT;
     arena_reset(v->scratch);
     if (v->cfg.store_driver->checkpoint(v->cfg.store, &c->rpc->job_id, v->scratch, &cp, NULL) != ERR_OK)
         return ERR_UNAVAILABLE;
@@ -253,6 +292,10 @@ static void ask_op(struct call *c, enum op_kind kind)
         c->op.u.fail = (struct op_fail){.job_id = r->job_id, .token = r->token, .failure = r->failure};
         c->op.u.fail.failure.dice = rng_u64(c->sim->server.cfg.rng);
         break;
+    case OP_UPLOAD_ADD:
+        c->op.u.upload.row = (struct upload_row){.upload_id = uuid_v7(server_wall_us(c->sim), c->sim->server.cfg.rng),
+                                                 .size = r->outputs[0].size};
+        break;
     case OP_CHECKPOINT:
         fill_checkpoint(c);
         break;
@@ -285,9 +328,9 @@ static bool later(struct sim *s, struct rpc *r)
 static void ask(struct sim *s, void *arg, unsigned life)
 {
     static const enum op_kind kinds[] = {
-        [RPC_SUBMIT] = OP_SUBMIT,  [RPC_CANCEL] = OP_CANCEL, [RPC_RETRY] = OP_RETRY,
-        [RPC_BEAT] = OP_HEARTBEAT, [RPC_OUTPUT] = OP_OUTPUT, [RPC_COMPLETE] = OP_COMPLETE,
-        [RPC_FAIL] = OP_FAIL,      [RPC_BLOB] = OP_BLOB_ADD, [RPC_CHECKPOINT] = OP_CHECKPOINT};
+        [RPC_SUBMIT] = OP_SUBMIT, [RPC_CANCEL] = OP_CANCEL,        [RPC_RETRY] = OP_RETRY, [RPC_BEAT] = OP_HEARTBEAT,
+        [RPC_OUTPUT] = OP_OUTPUT, [RPC_COMPLETE] = OP_COMPLETE,    [RPC_FAIL] = OP_FAIL,   [RPC_UPLOAD] = OP_UPLOAD_ADD,
+        [RPC_BLOB] = OP_BLOB_ADD, [RPC_CHECKPOINT] = OP_CHECKPOINT};
     struct rpc *r = arg;
 
     if (!s->server.engine || life != s->server.life || later(s, r))

@@ -320,7 +320,7 @@ static void restore(struct check *c, const struct event *e)
     if (e->phase == PHASE_OK)
         restored(c, j, e, invoked_at(c, e));
     else if (strcmp(e->code, "corrupt") == 0)
-        broken(c, "I12", &j->id, "attempt %" PRId64 " found a checkpoint whose bytes are gone", e->attempt);
+        broken(c, "I12", &j->id, "attempt %" PRId64 " found that bytes it needs are gone", e->attempt);
 }
 
 static void report(struct check *c, const struct event *e)

@@ -28,6 +28,8 @@ static void submitted(struct sim *s, struct rpc *r, const struct answer *a)
 {
     struct submission *sub = r->owner;
 
+    if (a && a->code == ERR_INVALID) /* what nobody refers to is kept for a while only: once more */
+        sub->upload = sub->blob = (struct uuid){{0}};
     if (!a || a->code != ERR_OK) {
         again(s, sub, submit);
         return;
@@ -39,12 +41,43 @@ static void submitted(struct sim *s, struct rpc *r, const struct answer *a)
         after(s, dice_us(s, 0, 120 * SEC), (int)sub->host, cancel, sub, 0);
 }
 
+static void input_sent(struct sim *s, struct rpc *r, const struct answer *a)
+{
+    struct submission *sub = r->owner;
+
+    if (a && a->code == ERR_OK)
+        *(r->kind == RPC_UPLOAD ? &sub->upload : &sub->blob) = a->blob_id;
+    else if (a && a->code == ERR_NOT_FOUND) /* the upload expired, or it was finished, and nobody heard of it */
+        sub->upload = (struct uuid){{0}};
+    if (r->kind == RPC_UPLOAD && chance(s, 20))
+        after(s, dice_us(s, 0, 60 * SEC), (int)sub->host, submit, sub, 0); /* it takes its time, and perhaps too long */
+    else
+        again(s, sub, submit);
+}
+
+/* @return false: there is one, or none is needed */
+static bool input_send(struct sim *s, struct submission *sub)
+{
+    if (!sub->input || !uuid_is_nil(&sub->blob))
+        return false;
+    const bool begin = sub->uploads && uuid_is_nil(&sub->upload);
+    struct rpc *r = rpc_new(s, begin ? RPC_UPLOAD : RPC_BLOB, sub->host, input_sent, sub);
+    r->outputs[0] = (struct produced){dice(s, UINT64_MAX), 9};
+    if (!begin)
+        r->blob_id = sub->upload;
+    rpc_send(s, r, 10 * SEC);
+    return true;
+}
+
 static void submit(struct sim *s, void *arg, unsigned cookie)
 {
     struct submission *sub = arg;
-    struct rpc *r = rpc_new(s, RPC_SUBMIT, sub->host, submitted, sub);
 
+    if (input_send(s, sub))
+        return;
+    struct rpc *r = rpc_new(s, RPC_SUBMIT, sub->host, submitted, sub);
     r->submission = sub;
+    r->blob_id = sub->blob;
     rpc_send(s, r, 10 * SEC);
 }
 

@@ -27,6 +27,8 @@ const struct bug bugs[] = {
     {"checkpoint-any-token", "a checkpoint is taken from whoever brings it"},
     {"checkpoint-unreferenced", "a checkpoint holds no reference to its blobs"},
     {"lose-checkpoint", "a lost attempt's checkpoint is dropped"},
+    {"input-unreferenced", "a submission holds no reference to its input"},
+    {"upload-stays", "an upload that became a blob still expires"},
     {"retire-early", "finished jobs are removed in half their time"},
 };
 const size_t n_bugs = sizeof bugs / sizeof bugs[0];

@@ -99,7 +99,7 @@ static const enum event_kind said[] = {
 /* Polls, watches and blobs are told by what comes of them. */
 static bool silent(const struct rpc *r)
 {
-    return r->kind == RPC_POLL || r->kind == RPC_WATCH || r->kind == RPC_BLOB;
+    return r->kind == RPC_POLL || r->kind == RPC_WATCH || r->kind == RPC_UPLOAD || r->kind == RPC_BLOB;
 }
 
 /* A 4xx says that it was not done; all else may have been. */
@@ -171,7 +171,7 @@ static void tell_answer(struct sim *s, const struct rpc *r, const struct answer 
         tell_claims(s, r, a);
         return;
     }
-    if (r->kind == RPC_BLOB || (r->kind == RPC_WATCH && a->code != ERR_OK))
+    if (r->kind == RPC_BLOB || r->kind == RPC_UPLOAD || (r->kind == RPC_WATCH && a->code != ERR_OK))
         return;
     struct event *e = tell(s, r, a->code == ERR_OK ? PHASE_OK : refused(a->code) ? PHASE_REFUSED : PHASE_UNKNOWN);
     if (r->kind == RPC_CHECKPOINT)
@@ -297,6 +297,7 @@ static void policy_choose(struct sim *s)
     s->policy.max_interruptions = 2 + (uint32_t)dice(s, 4);
     s->policy.max_losses = 1 + (uint32_t)dice(s, 3);
     s->policy.blob_unreferenced_us = chance(s, 50) ? 300 * SEC : 45 * SEC;
+    s->policy.upload_keep_us = 40 * SEC;
     if (chance(s, 30)) /* the longest that a message is late, and more */
         s->policy.retention_us = dice_us(s, 150 * SEC, 300 * SEC);
 }
@@ -335,6 +336,8 @@ static void submissions_make(struct sim *s, usec until_us)
             sub->start_within_us = chance(s, 8) ? dice_us(s, SEC, 120 * SEC) : 0;
             sub->retries_left = (unsigned)dice(s, 3);
             sub->cancels = chance(s, 15);
+            sub->input = chance(s, 40);
+            sub->uploads = chance(s, 50);
         }
         sub->host = s->n_workers + (unsigned)dice(s, s->n_hosts - s->n_workers);
         client_start(s, sub, dice_us(s, 0, until_us * 3 / 4));

@@ -29,6 +29,7 @@ enum rpc_kind {
     RPC_OUTPUT,
     RPC_COMPLETE,
     RPC_FAIL,
+    RPC_UPLOAD,
     RPC_BLOB,
     RPC_CHECKPOINT,
     RPC_RESTORE
@@ -51,7 +52,7 @@ struct answer {
         struct token token;
     } claimed[ANSWER_JOBS];
     size_t n;
-    struct uuid blob_id;      /* BLOB */
+    struct uuid blob_id;      /* UPLOAD, BLOB */
     struct produced restored; /* RESTORE; size 0: there is no checkpoint */
 };
 
@@ -71,7 +72,7 @@ struct rpc {
     unsigned slots;
     struct produced
         outputs[OUTPUTS_EACH]; /* OUTPUT: the `which`th; COMPLETE: the first `n_outputs`; BLOB, CHECKPOINT: the first */
-    struct uuid blob_id;       /* CHECKPOINT */
+    struct uuid blob_id;       /* CHECKPOINT; BLOB: of an upload, else nil */
     unsigned which, n_outputs;
     struct job_failure failure;
     void (*on)(struct sim *s, struct rpc *r, const struct answer *a); /* a NULL: unknown */
@@ -196,6 +197,8 @@ struct submission {
     int64_t version;
     unsigned retries_left;
     bool cancels;
+    bool input, uploads;      /* it has one, and sends it as an upload that may be resumed */
+    struct uuid upload, blob; /* nil: to be made yet */
 };
 
 void client_start(struct sim *s, struct submission *sub, usec in_us);

@@ -66,7 +66,7 @@ static int refs_take(struct tx *t, const struct job *j)
     struct uuid id;
     int rc = ERR_OK;
 
-    if (j->payload_ref && uuid_parse(j->payload_ref + strlen("blob:"), &id))
+    if (!BUG("input-unreferenced") && j->payload_ref && uuid_parse(j->payload_ref + strlen("blob:"), &id))
         rc = blob_ref(t, &id, 1);
     for (size_t i = 0; rc == ERR_OK && i < j->n_inputs; i++)
         if (uuid_parse(j->inputs[i].ref + strlen("blob:"), &id))
