@@ -27,7 +27,7 @@ struct checkpoint_seen {
     char sha256[17];
     int64_t attempt;
     usec asked_at, ok_at; /* ok_at: 0 not, or nobody was told */
-    bool refused;
+    bool refused, unsure; /* unsure: one of several questions for it was not answered, and may be late */
 };
 
 struct job_seen {
@@ -273,6 +273,7 @@ static void checkpoint(struct check *c, const struct event *e)
     if (e->phase == PHASE_OK)
         k->ok_at = e->t;
     k->refused = k->refused || e->phase == PHASE_REFUSED;
+    k->unsure = k->unsure || e->phase == PHASE_UNKNOWN;
     beat(c, e);
 }
 
@@ -300,10 +301,10 @@ static void restored(struct check *c, const struct job_seen *j, const struct eve
                e->attempt, last->attempt);
     else if (e->n_outputs && !k)
         broken(c, "I11", &j->id, "attempt %" PRId64 " found a checkpoint that nobody took", e->attempt);
-    else if (k && k->refused)
+    else if (k && k->refused && !k->unsure)
         broken(c, "I11", &j->id, "attempt %" PRId64 " found a checkpoint of attempt %" PRId64 " that was refused",
                e->attempt, k->attempt);
-    else if (k && k->ok_at && last && k->ok_at < last->asked_at)
+    else if (k && k->ok_at && !k->unsure && last && k->ok_at < last->asked_at)
         broken(c, "I11", &j->id, "attempt %" PRId64 " found an older checkpoint than the last one, of attempt %" PRId64,
                e->attempt, last->attempt);
 }

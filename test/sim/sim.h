@@ -161,6 +161,7 @@ struct attempt_run { /* a supervisor and its handler */
     struct produced outputs[OUTPUTS_EACH];
     unsigned n_outputs, sent_outputs, round;
     struct produced checkpoint; /* the one that is being stored */
+    struct uuid checkpoint_blob;
     struct job_failure failure; /* outcome SUCCESS: none */
 };
 

@@ -136,23 +136,41 @@ static void checkpoint_later(struct sim *s, struct attempt_run *a)
     after(s, dice_us(s, 3 * SEC, 40 * SEC), (int)a->host, checkpoint_due, a, a->gen);
 }
 
+static void checkpoint_put(struct sim *s, void *arg, unsigned gen);
+
 static void checkpoint_answered(struct sim *s, struct rpc *r, const struct answer *answer)
 {
     struct attempt_run *a = r->owner;
 
     if (r->cookie != a->gen || a->dead)
         return;
+    if (r->kind == RPC_CHECKPOINT && (!answer || answer->code == ERR_UNKNOWN_OUTCOME)) {
+        after(s, dice_us(s, 200000, SEC), (int)a->host, checkpoint_put, a, a->gen); /* the same once more */
+        return;
+    }
     if (r->kind == RPC_CHECKPOINT || !answer || answer->code != ERR_OK) { /* the next one will do */
         checkpoint_later(s, a);
         return;
     }
-    struct rpc *put = rpc_new(s, RPC_CHECKPOINT, a->host, checkpoint_answered, a);
-    put->job_id = a->job_id;
-    put->token = a->token;
-    put->cookie = a->gen;
-    put->outputs[0] = a->checkpoint;
-    put->blob_id = answer->blob_id;
-    rpc_send(s, put, 10 * SEC);
+    const usec most_us = chance(s, 50) ? 90 * SEC : SEC;
+    a->checkpoint_blob = answer->blob_id;
+    after(s, dice_us(s, 1000, most_us), (int)a->host, checkpoint_put, a, a->gen); /* other files */
+}
+
+/* Whether the lease is over meanwhile it does not ask: the token tells. */
+static void checkpoint_put(struct sim *s, void *arg, unsigned gen)
+{
+    struct attempt_run *a = arg;
+
+    if (gen != a->gen || a->phase != ATTEMPT_RUN || a->dead)
+        return;
+    struct rpc *r = rpc_new(s, RPC_CHECKPOINT, a->host, checkpoint_answered, a);
+    r->job_id = a->job_id;
+    r->token = a->token;
+    r->cookie = gen;
+    r->outputs[0] = a->checkpoint;
+    r->blob_id = a->checkpoint_blob;
+    rpc_send(s, r, dice_us(s, SEC, 5 * SEC));
 }
 
 /* The bytes become a blob, and then the blob a checkpoint. */
