@@ -61,6 +61,12 @@ def states_of_job(job_id):
     return [state for _, state in family_of_job(job_id)]
 
 
+def held_still(job_id):
+    """Its processes are stopped, whatever they were doing: a shell whose child was stopped before its exec waits for that in 'D'."""
+    states = set(states_of_job(job_id))
+    return "T" in states and states <= {"T", "D"}
+
+
 def family_of_job(job_id):
     mark = f"HAUL_JOB_ID={job_id}".encode()
     return [(pid, state) for pid, _, state, _, environment in processes() if state != "Z" and mark in environment]

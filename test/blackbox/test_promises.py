@@ -8,7 +8,7 @@ import threading
 import uuid
 
 import pytest
-from conftest import COMPLETE, Api, isolations, problem, processes, processes_of_job, states_of_job, until
+from conftest import COMPLETE, Api, held_still, isolations, problem, processes, processes_of_job, states_of_job, until
 
 SHORT = {"lease": "4s", "heartbeat": "1s", "confirm": "4s", "backoff_base": "100ms"}
 
@@ -262,7 +262,7 @@ def test_P03_job_is_frozen_while_its_lease_cannot_be_renewed_and_goes_on(make_se
     until(lambda: "T" not in states_of_job(job_id) and states_of_job(job_id))
 
     server.kill()
-    until(lambda: set(states_of_job(job_id)) == {"T"})  # before the lease ends, whatever the handler is doing
+    until(lambda: held_still(job_id))  # before the lease ends, whatever the handler is doing
     (tmp_path / "go").touch()
     server.restart()
 
@@ -275,7 +275,7 @@ def test_P03_job_is_frozen_while_its_lease_cannot_be_renewed_and_goes_on(make_se
 def test_P03_a_stopped_supervisor_lets_nothing_run_past_its_lease(make_server, make_worker, isolation):
     server = make_server({"lease": "2s", "heartbeat": "500ms", "confirm": "2s", "backoff_base": "50ms"})
     api = Api(server.url)
-    first = make_worker(server.url, {"steady": {"command": ["/bin/sh", "-c", "while :; do sleep 0.05; done"], "isolation": isolation}})
+    first = make_worker(server.url, {"steady": {"command": ["/bin/sh", "-c", "exec sleep 600"], "isolation": isolation}})
     job_id = api.submit("steady")["job_id"]
     api.wait_status(job_id, "running")
     until(lambda: set(states_of_job(job_id)) - {"T"})
@@ -283,12 +283,13 @@ def test_P03_a_stopped_supervisor_lets_nothing_run_past_its_lease(make_server, m
     (supervisor,) = [pid for pid, _, _, command, _ in processes() if pid in family and b"supervise" in command.split(b"\0")[1:2]]
     os.kill(supervisor, signal.SIGSTOP)  # it alone: who watches the lease does not run
 
-    until(lambda: set(states_of_job(job_id)) == {"T"})
+    until(lambda: held_still(job_id))
     make_worker(server.url, {"steady": "true"})
-    assert api.wait_status(job_id, "success")["attempt"] == 2
+    won = api.wait_status(job_id, "success")["attempt"]
+    assert won > 1
     os.kill(supervisor, signal.SIGCONT)
     until(lambda: not processes_of_job(job_id))  # ended, and never thawed: its lease is lost
-    assert api.job(job_id)["attempt"] == 2
+    assert api.job(job_id)["attempt"] == won
 
 
 def test_P21_a_payload_over_the_bound_is_refused_once_and_for_all(server, api, haul, tmp_path):
