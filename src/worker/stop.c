@@ -23,19 +23,19 @@ struct asked {
 
 static void help(void)
 {
-    puts("Usage: haul worker stop [OPTION]...\n"
-         "       haul worker --drain [OPTION]...\n\n"
-         "Tells the worker that serves a state folder on this machine to claim nothing more, and waits until the jobs "
-         "that "
-         "run\nthere have ended. Can be interrupted: they go on all the same. Needs no server.\n\n"
-         "  --now            the jobs are not waited for but ended (TERM, and KILL after the grace) and handed back: "
-         "another "
-         "worker\n                   can have them at once, and no attempt is used up\n"
-         "  --timeout D      wait no longer than this, then exit with 18 (default: as long as it takes; 0: do not "
-         "wait)\n"
-         "  --state DIR      the worker's state folder (default: as 'haul worker' takes it)\n"
-         "  --config FILE    YAML, section 'worker:'\n"
-         "  --help           this text");
+    puts(
+        "Usage: haul worker stop [OPTION]...\n"
+        "       haul worker --drain [OPTION]...\n\n"
+        "Tells the worker that serves a state folder on this machine to claim nothing more, and waits until the jobs "
+        "that "
+        "run\nthere have ended. Can be interrupted: they go on all the same. Needs no server.\n\n"
+        "  --now            the jobs are not waited for but ended (TERM, and KILL after the grace), their checkpoints "
+        "stored,\n                   and handed back: another worker can have them at once, and no attempt is used up\n"
+        "  --timeout D      wait no longer than this, then exit with 18 (default: as long as it takes; 0: do not "
+        "wait)\n"
+        "  --state DIR      the worker's state folder (default: as 'haul worker' takes it)\n"
+        "  --config FILE    YAML, section 'worker:'\n"
+        "  --help           this text");
 }
 
 static int timeout_take(const char *text, struct asked *ret, struct err *err)

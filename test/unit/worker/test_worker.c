@@ -314,7 +314,7 @@ static void test_attempt_round_trip(void **state)
     struct handlers *h = NULL;
     struct err err;
     struct attempt *a = NULL;
-    if (load("handlers:\n  t: {command: [/bin/true], timeout: 90s}\n", &h, &err))
+    if (load("handlers:\n  t: {command: [/bin/true], timeout: 90s, checkpoint_interval: 10m}\n", &h, &err))
         fail_msg("%s", err.msg);
     /* numbers and order of the payload must survive as they were sent */
     const char *job =
@@ -333,6 +333,8 @@ static void test_attempt_round_trip(void **state)
     assert_int_equal(a->timeout_us, 90 * USEC_PER_SEC);
     assert_int_equal(a->heartbeat_us, 1500 * USEC_PER_MSEC);
     assert_int_equal(a->n_inputs, 1);
+    assert_int_equal(a->checkpoint_us, 600 * USEC_PER_SEC);
+    assert_int_equal(a->checkpoint_max, INT64_C(16) << 30); /* the default is a limit */
     assert_int_equal(a->level, SANDBOX_NAMESPACES);
     attempt_free(a);
     const char *evil =
