@@ -82,6 +82,7 @@ def main():
     finally:
         for network in networks:
             network.close()
+        ground.forget_clocks()
         shutil.rmtree(folder, ignore_errors=True)
     print(tally.summary(options, number, bad, time.monotonic() - began))
     return 1 if bad else status

@@ -142,8 +142,16 @@ def enter():
         os.execvp("unshare", ["unshare", "--mount", "--propagation", "private", sys.executable, *sys.argv])
 
 
+def forget_clocks():
+    """What libfaketime leaves of processes that were killed: it would pile up, and a lock among it hang the next process of that number."""
+    for path in (*pathlib.Path("/dev/shm").glob("faketime_shm_*"), *pathlib.Path("/dev/shm").glob("sem.faketime_sem_*")):
+        if not os.path.exists(f"/proc/{path.name.rpartition('_')[2]}") and os.access(path, os.W_OK):
+            path.unlink(missing_ok=True)
+
+
 def leftovers(parent):
     """Clears away what is left of runs that were killed."""
+    forget_clocks()
     for path in pathlib.Path("/run/netns").glob(f"{NAMES}-*"):
         if (found := re.fullmatch(NAMES + r"-(\d+)-\d+", path.name)) and not os.path.exists(f"/proc/{found[1]}") and os.access(path, os.W_OK):
             path.unlink()

@@ -10,7 +10,7 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "blackbox"))
 from conftest import READY, Process, Server, Worker, processes  # noqa: E402
-from ground import faketime  # noqa: E402
+from ground import faketime, forget_clocks  # noqa: E402
 from history import boot_us  # noqa: E402
 
 
@@ -53,6 +53,8 @@ class Lived:
         self.out_path, self.err_path = self.folder / f"{self.stem}-{life}.out", self.folder / f"{self.stem}-{life}.err"
         self.environment = self.plain if self.clock is None else {
             **self.plain, "LD_PRELOAD": faketime(), "FAKETIME_TIMESTAMP_FILE": str(self.clock), "FAKETIME_NO_CACHE": "1", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+        if self.clock is not None:
+            forget_clocks()
         super().launch()
 
     def jump(self, offset):
@@ -78,7 +80,7 @@ class ChaosServer(Lived, Server):
         """Starts it until it is there: a start itself may meet a full disk, or a fault that is not over."""
         ended = ended or time.monotonic()
         self.arguments[self.arguments.index("--listen") + 1] = self.url.removeprefix("http://")
-        end = time.monotonic() + 30
+        end = time.monotonic() + 60
         while True:
             self.launch()
             while self.popen.poll() is None and not READY.search(self.said) and time.monotonic() < end:
