@@ -164,7 +164,7 @@ static int stmt_open(struct conn *conn, struct query **ret, struct err *err, con
     struct sqlite_query *q = NULL;
     int rc = prepare(c, sql, &q, err);
 
-    if (rc != ERR_OK)
+    if (!q)
         return rc;
     if ((rc = bind(q->st, 0, types, ap)) != SQLITE_OK) {
         stmt_close(&q->q);
@@ -199,7 +199,7 @@ static int stmt_run(struct conn *c, int64_t *ret_changed, struct err *err, const
     bool row;
     int rc = stmt_open(c, &st, err, sql, types, ap);
 
-    if (rc == ERR_OK)
+    if (st)
         rc = stmt_step(st, &row, err);
     if (rc == ERR_OK && ret_changed)
         *ret_changed = sqlite3_changes64(sqlite_conn_of(c)->db);
