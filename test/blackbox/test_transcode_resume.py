@@ -6,7 +6,9 @@ import stat
 
 import pytest
 
-from transcoding import (Run, ffmpeg, frames_decoded, make_clip, make_folder, probe, segment_path, set_state, state_of, times, truncate)
+from conftest import Api, isolations, until
+from test_agent import SHORT
+from transcoding import (HANDLER, Run, ffmpeg, frames_decoded, make_clip, make_folder, probe, segment_path, set_state, state_of, times, truncate)
 
 pytestmark = pytest.mark.skipif(not shutil.which("ffmpeg"), reason="ffmpeg is not installed")
 
@@ -145,8 +147,62 @@ def test_P08_killed_at_90_percent_redoes_only_the_last_segment(half, tmp_path):
     assert resumed.percents[0] > 80 and resumed.percents == sorted(resumed.percents)
     assert killed.percents == sorted(killed.percents)
     assert frames_decoded(resumed.outputs[0]) == 375
-    whole = Run(make_folder(tmp_path / "whole", {"height": 64, "segment_s": 1}, clip))
-    assert shape(resumed.outputs[0]) == shape(whole.outputs[0])
+    assert shape(resumed.outputs[0]) == shape(half / "out" / "clip-64p.mp4")
+
+
+SHIM = """#!/usr/bin/python3
+import os, shutil, signal, subprocess, sys
+arguments = sys.argv[1:]
+os.environ["PATH"] = "/usr/local/bin:/usr/bin:/bin"
+if "-segment_list" not in arguments or "HAUL_RESUME" in os.environ:
+    os.execv(shutil.which("ffmpeg"), ["ffmpeg", *arguments])
+at = arguments.index("-fps_mode")
+subprocess.run([shutil.which("ffmpeg"), *arguments[:at], "-frames:v", "90", *arguments[at:]], check=True)
+while True:
+    print("progress=continue", flush=True)
+    signal.sigtimedwait([], 0.05)
+"""
+
+
+def handlers_that_pause(folder):
+    """transcode_v1, whose first attempt makes 90 frames of video and then waits for its end."""
+    shutil.copytree(HANDLER.parent, folder)
+    (folder / "ffmpeg").write_text(SHIM, encoding="utf-8")
+    (folder / "start").write_text('#!/bin/sh\nd=$(dirname "$0"); PATH=$d:$PATH exec "$d/transcode_v1"\n', encoding="utf-8")
+    for name in ("ffmpeg", "start"):
+        (folder / name).chmod(0o755)
+    return {"transcode_v1": {"command": [str(folder / "start")], "verify": [str(folder / "verify_transcode")], "isolation": isolations()[-1]}}
+
+
+@pytest.mark.parametrize("end", ["stopped", "lost"])
+def test_P08_another_worker_encodes_only_what_is_missing(half, make_server, make_worker, haul, tmp_path, end):
+    server = make_server(SHORT)
+    api = Api(server.url)
+    handlers = handlers_that_pause(tmp_path / "handlers")
+    worker = make_worker(server.url, handlers)
+    clip = api.put_blob((half / "in" / "clip.mp4").read_bytes())
+    job_id = api.submit("transcode_v1", payload={"height": 64, "segment_s": 1}, inputs=[{"name": "clip.mp4", "ref": clip["ref"]}])["job_id"]
+
+    def kept():
+        answer = api.get(f"/v1/jobs/{job_id}/checkpoint")
+        return [f["name"] for f in answer.json()["files"]] if answer.status_code == 200 else []
+
+    until(lambda: sum(name.startswith("video-") for name in kept()) == 3, deadline=120)
+    assert sorted(kept()) == ["audio.mp4", "segments.json", *(f"video-{tick:015d}.mp4" for tick in (0, 12800, 25600))]
+    if end == "stopped":
+        assert haul("worker", "stop", "--state", worker.state, "--now").returncode == 0
+    else:
+        worker.kill_host()
+    make_worker(server.url, handlers)
+    job = api.wait(job_id, deadline=120)
+    assert (job["status"], job["attempt"]) == ("success", 2), job["error_log"]
+    log = api.log(job_id).text
+    assert "resumed: 3 segments" in log and "trim=start_pts=37889" in log and log.count(" -segment_list ") == 1 and "0:a:0 -c:a" not in log, log
+    result = tmp_path / "result.mp4"
+    result.write_bytes(api.get("/v1/blobs/" + api.outputs(job_id)[0]["ref"].removeprefix("blob:")).content)
+    assert shape(result) == shape(half / "out" / "clip-64p.mp4")
+    assert [a["outcome"] for a in api.attempts(job_id)] == ["interrupted" if end == "stopped" else "lost", "success"]
+    assert 0 <= api.attempts(job_id)[1]["redone"] < 0.3  # no more than there was
 
 
 def test_an_input_shorter_than_a_segment(tmp_path):
