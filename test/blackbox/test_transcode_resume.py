@@ -268,6 +268,19 @@ def test_a_broken_segment_is_made_again_and_no_other(work):
     assert frames_decoded(run.outputs[0]) == 375
 
 
+def test_where_reading_cannot_begin_in_the_middle_it_begins_at_the_beginning(work, tmp_path):
+    keep_segments(work, 4)
+    real = shutil.which("ffmpeg", path="/usr/local/bin:/usr/bin:/bin")
+    shim = tmp_path / "ffmpeg"
+    shim.write_text(f'#!/bin/sh\ncase "$*" in *" -ss "*) echo "Invalid data found when processing input" >&2; exit 1;; esac\nexec {real} "$@"\n',
+                    encoding="utf-8")
+    shim.chmod(0o755)
+    run = Run(work, resume=True, path=f"{tmp_path}:/usr/local/bin:/usr/bin:/bin")
+    assert run.status == 0, run.log
+    assert "from the beginning, then" in run.log and run.log.count(" -segment_list ") == 2
+    assert frames_decoded(run.outputs[0]) == 375
+
+
 def test_segments_that_make_no_good_whole_are_dropped(work):
     state = state_of(work)
     set_state(work, {**state, "segments": state["segments"][:3], "end": state["segments"][2]["last"]})  # it claims to be the end
