@@ -190,7 +190,7 @@ static int parse(struct http_request *req, struct op_redrive *op, struct err *er
     if (rc)
         return rc;
     json_reader_init(&r, root, "", err);
-    rc = read_action(&r, &d->action);
+    (void)read_action(&r, &d->action); /* the first error sticks */
     json_t *filter = json_get_value(&r, "filter", true, JSON_OBJECT);
     d->limit = json_get_int(&r, "limit", 0, 1, INT32_MAX);
     d->dry_run = json_get_bool(&r, "dry_run", false);

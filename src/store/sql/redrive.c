@@ -149,7 +149,7 @@ static int known(struct tx *t, bool *ret_known)
 {
     struct op_redrive *op = &t->op->u.redrive;
     AUTO_QUERY struct query *st = NULL;
-    struct redrive_row row;
+    struct redrive_row row = {0};
     bool found = false;
     int rc =
         q_open(t->c, &st, t->err, "SELECT " REDRIVE_COLUMNS " FROM redrives WHERE project = ?1 AND request_key = ?2",
