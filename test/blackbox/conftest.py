@@ -126,7 +126,7 @@ class Server(Process):
                 return found[-1]
             assert self.popen.poll() is None, f"the server ended with {self.popen.returncode}:\n{self.said}"
             return None
-        self.url = until(ready, 20).rstrip("/")
+        self.url = until(ready, 60).rstrip("/")
 
     starts = 1
 
