@@ -9,8 +9,9 @@ import subprocess
 import pytest
 from conftest import COMPLETE, HAUL, TOP, Api, Process, problem, processes_of_job, until
 from holding_proxy import HoldingProxy
-from test_agent import SHORT, attempts_of, kill_supervisor, supervisors, waits_for
+from test_agent import attempts_of, kill_supervisor, supervisors, waits_for
 
+CALM = {"lease": "10m", "confirm": "5m", "heartbeat": "300ms", "backoff_base": "100ms"}  # no slow machine loses a job
 FUTURE = {"zz_new": {"of": ["a", "later", {"build": None}], "n": 1.5}, "zz_more": "text"}
 
 
@@ -64,7 +65,7 @@ def make_future():
 
 @pytest.mark.parametrize("which", [{"newer_worker": True}, {"newer_server": True}], ids=lambda w: next(iter(w)))
 def test_members_of_a_later_build_are_passed_over(make_server, make_worker, make_future, tmp_path, which):
-    server = make_server({**SHORT, "heartbeat": "300ms"})
+    server = make_server(CALM)
     api = Api(server.url)
     proxy = make_future(server.url, **which)
     work = ("cat in/text > out/result; echo 'progress 40 half of it' >&3; echo a line of log; "
@@ -289,7 +290,7 @@ def builds(make_server, make_worker, other, tmp_path):
         def start(self, server, worker):
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr(Process, "binary", server)
-                self.server = make_server(SHORT)
+                self.server = make_server(CALM)
                 self.server.binary = server
                 patch.setattr(Process, "binary", worker)
                 self.worker = make_worker(self.server.url, {"works": work, "quick": "echo made > out/result", "fails": "exit 9"}, slots=4)
