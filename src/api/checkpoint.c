@@ -35,6 +35,7 @@ static int parse(struct http_request *req, struct op_checkpoint *op, struct err 
         return rc;
     json_reader_init(&r, root, "", err);
     op->percent = json_get_real(&r, "percent", -1, 0, 100);
+    op->sequence = json_get_int(&r, "sequence", 0, 1, INT64_MAX);
     json_t *list = json_get_value(&r, "files", true, JSON_ARRAY);
     const bool newer = req_newer(req);
     rc = worker_json_end(&r, newer);

@@ -147,6 +147,8 @@ struct op_checkpoint {
     const struct checkpoint_file *files;
     size_t n_files; /* at most JOB_CHECKPOINT_MAX */
     double percent; /* how far the work was; below 0: not known */
+    int64_t
+        sequence; /* rises within an attempt: one that is not above the last one's came late, and changes nothing. 0: not told */
 };
 struct usage {
     int exit_code;

@@ -38,6 +38,7 @@ struct checkpoints {
     /* the thread's */
     struct kept_files stored, tried; /* what the server has; what was uploaded, or not yet, for the next one */
     double stored_percent, restored_percent;
+    int64_t sequence; /* of the last list that was sent */
     bool owed, owed_asked, ending;
     double owed_percent; /* when asked */
     unsigned failures, again;
@@ -142,13 +143,14 @@ static enum taken file_send(struct checkpoints *c, struct kept_file *f)
     return refuse(c, why);
 }
 
-static void body_write(struct buf *b, const struct kept_files *k, double percent)
+static void body_write(struct buf *b, const struct kept_files *k, double percent, int64_t sequence)
 {
     struct json_writer w;
     jw_init(&w, b);
     jw_object(&w, NULL);
     if (percent >= 0)
         jw_real(&w, "percent", percent);
+    jw_int(&w, "sequence", sequence);
     jw_array(&w, "files");
     for (size_t i = 0; i < k->n; i++) {
         jw_object(&w, NULL);
@@ -167,7 +169,7 @@ static enum taken list_send(struct checkpoints *c, const struct kept_files *k, d
     struct haul_error he;
     struct buf b;
     buf_init(&b, BODY_MAX);
-    body_write(&b, k, percent);
+    body_write(&b, k, percent, ++c->sequence);
     const bool fits = !b.failed;
     attempt_path(c->a, "checkpoint", path, sizeof path);
     const int rc = fits ? haul_call(c->client, "PUT", path, buf_str(&b), c->a->token, 0, NULL, &he) : HAUL_OK;

@@ -67,3 +67,14 @@ def test_a_checkpoint_that_is_refused_leaves_the_one_before(api, files, field):
     refused = api.act(claim, "checkpoint", body, method="PUT")
     assert refused.json()["field"] == field
     assert api.get(f"/v1/jobs/{job_id}/checkpoint").json() == before
+
+
+def test_checkpoint_that_comes_late_changes_nothing(api):
+    job_id = api.submit("encode")["job_id"]
+    claim = api.lease("encode")[0]
+    ref = api.put_blob(b"newer")["ref"]
+    files = [{"name": "kept", "ref": ref, "executable": False}]
+    problem(api.act(claim, "checkpoint", {"files": files, "sequence": 0}, method="PUT"), 422, "invalid", "sequence")
+    assert api.act(claim, "checkpoint", {"files": files, "sequence": 7}, method="PUT").status_code == 204
+    assert api.act(claim, "checkpoint", {"files": [], "sequence": 6}, method="PUT").status_code == 204  # the network had kept it
+    assert [f["ref"] for f in api.get(f"/v1/jobs/{job_id}/checkpoint").json()["files"]] == [ref]

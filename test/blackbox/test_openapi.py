@@ -251,7 +251,7 @@ def attempt(api):
     again = api.lease(job["task_type"])[0]
     api.act(again, "outputs/o", method="PUT", data=b"text", headers=OCTETS)
     kept = {"name": "part", "ref": api.put_blob(b"part")["ref"], "executable": False}
-    api.act(again, "checkpoint", {"percent": 50, "files": [kept]}, method="PUT")
+    api.act(again, "checkpoint", {"percent": 50, "sequence": 2, "files": [kept]}, method="PUT")
     api.get(f"/v1/jobs/{again['job_id']}/checkpoint")
     api.post(path + "/retry", {})
     api.act(again, "complete", {"outputs": ["o"], **COMPLETE})

@@ -224,8 +224,12 @@ static void fill_checkpoint(struct call *c)
     memcpy(c->ref, "blob:", 5);
     uuid_format(&c->rpc->blob_id, c->ref + 5);
     c->file = (struct checkpoint_file){.name = "state", .ref = c->ref};
-    c->op.u.checkpoint = (struct op_checkpoint){
-        .job_id = c->rpc->job_id, .token = c->rpc->token, .files = &c->file, .n_files = 1, .percent = -1};
+    c->op.u.checkpoint = (struct op_checkpoint){.job_id = c->rpc->job_id,
+                                                .token = c->rpc->token,
+                                                .files = &c->file,
+                                                .n_files = 1,
+                                                .percent = -1,
+                                                .sequence = c->rpc->sequence};
 }
 
 static bool input_there(struct call *c)

@@ -25,6 +25,7 @@ const struct bug bugs[] = {
     {"no-freeze", "a worker that cannot renew lets its handler run on (planted in the model of a worker)"},
     {"version-stands", "a change of status is no new version"},
     {"checkpoint-any-token", "a checkpoint is taken from whoever brings it"},
+    {"checkpoint-late", "a checkpoint that comes late, or again, takes the place of a newer one"},
     {"checkpoint-unreferenced", "a checkpoint holds no reference to its blobs"},
     {"lose-checkpoint", "a lost attempt's checkpoint is dropped"},
     {"input-unreferenced", "a submission holds no reference to its input"},

@@ -247,7 +247,7 @@ void rpc_send(struct sim *s, struct rpc *r, usec timeout_us)
     after(s, timeout_us, (int)r->host, unknown, r, 0);
     if (!chance(s, s->loss))
         after(s, net_delay(s), -1, arrive, r, 0);
-    if (r->kind != RPC_CHECKPOINT && chance(s, s->repeat)) /* a proxy's, or a switch's; some very late */
+    if (chance(s, s->repeat)) /* a proxy's, or a switch's; some very late */
         after(s, chance(s, 50) ? net_delay(s) : dice_us(s, SEC, 120 * SEC), -1, arrive, r, 1);
 }
 

@@ -73,6 +73,7 @@ struct rpc {
     struct produced
         outputs[OUTPUTS_EACH]; /* OUTPUT: the `which`th; COMPLETE: the first `n_outputs`; BLOB, CHECKPOINT: the first */
     struct uuid blob_id;       /* CHECKPOINT; BLOB: of an upload, else nil */
+    int64_t sequence;          /* CHECKPOINT */
     unsigned which, n_outputs;
     struct job_failure failure;
     void (*on)(struct sim *s, struct rpc *r, const struct answer *a); /* a NULL: unknown */
@@ -162,6 +163,7 @@ struct attempt_run { /* a supervisor and its handler */
     unsigned n_outputs, sent_outputs, round;
     struct produced checkpoint; /* the one that is being stored */
     struct uuid checkpoint_blob;
+    int64_t checkpoint_sequence;
     struct job_failure failure; /* outcome SUCCESS: none */
 };
 

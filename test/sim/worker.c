@@ -170,6 +170,7 @@ static void checkpoint_put(struct sim *s, void *arg, unsigned gen)
     r->cookie = gen;
     r->outputs[0] = a->checkpoint;
     r->blob_id = a->checkpoint_blob;
+    r->sequence = a->checkpoint_sequence;
     rpc_send(s, r, dice_us(s, SEC, 5 * SEC));
 }
 
@@ -184,6 +185,7 @@ static void checkpoint_due(struct sim *s, void *arg, unsigned gen)
         checkpoint_later(s, a);
         return;
     }
+    a->checkpoint_sequence++;
     a->checkpoint.number = dice(s, UINT64_MAX);
     a->checkpoint.size = 1 + (int64_t)dice(s, 64);
     struct rpc *r = rpc_new(s, RPC_BLOB, a->host, checkpoint_answered, a);

@@ -72,15 +72,31 @@ static int files_drop(struct tx *t, const struct uuid *job_id)
     return rc == ERR_OK ? q_run(t->c, NULL, t->err, "DELETE FROM checkpoint_files WHERE job_id = ?1", "u", job_id) : rc;
 }
 
+/** The network brought it again, or late: what this attempt stored since stays. */
+static int came_late(struct tx *t, const struct op_checkpoint *op, bool *ret)
+{
+    int64_t last = 0;
+    int rc = op->sequence == 0
+                 ? ERR_OK
+                 : q_int(t->c, 0, &last, t->err, "SELECT sequence FROM checkpoints WHERE job_id = ?1 AND attempt = ?2",
+                         "ui", &op->job_id, (int64_t)op->token.attempt);
+
+    *ret = op->sequence > 0 && op->sequence <= last && !BUG("checkpoint-late");
+    return rc;
+}
+
 int op_checkpoint(struct tx *t)
 {
     const struct op_checkpoint *op = &t->op->u.checkpoint;
     struct row row;
+    bool late = false;
     int rc = BUG("checkpoint-any-token")
                  ? row_load(t->c, t->op->project, &op->job_id, LOAD_LEAN, t->scratch, &row, t->err)
                  : running_load(t, &op->job_id, &op->token, &row);
 
-    if (rc != ERR_OK)
+    if (rc == ERR_OK)
+        rc = came_late(t, op, &late);
+    if (rc != ERR_OK || late)
         return rc;
     if (op->n_files > JOB_CHECKPOINT_MAX)
         return err_set(t->err, ERR_TOO_LARGE, 0, "more than %d files in a checkpoint", JOB_CHECKPOINT_MAX);
@@ -94,11 +110,14 @@ int op_checkpoint(struct tx *t)
         rc = files_insert(t, op);
     if (rc == ERR_OK)
         rc = q_run(t->c, NULL, t->err,
-                   "INSERT INTO checkpoints (job_id, attempt, at, progress, files, bytes) VALUES (?1, ?2, ?3, ?4, ?5,"
+                   "INSERT INTO checkpoints (job_id, attempt, at, progress, files, sequence, bytes) VALUES (?1, ?2, "
+                   "?3, ?4, ?5, ?6,"
                    " (SELECT coalesce(sum(b.size), 0) FROM checkpoint_files f JOIN blobs b ON b.blob_id = f.blob_id"
                    " WHERE f.job_id = ?1)) ON CONFLICT (job_id) DO UPDATE SET attempt = excluded.attempt,"
-                   " at = excluded.at, progress = excluded.progress, files = excluded.files, bytes = excluded.bytes",
-                   "uiidi", &op->job_id, (int64_t)op->token.attempt, t->now, op->percent, (int64_t)op->n_files);
+                   " at = excluded.at, progress = excluded.progress, files = excluded.files, bytes = excluded.bytes,"
+                   " sequence = excluded.sequence",
+                   "uiidii", &op->job_id, (int64_t)op->token.attempt, t->now, op->percent, (int64_t)op->n_files,
+                   op->sequence);
     row.job.version++;
     if (rc == ERR_OK)
         rc = row.was == JOB_PENDING ? row_save(t, &row) : row_save_running(t, &row);

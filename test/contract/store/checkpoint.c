@@ -56,6 +56,39 @@ static void test_a_checkpoint_takes_the_place_of_the_last(void **state)
     assert_string_equal(cp.files[0].name, "w");
 }
 
+static void keep_as(struct world *w, const struct job *job, int64_t sequence, struct uuid blob_id)
+{
+    struct op *op = checkpoint_op(w, job, &(struct checkpoint_file){"x", ref(w, blob_id), false}, 1);
+
+    op->u.checkpoint.sequence = sequence;
+    apply(w, op);
+    assert_ok(op);
+}
+
+static void test_a_checkpoint_that_comes_late_changes_nothing(void **state)
+{
+    struct world *w = *state;
+    submit(w, "encode");
+    struct job job = claim(w, w->worker, "encode");
+    struct uuid older = blob(w, "aaaa"), newer = blob(w, "bb");
+
+    keep_as(w, &job, 1, older);
+    keep_as(w, &job, 3, newer);
+    keep_as(w, &job, 1, older); /* the network had kept it */
+    keep_as(w, &job, 3, older); /* a repetition is known by its number */
+    assert_int_equal(checkpoint_of(w, &job).bytes, 2);
+    assert_int_equal(refs(w, older), 0);
+    assert_int_equal(refs(w, newer), 1);
+
+    apply(w, fail_op(w, &job, OUTCOME_INTERRUPTED, false));
+    job = claim(w, w->other, "encode");
+    keep_as(w, &job, 1, older); /* each attempt counts anew */
+    assert_int_equal(checkpoint_of(w, &job).bytes, 4);
+    keep(w, &job, &(struct checkpoint_file){"x", ref(w, newer), false},
+         1); /* who does not count is taken as it comes */
+    assert_int_equal(checkpoint_of(w, &job).bytes, 2);
+}
+
 static void progress(struct world *w, const struct job *job, double percent)
 {
     struct op *op = op_make(w, OP_PROGRESS);
@@ -205,6 +238,7 @@ static void test_a_cancelled_or_discarded_job_gives_its_checkpoint_up(void **sta
 
 const struct CMUnitTest checkpoint_tests[] = {
     TEST(test_a_checkpoint_takes_the_place_of_the_last),
+    TEST(test_a_checkpoint_that_comes_late_changes_nothing),
     TEST(test_P08_only_the_work_after_the_checkpoint_is_redone),
     TEST(test_P08_a_stale_worker_changes_no_checkpoint),
     TEST(test_a_bad_file_leaves_the_last_checkpoint),
