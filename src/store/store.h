@@ -408,7 +408,8 @@ struct store_sizes {
 };
 
 struct store_config {
-    const char *dir;
+    const char *dir; /* a driver of files: where */
+    const char *url; /* a driver of servers: where; may hold a password */
     struct clock clock;
     struct rng rng;
     struct policy policy;

@@ -2,6 +2,8 @@
 #include "base/fs.h"
 #include "base/sha256.h"
 
+const char *(*contract_fresh)(void);
+
 static void decided(void *arg)
 {
     ((struct world *)arg)->decided++;
@@ -10,7 +12,7 @@ static void decided(void *arg)
 static void world_open(struct world *w)
 {
     struct store_config config = {
-        .dir = w->dir, .clock = clock_fake_view(&w->clock), .rng = w->rng, .policy = w->policy};
+        .dir = w->dir, .url = w->url, .clock = clock_fake_view(&w->clock), .rng = w->rng, .policy = w->policy};
     struct err err = {0};
 
     if (w->d->open(&config, &w->s, &err) != ERR_OK)
@@ -30,6 +32,7 @@ int world_setup(void **state)
     w->arena = arena_new(256u << 20);
     snprintf(w->dir, sizeof(w->dir), "/tmp/haul-contract-XXXXXX");
     assert_non_null(mkdtemp(w->dir));
+    w->url = contract_fresh ? contract_fresh() : NULL;
     w->worker = id_make(w);
     w->other = id_make(w);
     world_open(w);
@@ -342,7 +345,9 @@ void assert_counts(struct world *w)
     for (int st = 0; st < JOB_STATUS_COUNT; st++) {
         struct job_filter f = {.project = "default", .status = st, .limit = 1000};
         struct job_page page;
-        assert_int_equal(w->d->job_list(w->s, &f, w->arena, &page, NULL), ERR_OK);
+        struct err err = {0};
+        if (w->d->job_list(w->s, &f, w->arena, &page, &err) != ERR_OK)
+            fail_msg("list: %s", err.msg);
         assert_int_equal(page.n, sum[st]);
     }
 }

@@ -15,11 +15,13 @@ struct world {
     struct policy policy;
     struct arena *arena;
     char dir[64];
+    const char *url;
     unsigned decided;
     struct uuid worker, other;
 };
 
 extern const struct store_driver *contract_driver; /* the one under test */
+extern const char *(*contract_fresh)(void);        /* an empty database's URL; NULL: a folder is all it needs */
 
 int world_setup(void **state);
 int world_teardown(void **state);

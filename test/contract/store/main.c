@@ -26,6 +26,9 @@ int main(void)
                  {redrive_tests, n_redrive_tests}};
 
     contract_driver = CONTRACT_DRIVER();
+#ifdef CONTRACT_FRESH
+    contract_fresh = CONTRACT_FRESH;
+#endif
     for (size_t i = 0; i < ARRAY_LEN(parts); i++)
         for (size_t k = 0; k < parts[i].n && n < ARRAY_LEN(all); k++)
             all[n++] = parts[i].tests[k];

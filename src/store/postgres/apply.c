@@ -1,0 +1,239 @@
+/* A batch: one transaction. Ops look before they write, so nearly every refusal leaves nothing behind, and the first try does without
+ * savepoints. When an op fails after it wrote, or a statement of the batch does, the transaction is rolled back and the batch tried again
+ * with a savepoint an op, each statement waited for, so that the failure is that op's. */
+#include "store/postgres/driver.h"
+#include <inttypes.h>
+#include <time.h>
+
+#define RETRY_LEAST_US  (100 * USEC_PER_MSEC)
+#define RETRY_MOST_US   (5 * USEC_PER_SEC)
+#define RESOLVE_SECONDS 10 /* how long an op may wait for the outcome of its commit */
+#define TRIES           4  /* of a batch that met a deadlock */
+
+enum applied {
+    APPLIED, /* or refused, with nothing changed */
+    SPOILT,  /* it failed after it had changed rows, or a statement before it did */
+};
+
+static void roll_back(struct pg_store *s)
+{
+    if (s->w.pg && !s->w.lost) {
+        pg_forget(&s->w);
+        q_run(s->s.w, NULL, NULL, "ROLLBACK", "");
+        pg_forget(&s->w);
+    }
+    counts_settle(&s->s, false);
+    memory_forget(&s->s);
+    s->s.batch_blobs = s->s.batch_bytes = 0;
+}
+
+/** What an op did is taken back, if that can be. */
+static enum applied undo(struct pg_store *s, bool savepoint, int64_t writes, size_t counted)
+{
+    counts_undo(&s->s, counted);
+    if (s->w.lost || (s->w.failed.code != ERR_OK && !savepoint))
+        return SPOILT;
+    if (s->w.writes == writes && s->w.failed.code == ERR_OK)
+        return APPLIED;
+    if (!savepoint)
+        return SPOILT;
+    pg_forget(&s->w);
+    memory_forget(&s->s);
+    return q_run(s->s.w, NULL, NULL, "ROLLBACK TO SAVEPOINT op", "") == ERR_OK ? APPLIED : SPOILT;
+}
+
+/** Sets op->err. */
+static enum applied apply_one(struct pg_store *s, struct op *op, usec now, bool savepoint)
+{
+    struct tx t = {.s = &s->s, .c = s->s.w, .op = op, .now = now, .err = &op->err, .scratch = s->s.scratch};
+    enum applied how = APPLIED;
+    const size_t counted = s->s.n_changes;
+
+    if (!op_begin(op))
+        return APPLIED;
+    int rc = savepoint ? q_run(s->s.w, NULL, &op->err, "SAVEPOINT op", "") : ERR_OK;
+    const int64_t writes = s->w.writes;
+    if (rc == ERR_OK)
+        rc = op_run(&t);
+    op->err.code = (enum err_code)rc;
+    if (rc != ERR_OK)
+        how = undo(s, savepoint, writes, counted);
+    if (savepoint && how == APPLIED)
+        q_run(s->s.w, NULL, NULL, "RELEASE SAVEPOINT op", "");
+    arena_reset(s->s.scratch);
+    if (rc == ERR_OK) {
+        s->s.batch_blobs += t.blobs;
+        s->s.batch_bytes += t.blob_bytes;
+    }
+    return how;
+}
+
+/** The transaction says itself what it needs of the session. A server that does not hold the database divides by zero here, and so
+ * commits nothing: no round trip is spent on asking. */
+static int batch_begin(struct pg_store *s, usec now, struct err *err)
+{
+    char text[32];
+    int rc = q_run(s->s.w, NULL, err, "BEGIN ISOLATION LEVEL READ COMMITTED", "");
+
+    if (rc == ERR_OK)
+        rc = q_run(
+            s->s.w, NULL, err,
+            "SELECT set_config('statement_timeout', '30000', true), CASE WHEN current_setting('synchronous_commit')"
+            " = 'off' THEN set_config('synchronous_commit', 'on', true) END",
+            "");
+    if (rc == ERR_OK)
+        rc = q_run(s->s.w, NULL, err,
+                   "WITH own AS (UPDATE servers SET batch = ?2, until = clock_timestamp() + interval '6 seconds'"
+                   " WHERE owner = ?1 RETURNING 1) SELECT 1 / count(*) FROM own",
+                   "ui", &s->owner, ++s->batch);
+    snprintf(text, sizeof(text), "%" PRId64, now);
+    return rc == ERR_OK ? meta_put(s->s.w, "time_us", text, err) : rc;
+}
+
+/** Did the batch commit? Waits for a transaction of ours that the database may still be at. */
+static int outcome(struct pg_store *s, bool *ret_committed, struct err *err)
+{
+    int64_t batch;
+    int rc = q_run(s->s.w, NULL, err, "SELECT set_config('statement_timeout', '5000', true)", "");
+
+    if (rc == ERR_OK)
+        rc = q_int(s->s.w, -1, &batch, err, "SELECT batch FROM servers WHERE owner = ?1 FOR UPDATE", "u", &s->owner);
+    if (rc == ERR_OK && batch < 0)
+        rc = err_set(err, ERR_UNAVAILABLE, 0, "another server has the database now");
+    *ret_committed = rc == ERR_OK && batch == s->batch;
+    return rc;
+}
+
+static int resolve(struct pg_store *s, bool *ret_committed)
+{
+    const struct timespec pause = {.tv_nsec = 100 * 1000000L};
+    struct timespec now, until;
+    int rc;
+
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_sec += RESOLVE_SECONDS;
+    do {
+        pg_conn_close(&s->w);
+        rc = pg_conn_open(&s->w, s->url, NULL);
+        if (rc == ERR_OK)
+            rc = outcome(s, ret_committed, NULL);
+        if (rc == ERR_OK)
+            return ERR_OK;
+        nanosleep(&pause, NULL);
+        clock_gettime(CLOCK_MONOTONIC, &now);
+    } while (now.tv_sec < until.tv_sec);
+    return rc;
+}
+
+/** *ret_committed says how it ended when the answer was lost but could be found out. */
+static int batch_commit(struct pg_store *s, struct err *err)
+{
+    bool committed = false;
+    int rc = totals_save(&s->s, err);
+
+    if (rc == ERR_OK)
+        rc = counts_save(&s->s, err);
+    if (rc == ERR_OK)
+        rc = q_run(s->s.w, NULL, err, "COMMIT", "");
+    if (rc != ERR_OK)
+        return rc;
+    s->w.warned = false;
+    rc = pg_settle(&s->w, err);
+    if (rc == ERR_OK && s->w.warned) /* the wait for a standby was ended: committed here, and perhaps nowhere else */
+        return err_set(err, ERR_UNKNOWN_OUTCOME, 0, "the database warned at the commit; it may be on no standby");
+    if (rc == ERR_OK || !s->w.lost)
+        return rc;
+    if (resolve(s, &committed) != ERR_OK) {
+        s->w.lost = true;
+        return err_set(err, ERR_UNKNOWN_OUTCOME, 0, "the connection to the database ended during a commit");
+    }
+    return committed ? ERR_OK
+                     : err_set(err, ERR_UNAVAILABLE, 0, "the connection to the database ended before a commit");
+}
+
+/** One try. *ret_spoilt: an op failed after it wrote, and nothing was committed. */
+static int batch_try(struct pg_store *s, struct op **ops, size_t n, usec now, bool savepoints, bool *ret_spoilt,
+                     struct err *err)
+{
+    pg_forget(&s->w);
+    s->w.eager = savepoints;
+    int rc = batch_begin(s, now, err);
+    *ret_spoilt = false;
+    for (size_t i = 0; rc == ERR_OK && i < n; i++)
+        if (apply_one(s, ops[i], now, savepoints) == SPOILT) {
+            *err = ops[i]->err;
+            rc = (int)err->code;
+            *ret_spoilt = true;
+        }
+    if (rc == ERR_OK)
+        rc = changes_age(&s->s, ops, n, err);
+    s->w.eager = false;
+    if (rc == ERR_OK)
+        rc = batch_commit(s, err);
+    return rc;
+}
+
+/** What went wrong, and whether to try again: at once, or op by op. */
+static bool again(struct pg_store *s, int rc, unsigned tries, bool spoilt, bool *savepoints, struct err *err)
+{
+    const bool passes = pg_state_passes(s->w.state), failed = s->w.failed.code != ERR_OK, lost = s->w.lost;
+
+    if (strcmp(s->w.state, "22012") == 0) { /* batch_begin's; the engine ends the server on this */
+        err_set(err, ERR_UNKNOWN_OUTCOME, 0, "another server has taken the database over");
+        return false;
+    }
+    if (lost || rc == ERR_UNKNOWN_OUTCOME)
+        return false;
+    if (passes)
+        return tries < TRIES;
+    if ((!spoilt && !failed) || *savepoints)
+        return false;
+    *savepoints = true;
+    return true;
+}
+
+/** Not more often than the last failure allows. */
+static int connected(struct pg_store *s, struct err *err)
+{
+    usec now = s->s.clock.boot_us(s->s.clock.self);
+
+    if (s->w.pg && !s->w.lost)
+        return ERR_OK;
+    if (now < s->retry_at)
+        return err_set(err, ERR_UNAVAILABLE, 0, "the database cannot be reached; it is tried again in a moment");
+    pg_conn_close(&s->w);
+    int rc = pg_conn_open(&s->w, s->url, err);
+    s->retry_us = rc == ERR_OK ? 0 : MIN(MAX(s->retry_us * 2, RETRY_LEAST_US), RETRY_MOST_US);
+    s->retry_at = s->s.clock.boot_us(s->s.clock.self) + s->retry_us;
+    return rc == ERR_OK ? rc : err_set(err, ERR_UNAVAILABLE, 0, "the database cannot be reached");
+}
+
+void pg_apply(struct store *store, struct op **ops, size_t n, void (*decided)(void *arg), void *arg)
+{
+    struct pg_store *s = pg_of(store);
+    struct err err = {0};
+    usec now = store_now(store);
+    bool spoilt = false, savepoints = false, more;
+    int rc = connected(s, &err);
+
+    for (unsigned tries = 1; rc == ERR_OK; tries++) {
+        rc = batch_try(s, ops, n, now, savepoints, &spoilt, &err);
+        if (rc == ERR_OK)
+            break;
+        more = again(s, rc, tries, spoilt, &savepoints, &err);
+        roll_back(s);
+        if (!more)
+            break;
+        err_clear(&err);
+        rc = ERR_OK;
+    }
+    if (rc != ERR_OK) {
+        ops_fail(ops, n, &err);
+    } else {
+        counts_settle(store, true);
+        store->blobs += store->batch_blobs;
+        store->blob_bytes += store->batch_bytes;
+        store->batch_blobs = store->batch_bytes = 0;
+    }
+    decided(arg);
+}

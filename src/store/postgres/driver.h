@@ -1,0 +1,116 @@
+#pragma once
+/* What the driver's files share. Layers: link (connecting, errors) <- conn (statements) <- schema, owner, keys <- apply, open. */
+#include "store/sql/internal.h"
+#include "store/sql/keys.h"
+#include "store/sql/pool.h"
+#include "store/sql/read.h"
+#include <libpq-fe.h>
+#include <pthread.h>
+
+#define PG_VERSION_LEAST 130000
+#define PG_QUERIES       8   /* open at once on a connection */
+#define PG_PENDING_MAX   512 /* statements sent before their results are read */
+#define OWNER_LEASE_US   (6 * USEC_PER_SEC)
+#define OWNER_RENEW_US   (2 * USEC_PER_SEC)
+
+/* --- link.c: connecting, and what the database said as our error --- */
+
+/** A connection in blocking mode; the session is left as it is. ERR_UNAVAILABLE: nobody there; ERR_FORBIDDEN: not let in. */
+int pg_connect(const char *url, PGconn **ret, struct err *err);
+/** `state` is an SQLSTATE or NULL. */
+int pg_err(const char *state, const char *message, struct err *err);
+/** What a result that is an error says. */
+int pg_result_err(const PGresult *res, struct err *err);
+/** One statement, or several without parameters, outside pipelines. ret may be NULL. Caller: PQclear. */
+int pg_exec(PGconn *pg, const char *sql, PGresult **ret, struct err *err);
+/** Is that what a repetition of the whole transaction cures? */
+bool pg_state_passes(const char *state);
+
+/* --- conn.c: a connection in pipeline mode, and its statements --- */
+
+struct pg_query {
+    struct query q;
+    struct pg_conn *c;
+    PGresult *res;
+    int row;
+    bool used;
+};
+struct pg_conn {
+    struct conn conn;
+    PGconn *pg; /* NULL: not connected */
+    struct pg_query queries[PG_QUERIES];
+    size_t pending;    /* statements whose results were not read */
+    int64_t changes;   /* rows that statements changed */
+    int64_t writes;    /* statements sent that may change rows */
+    bool eager;        /* every statement waits for its result */
+    struct err failed; /* of a statement whose result came later; cleared by pg_forget */
+    char state[6];     /* SQLSTATE of that */
+    bool lost;         /* the connection ended */
+    bool warned;       /* the database warned of something since this was cleared */
+};
+extern const struct sql_ops pg_ops;
+static inline struct pg_conn *pg_conn_of(struct conn *c)
+{
+    return (struct pg_conn *)c; /* which it begins with */
+}
+int pg_conn_open(struct pg_conn *c, const char *url, struct err *err);
+void pg_conn_close(struct pg_conn *c);
+/** Waits for what is pending. The first failure since pg_forget. */
+int pg_settle(struct pg_conn *c, struct err *err);
+/** Settles, whatever comes of it, and forgets failures. */
+void pg_forget(struct pg_conn *c);
+
+/* --- schema.c --- */
+extern const char *const postgres_migrations[]; /* made by embed.py */
+extern const unsigned postgres_n_migrations;
+/** Looks at the server (version, encoding) and brings the tables up to date. ERR_UNSUPPORTED when a newer program made them. */
+int pg_schema(const char *url, struct err *err);
+
+/* --- the store --- */
+
+struct pg_store {
+    struct store s;
+    char *url;
+    struct pg_conn w;
+    struct read_pool pool;
+    struct pg_conn readers[READERS];
+    struct uuid owner;       /* this process's, in `servers` */
+    int64_t batch;           /* number of the latest one, in that row with its commit */
+    usec retry_at, retry_us; /* boot clock; how long the last pause was */
+    char name[96];           /* who holds the lease, for people */
+    pthread_t renewer;
+    bool renewing;
+    pthread_mutex_t mu; /* guards what follows */
+    pthread_cond_t stop_cond;
+    bool stopping;
+    struct store_sizes sizes; /* as last asked */
+};
+static inline struct pg_store *pg_of(struct store *s)
+{
+    return (struct pg_store *)s; /* which it begins with */
+}
+
+/* --- owner.c: the one server of a database --- */
+
+/** Takes the lease, waiting for one that lapses. ERR_LOCKED says who renews it. Starts its renewal. */
+int owner_take(struct pg_store *s, struct err *err);
+/** Gives it back, if it was taken. */
+void owner_leave(struct pg_store *s);
+
+/* --- apply.c --- */
+void pg_apply(struct store *s, struct op **ops, size_t n, void (*decided)(void *arg), void *arg);
+
+/* --- keys.c --- */
+int pg_insert_job(struct tx *t, const struct row *row);
+int pg_insert_label(struct tx *t, const struct job *job, const char *key, const char *value);
+int pg_key_find(struct tx *t, const char *key, struct known_key *ret);
+int pg_key_add(struct tx *t, const char *key, const struct known_key *what, usec expires_at);
+int pg_key_forget(struct tx *t, const char *project, const char *key, const struct uuid *job_id);
+int pg_keys_expire(struct tx *t, int64_t limit, size_t *ret_n, usec *ret_next);
+
+/* --- reading.c, list.c --- */
+int pg_read_begin(struct store *s, usec deadline_us, struct reading *ret, struct err *err);
+void pg_read_end(struct reading *r);
+void pg_sizes(struct store *s, struct store_sizes *ret);
+int pg_job_list(struct store *s, const struct job_filter *f, struct arena *arena, struct job_page *ret,
+                struct err *err);

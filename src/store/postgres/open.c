@@ -1,0 +1,150 @@
+/* Opening, closing, and the table of functions. */
+#include "store/postgres/postgres.h"
+#include "store/postgres/driver.h"
+#include <stdlib.h>
+
+static const struct sql_own own = {
+    .given_before =
+        "SELECT a.job_id FROM attempts a JOIN jobs j ON j.job_id = a.job_id WHERE a.worker_id = ?1 AND a.poll_id = ?2"
+        " AND a.ended_at = 0 AND j.project = ?3 AND j.status = 1 AND j.attempt = a.attempt"
+        " ORDER BY a.started_at, a.job_id",
+    .history_head = "SELECT job_id, finished_at FROM history ORDER BY finished_at, job_id LIMIT ?1",
+    .chunk_join = "UPDATE log_chunks SET bytes = bytes || ?3 WHERE job_id = ?1 AND attempt = ?2 AND at ="
+                  " (SELECT max(at) FROM log_chunks WHERE job_id = ?1 AND attempt = ?2) AND at + length(bytes) = ?4"
+                  " AND length(bytes) + length(?3) <= ?5",
+    .chunks_some =
+        "DELETE FROM log_chunks WHERE ctid = ANY (ARRAY (SELECT ctid FROM log_chunks WHERE job_id = ?1 LIMIT ?2))",
+    .labels_delete = "DELETE FROM labels WHERE project = ?1 AND job_id = ?2"
+                     " AND key IN (SELECT json_object_keys(CAST(?3 AS json)))",
+    .insert_job = pg_insert_job,
+    .insert_label = pg_insert_label,
+    .key_find = pg_key_find,
+    .key_add = pg_key_add,
+    .key_forget = pg_key_forget,
+    .keys_expire = pg_keys_expire,
+    .read_begin = pg_read_begin,
+    .read_end = pg_read_end,
+};
+
+/** The store's time is the database's as it was now, and goes on with this machine's steady clock; never back from where a server before
+ * this one was. */
+static int time_set(struct pg_store *s, struct err *err)
+{
+    int64_t last = 0, now = 0;
+    int rc = meta_int(s->s.w, "time_us", &last, err);
+
+    if (rc == ERR_OK)
+        rc = q_int(s->s.w, 0, &now, err, "SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS bigint)", "");
+    s->s.offset = MAX(now, last) - s->s.clock.boot_us(s->s.clock.self);
+    return rc;
+}
+
+static void store_close(struct store *store)
+{
+    if (!store)
+        return;
+    struct pg_store *s = pg_of(store);
+    owner_leave(s);
+    for (size_t i = 0; i < READERS; i++)
+        pg_conn_close(&s->readers[i]);
+    pg_conn_close(&s->w);
+    read_pool_release(&s->pool);
+    sql_store_release(store);
+    pthread_cond_destroy(&s->stop_cond);
+    pthread_mutex_destroy(&s->mu);
+    free(s->url);
+    free(s);
+}
+
+static int sync_init(struct pg_store *s, struct err *err)
+{
+    pthread_condattr_t attr;
+
+    if (pthread_condattr_init(&attr) != 0)
+        return err_set(err, ERR_NO_MEMORY, 0, "condition");
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(&s->stop_cond, &attr);
+    pthread_condattr_destroy(&attr);
+    pthread_mutex_init(&s->mu, NULL);
+    return read_pool_init(&s->pool, err);
+}
+
+static int load(struct pg_store *s, struct err *err)
+{
+    int rc = pg_schema(s->url, err);
+
+    if (rc == ERR_OK)
+        rc = pg_conn_open(&s->w, s->url, err);
+    if (rc == ERR_OK)
+        rc = owner_take(s, err);
+    if (rc == ERR_OK)
+        rc = time_set(s, err);
+    if (rc == ERR_OK)
+        rc = sql_store_load(&s->s, err);
+    pg_forget(&s->w);
+    return rc;
+}
+
+static int store_open(const struct store_config *config, struct store **ret, struct err *err)
+{
+    struct pg_store *s = calloc(1, sizeof(*s));
+
+    if (!s || !(s->url = strdup(config->url ? config->url : ""))) {
+        free(s);
+        return err_set(err, ERR_NO_MEMORY, 0, "store");
+    }
+    s->s.sql = &own;
+    s->s.w = &s->w.conn;
+    s->w.conn.ops = &pg_ops;
+    s->owner = uuid_v7(config->clock.wall_us(config->clock.self), config->rng);
+    int rc = sync_init(s, err);
+    if (rc == ERR_OK)
+        rc = sql_store_init(&s->s, config, err);
+    if (rc == ERR_OK)
+        rc = load(s, err);
+    if (rc != ERR_OK) {
+        store_close(&s->s);
+        return err_wrap(err, rc, "store");
+    }
+    *ret = &s->s;
+    return ERR_OK;
+}
+
+static int meta_set(struct store *s, const char *key, const char *value, struct err *err)
+{
+    int rc = meta_put(s->w, key, value, err);
+
+    if (rc == ERR_OK)
+        rc = pg_settle(&pg_of(s)->w, err);
+    pg_forget(&pg_of(s)->w);
+    return rc;
+}
+
+const struct store_driver *store_postgres(void)
+{
+    static const struct store_driver driver = {
+        .name = "postgres",
+        .batches_max = 1,
+        .open = store_open,
+        .close = store_close,
+        .now = store_now,
+        .apply = pg_apply,
+        .job_get = read_job_get,
+        .job_list = pg_job_list,
+        .dead_groups = read_dead_groups,
+        .attempts = read_attempts,
+        .outputs = read_outputs,
+        .checkpoint = read_checkpoint,
+        .log_read = read_log,
+        .blob_get = read_blob_get,
+        .upload_get = read_upload_get,
+        .workers = read_workers,
+        .stats = read_stats,
+        .sizes = pg_sizes,
+        .lanes = read_lanes,
+        .meta_get = read_meta,
+        .meta_set = meta_set,
+    };
+
+    return &driver;
+}
