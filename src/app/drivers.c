@@ -1,8 +1,22 @@
 #include "app/drivers.h"
 #include "blob/folder/folder.h"
+#include "store/postgres/postgres.h"
 #include "store/sqlite/sqlite.h"
+#include <string.h>
 
-const struct store_driver *app_store_driver(void)
+int app_store_driver(const char *url, const struct store_driver **ret, struct err *err)
+{
+    *ret = NULL;
+    if (!url)
+        *ret = app_store_embedded();
+    else if (strncmp(url, "postgres://", 11) == 0 || strncmp(url, "postgresql://", 13) == 0)
+        *ret = store_postgres();
+    /* Not what it says: there may be a password in it. */
+    return *ret ? ERR_OK
+                : err_field(err, "store", "must begin with postgres://; without it the data folder holds the database");
+}
+
+const struct store_driver *app_store_embedded(void)
 {
     return store_sqlite();
 }

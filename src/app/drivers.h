@@ -3,5 +3,8 @@
 #include "blob/blob.h"
 #include "store/store.h"
 
-const struct store_driver *app_store_driver(void);
+/** The store of `url`; NULL: the embedded one. ERR_INVALID: none of ours. */
+int app_store_driver(const char *url, const struct store_driver **ret, struct err *err);
+/** The one in the data folder, which backups and restores know. */
+const struct store_driver *app_store_embedded(void);
 const struct blob_driver *app_blob_driver(void);

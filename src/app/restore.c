@@ -395,7 +395,7 @@ int restore_run(struct restore *r, struct err *err)
         return err_set(err, ERR_NO_MEMORY, 0, "restore");
     }
     w->r = r;
-    w->store = app_store_driver()->snapshots;
+    w->store = app_store_embedded()->snapshots;
     w->blobs = app_blob_driver();
     w->dir_fd = w->blobs_fd = -1;
     if (!w->store || !w->blobs->path)

@@ -25,6 +25,7 @@
 struct server {
     struct server_options options;
     int lock_fd;
+    const struct store_driver *store_driver;
     struct store *store;
     struct blobs *blobs;
     struct pool *reads, *bytes;
@@ -52,7 +53,7 @@ static int take_lock(struct server *s, struct err *err)
 /* Two servers with folders of their own, or a database beside the wrong folder, would answer 404 for what was promised. */
 static int check_folder(struct server *s, const char *folder_id, struct err *err)
 {
-    const struct store_driver *d = app_store_driver();
+    const struct store_driver *d = s->store_driver;
     const char *known = NULL;
     struct arena *arena = arena_new(65536);
     int rc = arena ? d->meta_get(s->store, STORE_META_BLOB_FOLDER, arena, &known, err)
@@ -75,7 +76,7 @@ static bool has_bytes(const char *dir, const char *sub, const char *name)
 /* The database is made before its blob folder: a folder alone has lost it, and a new database would have every blob removed. */
 static int check_database_there(const char *data, struct err *err)
 {
-    if (has_bytes(data, "", app_store_driver()->snapshots->file) ||
+    if (has_bytes(data, "", app_store_embedded()->snapshots->file) ||
         !has_bytes(data, BLOBS_FOLDER, app_blob_driver()->id_file))
         return ERR_OK;
     return err_set(
@@ -87,10 +88,13 @@ static int check_database_there(const char *data, struct err *err)
 static int open_data(struct server *s, const struct policy *policy, struct err *err)
 {
     char path[PATH_MAX], folder_id[UUID_STR_MAX];
-    struct store_config config = {.dir = s->options.data, .clock = clock_real(), .rng = rng_real(), .policy = *policy};
-    int rc = check_database_there(s->options.data, err);
+    struct store_config config = {
+        .dir = s->options.data, .url = s->options.store, .clock = clock_real(), .rng = rng_real(), .policy = *policy};
+    int rc = app_store_driver(config.url, &s->store_driver, err);
+    if (!rc && !config.url)
+        rc = check_database_there(s->options.data, err);
     if (!rc)
-        rc = app_store_driver()->open(&config, &s->store, err);
+        rc = s->store_driver->open(&config, &s->store, err);
     if (rc)
         return rc;
     rc = fs_join(path, sizeof(path), s->options.data, BLOBS_FOLDER, err);
@@ -115,7 +119,7 @@ static void on_lost(void)
 
 static int start_engine(struct server *s, const struct policy *policy, struct err *err)
 {
-    struct engine_config config = {.store_driver = app_store_driver(),
+    struct engine_config config = {.store_driver = s->store_driver,
                                    .store = s->store,
                                    .blob_driver = app_blob_driver(),
                                    .blobs = s->blobs,
@@ -143,7 +147,7 @@ static int start_pools(struct server *s, struct err *err)
 static void start_api(struct server *s, const struct policy *policy)
 {
     s->api = (struct api){.loop = s->loop,
-                          .store_driver = app_store_driver(),
+                          .store_driver = s->store_driver,
                           .store = s->store,
                           .blob_driver = app_blob_driver(),
                           .blobs = s->blobs,
@@ -231,7 +235,7 @@ static void stop(struct server *s)
     if (s->blobs)
         app_blob_driver()->close(s->blobs);
     if (s->store)
-        app_store_driver()->close(s->store);
+        s->store_driver->close(s->store);
     if (s->lock_fd >= 0)
         close(s->lock_fd);
     server_options_release(&s->options);
@@ -303,9 +307,12 @@ int server_main(int argc, char **argv)
     if (!rc && !help)
         rc = wait_signal(signals, &err);
     if (store_lost)
-        rc = err_set(&err, ERR_UNKNOWN_OUTCOME, 0,
-                     "a write's outcome is unknown (its sync failed): look at the disk of '%.100s' and start again",
-                     s->options.data);
+        rc = err_set(
+            &err, ERR_UNKNOWN_OUTCOME, 0,
+            s->options.store
+                ? "a write's outcome is unknown, or another server has the database: see the log, and start again"
+                : "a write's outcome is unknown (its sync failed): look at the disk of '%.100s' and start again",
+            s->options.data);
     stop(s);
     free(s);
     return rc ? fail(&err) : 0;

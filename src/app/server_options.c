@@ -14,6 +14,7 @@
 static const struct option_row rows[] = {
     {"listen", OPTION_STRING, AT(listen), 1, 128, "127.0.0.1:8420", "address and port; port 0 takes a free one"},
     {"data", OPTION_STRING, AT(data), 1, 4000, NULL, "folder of database and blobs"},
+    {"store", OPTION_STRING, AT(store), 1, 2000, NULL, "postgres://...: the database, in place of one in the folder"},
     {"insecure", OPTION_BOOL, AT(insecure), 0, 0, "false",
      "listen beyond loopback: who reaches the port may do everything"},
     {"hosts", OPTION_STRING_LIST, AT(hosts), 0, 0, NULL,
