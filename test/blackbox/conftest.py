@@ -1,7 +1,9 @@
 """Drives the real binary: servers and workers as processes, a client that speaks HTTP by itself.
 
-HAUL_BIN names the binary (default build/haul). Nothing here sleeps where the server can tell: waiting is GET ?wait=.
+HAUL_BIN names the binary (default build/haul). HAUL_TEST_STORE=postgres has every server use a database of its own on a PostgreSQL of the
+test's own, where a test says nothing else. Nothing here sleeps where the server can tell: waiting is GET ?wait=.
 Whatever a test starts is stopped by its process id at the test's end."""
+import atexit
 import itertools
 import json
 import os
@@ -11,6 +13,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import threading
 import time
 import uuid
@@ -21,6 +24,9 @@ import requests
 import yaml
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(TOP / "test"))
+import postgres as own_postgres  # noqa: E402
+
 HAUL = pathlib.Path(os.environ.get("HAUL_BIN", TOP / "build" / "haul")).resolve()
 READY = re.compile(r"haul server listening on (http://\S+)")
 TERMINAL = {"success", "failed", "cancelled"}
@@ -106,12 +112,39 @@ class Process:
         return self.popen.wait(10)
 
 
+class Databases:
+    """One PostgreSQL for this process of pytest, started when first asked for."""
+    server = None
+    made = {}
+
+    @classmethod
+    def postgres(cls):
+        if not cls.server:
+            found = own_postgres.bin_dir()
+            if not found:
+                pytest.skip("PostgreSQL is not installed")
+            cls.server = own_postgres.Postgres(found)
+            atexit.register(cls.server.remove)
+        return cls.server
+
+    @classmethod
+    def url_of(cls, folder):
+        """The database of a data folder; made when first asked for."""
+        server = cls.postgres()
+        if folder not in cls.made:
+            cls.made[folder] = f"haul{len(cls.made)}"
+            server.psql(f"CREATE DATABASE {cls.made[folder]}")
+        return server.url(cls.made[folder])
+
+
 class Server(Process):
     def __init__(self, folder, environment, config, listen="127.0.0.1:0", data=None):
         self.data = data or folder / "data"
         self.config = folder / "haul.yaml"
         config = dict(config or {})  # keys of section `server`, and perhaps section `task_types`
         types = config.pop("task_types", None)
+        if os.environ.get("HAUL_TEST_STORE") == "postgres":
+            config.setdefault("store", Databases.url_of(self.data))
         self.config.write_text(yaml.safe_dump({"server": config, **({"task_types": types} if types is not None else {})}))
         self.url = None
         super().__init__(folder, "server", ["server", "--listen", listen, "--data", self.data, "--config", self.config],

@@ -182,8 +182,10 @@ static bool again(struct pg_store *s, int rc, unsigned tries, bool spoilt, bool 
         err_set(err, ERR_UNKNOWN_OUTCOME, 0, "another server has taken the database over");
         return false;
     }
-    if (lost || rc == ERR_UNKNOWN_OUTCOME)
+    if (rc == ERR_UNKNOWN_OUTCOME)
         return false;
+    if (lost || rc == ERR_UNAVAILABLE) /* nothing was committed: once more on a new connection */
+        return tries < 2;
     if (passes)
         return tries < TRIES;
     if ((!spoilt && !failed) || *savepoints)
@@ -225,7 +227,7 @@ void pg_apply(struct store *store, struct op **ops, size_t n, void (*decided)(vo
         if (!more)
             break;
         err_clear(&err);
-        rc = ERR_OK;
+        rc = connected(s, &err);
     }
     if (rc != ERR_OK) {
         ops_fail(ops, n, &err);

@@ -64,10 +64,11 @@ static int refused(PGconn *pg, struct err *err)
 
     if (!pg)
         return err_set(err, ERR_NO_MEMORY, 0, "postgres: connect");
-    pg_err(NULL, text, err);
+    const char *said = strstr(text, "FATAL:"); /* behind which host it was, at length */
+    pg_err(NULL, said ? said + strlen("FATAL:") + strspn(said + strlen("FATAL:"), " ") : text, err);
     if (!err)
         return ERR_UNAVAILABLE;
-    snprintf(line, sizeof(line), "%.150s", err->msg);
+    snprintf(line, sizeof(line), "%.150s", err->msg + strlen("postgres: "));
     if (strstr(text, "session is read-only") || strstr(text, "server is in hot standby mode"))
         return err_set(err, ERR_UNAVAILABLE, 0, "no host of the store takes writes (a standby?): %.120s", line);
     if (strstr(text, "authentication failed") || strstr(text, "no password supplied") || strstr(text, "pg_hba.conf") ||
@@ -75,8 +76,8 @@ static int refused(PGconn *pg, struct err *err)
         return err_set(err, ERR_FORBIDDEN, 0, "the database does not let haul in: %.120s", line);
     if (strstr(text, "database \"") && strstr(text, "does not exist"))
         return err_set(err, ERR_NOT_FOUND, 0, "there is no such database, create it first: %.120s", line);
-    if (strstr(text, "invalid connection option") || strstr(text, "invalid URI") || strstr(text, "invalid port") ||
-        strstr(text, "missing \"=\""))
+    if (strncmp(text, "invalid ", 8) == 0 || strstr(text, "invalid connection option") || strstr(text, "invalid URI") ||
+        strstr(text, "invalid port") || strstr(text, "missing \"=\""))
         return err_set(err, ERR_INVALID, 0, "the store's URL: %.140s", line);
     return err_set(err, ERR_UNAVAILABLE, 0, "cannot reach the database: %.140s", line);
 }
