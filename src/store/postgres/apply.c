@@ -93,7 +93,7 @@ static int batch_begin(struct pg_store *s, usec now, struct err *err)
 /** Did the batch commit? Waits for a transaction of ours that the database may still be at. */
 static int outcome(struct pg_store *s, bool *ret_committed, struct err *err)
 {
-    int64_t batch;
+    int64_t batch = -1;
     int rc = q_run(s->s.w, NULL, err, "SELECT set_config('statement_timeout', '5000', true)", "");
 
     if (rc == ERR_OK)

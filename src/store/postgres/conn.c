@@ -316,7 +316,8 @@ static const void *column_bytes(struct query *st, int i, size_t *ret_n)
     const struct pg_query *q = of(st);
     bool null = PQgetisnull(q->res, q->row, i);
 
-    *ret_n = null ? 0 : (size_t)PQgetlength(q->res, q->row, i);
+    if (ret_n)
+        *ret_n = null ? 0 : (size_t)PQgetlength(q->res, q->row, i);
     return null ? NULL : PQgetvalue(q->res, q->row, i);
 }
 

@@ -18,7 +18,7 @@ struct sql_ops { /* as the functions below */
     bool (*is_null)(struct query *st, int i);
     int64_t (*integer)(struct query *st, int i); /* NULL: 0 */
     double (*real)(struct query *st, int i);
-    /** Text or bytes, a zero byte behind text; NULL: NULL and 0. Good until the next step. */
+    /** Text or bytes, a zero byte behind text; NULL: NULL and 0. Good until the next step. ret_n may be NULL. */
     const void *(*bytes)(struct query *st, int i, size_t *ret_n);
     int (*written)(struct conn *c, int64_t *ret, struct err *err);
 };

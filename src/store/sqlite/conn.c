@@ -250,7 +250,8 @@ static const void *column_bytes(struct query *st, int i, size_t *ret_n)
     const void *p =
         type == SQLITE_TEXT ? (const void *)sqlite3_column_text(stmt(st), i) : sqlite3_column_blob(stmt(st), i);
 
-    *ret_n = (size_t)sqlite3_column_bytes(stmt(st), i);
+    if (ret_n)
+        *ret_n = (size_t)sqlite3_column_bytes(stmt(st), i);
     return p;
 }
 
