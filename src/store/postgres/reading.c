@@ -3,7 +3,7 @@
 #include <inttypes.h>
 
 /* A read here holds nobody up: the deadlines that are SQLite's, whose log grows meanwhile, are too short for a database beyond a network. */
-#define LEAST_US (2 * USEC_PER_SEC)
+#define LEAST_US (5 * USEC_PER_SEC)
 
 static int begin(struct pg_conn *c, usec deadline_us, struct err *err)
 {
