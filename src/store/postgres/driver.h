@@ -112,5 +112,6 @@ int pg_keys_expire(struct tx *t, int64_t limit, size_t *ret_n, usec *ret_next);
 int pg_read_begin(struct store *s, usec deadline_us, struct reading *ret, struct err *err);
 void pg_read_end(struct reading *r);
 void pg_sizes(struct store *s, struct store_sizes *ret);
+int pg_jobs_look(struct conn *c, struct job_look *look, struct err *err);
 int pg_job_list(struct store *s, const struct job_filter *f, struct arena *arena, struct job_page *ret,
                 struct err *err);

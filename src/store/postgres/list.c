@@ -45,53 +45,85 @@ static void add_conditions(struct buf *sql, const struct job_filter *f)
     }
 }
 
-static void add_table(struct buf *sql, const struct job_filter *f, const char *table, unsigned limit)
+static void add_table(struct buf *sql, const struct job_filter *f, const char *columns, const char *table, unsigned limit)
 {
-    buf_printf(sql, "(SELECT " ROW_COLUMNS("'{}'") " FROM %s j", table);
+    buf_printf(sql, "(SELECT %s FROM %s j", columns, table);
     add_conditions(sql, f);
     buf_printf(sql, " ORDER BY j.job_id DESC LIMIT %u)", limit);
 }
 
-static void write_sql(struct buf *sql, const struct job_filter *f, unsigned limit)
+static void write_sql(struct buf *sql, const struct job_filter *f, const char *columns, unsigned limit)
 {
     bool finished = f->status >= 0 && job_finished((enum job_status)f->status);
 
     buf_adds(sql, "SELECT * FROM (");
     if (f->status < 0 || !finished)
-        add_table(sql, f, "jobs", limit);
+        add_table(sql, f, columns, "jobs", limit);
     if (f->status < 0)
         buf_adds(sql, " UNION ALL ");
     if (f->status < 0 || finished)
-        add_table(sql, f, "history", limit);
+        add_table(sql, f, columns, "history", limit);
     buf_printf(sql, ") AS page ORDER BY job_id DESC LIMIT %u", limit);
 }
 
-static int take_page(struct conn *c, const char *sql, const struct job_filter *f, unsigned limit, struct list *list,
-                     struct job_page *ret, struct err *err)
+/** Up to `limit` of the jobs that the filter asks for, newest first; its own limit is not looked at. */
+static int page_open(struct conn *c, const struct job_filter *f, const char *columns, unsigned limit,
+                     struct query **ret, struct err *err)
 {
-    AUTO_QUERY struct query *st = NULL;
-    bool more = false;
     const char *l[2 * FILTER_LABELS_MAX] = {NULL};
+    struct buf sql;
 
     for (size_t i = 0; i < f->n_labels; i++) {
         l[2 * i] = f->labels[i].key;
         l[2 * i + 1] = f->labels[i].value;
     }
-    int rc = q_open(c, &st, err, sql, TYPES, f->project, f->task_type, f->queue, &f->before, l[0], l[1], l[2], l[3],
-                    l[4], l[5], l[6], l[7], l[8], l[9], l[10], l[11], l[12], l[13], l[14], l[15]);
+    buf_init(&sql, 65536);
+    write_sql(&sql, f, columns, limit);
+    int rc = sql.failed ? err_set(err, ERR_TOO_LARGE, 0, "the search is too long")
+                        : q_open(c, ret, err, buf_str(&sql), TYPES, f->project, f->task_type, f->queue, &f->before, l[0],
+                                 l[1], l[2], l[3], l[4], l[5], l[6], l[7], l[8], l[9], l[10], l[11], l[12], l[13], l[14],
+                                 l[15]);
+    buf_release(&sql); /* it was sent */
+    return rc;
+}
+
+int pg_jobs_look(struct conn *c, struct job_look *look, struct err *err)
+{
+    AUTO_QUERY struct query *st = NULL;
+    size_t max = MIN(look->max, (size_t)look->looked_max);
+    bool more = false;
+    int rc = page_open(c, &look->filter, "job_id", (unsigned)max, &st, err);
+
+    look->n = 0;
+    look->last = (struct uuid){{0}};
+    while (rc == ERR_OK && (rc = q_step(c, st, &more, err)) == ERR_OK && more) {
+        look->last = col_uuid(st, 0);
+        if (look->ids)
+            look->ids[look->n] = look->last;
+        look->n++;
+    }
+    look->more = look->n == max;
+    return rc;
+}
+
+static int take_page(struct conn *c, struct query *st, unsigned limit, struct list *l, struct job_page *ret,
+                     struct err *err)
+{
+    bool more = false;
+    int rc = ERR_OK;
 
     while (rc == ERR_OK && (rc = q_step(c, st, &more, err)) == ERR_OK && more) {
         struct row row;
-        if (list->n == limit) {
+        if (l->n == limit) {
             ret->more = true;
             break;
         }
-        rc = row_read(st, list->arena, &row, err);
+        rc = row_read(st, l->arena, &row, err);
         if (rc == ERR_OK)
-            rc = row_inputs(c, list->arena, &row.job, err);
+            rc = row_inputs(c, l->arena, &row.job, err);
         if (rc != ERR_OK)
             break;
-        struct job *job = list_add(list);
+        struct job *job = list_add(l);
         if (!job)
             return read_no_memory(err);
         *job = row.job;
@@ -103,17 +135,16 @@ static int take_page(struct conn *c, const char *sql, const struct job_filter *f
 int pg_job_list(struct store *s, const struct job_filter *f, struct arena *arena, struct job_page *ret, struct err *err)
 {
     AUTO_READING struct reading r = {0};
+    AUTO_QUERY struct query *st = NULL;
     struct list l = {.arena = arena, .item_size = sizeof(*ret->jobs)};
     unsigned limit = f->limit == 0 ? 50 : MIN(f->limit, 1000u);
-    struct buf sql;
+    int rc = read_begin(s, LIST_US, &r, err);
 
     *ret = (struct job_page){0};
-    buf_init(&sql, 65536);
-    write_sql(&sql, f, limit + 1);
-    int rc = sql.failed ? err_set(err, ERR_TOO_LARGE, 0, "the search is too long") : read_begin(s, LIST_US, &r, err);
     if (rc == ERR_OK)
-        rc = take_page(r.c, buf_str(&sql), f, limit, &l, ret, err);
-    buf_release(&sql);
+        rc = page_open(r.c, f, ROW_COLUMNS("'{}'"), limit + 1, &st, err);
+    if (rc == ERR_OK)
+        rc = take_page(r.c, st, limit, &l, ret, err);
     ret->jobs = l.items;
     ret->n = l.n;
     return rc;

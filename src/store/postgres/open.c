@@ -22,6 +22,7 @@ static const struct sql_own own = {
     .key_add = pg_key_add,
     .key_forget = pg_key_forget,
     .keys_expire = pg_keys_expire,
+    .jobs_look = pg_jobs_look,
     .read_begin = pg_read_begin,
     .read_end = pg_read_end,
 };
@@ -132,6 +133,8 @@ const struct store_driver *store_postgres(void)
         .job_get = read_job_get,
         .job_list = pg_job_list,
         .dead_groups = read_dead_groups,
+        .redrive_get = read_redrive_get,
+        .redrives = read_redrives,
         .attempts = read_attempts,
         .outputs = read_outputs,
         .checkpoint = read_checkpoint,

@@ -1,4 +1,4 @@
--- The tables of src/store/sqlite as its migrations 0001 to 0013 left them. Every row carries its project. Times are microseconds of the
+-- The tables of src/store/sqlite as its migrations 0001 to 0014 left them. Every row carries its project. Times are microseconds of the
 -- store's clock; 0 where an instant is absent, unless said. Names sort by their bytes. Payloads, labels and logs are bytes.
 -- Rows of jobs change often and stay few: room in their pages, and a vacuum long before a fifth of them is dead.
 
@@ -153,3 +153,21 @@ CREATE TABLE dead_groups (
 );
 CREATE INDEX dead_groups_jobs ON dead_groups (project, jobs, fingerprint);
 INSERT INTO meta (key, value) VALUES ('dead_entered', '1');
+
+-- What is done to many dead letters, little by little.
+CREATE TABLE redrives (
+    redrive_id uuid PRIMARY KEY, project text COLLATE "C" NOT NULL,
+    action smallint NOT NULL, dry_run smallint NOT NULL,
+    -- which: NULL or 0 any
+    fingerprint bigint NOT NULL, task_type text, queue text, labels bytea NOT NULL, -- labels: a JSON array of key=value or key
+    created_after bigint NOT NULL, created_before bigint NOT NULL, failed_before bigint NOT NULL,
+    jobs_max bigint NOT NULL, rate_n bigint NOT NULL, rate_per_us bigint NOT NULL, -- 0: all, as fast as there is room
+    state smallint NOT NULL, counted smallint NOT NULL, -- first all that match are counted, then they are taken
+    matched bigint NOT NULL, done bigint NOT NULL,
+    behind uuid,             -- the last job that was dealt with; they come newest first
+    next_at bigint NOT NULL, -- when the next few may be taken
+    created_at bigint NOT NULL, ended_at bigint NOT NULL,
+    request_key text COLLATE "C", request_hash bytea
+);
+CREATE INDEX redrives_next ON redrives (next_at) WHERE state = 0;
+CREATE UNIQUE INDEX redrives_key ON redrives (project, request_key) WHERE request_key IS NOT NULL;
