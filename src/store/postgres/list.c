@@ -45,7 +45,8 @@ static void add_conditions(struct buf *sql, const struct job_filter *f)
     }
 }
 
-static void add_table(struct buf *sql, const struct job_filter *f, const char *columns, const char *table, unsigned limit)
+static void add_table(struct buf *sql, const struct job_filter *f, const char *columns, const char *table,
+                      unsigned limit)
 {
     buf_printf(sql, "(SELECT %s FROM %s j", columns, table);
     add_conditions(sql, f);
@@ -79,10 +80,10 @@ static int page_open(struct conn *c, const struct job_filter *f, const char *col
     }
     buf_init(&sql, 65536);
     write_sql(&sql, f, columns, limit);
-    int rc = sql.failed ? err_set(err, ERR_TOO_LARGE, 0, "the search is too long")
-                        : q_open(c, ret, err, buf_str(&sql), TYPES, f->project, f->task_type, f->queue, &f->before, l[0],
-                                 l[1], l[2], l[3], l[4], l[5], l[6], l[7], l[8], l[9], l[10], l[11], l[12], l[13], l[14],
-                                 l[15]);
+    int rc = sql.failed
+                 ? err_set(err, ERR_TOO_LARGE, 0, "the search is too long")
+                 : q_open(c, ret, err, buf_str(&sql), TYPES, f->project, f->task_type, f->queue, &f->before, l[0], l[1],
+                          l[2], l[3], l[4], l[5], l[6], l[7], l[8], l[9], l[10], l[11], l[12], l[13], l[14], l[15]);
     buf_release(&sql); /* it was sent */
     return rc;
 }
