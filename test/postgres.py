@@ -83,6 +83,7 @@ def main():
     if not found:
         print("PostgreSQL is not installed")
         return 77
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # a time limit of the caller's: what was started goes, too
     server = Postgres(found)
     try:
         return subprocess.run(sys.argv[1:], env={**os.environ, "HAUL_TEST_POSTGRES": server.url()}, check=False).returncode
