@@ -132,7 +132,8 @@ CREATE INDEX uploads_expire ON uploads (expires_at);
 CREATE TABLE checkpoints (
     job_id uuid PRIMARY KEY, attempt bigint NOT NULL, at bigint NOT NULL,
     progress double precision NOT NULL, -- -1: not known
-    files bigint NOT NULL, bytes bigint NOT NULL
+    files bigint NOT NULL, bytes bigint NOT NULL,
+    sequence bigint NOT NULL DEFAULT 0 -- 0: the worker did not say
 );
 CREATE TABLE checkpoint_files (
     job_id uuid NOT NULL, name text COLLATE "C" NOT NULL, blob_id uuid NOT NULL, executable smallint NOT NULL,
