@@ -33,11 +33,10 @@ def small_disk(tmp_path):
 def fill(folder):
     """Takes every byte that is left."""
     path = folder / "filler"
-    with open(path, "wb") as file:
+    with open(path, "wb", buffering=0) as file:  # what a buffer kept of a write that failed would fail the close
         try:
             while True:
                 file.write(bytes(65536))
-                file.flush()
         except OSError as error:
             assert error.errno == errno.ENOSPC
     return path
