@@ -66,11 +66,10 @@ class Disk:
 def fill(folder):
     """Takes every byte that is left; the file that holds them."""
     path = folder / "filler"
-    with open(path, "wb") as file:
+    with open(path, "wb", buffering=0) as file:  # what a buffer kept of a write that failed would fail the close
         try:
             while True:
                 file.write(bytes(1 << 16))
-                file.flush()
         except OSError as error:
             if error.errno != errno.ENOSPC:
                 raise
