@@ -9,7 +9,7 @@ for number, name in enumerate(sorted(files), 1):
     path = pathlib.Path(name)
     if path.name != f"{number:04d}.sql":
         sys.exit(f"migration {number} should be {number:04d}.sql, found {path.name}")
-    lines += ["    " + json.dumps(line + "\n").replace("/*", "/\" \"*") for line in path.read_text(encoding="ascii").splitlines()]
-    lines[-1] += ","
+    text = [json.dumps(line + "\n").replace("/*", "/\" \"*") for line in path.read_text(encoding="ascii").splitlines()]
+    lines.append("    (" + "\n     ".join(text) + "),")  # else clang takes two lines among longer ones for a missing comma
 lines += ["};", f"const unsigned {driver}_n_migrations = {len(files)};", ""]
 pathlib.Path(out).write_text("\n".join(lines))
