@@ -35,6 +35,7 @@ def video_encoder(wish):
         arguments += ["-b:v", "0", "-row-mt", "1", "-deadline", "good", "-cpu-used", str(max(0, 5 - PRESETS.index(preset) // 2))]
     if codec == "av1":
         arguments += ["-preset", str(12 - PRESETS.index(preset))]
+        arguments += ["-svtav1-params", "fps-num=30:fps-denom=1"]  # nominal: ffmpeg 7 tells it the time base, which it refuses
     return arguments
 
 
