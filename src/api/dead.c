@@ -1,5 +1,6 @@
 /* GET /v1/dlq: dead letters, grouped by what they failed of. */
 #include "api/dead.h"
+#include "api/read.h"
 #include "api/render.h"
 #include "api/routes.h"
 #include "base/auto.h"
@@ -88,26 +89,20 @@ static void render(struct json_writer *w, const struct dead_page *page)
     jw_object_end(w);
 }
 
+static int read_render(void *arg, struct arena *arena, struct json_writer *w, struct err *err)
+{
+    struct dead_call *d = arg;
+    struct dead_page page = {0};
+    const int rc = d->api->store_driver->dead_groups(d->api->store, &d->filter, arena, &page, err);
+    if (!rc)
+        render(w, &page);
+    return rc;
+}
+
 static void read_task(void *arg)
 {
     struct dead_call *d = arg;
-    struct arena *arena = arena_new(GROUPS_ARENA_MAX);
-    struct dead_page page = {0};
-    struct json_writer w;
-    struct buf body;
-    struct err err;
-    err_clear(&err);
-    int rc = arena ? d->api->store_driver->dead_groups(d->api->store, &d->filter, arena, &page, &err) : no_memory(&err);
-    if (rc) {
-        arena_free(arena);
-        reply_err(d->req, &err);
-        return;
-    }
-    buf_init(&body, API_LIST_MAX);
-    jw_init(&w, &body);
-    render(&w, &page);
-    arena_free(arena);
-    reply_json(d->req, 200, &body);
+    read_answer(d->req, GROUPS_ARENA_MAX, read_render, d);
 }
 
 void dead_groups_get(struct http_request *req)

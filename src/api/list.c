@@ -1,6 +1,7 @@
 /* GET /v1/jobs: a page of the jobs that a filter asks for. */
 #include "api/dead.h"
 #include "api/list.h"
+#include "api/read.h"
 #include "api/render.h"
 #include "api/routes.h"
 #include "base/auto.h"
@@ -15,17 +16,16 @@ struct list_call {
     struct job_filter filter;
 };
 
-static int list_render(struct list_call *l, struct arena *arena, struct buf *body, struct err *err)
+static int list_render(void *arg, struct arena *arena, struct json_writer *w, struct err *err)
 {
+    struct list_call *l = arg;
     const struct store_driver *d = l->api->store_driver;
     struct job_page page = {0};
     int rc = d->job_list(l->api->store, &l->filter, arena, &page, err);
     if (rc)
         return rc;
-    struct json_writer w;
-    jw_init(&w, body);
-    jw_object(&w, NULL);
-    jw_array(&w, "jobs");
+    jw_object(w, NULL);
+    jw_array(w, "jobs");
     for (size_t i = 0; i < page.n; i++) {
         struct job_view view = {.brief = true};
         if (page.jobs[i].status == JOB_SUCCESS) {
@@ -36,31 +36,18 @@ static int list_render(struct list_call *l, struct arena *arena, struct buf *bod
                 return rc;
             view.result_url = render_result_url(arena, &page.jobs[i], outputs, n);
         }
-        render_job(&w, NULL, &page.jobs[i], &view);
+        render_job(w, NULL, &page.jobs[i], &view);
     }
-    jw_array_end(&w);
-    render_uuid(&w, "next_cursor", page.more ? &page.next : &(struct uuid){{0}});
-    jw_object_end(&w);
+    jw_array_end(w);
+    render_uuid(w, "next_cursor", page.more ? &page.next : &(struct uuid){{0}});
+    jw_object_end(w);
     return ERR_OK;
 }
 
 static void list_task(void *arg)
 {
     struct list_call *l = arg;
-    struct http_request *req = l->req;
-    struct arena *arena = arena_new(LIST_ARENA_MAX);
-    struct buf body;
-    struct err err;
-    err_clear(&err);
-    buf_init(&body, API_LIST_MAX);
-    int rc = arena ? list_render(l, arena, &body, &err) : no_memory(&err);
-    arena_free(arena);
-    if (rc) {
-        buf_release(&body);
-        reply_err(req, &err);
-        return;
-    }
-    reply_json(req, 200, &body);
+    read_answer(l->req, LIST_ARENA_MAX, list_render, l);
 }
 
 bool label_split(const char *text, struct arena *arena, struct label_filter *ret)

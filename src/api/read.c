@@ -3,10 +3,29 @@
 
 #define READ_ARENA_MAX (64u * 1024 * 1024)
 
-static int read_render(struct read_call *r, struct arena *arena, struct json_writer *w, struct err *err)
+void read_answer(struct http_request *req, size_t arena_max,
+                 int (*render)(void *arg, struct arena *arena, struct json_writer *w, struct err *err), void *arg)
 {
-    if (!arena)
-        return no_memory(err);
+    struct arena *arena = arena_new(arena_max);
+    struct json_writer w;
+    struct buf body;
+    struct err err;
+    err_clear(&err);
+    buf_init(&body, API_LIST_MAX);
+    jw_init(&w, &body);
+    const int rc = arena ? render(arg, arena, &w, &err) : no_memory(&err);
+    arena_free(arena);
+    if (rc) {
+        buf_release(&body);
+        reply_err(req, &err);
+        return;
+    }
+    reply_json(req, 200, &body);
+}
+
+static int read_render(void *arg, struct arena *arena, struct json_writer *w, struct err *err)
+{
+    struct read_call *r = arg;
     if (!uuid_is_nil(&r->job_id)) {
         int rc = r->api->store_driver->job_get(r->api->store, API_PROJECT, &r->job_id, arena, &r->job, err);
         if (rc)
@@ -18,21 +37,7 @@ static int read_render(struct read_call *r, struct arena *arena, struct json_wri
 static void read_task(void *arg)
 {
     struct read_call *r = arg;
-    struct arena *arena = arena_new(READ_ARENA_MAX);
-    struct json_writer w;
-    struct buf body;
-    struct err err;
-    err_clear(&err);
-    buf_init(&body, API_LIST_MAX);
-    jw_init(&w, &body);
-    int rc = read_render(r, arena, &w, &err);
-    arena_free(arena);
-    if (rc) {
-        buf_release(&body);
-        reply_err(r->req, &err);
-        return;
-    }
-    reply_json(r->req, 200, &body);
+    read_answer(r->req, READ_ARENA_MAX, read_render, r);
 }
 
 void read_start(struct http_request *req, bool of_job,

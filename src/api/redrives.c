@@ -1,6 +1,7 @@
 /* POST and GET /v1/redrives, GET /v1/redrives/{redrive_id}, POST .../cancel: what is done to many dead letters by the server itself. */
 #include "api/dead.h"
 #include "api/list.h"
+#include "api/read.h"
 #include "api/render.h"
 #include "api/routes.h"
 #include "base/auto.h"
@@ -292,26 +293,16 @@ static int render_one(struct redrive_call *c, struct arena *arena, struct json_w
     return rc;
 }
 
+static int read_render(void *arg, struct arena *arena, struct json_writer *w, struct err *err)
+{
+    struct redrive_call *c = arg;
+    return uuid_is_nil(&c->id) ? render_page(c, arena, w, err) : render_one(c, arena, w, err);
+}
+
 static void read_task(void *arg)
 {
     struct redrive_call *c = arg;
-    struct arena *arena = arena_new(LIST_ARENA_MAX);
-    struct json_writer w;
-    struct buf body;
-    struct err err;
-    err_clear(&err);
-    buf_init(&body, API_LIST_MAX);
-    jw_init(&w, &body);
-    int rc = !arena                ? no_memory(&err)
-             : uuid_is_nil(&c->id) ? render_page(c, arena, &w, &err)
-                                   : render_one(c, arena, &w, &err);
-    arena_free(arena);
-    if (rc) {
-        buf_release(&body);
-        reply_err(c->req, &err);
-        return;
-    }
-    reply_json(c->req, 200, &body);
+    read_answer(c->req, LIST_ARENA_MAX, read_render, c);
 }
 
 static int parse_page(struct http_request *req, struct redrive_filter *f, struct err *err)
