@@ -143,25 +143,15 @@ static int confirm(const struct command *cmd, int64_t n)
     return err_exit(ERR_CANCELLED);
 }
 
-/* A redrive that only counts, to its end. @param ret  json_decref */
-static int count(struct cli *cli, const struct command *cmd, const struct args *a, json_t **ret)
+/* A redrive, to its end unless it is left alone. @param dry_run  it only counts  @param ret  json_decref */
+static int redrive(struct cli *cli, const struct command *cmd, const struct args *a, bool dry_run, json_t **ret)
 {
     struct buf body;
-    int status = body_write(cmd, a, true, &body);
+    int status = body_write(cmd, a, dry_run, &body);
     if (status == EXIT_OK)
         status = redrive_make(cli, buf_str(&body), ret);
     buf_release(&body);
-    return status == EXIT_OK ? redrive_follow(cli, ret) : status;
-}
-
-static int work(struct cli *cli, const struct command *cmd, const struct args *a, json_t **ret)
-{
-    struct buf body;
-    int status = body_write(cmd, a, false, &body);
-    if (status == EXIT_OK)
-        status = redrive_make(cli, buf_str(&body), ret);
-    buf_release(&body);
-    return status == EXIT_OK && !a->detach ? redrive_follow(cli, ret) : status;
+    return status == EXIT_OK && (dry_run || !a->detach) ? redrive_follow(cli, ret) : status;
 }
 
 static int run(struct cli *cli, const struct command *cmd, const void *args)
@@ -170,7 +160,7 @@ static int run(struct cli *cli, const struct command *cmd, const void *args)
     json_t *counted = NULL, *made = NULL;
     int status = usage(cmd, &a);
     if (status == EXIT_OK && (a.dry_run || !a.yes))
-        status = count(cli, cmd, &a, &counted);
+        status = redrive(cli, cmd, &a, true, &counted);
     if (status == EXIT_OK && counted && jint(counted, "matched") == 0)
         status = none(&a);
     else if (status == EXIT_OK && counted && !a.dry_run)
@@ -179,7 +169,7 @@ static int run(struct cli *cli, const struct command *cmd, const void *args)
     if (go && counted && !a.filter.failed_before) /* what failed since was not agreed to */
         a.filter.failed_before = jtext(json_object_get(counted, "filter"), "failed_before");
     if (go)
-        status = work(cli, cmd, &a, &made);
+        status = redrive(cli, cmd, &a, false, &made);
     if (status == EXIT_OK && made && !a.detach && jint(made, "matched") == 0)
         status = none(&a);
     if (status == EXIT_OK && (made || counted))
