@@ -138,8 +138,8 @@ static int load(struct sqlite_store *s, const char *dir, struct err *err)
         rc = keys_load(s, err);
     if (rc == ERR_OK)
         rc = inserts_init(s, err);
-    if (rc ==
-        ERR_OK) /* batches are bounded, and a commit's pages are written together (wal_file.c); what came before was not */
+    /* Batches are bounded, and a commit's pages are written together (wal_file.c); what came before was not. */
+    if (rc == ERR_OK)
         rc = conn_exec(&s->w, "PRAGMA cache_spill = 0", err);
     for (size_t i = 0; rc == ERR_OK && i < READERS; i++)
         rc = conn_open(&s->readers[i], s->path, false, s->s.clock, err);
