@@ -70,6 +70,8 @@ static int read_options(int argc, char **argv, struct options *o)
     o->file = argv[optind];
     if (!o->data && !o->verify_only)
         return usage("--data", "is missing: the folder to make");
+    if (o->data && o->verify_only)
+        return usage("--data", "goes not with --verify-only, which keeps nothing");
     if (o->data && !*o->data)
         return usage("--data", "is empty");
     return EXIT_OK;

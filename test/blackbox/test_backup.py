@@ -217,6 +217,7 @@ def test_folders_that_are_not_restored_into(server, archive, haul, tmp_path):
     assert haul("restore", archive).returncode == 2
     assert haul("restore", archive, "--data", tmp_path / "x", "more").returncode == 2
     assert haul("restore", archive, "--date", tmp_path / "x").returncode == 2
+    assert haul("restore", archive, "--verify-only", "--data", tmp_path / "x").returncode == 2 and not (tmp_path / "x").exists()
     assert haul("restore", archive, "--data", tmp_path / "no" / "parent").returncode == 19
     empty = tmp_path / "empty"
     empty.mkdir()
