@@ -88,6 +88,90 @@ int dispatch_load(struct engine *e, struct err *err)
     return rc;
 }
 
+void dispatch_look_began(struct engine *e)
+{
+    struct lane_entry *entry, *tmp;
+
+    HASH_ITER (hh, e->lanes, entry, tmp)
+        entry->moved = false;
+}
+
+bool dispatch_waits(const struct engine *e)
+{
+    const struct lease_poll *p;
+
+    DL_FOREACH (e->polls, p)
+        if (!p->in_flight)
+            return true;
+    return false;
+}
+
+/* A lane that a look did not find is empty, unless jobs came to it meanwhile. Names that clients made up do not stay. */
+static void lane_unseen(struct engine *e, struct lane_entry *entry)
+{
+    if (entry->moved || entry->reserved)
+        return;
+    entry->lane.ready = 0;
+    if (HASH_COUNT(e->lanes) <= LANES_KEPT)
+        return;
+    HASH_DELETE(hh, e->lanes, entry);
+    lane_entry_free(entry);
+}
+
+void dispatch_lanes_seen(struct engine *e, const struct lane *lanes, size_t n)
+{
+    struct lane_entry *entry, *tmp;
+
+    HASH_ITER (hh, e->lanes, entry, tmp)
+        entry->seen = false;
+    for (size_t i = 0; i < n; i++) {
+        entry = lane_find(e, lanes[i].lane_id);
+        if (!entry)
+            entry = lane_add(e, &lanes[i]);
+        if (!entry)
+            continue; /* no memory: the next look is soon */
+        entry->seen = true;
+        entry->lane.ready = entry->moved ? MAX(entry->lane.ready, lanes[i].ready) : lanes[i].ready;
+        entry->lane.oldest_at = lanes[i].oldest_at;
+        e->work_arrived = e->work_arrived || entry->lane.ready > entry->reserved;
+    }
+    HASH_ITER (hh, e->lanes, entry, tmp)
+        if (!entry->seen)
+            lane_unseen(e, entry);
+}
+
+static struct lane_entry *lane_named(struct engine *e, const char *project, const char *queue, const char *task_type,
+                                     int priority)
+{
+    struct lane_entry *entry, *tmp;
+
+    HASH_ITER (hh, e->lanes, entry, tmp)
+        if (entry->lane.priority == priority && !strcmp(entry->lane.task_type, task_type) &&
+            !strcmp(entry->lane.queue, queue) && !strcmp(entry->lane.project, project))
+            return entry;
+    return NULL;
+}
+
+void engine_lanes_hint(struct engine *e, const struct lane *lanes, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        const struct lane *l = &lanes[i];
+        struct lane_entry *entry =
+            l->lane_id ? lane_find(e, l->lane_id) : lane_named(e, l->project, l->queue, l->task_type, l->priority);
+
+        if (!entry && l->lane_id && l->project && l->queue && l->task_type)
+            entry = lane_add(e, l);
+        if (!entry) {
+            e->lanes_stale = true;
+            continue;
+        }
+        if (!entry->lane.ready)
+            entry->lane.oldest_at = engine_store_now(e);
+        entry->lane.ready += l->ready;
+        entry->moved = e->work_arrived = true;
+    }
+}
+
 void dispatch_lane_change(struct engine *e, const struct lane_change *change)
 {
     struct lane_entry *entry = lane_find(e, change->lane.lane_id);
@@ -102,7 +186,7 @@ void dispatch_lane_change(struct engine *e, const struct lane_change *change)
         if (!entry->lane.ready)
             entry->lane.oldest_at = engine_store_now(e);
         entry->lane.ready += (uint64_t)change->delta;
-        e->work_arrived = true;
+        entry->moved = e->work_arrived = true;
     } else {
         uint64_t left = (uint64_t)(-(int64_t)change->delta);
         entry->lane.ready -= MIN(left, entry->lane.ready);
@@ -294,24 +378,14 @@ void dispatch_claims(struct engine *e)
     }
 }
 
-static struct lane_entry *lane_of(struct engine *e, const struct job *job)
-{
-    struct lane_entry *entry, *tmp;
-
-    HASH_ITER (hh, e->lanes, entry, tmp)
-        if (entry->lane.priority == job->priority && !strcmp(entry->lane.task_type, job->task_type) &&
-            !strcmp(entry->lane.queue, job->queue) && !strcmp(entry->lane.project, job->project))
-            return entry;
-    return NULL;
-}
-
 void dispatch_with_submission(struct engine *e, const struct op_submit *submit)
 {
     struct lease_poll *p;
 
     if (e->draining || !e->polls || submit->delay_us > 0 || submit->job.run_at > engine_store_now(e))
         return;
-    struct lane_entry *entry = lane_of(e, &submit->job);
+    struct lane_entry *entry =
+        lane_named(e, submit->job.project, submit->job.queue, submit->job.task_type, submit->job.priority);
     if (!entry || entry->lane.ready > entry->reserved)
         return; /* a new lane, or one where others stand before it: the next step sees to it */
     DL_FOREACH (e->polls, p)

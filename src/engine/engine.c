@@ -114,7 +114,7 @@ void engine_drain(struct engine *e)
 
 bool engine_idle(const struct engine *e)
 {
-    return !e->n_ops && !e->batches_in_flight && !e->removing;
+    return !e->n_ops && !e->batches_in_flight && !e->removing && !e->look;
 }
 
 bool engine_lost(const struct engine *e)
@@ -126,14 +126,13 @@ usec engine_step(struct engine *e)
 {
     usec boot_us = engine_boot(e), store_us = engine_store_now(e); /* together: a slow commit must not part them */
 
-    if (e->lanes_stale)
-        dispatch_load(e, NULL); /* tried again with the next step */
+    look_step(e);
     sweep_run(e);
     dispatch_claims(e);
     commit_batches(e);
     snapshot_step(e);
     usec wake_us = MIN(dispatch_timeouts(e, boot_us), watch_timeouts(e, boot_us));
-    wake_us = MIN(wake_us, sweep_next_boot(e));
+    wake_us = MIN(wake_us, MIN(sweep_next_boot(e), look_next_boot(e)));
     /* Never asleep for long: only so is every pause that could cost a lease seen as lateness (sweep.c, grace). A lease on schedule has
      * three quarters left, and a pause that long is late by half of one. */
     wake_us = MIN(wake_us, boot_us + e->cfg.policy.lease_us / 4);

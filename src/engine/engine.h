@@ -53,6 +53,11 @@ void engine_poll(struct engine *e, struct lease_poll *p);
 /** The client is gone: forget the poll; `done` is called with ERR_CANCELLED. */
 void engine_poll_drop(struct engine *e, struct lease_poll *p);
 
+/** In these lanes there may be work that was made elsewhere: by another server, or as a broker tells. A hint: the store decides.
+ * Of each: project, queue, task_type and priority, and lane_id where it is known, else 0; `ready` how many jobs more may stand there, at
+ * least 1. The strings are copied. A lane of no id that is not known here has the store's lanes read again. */
+void engine_lanes_hint(struct engine *e, const struct lane *lanes, size_t n);
+
 /** Somebody waits for news of a job. `fire` is called once: on a change, at the deadline, or when the engine ends. */
 struct watch {
     struct uuid job_id;

@@ -13,6 +13,8 @@ struct lane_entry {
     size_t pair;       /* where it is counted in metrics */
     uint64_t reserved; /* asked for by claims on their way */
     bool from_start;   /* the next claim must not trust the store's low-water mark: the last one came back short */
+    bool moved;        /* more jobs came since the look that is under way began */
+    bool seen;         /* by the latest look */
     UT_hash_handle hh;
 };
 
@@ -88,6 +90,8 @@ struct engine {
     size_t n_polls;
     struct lane_choice *choice; /* scratch of dispatch_claims */
     bool lanes_stale;           /* one could not be kept: to be read from the store again */
+    struct lanes_look *look;    /* under way; looks.c */
+    usec look_boot_us;          /* when the next one is due, where others write, too */
     bool work_arrived;          /* lanes or polls changed since the last look */
     bool draining;
     /* sweepers */
@@ -113,6 +117,9 @@ void commit_batches(struct engine *e);
 
 int dispatch_init(struct engine *e, struct err *err);
 int dispatch_load(struct engine *e, struct err *err); /* lanes and their counts, from the store */
+void dispatch_lanes_seen(struct engine *e, const struct lane *lanes, size_t n); /* as a look found them */
+void dispatch_look_began(struct engine *e);
+bool dispatch_waits(const struct engine *e); /* a poll waits for work */
 void dispatch_lane_change(struct engine *e, const struct lane_change *change);
 void dispatch_lanes_gone(struct engine *e, const int64_t *lane_ids, size_t n);
 void dispatch_claims(struct engine *e);
@@ -121,6 +128,9 @@ void dispatch_with_submission(struct engine *e, const struct op_submit *submit);
 usec dispatch_timeouts(struct engine *e, usec boot_us); /* @return the next one, on the boot clock */
 void dispatch_end(struct engine *e, enum err_code why);
 void dispatch_release(struct engine *e);
+
+void look_step(struct engine *e);
+usec look_next_boot(const struct engine *e);
 
 void sweep_init(struct engine *e);
 void sweep_note_decided(struct engine *e, const struct op *op); /* a decided op may bring the next pass forward */

@@ -11,6 +11,8 @@
 #define SWEEP_RETRY_US    (250 * USEC_PER_MSEC) /* after a pass that failed, or that named a time already past */
 #define SWEEP_HOUSE_US    (60 * USEC_PER_SEC)
 #define CLOCKS_PART_US    USEC_PER_SEC
+#define SHARED_DUE_US     (500 * USEC_PER_MSEC) /* where other servers write, too, their jobs' times are not known here */
+#define SHARED_SWEEP_US   USEC_PER_SEC
 
 static void sweep_by(struct sweeper *s, usec at)
 {
@@ -29,11 +31,13 @@ void sweep_init(struct engine *e)
     for (size_t i = 0; i < SWEEP_COUNT; i++) {
         e->sweepers[i].kind = kinds[i];
         e->sweepers[i].period_us = periods[i];
+        if (e->cfg.store_driver->shared && periods[i] == USEC_NEVER)
+            e->sweepers[i].period_us = i == SWEEP_DUE ? SHARED_DUE_US : SHARED_SWEEP_US;
         e->sweepers[i].next_at = engine_store_now(e);
         e->sweepers[i].engine = e;
     }
-    /* A start is an outage to those who hold leases. */
-    e->grace_due = !BUG("forget-grace");
+    /* A start is an outage to those who hold leases; where there are other servers, only the store can tell. */
+    e->grace_due = !BUG("forget-grace") && !e->cfg.store_driver->shared;
 }
 
 void sweep_note_decided(struct engine *e, const struct op *op)
@@ -205,6 +209,8 @@ static bool grace_checked(struct engine *e)
     usec part_us = (store_us - e->last_store_us) - (boot_us - e->last_boot_us);
     bool late = e->asked_wake_us != USEC_NEVER && boot_us - e->asked_wake_us > e->cfg.policy.lease_us / 2;
 
+    if (e->cfg.store_driver->shared)
+        return true; /* one server's clock judges no other's: the store knows when leases were looked at last */
     if (e->grace_busy)
         return false;
     if (!e->grace_due && !late && part_us <= CLOCKS_PART_US && part_us >= -CLOCKS_PART_US)

@@ -2,6 +2,8 @@
 #include "engine/internal.h"
 #include "base/auto.h"
 
+#define SHARED_US (500 * USEC_PER_MSEC) /* where others write, too, whoever waits looks again this often */
+
 static size_t news_bucket(const struct uuid *job_id)
 {
     return ((size_t)job_id->b[14] << 8 | job_id->b[15]) % NEWS_BUCKETS;
@@ -46,7 +48,7 @@ void engine_watch(struct engine *e, struct watch *w)
         w->fire(w); /* stopping, or no memory: an early look is right, only less quiet */
         return;
     }
-    w->until_boot_us = engine_boot(e) + w->wait_us;
+    w->until_boot_us = engine_boot(e) + (e->cfg.store_driver->shared ? MIN(w->wait_us, SHARED_US) : w->wait_us);
     DL_APPEND(b->watches, w);
 }
 

@@ -418,6 +418,7 @@ struct store_config {
 struct store_driver {
     const char *name;
     unsigned batches_max; /* batches it takes at once */
+    bool shared;          /* other servers write to it, too: what is known of it here may be out of date */
     int (*open)(const struct store_config *config, struct store **ret, struct err *err);
     void (*close)(struct store *s);
     usec (*now)(struct store *s); /* the store's time */
