@@ -2,9 +2,6 @@
 #include "base/auto.h"
 #include "base/log.h"
 #include "base/sha256.h"
-#include <errno.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #define PIECE    ((size_t)256 << 10)
 #define STALE_US (3600 * USEC_PER_SEC)
@@ -20,29 +17,28 @@ void blob_checks_release(struct blob_checks *c)
     pthread_mutex_destroy(&c->lock);
 }
 
-static bool same(const struct blob_checked *a, const struct uuid *id, const struct stat *st)
+static bool same(const struct blob_checked *a, const struct uuid *id, const uint64_t stamp[2])
 {
-    return uuid_equal(&a->blob_id, id) && a->inode == st->st_ino && a->changed.tv_sec == st->st_ctim.tv_sec &&
-           a->changed.tv_nsec == st->st_ctim.tv_nsec;
+    return uuid_equal(&a->blob_id, id) && a->stamp[0] == stamp[0] && a->stamp[1] == stamp[1];
 }
 
-static bool known_good(struct blob_checks *c, const struct uuid *id, const struct stat *st)
+static bool known_good(struct blob_checks *c, const struct uuid *id, const uint64_t stamp[2])
 {
     bool good = false;
     const usec now = c->clock.boot_us(c->clock.self);
     pthread_mutex_lock(&c->lock);
     for (size_t i = 0; i < BLOB_CHECKS_KEPT && !good; i++)
-        good = c->kept[i].at_us && now - c->kept[i].at_us < STALE_US && same(&c->kept[i], id, st);
+        good = c->kept[i].at_us && now - c->kept[i].at_us < STALE_US && same(&c->kept[i], id, stamp);
     pthread_mutex_unlock(&c->lock);
     return good;
 }
 
-/* @param st  from before the bytes were read: what was written since has another time of change */
-static void remember(struct blob_checks *c, const struct uuid *id, const struct stat *st)
+/* @param stamp  from before the bytes were read: what was written since has another one */
+static void remember(struct blob_checks *c, const struct uuid *id, const uint64_t stamp[2])
 {
     pthread_mutex_lock(&c->lock);
-    c->kept[c->next] = (struct blob_checked){
-        .blob_id = *id, .changed = st->st_ctim, .inode = st->st_ino, .at_us = c->clock.boot_us(c->clock.self)};
+    c->kept[c->next] =
+        (struct blob_checked){.blob_id = *id, .stamp = {stamp[0], stamp[1]}, .at_us = c->clock.boot_us(c->clock.self)};
     c->next = (c->next + 1) % BLOB_CHECKS_KEPT;
     pthread_mutex_unlock(&c->lock);
 }
@@ -56,19 +52,19 @@ static int damage(struct blob_checks *c, const struct uuid *id, const char *what
     return (int)err->code;
 }
 
-static int file_hash(int fd, uint8_t ret[32], struct err *err)
+static int bytes_hash(struct blob_reader *r, uint8_t ret[32], struct err *err)
 {
     AUTO_FREE char *piece = malloc(PIECE);
     struct sha256 *hash = sha256_new();
     int64_t at = 0;
     int rc = piece && hash ? ERR_OK : err_set(err, ERR_NO_MEMORY, 0, "check a blob");
-    for (ssize_t n = 1; !rc && n;) {
-        n = pread(fd, piece, PIECE, at);
+    for (int64_t n = 1; !rc && n;) {
+        n = r->read(r, at, piece, PIECE, err);
         if (n > 0) {
             sha256_add(hash, piece, (size_t)n);
             at += n;
-        } else if (n < 0 && errno != EINTR)
-            rc = err_set(err, ERR_IO, errno, "read a blob");
+        } else if (n < 0)
+            rc = (int)err->code;
     }
     if (!rc)
         sha256_end(hash, ret);
@@ -76,22 +72,19 @@ static int file_hash(int fd, uint8_t ret[32], struct err *err)
     return rc;
 }
 
-int blob_check_all(struct blob_checks *c, int fd, int64_t size, const struct blob_row *row, struct err *err)
+int blob_check_all(struct blob_checks *c, struct blob_reader *r, const struct blob_row *row, struct err *err)
 {
-    struct stat st;
     uint8_t digest[32];
-    if (size != row->size)
+    if (r->size != row->size)
         return damage(c, &row->blob_id, "it has another size than was stored", err);
-    if (fstat(fd, &st))
-        return err_set(err, ERR_IO, errno, "look at a blob");
-    if (known_good(c, &row->blob_id, &st))
+    if (known_good(c, &row->blob_id, r->stamp))
         return ERR_OK;
-    const int rc = file_hash(fd, digest, err);
+    const int rc = bytes_hash(r, digest, err);
     if (rc)
         return rc;
     if (memcmp(digest, row->sha256, sizeof digest) != 0)
         return damage(c, &row->blob_id, "its bytes have another SHA-256 than was stored", err);
-    remember(c, &row->blob_id, &st);
+    remember(c, &row->blob_id, r->stamp);
     return ERR_OK;
 }
 
@@ -99,7 +92,7 @@ struct sent {
     struct blob_checks *checks;
     struct blob_row row;
     struct sha256 *hash;
-    struct stat st;
+    uint64_t stamp[2];
 };
 
 static bool sent_add(void *arg, const void *p, size_t n, bool last)
@@ -117,7 +110,7 @@ static bool sent_add(void *arg, const void *p, size_t n, bool last)
         log_err("send a blob", &err);
         return false;
     }
-    remember(s->checks, &s->row.blob_id, &s->st);
+    remember(s->checks, &s->row.blob_id, s->stamp);
     return true;
 }
 
@@ -128,12 +121,12 @@ static void sent_free(void *arg)
     free(s);
 }
 
-struct http_file_check blob_check_sent(struct blob_checks *c, int fd, const struct blob_row *row)
+struct http_file_check blob_check_sent(struct blob_checks *c, const struct blob_reader *r, const struct blob_row *row)
 {
     struct sent *s = calloc(1, sizeof *s);
     if (s)
-        *s = (struct sent){.checks = c, .row = *row, .hash = sha256_new()};
-    if (s && s->hash && !fstat(fd, &s->st))
+        *s = (struct sent){.checks = c, .row = *row, .hash = sha256_new(), .stamp = {r->stamp[0], r->stamp[1]}};
+    if (s && s->hash)
         return (struct http_file_check){.add = sent_add, .free = sent_free, .arg = s};
     if (s)
         sent_free(s);

@@ -2,6 +2,7 @@
 /* A blob's bytes are held against the SHA-256 of its row whenever they are read: what a disk has changed is never served as good. */
 #include "base/clock.h"
 #include "base/err.h"
+#include "blob/blob.h"
 #include "http/http.h"
 #include "store/store.h"
 #include <pthread.h>
@@ -9,11 +10,10 @@
 
 #define BLOB_CHECKS_KEPT 256
 
-/** A file that was read in full and found good: the inode as it was then. */
+/** A blob that was read in full and found good: its bytes as they were then. */
 struct blob_checked {
     struct uuid blob_id;
-    struct timespec changed;
-    uint64_t inode;
+    uint64_t stamp[2];
     usec at_us; /* CLOCK_BOOTTIME */
 };
 
@@ -30,9 +30,9 @@ void blob_checks_release(struct blob_checks *c);
 /** Up to this size, bytes are looked at before the answer begins, so that damage is a plain error. */
 #define BLOB_CHECK_FIRST_MAX (INT64_C(1) << 20)
 
-/** Reads all of it, unless that was done within the last hour and nobody has written to the file since. ERR_CORRUPT: these are not the
+/** Reads all of it, unless that was done within the last hour and nobody has written to the bytes since. ERR_CORRUPT: these are not the
  * bytes that were stored. For a part of a blob, and for small ones. Any thread that may wait for a disk. */
-int blob_check_all(struct blob_checks *c, int fd, int64_t size, const struct blob_row *row, struct err *err);
+int blob_check_all(struct blob_checks *c, struct blob_reader *r, const struct blob_row *row, struct err *err);
 /** For a whole one, while it is sent: the last piece is held back until the hash is that of the row, else the answer is cut before it.
  * @param row  copied. `add` NULL: no memory. */
-struct http_file_check blob_check_sent(struct blob_checks *c, int fd, const struct blob_row *row);
+struct http_file_check blob_check_sent(struct blob_checks *c, const struct blob_reader *r, const struct blob_row *row);

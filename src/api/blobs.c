@@ -2,7 +2,7 @@
 #include "api/render.h"
 #include "api/routes.h"
 #include "api/upload.h"
-#include "base/auto.h"
+#include "base/log.h"
 #include "base/sha256.h"
 
 int blob_begin(struct http_request *req, struct err *err)
@@ -46,36 +46,53 @@ struct blob_call {
     struct blob_row row;
 };
 
+static int64_t bytes_read(void *arg, int64_t at, void *buf, size_t max)
+{
+    struct blob_reader *r = arg;
+    struct err err;
+    err_clear(&err);
+    const int64_t n = r->read(r, at, buf, max, &err);
+    if (n < 0)
+        log_err("send a blob", &err);
+    return n;
+}
+
+static void bytes_close(void *arg)
+{
+    blob_reader_close(arg);
+}
+
 /* Bytes pool: the row said it is there. */
 static void open_task(void *arg)
 {
     struct blob_call *b = arg;
-    AUTO_FD int fd = -1;
-    int64_t size = 0;
+    struct blob_reader *r = NULL;
     char hex[SHA256_HEX_MAX], etag[SHA256_HEX_MAX + 2], id[UUID_STR_MAX];
     struct err err;
     err_clear(&err);
-    if (b->api->blob_driver->open_read(b->api->blobs, &b->blob_id, &fd, &size, &err) != ERR_OK) {
+    if (b->api->blob_driver->open_read(b->api->blobs, &b->blob_id, &r, &err) != ERR_OK) {
         reply_err(b->req, &err);
         return;
     }
     struct http_file_check check = {0};
     int rc = ERR_OK;
-    if (size != b->row.size || size <= BLOB_CHECK_FIRST_MAX || http_header(b->req, "Range"))
-        rc = blob_check_all(&b->api->blob_checks, fd, size, &b->row, &err);
-    if (!rc && size > BLOB_CHECK_FIRST_MAX) {
-        check = blob_check_sent(&b->api->blob_checks, fd, &b->row);
+    if (r->size != b->row.size || r->size <= BLOB_CHECK_FIRST_MAX || http_header(b->req, "Range"))
+        rc = blob_check_all(&b->api->blob_checks, r, &b->row, &err);
+    if (!rc && r->size > BLOB_CHECK_FIRST_MAX) {
+        check = blob_check_sent(&b->api->blob_checks, r, &b->row);
         rc = check.add ? ERR_OK : no_memory(&err);
     }
     if (rc) {
+        blob_reader_close(r);
         reply_err(b->req, &err);
         return;
     }
     hex_format(b->row.sha256, 32, hex);
     snprintf(etag, sizeof(etag), "\"%s\"", hex);
     uuid_format(&b->blob_id, id);
-    reply_file(b->req, TAKE_FD(fd), size, "application/octet-stream", etag, b->row.created_at / USEC_PER_SEC,
-               arena_strdup(http_arena(b->req), id), check);
+    reply_file(b->req, (struct http_file){.size = r->size, .read = bytes_read, .close = bytes_close, .arg = r},
+               "application/octet-stream", etag, b->row.created_at / USEC_PER_SEC, arena_strdup(http_arena(b->req), id),
+               check);
 }
 
 static void row_task(void *arg)

@@ -43,10 +43,9 @@ static int64_t clip(struct log_text *t, char *buf, int64_t n)
 
 static int unpack(struct log_text *t, const struct uuid *blob_id, struct err *err)
 {
-    int fd = -1;
-    int64_t size = 0;
-    int rc = t->api->blob_driver->open_read(t->api->blobs, blob_id, &fd, &size, err);
-    return rc ? rc : packed_open(fd, size, &t->packed, err);
+    struct blob_reader *r = NULL;
+    int rc = t->api->blob_driver->open_read(t->api->blobs, blob_id, &r, err);
+    return rc ? rc : packed_open(r, &t->packed, err);
 }
 
 /* In the store while it grows and when it is small; in a blob once it is packed, which may be between two pieces. */

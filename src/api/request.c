@@ -118,11 +118,11 @@ void reply_text(struct http_request *req, int status, const char *content_type, 
     leave(api);
 }
 
-void reply_file(struct http_request *req, int fd, int64_t size, const char *content_type, const char *etag,
+void reply_file(struct http_request *req, struct http_file file, const char *content_type, const char *etag,
                 int64_t modified_s, const char *filename, struct http_file_check check)
 {
     struct api *api = http_app(req);
-    http_reply_file(req, fd, size, content_type, etag, modified_s, filename, check);
+    http_reply_file(req, file, content_type, etag, modified_s, filename, check);
     leave(api);
 }
 

@@ -11,6 +11,22 @@ struct blob_upload;
 
 #define BLOB_PATH_MAX 64
 
+/** An open blob, whatever keeps its bytes. Any thread, one at a time. */
+struct blob_reader {
+    int64_t size;
+    uint64_t stamp[2]; /* of the bytes as they were opened: what was written since has another one */
+    /** Up to `n` bytes from `at` on; in order is fast, anywhere is possible. @return how many, 0 at the end and behind it, -1: `err` says
+     * why. ERR_NOT_FOUND: the blob was removed meanwhile (a driver may well read on) */
+    int64_t (*read)(struct blob_reader *r, int64_t at, void *p, size_t n, struct err *err);
+    void (*close)(struct blob_reader *r); /* frees it */
+};
+
+static inline void blob_reader_close(struct blob_reader *r) /* NULL accepted */
+{
+    if (r)
+        r->close(r);
+}
+
 struct blob_driver {
     const char *name;
     /** @param dir  made if absent. Removes what unfinished uploads left. ret_id: the folder's own id, 36 characters. */
@@ -21,8 +37,8 @@ struct blob_driver {
     /** Makes it durable and visible (sync file, rename, sync directory). Frees `u` either way. */
     int (*commit)(struct blob_upload *u, int64_t *ret_size, uint8_t ret_sha256[32], struct err *err);
     void (*abort)(struct blob_upload *u); /* nothing is left. NULL accepted */
-    /** @param ret_fd  readable, seekable; caller closes. ERR_NOT_FOUND. */
-    int (*open_read)(struct blobs *b, const struct uuid *id, int *ret_fd, int64_t *ret_size, struct err *err);
+    /** @param ret  the caller's: blob_reader_close. ERR_NOT_FOUND. */
+    int (*open_read)(struct blobs *b, const struct uuid *id, struct blob_reader **ret, struct err *err);
     int (*remove)(struct blobs *b, const struct uuid *id, struct err *err); /* absent is fine */
 
     /* Uploads that outlive their connection and the process. Written, hashed and committed as any other, but what a commit did not

@@ -108,14 +108,14 @@ int packed_add(struct packed_writer *w, int64_t at, const void *p, size_t n, str
 /* --- reading --- */
 
 struct packed {
-    int fd;
-    int64_t size, next; /* of the blob; where the frame behind the one in `text` begins */
+    struct blob_reader *blob;
+    int64_t next; /* where the frame behind the one in `text` begins */
     int64_t at;
     size_t n;
     char *text, *frame;
 };
 
-int packed_open(int fd, int64_t size, struct packed **ret, struct err *err)
+int packed_open(struct blob_reader *blob, struct packed **ret, struct err *err)
 {
     struct packed *p = calloc(1, sizeof(*p));
     if (p) {
@@ -123,14 +123,11 @@ int packed_open(int fd, int64_t size, struct packed **ret, struct err *err)
         p->frame = malloc(zstd_bound(PACKED_FRAME_MAX));
     }
     if (!p || !p->text || !p->frame) {
-        close(fd);
-        if (p)
-            p->fd = -1;
+        blob_reader_close(blob);
         packed_close(p);
         return err_set(err, ERR_NO_MEMORY, 0, "read a packed log");
     }
-    p->fd = fd;
-    p->size = size;
+    p->blob = blob;
     *ret = p;
     return ERR_OK;
 }
@@ -139,8 +136,7 @@ void packed_close(struct packed *p)
 {
     if (!p)
         return;
-    if (p->fd >= 0)
-        close(p->fd);
+    blob_reader_close(p->blob);
     free(p->text);
     free(p->frame);
     free(p);
@@ -149,11 +145,9 @@ void packed_close(struct packed *p)
 static int blob_read(struct packed *p, int64_t at, void *buf, size_t n, struct err *err)
 {
     for (size_t done = 0; done < n;) {
-        ssize_t got = pread(p->fd, (char *)buf + done, n - done, at + (int64_t)done);
-        if (got < 0 && errno == EINTR)
-            continue;
+        int64_t got = p->blob->read(p->blob, at + (int64_t)done, (char *)buf + done, n - done, err);
         if (got < 0)
-            return err_set(err, ERR_IO, errno, "read a packed log");
+            return err_wrap(err, err ? (int)err->code : ERR_IO, "read a packed log");
         if (got == 0)
             return err_set(err, ERR_CORRUPT, 0, "a packed log ends in the middle of a frame");
         done += (size_t)got;
@@ -178,7 +172,7 @@ static int frame_look(struct packed *p, struct frame *ret, struct err *err)
                           .frame_n = le32toh(h.frame_n)};
     if (le32toh(h.magic) != SKIPPABLE || le32toh(h.size) != sizeof(h) - 8 || memcmp(h.name, name, sizeof(name)) != 0 ||
         h.check != head_check(&h) || ret->at < 0 || ret->text_n == 0 || ret->text_n > PACKED_FRAME_MAX ||
-        ret->frame_n > zstd_bound(PACKED_FRAME_MAX) || (int64_t)ret->frame_n > p->size - ret->body)
+        ret->frame_n > zstd_bound(PACKED_FRAME_MAX) || (int64_t)ret->frame_n > p->blob->size - ret->body)
         return err_set(err, ERR_CORRUPT, 0, "a packed log has a bad frame at %lld", (long long)p->next);
     return ERR_OK;
 }
@@ -195,7 +189,7 @@ static int frame_find(struct packed *p, int64_t offset, bool *ret_found, struct 
         *ret_found = true;
         return ERR_OK;
     }
-    while (p->next < p->size) {
+    while (p->next < p->blob->size) {
         struct frame f;
         int rc = frame_look(p, &f, err);
         if (rc)

@@ -3,13 +3,11 @@
 #include "http/condition.h"
 #include "http/internal.h"
 #include "http/range.h"
-#include <errno.h>
 #include <inttypes.h>
 #include <strings.h>
-#include <unistd.h>
 
 struct file_reader {
-    int fd;
+    struct http_file file;
     int64_t at, end;
     struct http_file_check check;
 };
@@ -20,6 +18,13 @@ static void check_release(struct http_file_check *c)
         c->free(c->arg);
 }
 #define AUTO_CHECK __attribute__((cleanup(check_release)))
+
+static void file_close(const struct http_file *f)
+{
+    if (f->close)
+        f->close(f->arg);
+}
+#define AUTO_FILE_CLOSE __attribute__((cleanup(file_close)))
 
 /** Whoever has it now releases it. */
 static struct http_file_check check_take(struct http_file_check *c)
@@ -34,16 +39,11 @@ static int64_t read_file(void *arg, void *buf, size_t max)
     struct file_reader *f = arg;
     if (f->at >= f->end)
         return -1;
-    for (;;) {
-        ssize_t n = pread(f->fd, buf, MIN(max, (size_t)(f->end - f->at)), f->at);
-        if (n > 0) {
-            f->at += n;
-            return !f->check.add || f->check.add(f->check.arg, buf, (size_t)n, f->at == f->end) ? n : -2;
-        }
-        if (n < 0 && errno == EINTR)
-            continue;
+    const int64_t n = f->file.read(f->file.arg, f->at, buf, MIN(max, (size_t)(f->end - f->at)));
+    if (n <= 0)
         return -2; /* shorter than it was said to be: the client must not take it for whole */
-    }
+    f->at += n;
+    return !f->check.add || f->check.add(f->check.arg, buf, (size_t)n, f->at == f->end) ? n : -2;
 }
 
 static int64_t read_nothing(void *arg, void *buf, size_t max)
@@ -54,7 +54,7 @@ static int64_t read_nothing(void *arg, void *buf, size_t max)
 static void free_file(void *arg)
 {
     struct file_reader *f = arg;
-    close(f->fd);
+    file_close(&f->file);
     check_release(&f->check);
     free(f);
 }
@@ -166,10 +166,11 @@ static void reply_not_modified(struct http_request *req, int64_t size)
     http_reply_commit(req, &reply);
 }
 
-void http_reply_file(struct http_request *req, int fd, int64_t size, const char *content_type, const char *etag,
+void http_reply_file(struct http_request *req, struct http_file file, const char *content_type, const char *etag,
                      int64_t modified_s, const char *filename, struct http_file_check check)
 {
-    AUTO_FD int file = fd;
+    AUTO_FILE_CLOSE struct http_file own = file;
+    const int64_t size = file.size;
     AUTO_CHECK struct http_file_check mine = check;
     int64_t first, end;
     bool part;
@@ -203,7 +204,8 @@ void http_reply_file(struct http_request *req, int fd, int64_t size, const char 
     if (filename)
         set_disposition(req, filename);
     http_set_header(req, "Content-Type", content_type);
-    *reader = (struct file_reader){.fd = TAKE_FD(file), .at = first, .end = end};
+    *reader = (struct file_reader){.file = own, .at = first, .end = end};
+    own.close = NULL; /* the reader's now */
     if (!part)
         reader->check = check_take(&mine);
     struct http_reply reply = {.status = part ? 206 : 200,

@@ -115,10 +115,18 @@ struct http_file_check {
     void (*free)(void *arg); /* called once, whatever became of the answer */
     void *arg;
 };
+/** A file, or what is like one: bytes of a known number, to be read from anywhere. */
+struct http_file {
+    int64_t size;
+    int64_t (*read)(void *arg, int64_t at, void *buf,
+                    size_t max); /* how many, as pread(): 0 at the end; -1: they cannot be read */
+    void (*close)(void *arg);    /* called once, whatever became of the answer */
+    void *arg;
+};
 /** Bytes of a file from the bytes pool, on the conditions of the request (RFC 9110, 13 and 14): If-Match, If-None-Match,
- * If-Modified-Since, If-Unmodified-Since, Range (one; several are ignored) with If-Range; HEAD. Takes the fd.
+ * If-Modified-Since, If-Unmodified-Since, Range (one; several are ignored) with If-Range; HEAD. Takes the file.
  * @param etag  quoted, strong, or NULL   @param modified_s  of the last change, since the epoch; 0: not known */
-void http_reply_file(struct http_request *req, int fd, int64_t size, const char *content_type, const char *etag,
+void http_reply_file(struct http_request *req, struct http_file file, const char *content_type, const char *etag,
                      int64_t modified_s, const char *filename, struct http_file_check check); /* check: {0} for none */
 
 /** A stream made as it goes. `read` runs on the bytes pool: >0 bytes; 0 = nothing yet, ask again after

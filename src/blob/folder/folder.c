@@ -331,7 +331,33 @@ static void folder_abort(struct blob_upload *u)
         upload_free(u, true);
 }
 
-static int folder_open_read(struct blobs *b, const struct uuid *id, int *ret_fd, int64_t *ret_size, struct err *err)
+struct file_reader {
+    struct blob_reader reader;
+    int fd;
+};
+
+static int64_t file_read(struct blob_reader *r, int64_t at, void *p, size_t n, struct err *err)
+{
+    const struct file_reader *f = (struct file_reader *)r;
+    ssize_t got;
+
+    do
+        got = pread(f->fd, p, n, at);
+    while (got < 0 && errno == EINTR);
+    if (got < 0)
+        err_set(err, ERR_IO, errno, "read a blob");
+    return got;
+}
+
+static void file_close(struct blob_reader *r)
+{
+    struct file_reader *f = (struct file_reader *)r;
+
+    close(f->fd);
+    free(f);
+}
+
+static int folder_open_read(struct blobs *b, const struct uuid *id, struct blob_reader **ret, struct err *err)
 {
     char name[UUID_STR_MAX], path[3 + UUID_STR_MAX];
     struct stat st;
@@ -348,8 +374,16 @@ static int folder_open_read(struct blobs *b, const struct uuid *id, int *ret_fd,
         return err_set(err, ERR_IO, errno, "open blob %s", name);
     if (!S_ISREG(st.st_mode))
         return err_set(err, ERR_CORRUPT, 0, "blob %s is not a file", name);
-    *ret_size = st.st_size;
-    *ret_fd = TAKE_FD(fd);
+
+    struct file_reader *f = malloc(sizeof(*f));
+
+    if (!f)
+        return err_set(err, ERR_NO_MEMORY, 0, "open blob %s", name);
+    *f =
+        (struct file_reader){.reader = {.size = st.st_size, .read = file_read, .close = file_close}, .fd = TAKE_FD(fd)};
+    f->reader.stamp[0] = st.st_ino;
+    f->reader.stamp[1] = (uint64_t)st.st_ctim.tv_sec * UINT64_C(1000000000) + (uint64_t)st.st_ctim.tv_nsec;
+    *ret = &f->reader;
     return ERR_OK;
 }
 

@@ -36,6 +36,19 @@ static inline struct uuid new_id(void)
     return uuid_v7(clock_real().wall_us(clock_real().self), rng_real());
 }
 
+/** As much as there is, up to `n`. @return -1: it failed */
+static inline int64_t read_fully(struct blob_reader *r, int64_t at, void *p, size_t n, struct err *err)
+{
+    size_t have = 0;
+
+    for (int64_t k; have < n && (k = r->read(r, at + (int64_t)have, (char *)p + have, n - have, err)) != 0;) {
+        if (k < 0)
+            return -1;
+        have += (size_t)k;
+    }
+    return (int64_t)have;
+}
+
 /** Bytes that no shift, cut or repeat leaves equal. */
 static inline char *some_bytes(size_t n, uint64_t seed)
 {

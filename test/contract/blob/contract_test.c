@@ -66,35 +66,37 @@ static void put(struct room *r, const struct uuid *id, const char *p, size_t n, 
 
 static void expect_bytes(struct room *r, const struct uuid *id, const char *p, size_t n)
 {
-    AUTO_FD int fd = -1;
-    int64_t size = -1;
+    struct blob_reader *reader = NULL;
+    struct err e = {0};
 
-    OK(r->d->open_read(r->b, id, &fd, &size, &err));
-    assert_int_equal(size, n);
+    OK(r->d->open_read(r->b, id, &reader, &err));
+    assert_int_equal(reader->size, n);
 
     AUTO_FREE char *got = malloc(n + 1);
 
     assert_non_null(got);
-    size_t have = 0;
-    for (ssize_t k; (k = read(fd, got + have, n + 1 - have)) > 0;)
-        have += (size_t)k;
-    assert_int_equal(have, n);
+    assert_int_equal(read_fully(reader, 0, got, n + 1, &e), n);
     assert_memory_equal(got, p, n);
-    if (n > 10) { /* seekable: ranges */
-        assert_int_equal(pread(fd, got, 4, (off_t)n - 7), 4);
+    if (n > 10) { /* from anywhere: back, forward, over the end */
+        assert_int_equal(read_fully(reader, (int64_t)n - 7, got, 4, &e), 4);
         assert_memory_equal(got, p + n - 7, 4);
+        assert_int_equal(read_fully(reader, 1, got, 5, &e), 5);
+        assert_memory_equal(got, p + 1, 5);
+        assert_int_equal(read_fully(reader, (int64_t)n - 3, got, 9, &e), 3);
+        assert_memory_equal(got, p + n - 3, 3);
+        assert_int_equal(reader->read(reader, (int64_t)n + 5, got, 9, &e), 0);
     }
+    blob_reader_close(reader);
 }
 
 static void expect_absent(struct room *r, const struct uuid *id)
 {
-    int fd = -1;
-    int64_t size;
+    struct blob_reader *reader = NULL;
     struct err err = {0};
 
-    assert_int_equal(r->d->open_read(r->b, id, &fd, &size, &err), ERR_NOT_FOUND);
+    assert_int_equal(r->d->open_read(r->b, id, &reader, &err), ERR_NOT_FOUND);
     assert_int_equal(err.code, ERR_NOT_FOUND);
-    assert_int_equal(fd, -1);
+    assert_null(reader);
 }
 
 static void test_bytes_come_back(void **state)
@@ -180,17 +182,20 @@ static void test_remove(void **state)
 {
     struct room *r = *state;
     struct uuid id = new_id(), other = new_id();
-    AUTO_FD int fd = -1;
-    int64_t size;
+    struct blob_reader *reader;
+    struct err e = {0};
     char got[5];
 
     put(r, &id, "bytes", 5, 5);
     put(r, &other, "stays", 5, 5);
-    OK(r->d->open_read(r->b, &id, &fd, &size, &err));
+    OK(r->d->open_read(r->b, &id, &reader, &err));
     OK(r->d->remove(r->b, &id, &err));
     expect_absent(r, &id);
-    assert_int_equal(read(fd, got, 5), 5); /* who was reading reads on */
-    assert_memory_equal(got, "bytes", 5);
+    if (read_fully(reader, 0, got, 5, &e) == 5) /* who was reading reads on, or is told; never other bytes */
+        assert_memory_equal(got, "bytes", 5);
+    else
+        assert_int_equal(e.code, ERR_NOT_FOUND);
+    blob_reader_close(reader);
     OK(r->d->remove(r->b, &id, &err)); /* absent is fine */
     expect_bytes(r, &other, "stays", 5);
 }
@@ -482,17 +487,16 @@ static void *crowd_run(void *arg)
         struct blob_upload *u;
         struct err err;
         int64_t size = -1;
-        int fd = -1;
+        struct blob_reader *reader = NULL;
 
         rng.fill(rng.self, bytes, n);
         sha256_once(bytes, n, want);
         bool good = r->d->begin(r->b, &id, &u, &err) == ERR_OK && r->d->write(u, bytes, n, &err) == ERR_OK &&
                     r->d->commit(u, &size, hash, &err) == ERR_OK && memcmp(hash, want, 32) == 0 && size == (int64_t)n &&
-                    r->d->open_read(r->b, &id, &fd, &size, &err) == ERR_OK && size == (int64_t)n &&
-                    read(fd, got, sizeof(got)) == (ssize_t)n && memcmp(got, bytes, n) == 0 &&
+                    r->d->open_read(r->b, &id, &reader, &err) == ERR_OK && reader->size == (int64_t)n &&
+                    read_fully(reader, 0, got, sizeof(got), &err) == (int64_t)n && memcmp(got, bytes, n) == 0 &&
                     r->d->remove(r->b, &id, &err) == ERR_OK;
-        if (fd >= 0)
-            close(fd);
+        blob_reader_close(reader);
         if (!good)
             atomic_fetch_add(c->wrong, 1);
     }

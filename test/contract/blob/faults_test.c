@@ -51,21 +51,20 @@ static int attempt(const char *dir, enum err_code want)
     char fid[UUID_STR_MAX], fan[3];
     struct err err = {0};
     struct uuid id = new_id();
-    int64_t size;
-    int fd;
+    struct blob_reader *r;
 
     snprintf(fan, sizeof(fan), "%02x", id.b[15]);
     if (d->open(dir, &b, fid, &err) != ERR_OK)
         return 1;
     if (upload(d, b, &id) != (int)want)
         return 2;
-    if (d->open_read(b, &id, &fd, &size, &err) != ERR_NOT_FOUND)
+    if (d->open_read(b, &id, &r, &err) != ERR_NOT_FOUND)
         return 3;
     if (!empty(dir, "tmp") || !empty(dir, fan))
         return 4;
-    if (upload(d, b, &id) != ERR_OK || d->open_read(b, &id, &fd, &size, &err) != ERR_OK || size != 4)
+    if (upload(d, b, &id) != ERR_OK || d->open_read(b, &id, &r, &err) != ERR_OK || r->size != 4)
         return 5;
-    close(fd);
+    blob_reader_close(r);
     d->close(b);
     return 0;
 }

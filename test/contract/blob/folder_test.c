@@ -138,8 +138,7 @@ static void test_open_empties_tmp(void **state)
     struct uuid kept = new_id(), cut = new_id();
     struct blob_upload *u;
     char path[PATH_MAX], id[UUID_STR_MAX];
-    AUTO_FD int fd = -1;
-    int64_t size;
+    struct blob_reader *reader;
 
     put(r, &kept, "kept");
     OK(d->begin(r->b, &cut, &u, &err));
@@ -153,7 +152,8 @@ static void test_open_empties_tmp(void **state)
     d->close(r->b);
     OK(d->open(r->dir, &r->b, id, &err));
     assert_int_equal(entries(r, "tmp"), 0);
-    OK(d->open_read(r->b, &kept, &fd, &size, &err));
+    OK(d->open_read(r->b, &kept, &reader, &err));
+    blob_reader_close(reader);
 }
 
 static void test_one_upload_an_id(void **state)
@@ -169,23 +169,38 @@ static void test_one_upload_an_id(void **state)
     d->abort(u);
 }
 
+/** Who was reading reads on: the bytes are a file. */
+static void test_a_reader_outlives_the_blob(void **state)
+{
+    struct room *r = *state;
+    struct uuid id = new_id();
+    struct blob_reader *reader;
+    char got[5];
+
+    put(r, &id, "bytes");
+    OK(d->open_read(r->b, &id, &reader, &err));
+    OK(d->remove(r->b, &id, &err));
+    OK(read_fully(reader, 0, got, 5, &err) == 5 ? ERR_OK : ERR_IO);
+    assert_memory_equal(got, "bytes", 5);
+    blob_reader_close(reader);
+}
+
 static void test_what_is_no_file_is_no_blob(void **state)
 {
     struct room *r = *state;
     struct uuid id;
     char path[PATH_MAX];
-    int fd = -1;
-    int64_t size;
+    struct blob_reader *reader = NULL;
     struct err e = {0};
 
     assert_true(uuid_parse("0193b3f0-1234-7abc-8def-0123456789af", &id));
     path_in(r, "af/0193b3f0-1234-7abc-8def-0123456789af", path);
     assert_int_equal(symlink("/etc/passwd", path), 0);
-    assert_int_not_equal(d->open_read(r->b, &id, &fd, &size, &e), ERR_OK);
+    assert_int_not_equal(d->open_read(r->b, &id, &reader, &e), ERR_OK);
     assert_int_equal(unlink(path), 0);
     OK(fs_mkdirs(path, 0700, &err));
-    assert_int_equal(d->open_read(r->b, &id, &fd, &size, &e), ERR_CORRUPT);
-    assert_int_equal(fd, -1);
+    assert_int_equal(d->open_read(r->b, &id, &reader, &e), ERR_CORRUPT);
+    assert_null(reader);
 }
 
 /** What a power cut may leave of a mark, or a careless hand of the bytes: never more is believed than is sure. */
@@ -244,6 +259,7 @@ int main(void)
         CASE(test_open_empties_tmp),
         CASE(test_one_upload_an_id),
         CASE(test_a_damaged_mark_or_file),
+        CASE(test_a_reader_outlives_the_blob),
         CASE(test_what_is_no_file_is_no_blob),
     };
 

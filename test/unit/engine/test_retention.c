@@ -50,10 +50,11 @@ static struct uuid bytes_stored(struct world *w, const char *text, int64_t *ret_
 
 static bool bytes_there(struct world *w, struct uuid id)
 {
-    AUTO_FD int fd = -1;
-    int64_t size;
+    struct blob_reader *r = NULL;
+    bool there = w->cfg.blob_driver->open_read(w->cfg.blobs, &id, &r, NULL) == ERR_OK;
 
-    return w->cfg.blob_driver->open_read(w->cfg.blobs, &id, &fd, &size, NULL) == ERR_OK;
+    blob_reader_close(r);
+    return there;
 }
 
 static struct uuid run_one(struct world *w, const char *poll_id, struct uuid *ret_output)

@@ -151,23 +151,39 @@ static void never(struct http_request *req)
     fail_msg("handler called after its body failed");
 }
 
+static int64_t fd_read(void *arg, int64_t at, void *buf, size_t max)
+{
+    return pread((int)(intptr_t)arg, buf, max, at);
+}
+
+static void fd_close(void *arg)
+{
+    close((int)(intptr_t)arg);
+}
+
+static struct http_file file_of(int fd, int64_t size)
+{
+    return (struct http_file){.size = size, .read = fd_read, .close = fd_close, .arg = (void *)(intptr_t)dup(fd)};
+}
+
 static void get_file(struct http_request *req)
 {
     struct fixture *f = http_app(req);
-    http_reply_file(req, dup(f->file_fd), FILE_BYTES, "application/octet-stream", "\"etag1\"", FILE_MODIFIED_S,
+    http_reply_file(req, file_of(f->file_fd, FILE_BYTES), "application/octet-stream", "\"etag1\"", FILE_MODIFIED_S,
                     "na\"me ä", (struct http_file_check){0});
 }
 
 static void get_nothing(struct http_request *req)
 {
     struct fixture *f = http_app(req);
-    http_reply_file(req, dup(f->file_fd), 0, "text/plain", NULL, 0, NULL, (struct http_file_check){0});
+    http_reply_file(req, file_of(f->file_fd, 0), "text/plain", NULL, 0, NULL, (struct http_file_check){0});
 }
 
 static void get_short(struct http_request *req)
 {
     struct fixture *f = http_app(req);
-    http_reply_file(req, dup(f->file_fd), FILE_BYTES + 10, "text/plain", NULL, 0, NULL, (struct http_file_check){0});
+    http_reply_file(req, file_of(f->file_fd, FILE_BYTES + 10), "text/plain", NULL, 0, NULL,
+                    (struct http_file_check){0});
 }
 
 /* LARGE_BYTES, looked at: a /spoilt file turns out to be so at its end. */
@@ -191,7 +207,7 @@ static void get_large(struct http_request *req)
 {
     struct fixture *f = http_app(req);
     const bool spoilt = strcmp(http_path(req), "/spoilt") == 0;
-    http_reply_file(req, dup(f->large_fd), LARGE_BYTES + (strcmp(http_path(req), "/large-short") == 0 ? 10 : 0),
+    http_reply_file(req, file_of(f->large_fd, LARGE_BYTES + (strcmp(http_path(req), "/large-short") == 0 ? 10 : 0)),
                     "application/octet-stream", "\"large\"", FILE_MODIFIED_S, NULL,
                     (struct http_file_check){.add = spoilt ? spoilt_add : large_add, .free = large_free, .arg = f});
 }
