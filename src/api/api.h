@@ -1,6 +1,7 @@
 #pragma once
 /* The API: one file per resource, from request to op and back. Owns no state of its own besides this struct. */
 #include "api/blob_check.h"
+#include "api/board.h"
 #include "api/writers.h"
 #include "base/clock.h"
 #include "base/pool.h"
@@ -23,8 +24,9 @@ struct api {
     struct clock clock;
     struct rng rng;
     struct policy policy;
-    struct pool *reads;     /* reads of the store */
-    struct pool *bytes;     /* blob bytes */
+    struct pool *reads;         /* reads of the store */
+    struct pool *bytes;         /* blob bytes */
+    unsigned event_streams_max; /* open at once */
     const char *backup_dir; /* where a snapshot lies while it is sent, beside database and blobs; NULL: no backups */
 
     /* set by api_init */
@@ -36,7 +38,10 @@ struct api {
     bool stopping;      /* refuses what comes in */
     struct writers writers;
     struct blob_checks blob_checks;
-    bool backing_up; /* there is a snapshot: one at a time */
+    struct boards boards;
+    atomic_uint event_streams; /* open ones */
+    uint64_t epoch;            /* of this start: what events are numbered in */
+    bool backing_up;           /* there is a snapshot: one at a time */
 };
 
 void api_init(struct api *api);

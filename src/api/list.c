@@ -27,16 +27,9 @@ static int list_render(void *arg, struct arena *arena, struct json_writer *w, st
     jw_object(w, NULL);
     jw_array(w, "jobs");
     for (size_t i = 0; i < page.n; i++) {
-        struct job_view view = {.brief = true};
-        if (page.jobs[i].status == JOB_SUCCESS) {
-            struct output *outputs = NULL;
-            size_t n = 0;
-            rc = d->outputs(l->api->store, &page.jobs[i].job_id, arena, &outputs, &n, err);
-            if (rc)
-                return rc;
-            view.result_url = render_result_url(arena, &page.jobs[i], outputs, n);
-        }
-        render_job(w, NULL, &page.jobs[i], &view);
+        rc = render_job_brief(l->api, arena, w, NULL, &page.jobs[i], err);
+        if (rc)
+            return rc;
     }
     jw_array_end(w);
     render_uuid(w, "next_cursor", page.more ? &page.next : &(struct uuid){{0}});
@@ -121,20 +114,55 @@ static int read_fingerprint(struct http_request *req, struct job_filter *f, stru
     return ERR_OK;
 }
 
+int list_filter(struct http_request *req, struct job_filter *f, struct err *err)
+{
+    *f = (struct job_filter){.project = API_PROJECT};
+    int rc = read_names(req, f, err);
+    return rc ? rc : read_labels(req, f, err);
+}
+
+static bool label_fits(const json_t *labels, const struct label_filter *f)
+{
+    const char *value = json_string_value(json_object_get(labels, f->key));
+    return value && (!f->value || strcmp(value, f->value) == 0);
+}
+
+static bool labels_fit(const struct job_filter *f, const struct job *job)
+{
+    json_t *labels = NULL;
+    if (!f->n_labels)
+        return true;
+    if (!job->labels || json_parse(job->labels, strlen(job->labels), &labels, NULL) != ERR_OK)
+        return false;
+    bool fit = true;
+    for (size_t i = 0; fit && i < f->n_labels; i++)
+        fit = label_fits(labels, &f->labels[i]);
+    json_decref(labels);
+    return fit;
+}
+
+bool list_fits_but_status(const struct job_filter *f, const struct job *job)
+{
+    return (!f->task_type || strcmp(f->task_type, job->task_type) == 0) &&
+           (!f->queue || strcmp(f->queue, job->queue) == 0) && labels_fit(f, job);
+}
+
+bool list_fits(const struct job_filter *f, const struct job *job)
+{
+    return (f->status < 0 || f->status == (int)job->status) && list_fits_but_status(f, job);
+}
+
 int list_parse(struct http_request *req, struct job_filter *f, struct err *err)
 {
     static const char *const known[] = {"status",         "task_type",   "queue", "label",  "created_after",
                                         "created_before", "fingerprint", "limit", "cursor", NULL};
     const char *cursor = http_query(req, "cursor");
     int64_t limit = 0;
-    *f = (struct job_filter){.project = API_PROJECT};
     int rc = req_query_only(req, known, err);
     if (!rc)
+        rc = list_filter(req, f, err);
+    if (!rc)
         rc = req_query_int(req, "limit", 50, 1, 1000, &limit, err);
-    if (!rc)
-        rc = read_names(req, f, err);
-    if (!rc)
-        rc = read_labels(req, f, err);
     if (!rc)
         rc = read_instant(req, "created_after", &f->created_after, err);
     if (!rc)

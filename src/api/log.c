@@ -8,7 +8,6 @@
 #define TEXT_TYPE       "text/plain; charset=utf-8"
 #define DIRECT_MAX      (1024 * 1024) /* up to here the answer has a length; beyond it is streamed, never held whole */
 #define FOLLOW_RETRY_MS 100           /* costs a look at a counter */
-#define FOLLOW_LOOK_US  USEC_PER_SEC  /* and this often the store is asked, whatever the counter says */
 
 struct log_call {
     struct api *api;
@@ -22,8 +21,7 @@ struct log_call {
 struct log_stream {
     struct log_text text; /* attempt 0: none yet */
     bool follow;
-    uint64_t news; /* as of the last look that found nothing */
-    usec look_at;
+    struct log_look look;
 };
 
 /* The first attempt may be yet to come. @return 0 to look again, -1 when it never will. */
@@ -45,26 +43,13 @@ static int64_t first_attempt(struct log_stream *s)
     return ret;
 }
 
-/* Followers are many and news are rare: the store is asked only when something was decided since the last look. */
-static bool nothing_new(struct log_stream *s)
-{
-    struct api *api = s->text.api;
-    uint64_t news = loop_news(api->loop, &s->text.job_id);
-    usec now = api->clock.boot_us(api->clock.self);
-    if (news == s->news && now < s->look_at)
-        return true;
-    s->news = news; /* taken before the look, so that what comes in between is not missed */
-    s->look_at = now + FOLLOW_LOOK_US;
-    return false;
-}
-
 static int64_t stream_read(void *arg, void *buf, size_t max)
 {
     struct log_stream *s = arg;
     struct err err;
     int64_t n = 0;
     bool draining = atomic_load(&s->text.api->draining);
-    if (s->follow && !draining && nothing_new(s))
+    if (s->follow && !draining && log_quiet(&s->look, s->text.api, &s->text.job_id))
         return 0;
     if (s->text.attempt == 0)
         n = first_attempt(s);
@@ -74,7 +59,7 @@ static int64_t stream_read(void *arg, void *buf, size_t max)
     if (n == -2 && (err_repeatable(err.code) || err.code == ERR_TIMEOUT))
         n = 0;
     if (n != 0)
-        s->look_at = 0;                 /* there may be more */
+        s->look.at = 0;                 /* there may be more */
     return n == 0 && draining ? -2 : n; /* cut, not ended: who follows on asks the next server */
 }
 

@@ -2,6 +2,19 @@
 #include "base/auto.h"
 #include "base/text.h"
 
+#define LOOK_US USEC_PER_SEC /* this often the store is asked, whatever the counter says */
+
+bool log_quiet(struct log_look *look, const struct api *api, const struct uuid *job_id)
+{
+    uint64_t news = loop_news(api->loop, job_id);
+    usec now = api->clock.boot_us(api->clock.self);
+    if (news == look->news && now < look->at)
+        return true;
+    look->news = news; /* taken before the look, so that what comes in between is not missed */
+    look->at = now + LOOK_US;
+    return false;
+}
+
 int log_marker(char *p, size_t size, int64_t n)
 {
     return snprintf(p, size, "\n[... haul left out %lld bytes here ...]\n", (long long)n);

@@ -24,3 +24,11 @@ void log_text_seek(struct log_text *t, const struct log_part *log, int64_t from,
 /** Next bytes. @param max  at least LOG_TEXT_MIN  @return > 0 bytes; 0: none yet; -1: the end; -2: *err says why not */
 int64_t log_text_read(struct log_text *t, char *buf, size_t max, struct err *err);
 void log_text_release(struct log_text *t);
+
+/** A follower's last look at the store: followers are many and news are rare. */
+struct log_look {
+    uint64_t news; /* as of then */
+    usec at;       /* when to look again, on the boot clock, whatever is said; 0: at once */
+};
+/** Is there no reason to look again? If there is, `look` is as of now. */
+bool log_quiet(struct log_look *look, const struct api *api, const struct uuid *job_id);

@@ -233,6 +233,7 @@ static int render_all(struct scrape *s, struct exposition *x, struct err *err)
     each_pair(s, x, METRIC_ATTEMPT_DURATION, attempt_duration);
     render_engine(s, x);
     render_store(s, x);
+    one(x, METRIC_EVENT_STREAMS, atomic_load(&s->survey->api->event_streams));
     render_process(s, x);
     int rc = render_http(s, x, err);
     return !rc && x->buf->failed ? no_memory(err) : rc;

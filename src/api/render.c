@@ -160,6 +160,22 @@ const char *render_result_url(struct arena *arena, const struct job *job, const 
     return arena_printf(arena, "/v1/jobs/%s/outputs", id);
 }
 
+int render_job_brief(struct api *api, struct arena *arena, struct json_writer *w, const char *key,
+                     const struct job *job, struct err *err)
+{
+    struct job_view view = {.brief = true};
+    if (job->status == JOB_SUCCESS) {
+        struct output *outputs = NULL;
+        size_t n = 0;
+        int rc = api->store_driver->outputs(api->store, &job->job_id, arena, &outputs, &n, err);
+        if (rc)
+            return rc;
+        view.result_url = render_result_url(arena, job, outputs, n);
+    }
+    render_job(w, key, job, &view);
+    return ERR_OK;
+}
+
 const char *render_waiting_reason(struct arena *arena, const struct job *job, bool can_run, usec now)
 {
     char at[RFC3339_MAX];

@@ -10,6 +10,9 @@ struct job_view {
     const struct checkpoint *checkpoint; /* or NULL */
 };
 void render_job(struct json_writer *w, const char *key, const struct job *job, const struct job_view *view);
+/** As in a list; reads the outputs of a success. Pool thread. */
+int render_job_brief(struct api *api, struct arena *arena, struct json_writer *w, const char *key,
+                     const struct job *job, struct err *err);
 /** NULL without outputs. */
 const char *render_result_url(struct arena *arena, const struct job *job, const struct output *outputs, size_t n);
 /** Why a pending job does not run. `can_run`: a live worker knows its task type. */

@@ -21,12 +21,16 @@ void api_init(struct api *api)
     api->in_flight = 0;
     writers_init(&api->writers, api);
     blob_checks_init(&api->blob_checks, api->clock);
+    boards_init(&api->boards, api);
+    atomic_init(&api->event_streams, 0);
+    api->epoch = rng_u64(api->rng);
     api->stopping = false;
     api->backing_up = false;
 }
 
 void api_release(struct api *api)
 {
+    boards_release(&api->boards);
     blob_checks_release(&api->blob_checks);
     writers_release(&api->writers);
     pthread_cond_destroy(&api->idle);

@@ -9,6 +9,7 @@
 #define ATTEMPT  JOB "/attempts/{n}"
 
 static const char *const list_repeatable[] = {"label", NULL};
+static const char *const events_repeatable[] = {"label", "job", NULL};
 static const char *const tus[] = {"Tus-Resumable", TUS_VERSION, NULL};
 
 const struct http_route api_routes[] = {
@@ -102,6 +103,7 @@ const struct http_route api_routes[] = {
      .handle = worker_complete},
     {.method = "POST", .path = ATTEMPT "/fail", .flags = HTTP_JSON_BODY, .body_max = JSON_MAX, .handle = worker_fail},
 
+    {.method = "GET", .path = "/v1/events", .handle = events_get, .repeatable = events_repeatable},
     {.method = "GET", .path = "/v1/workers", .handle = workers_get},
     {.method = "GET", .path = "/v1/stats", .handle = stats_get},
     {.method = "GET", .path = "/v1/openapi.yaml", .handle = openapi_get},

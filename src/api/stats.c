@@ -1,4 +1,5 @@
 /* GET /v1/stats. */
+#include "api/boards_made.h"
 #include "api/routes.h"
 #include "api/survey.h"
 #include "base/auto.h"
@@ -24,6 +25,14 @@ static void render_queue(struct json_writer *w, const struct survey *s, const st
     jw_object_end(w);
 }
 
+static void render_queues(struct json_writer *w, const struct survey *s, size_t max)
+{
+    jw_array(w, "queues");
+    for (size_t i = 0; i < MIN(s->n_stats, max); i++)
+        render_queue(w, s, &s->stats[i]);
+    jw_array_end(w);
+}
+
 static int render(struct survey *s, struct err *err)
 {
     struct json_writer w;
@@ -32,10 +41,7 @@ static int render(struct survey *s, struct err *err)
     buf_init(&body, API_LIST_MAX);
     jw_init(&w, &body);
     jw_object(&w, NULL);
-    jw_array(&w, "queues");
-    for (size_t i = 0; i < s->n_stats; i++)
-        render_queue(&w, s, &s->stats[i]);
-    jw_array_end(&w);
+    render_queues(&w, s, s->n_stats);
     jw_object(&w, "server");
     jw_string(&w, "version", HAUL_VERSION);
     jw_duration_s(&w, "uptime_s", s->api->clock.boot_us(s->api->clock.self) - s->api->started_boot_us);
@@ -48,4 +54,37 @@ static int render(struct survey *s, struct err *err)
 void stats_get(struct http_request *req)
 {
     survey_start(req, render);
+}
+
+/* An event holds less than an answer, and need not tell of all that many: who wants more asks for it. */
+static int board_render(struct survey *s, struct err *err)
+{
+    struct json_writer w;
+    struct buf text;
+
+    buf_init(&text, BOARD_TEXT_MAX);
+    jw_init(&w, &text);
+    jw_object(&w, NULL);
+    render_queues(&w, s, BOARD_ROWS_MAX);
+    jw_bool(&w, "more", s->n_stats > BOARD_ROWS_MAX);
+    jw_object_end(&w);
+    board_made(s->owner, &text);
+    survey_free(s);
+    return ERR_OK;
+}
+
+static void board_not_rendered(struct survey *s, const struct err *err)
+{
+    board_failed(s->owner);
+    survey_free(s);
+}
+
+void board_counts_make(struct board *board)
+{
+    struct survey *s = survey_new(board->all->api, board_render, board_not_rendered, board);
+
+    if (s)
+        survey_run(s);
+    else
+        board_failed(board);
 }

@@ -4,14 +4,6 @@
 
 #define SURVEY_ARENA_MAX (64u * 1024 * 1024)
 
-static void survey_free(void *data)
-{
-    struct survey *s = data;
-
-    arena_free(s->arena);
-    free(s);
-}
-
 static int pair_order(const void *a, const void *b)
 {
     const struct metrics_pair *x = *(struct metrics_pair *const *)a, *y = *(struct metrics_pair *const *)b;
@@ -48,7 +40,16 @@ static void render_task(void *arg)
 
     err_clear(&err);
     if (pairs_order(s, &err) != ERR_OK || s->render(s, &err) != ERR_OK)
-        reply_err(s->req, &err);
+        s->failed(s, &err);
+}
+
+static void run(struct survey *s, void (*task)(void *arg))
+{
+    struct err err;
+
+    err_clear(&err);
+    if (pool_run(s->api->reads, task, s, &err) != ERR_OK)
+        s->failed(s, &err);
 }
 
 static void engine_letter(struct engine *e, void *arg)
@@ -58,9 +59,9 @@ static void engine_letter(struct engine *e, void *arg)
 
     err_clear(&err);
     if (engine_metrics(e, s->arena, &s->engine, &err) != ERR_OK)
-        reply_err(s->req, &err);
+        s->failed(s, &err);
     else
-        req_run(s->req, s->api->reads, render_task, s);
+        run(s, render_task);
 }
 
 static void read_task(void *arg)
@@ -70,9 +71,44 @@ static void read_task(void *arg)
 
     err_clear(&err);
     if (s->api->store_driver->stats(s->api->store, s->arena, &s->stats, &s->n_stats, &err) != ERR_OK)
-        reply_err(s->req, &err);
+        s->failed(s, &err);
     else
         loop_post(s->api->loop, &s->letter, engine_letter, s);
+}
+
+struct survey *survey_new(struct api *api, int (*render)(struct survey *s, struct err *err),
+                          void (*failed)(struct survey *s, const struct err *err), void *owner)
+{
+    struct survey *s = calloc(1, sizeof(*s));
+
+    if (!s)
+        return NULL;
+    *s = (struct survey){.api = api, .render = render, .failed = failed, .owner = owner};
+    s->arena = arena_new(SURVEY_ARENA_MAX);
+    if (s->arena)
+        return s;
+    free(s);
+    return NULL;
+}
+
+void survey_free(void *data)
+{
+    struct survey *s = data;
+
+    if (!s)
+        return;
+    arena_free(s->arena);
+    free(s);
+}
+
+void survey_run(struct survey *s)
+{
+    run(s, read_task);
+}
+
+static void refuse(struct survey *s, const struct err *err)
+{
+    reply_err(s->req, err);
 }
 
 void survey_start(struct http_request *req, int (*render)(struct survey *s, struct err *err))
@@ -83,19 +119,13 @@ void survey_start(struct http_request *req, int (*render)(struct survey *s, stru
     if (!api)
         return;
     err_clear(&err);
-    struct survey *s = calloc(1, sizeof(*s));
-    if (s)
-        http_set_data(req, s, survey_free);
-    if (!s || !(s->arena = arena_new(SURVEY_ARENA_MAX))) {
-        no_memory(&err);
+    struct survey *s = survey_new(api, render, refuse, NULL);
+    if (!s ? no_memory(&err) : req_query_none(req, &err)) {
+        survey_free(s);
         reply_err(req, &err);
         return;
     }
-    s->api = api;
     s->req = req;
-    s->render = render;
-    if (req_query_none(req, &err))
-        reply_err(req, &err);
-    else
-        req_run(req, api->reads, read_task, s);
+    http_set_data(req, s, survey_free);
+    survey_run(s);
 }

@@ -5,18 +5,25 @@
 
 struct survey {
     struct api *api;
-    struct http_request *req;
-    struct arena *arena; /* 64 MiB */
+    struct http_request *req; /* of survey_start; else NULL */
+    void *owner;              /* of survey_new */
+    struct arena *arena;      /* 64 MiB */
     struct stat_row *stats;
     size_t n_stats;
     struct engine_metrics engine;
     /* within survey.c */
     int (*render)(struct survey *s, struct err *err);
+    void (*failed)(struct survey *s, const struct err *err);
     struct metrics_pair **by_name; /* the engine's pairs in order, to find them */
     struct loop_letter letter;
 };
 
 /** Refuses any query, gathers, and calls `render` on the reads pool: it replies, or returns an error, which is replied to. */
 void survey_start(struct http_request *req, int (*render)(struct survey *s, struct err *err));
+/** The same for nobody's request. `render` or, after an error, `failed` is called once, and frees it. NULL: no memory */
+struct survey *survey_new(struct api *api, int (*render)(struct survey *s, struct err *err),
+                          void (*failed)(struct survey *s, const struct err *err), void *owner);
+void survey_run(struct survey *s); /* any thread */
+void survey_free(void *survey);    /* NULL accepted */
 /** Where a row of the store is counted by the engine: an index into engine.pairs, 0 ("other") for those beyond its bound. */
 size_t survey_pair(const struct survey *s, const struct stat_row *row);

@@ -155,6 +155,7 @@ static void start_api(struct server *s, const struct policy *policy)
                           .rng = rng_real(),
                           .policy = *policy,
                           .backup_dir = s->backup_dir,
+                          .event_streams_max = (unsigned)s->options.event_streams,
                           .reads = s->reads,
                           .bytes = s->bytes};
     api_init(&s->api);

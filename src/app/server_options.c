@@ -31,6 +31,7 @@ static const struct option_row rows[] = {
     {"max_losses", OPTION_INT, AT(max_losses), 0, 1000000, NULL, "how often a job may be lost with its worker"},
     {"backoff_base", OPTION_DURATION, AT(backoff_base), 0, DAY_US, NULL, "before the first retry: random up to this"},
     {"backoff_cap", OPTION_DURATION, AT(backoff_cap), 0, YEARS_US, NULL, "and doubled with each retry, at most this"},
+    {"event_streams", OPTION_INT, AT(event_streams), 0, 9000, NULL, "open event streams (GET /v1/events) at most"},
     {"retention", OPTION_DURATION, AT(retention), USEC_PER_SEC, YEARS_US, NULL,
      "how long finished jobs and their blobs are kept"},
     {"dedup_window", OPTION_DURATION, AT(dedup_window), USEC_PER_SEC, YEARS_US, NULL,
@@ -56,6 +57,7 @@ static int defaults(struct server_options *o, struct err *err)
     o->dedup_window = p.dedup_us;
     o->upload_keep = p.upload_keep_us;
     o->blob_keep = p.blob_unreferenced_us;
+    o->event_streams = 1000;
     o->max_attempts = p.max_attempts;
     o->max_interruptions = p.max_interruptions;
     o->max_losses = p.max_losses;

@@ -9,6 +9,7 @@ struct server_options {
     struct string_list hosts;
     usec lease, heartbeat, confirm, poll, backoff_base, backoff_cap, retention, dedup_window, upload_keep, blob_keep;
     int64_t max_attempts, max_interruptions, max_losses;
+    int64_t event_streams;
     struct type_policies types; /* of the file only */
 };
 

@@ -21,6 +21,7 @@ int engine_new(const struct engine_config *config, struct engine **ret, struct e
     if (!e)
         return err_set(err, ERR_NO_MEMORY, 0, "engine");
     e->cfg = *config;
+    feed_init(&e->feed);
     for (size_t i = 0; i < QUEUE_COUNT; i++)
         e->queues[i].last = &e->queues[i].first;
     if (!e->cfg.ops_max)
@@ -66,6 +67,7 @@ void engine_free(struct engine *e)
         arena_free(e->sweepers[i].op.arena);
     dispatch_release(e);
     metrics_release(e);
+    feed_release(&e->feed);
     free(e);
 }
 

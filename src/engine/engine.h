@@ -70,9 +70,11 @@ struct watch {
 };
 void engine_watch(struct engine *e, struct watch *w);
 void engine_unwatch(struct engine *e, struct watch *w); /* fires it if it still waits */
-/** A number that is another one once something about the job was decided, its log included. A hint, and the one function here that any
- * thread may call: whoever follows a log asks it before he reads the store again. It may move for another job's sake. */
+/** A number that is another one once something about the job was decided, its log included. A hint, which any thread may ask for:
+ * whoever follows a log does so before he reads the store again. It may move for another job's sake. */
 uint64_t engine_news(const struct engine *e, const struct uuid *job_id);
+/** The jobs that were decided lately (engine/feed.h). Any thread may read it, as long as the engine lives. */
+struct feed *engine_feed(struct engine *e);
 
 /** A copy of the store, for a backup: made between batches, a step at a time. */
 struct snapshot {

@@ -1,6 +1,7 @@
 #pragma once
 /* What the engine's files share: the committer's queue, the dispatcher's lanes and polls, the sweepers, the watches. */
 #include "engine/engine.h"
+#include "engine/feed.h"
 #include "engine/metrics.h"
 #include <stdatomic.h>
 /* Without memory uthash would end the process; so an entry that could not be added has no table. */
@@ -108,6 +109,7 @@ struct engine {
     struct watch_bucket *watches;
     struct metrics metrics;
     atomic_uint_fast64_t news[NEWS_BUCKETS], news_of_all;
+    struct feed feed;
 };
 
 usec engine_boot(const struct engine *e);

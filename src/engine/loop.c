@@ -155,6 +155,11 @@ uint64_t loop_news(const struct loop *l, const struct uuid *job_id)
     return engine_news(l->engine, job_id);
 }
 
+struct feed *loop_feed(const struct loop *l)
+{
+    return engine_feed(l->engine);
+}
+
 struct drain {
     pthread_mutex_t lock;
     pthread_cond_t done;

@@ -20,6 +20,8 @@ void loop_post(struct loop *l, struct loop_letter *letter, void (*fn)(struct eng
 void loop_offer(struct loop *l, struct loop_letter *letter, struct op *op);
 /** Any thread: engine_news. */
 uint64_t loop_news(const struct loop *l, const struct uuid *job_id);
+/** Any thread: engine_feed. */
+struct feed *loop_feed(const struct loop *l);
 /** Any thread: drains polls and watches; returns once they are answered. */
 void loop_drain(struct loop *l);
 /** Commits what waits, stops the thread, frees the engine. NULL accepted. */

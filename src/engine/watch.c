@@ -14,6 +14,11 @@ uint64_t engine_news(const struct engine *e, const struct uuid *job_id)
     return atomic_load(&e->news[news_bucket(job_id)]) + atomic_load(&e->news_of_all);
 }
 
+struct feed *engine_feed(struct engine *e)
+{
+    return &e->feed;
+}
+
 static struct watch_bucket *bucket_find(struct engine *e, const struct uuid *job_id)
 {
     struct watch_bucket *b;
@@ -71,6 +76,8 @@ static void fire_job(struct engine *e, const struct uuid *job_id, bool log_only)
     struct watch *w, *tmp;
 
     atomic_fetch_add(&e->news[news_bucket(job_id)], 1);
+    if (!log_only)
+        feed_note(&e->feed, job_id);
     if (!b)
         return;
     struct watch *all = b->watches;
@@ -86,6 +93,10 @@ static void fire_job(struct engine *e, const struct uuid *job_id, bool log_only)
 void watch_note_decided(struct engine *e, const struct op *op)
 {
     switch (op->kind) {
+    case OP_SUBMIT: /* nobody can wait for it yet */
+        if (!op->u.submit.duplicate)
+            feed_note(&e->feed, &op->u.submit.job.job_id);
+        break;
     case OP_CLAIM:
         for (size_t i = 0; i < op->u.claim.n_claimed; i++)
             fire_job(e, &op->u.claim.claimed[i].job.job_id, false);
@@ -141,6 +152,7 @@ usec watch_timeouts(struct engine *e, usec boot_us)
 void watch_fire_all(struct engine *e)
 {
     atomic_fetch_add(&e->news_of_all, 1);
+    feed_note(&e->feed, NULL);
     while (e->watches)
         watch_fire(e, e->watches, e->watches->watches);
 }

@@ -282,7 +282,8 @@ def described():
 
 
 # Not called here: the backup and its conflicts are test_backup.py's, a draining server is test_api.py's; checked there by the same rules.
-ELSEWHERE = {"backup", "readyz"}
+# The event stream, which has no end, is test_events.py's.
+ELSEWHERE = {"backup", "readyz", "streamEvents"}
 
 
 def test_every_operation_gives_every_answer_that_is_described(api):
