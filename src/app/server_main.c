@@ -6,6 +6,7 @@
 #include "base/auto.h"
 #include "base/fs.h"
 #include "base/log.h"
+#include "store/move.h"
 #include "store/snapshot.h"
 #include <errno.h>
 #include <limits.h>
@@ -48,6 +49,20 @@ static int take_lock(struct server *s, struct err *err)
     if (rc == ERR_LOCKED)
         return err_set(err, ERR_LOCKED, 0, "another server uses the data folder '%.180s'", s->options.data);
     return rc ? err_wrap(err, rc, "data folder") : ERR_OK;
+}
+
+/* Half of what it should hold is not what was promised. */
+static int check_moved(struct server *s, struct err *err)
+{
+    const char *mark = NULL;
+    struct arena *arena = arena_new(65536);
+    int rc = arena ? s->store_driver->meta_get(s->store, STORE_META_MOVE, arena, &mark, err)
+                   : err_set(err, ERR_NO_MEMORY, 0, "start");
+    if (!rc && mark)
+        rc = err_set(err, ERR_CONFLICT, 0,
+                     "the database is the target of a move that was not finished: run 'haul migrate' again, to its end");
+    arena_free(arena);
+    return rc;
 }
 
 /* Two servers with folders of their own, or a database beside the wrong folder, would answer 404 for what was promised. */
@@ -95,6 +110,8 @@ static int open_data(struct server *s, const struct policy *policy, struct err *
         rc = check_database_there(s->options.data, err);
     if (!rc)
         rc = s->store_driver->open(&config, &s->store, err);
+    if (!rc)
+        rc = check_moved(s, err);
     if (rc)
         return rc;
     rc = fs_join(path, sizeof(path), s->options.data, BLOBS_FOLDER, err);

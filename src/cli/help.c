@@ -132,3 +132,9 @@ const struct command command_restore = {
     .args = "FILE",
     .summary = "Check a backup and make a data folder of it.",
 };
+
+const struct command command_migrate = {
+    .name = "migrate",
+    .args = "--from CONFIG --to CONFIG",
+    .summary = "Move everything a stopped server keeps into another store.",
+};

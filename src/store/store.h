@@ -10,6 +10,7 @@
 
 struct store;
 struct store_snapshots;
+struct store_moves;
 
 #define STORE_BATCH_MAX 512
 #define LANES_KEPT      1000 /* empty ones are swept beyond that */
@@ -463,4 +464,5 @@ struct store_driver {
     int (*meta_set)(struct store *s, const char *key, const char *value,
                     struct err *err);        /* before the first apply only */
     const struct store_snapshots *snapshots; /* optional: store/snapshot.h */
+    const struct store_moves *moves;         /* optional: store/move.h */
 };

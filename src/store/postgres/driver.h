@@ -65,6 +65,11 @@ extern const char *const postgres_migrations[]; /* made by embed.py */
 extern const unsigned postgres_n_migrations;
 /** Looks at the server (version, encoding) and brings the tables up to date. ERR_UNSUPPORTED when a newer program made them. */
 int pg_schema(const char *url, struct err *err);
+/** 0: there are no tables yet. ERR_UNSUPPORTED as above. */
+int pg_schema_version(PGconn *pg, unsigned *ret, struct err *err);
+
+/* --- move.c --- */
+extern const struct store_moves postgres_moves;
 
 /* --- the store --- */
 

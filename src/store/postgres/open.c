@@ -147,6 +147,7 @@ const struct store_driver *store_postgres(void)
         .lanes = read_lanes,
         .meta_get = read_meta,
         .meta_set = meta_set,
+        .moves = &postgres_moves,
     };
 
     return &driver;

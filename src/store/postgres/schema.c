@@ -20,8 +20,7 @@ static int check_server(PGconn *pg, struct err *err)
     return ERR_OK;
 }
 
-/** 0: there are no tables yet. */
-static int version_read(PGconn *pg, unsigned *ret, struct err *err)
+int pg_schema_version(PGconn *pg, unsigned *ret, struct err *err)
 {
     PGresult *res = NULL;
     int rc = pg_exec(pg, "SELECT to_regclass('haul_schema') IS NOT NULL", &res, err);
@@ -67,7 +66,7 @@ static int step(PGconn *pg, bool *ret_more, struct err *err)
     if (rc == ERR_OK)
         rc = pg_exec(pg, LOCK, NULL, err);
     if (rc == ERR_OK)
-        rc = version_read(pg, &version, err);
+        rc = pg_schema_version(pg, &version, err);
     *ret_more = rc == ERR_OK && version < postgres_n_migrations;
     if (*ret_more && (rc = migrate_one(pg, version + 1, err)) != ERR_OK)
         err_wrap(err, rc, "migration %u", version + 1);
@@ -88,7 +87,7 @@ int pg_schema(const char *url, struct err *err)
     if (rc == ERR_OK)
         rc = check_server(pg, err);
     if (rc == ERR_OK)
-        rc = version_read(pg, &version, err);
+        rc = pg_schema_version(pg, &version, err);
     more = version < postgres_n_migrations; /* else no right to make tables is needed */
     while (rc == ERR_OK && more)
         rc = step(pg, &more, err);

@@ -98,3 +98,6 @@ void keys_free(struct sqlite_store *s);
 
 /* --- snapshot.c --- */
 extern const struct store_snapshots sqlite_snapshots;
+
+/* --- move.c --- */
+extern const struct store_moves sqlite_moves;

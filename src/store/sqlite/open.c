@@ -203,6 +203,7 @@ const struct store_driver *store_sqlite(void)
         .lanes = read_lanes,
         .meta_get = read_meta,
         .meta_set = meta_set,
+        .moves = &sqlite_moves,
         .snapshots = &sqlite_snapshots,
     };
 

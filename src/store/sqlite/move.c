@@ -1,0 +1,231 @@
+/* A side of a move: SQLite's file. Nobody else has it open, which the data folder's lock sees to. */
+#include "store/sql/move.h"
+#include "base/fs.h"
+#include "base/sha256.h"
+#include "store/sqlite/driver.h"
+#include "store/snapshot.h"
+#include "store/sqlite/schema.h"
+#include <limits.h>
+#include <stdlib.h>
+
+struct sqlite_side {
+    struct store_side side;
+    struct sqlite_conn c;
+    char path[PATH_MAX];
+};
+static struct sqlite_side *of(struct store_side *s)
+{
+    return (struct sqlite_side *)s; /* which it begins with */
+}
+
+static int failed(struct sqlite_side *s, int rc, struct err *err)
+{
+    return conn_err(&s->c, rc, err);
+}
+
+static int bind_one(sqlite3_stmt *st, int i, char type, const struct move_value *v)
+{
+    if (v->null)
+        return sqlite3_bind_null(st, i);
+    if (type == 'i')
+        return sqlite3_bind_int64(st, i, v->i);
+    if (type == 'd')
+        return sqlite3_bind_double(st, i, v->d);
+    if (type == 't')
+        return sqlite3_bind_text64(st, i, v->p, v->n, SQLITE_STATIC, SQLITE_UTF8);
+    return sqlite3_bind_blob64(st, i, v->n > 0 ? v->p : "", v->n, SQLITE_STATIC);
+}
+
+static int bind_all(sqlite3_stmt *st, const char *types, const struct move_value *v)
+{
+    int rc = SQLITE_OK;
+
+    for (int i = 0; types[i] && rc == SQLITE_OK; i++)
+        rc = bind_one(st, i + 1, types[i], &v[i]);
+    return rc;
+}
+
+static int column(sqlite3_stmt *st, int i, char type, struct move_value *ret, struct err *err)
+{
+    *ret = (struct move_value){.null = sqlite3_column_type(st, i) == SQLITE_NULL};
+    if (ret->null)
+        return ERR_OK;
+    if (type == 'i')
+        ret->i = sqlite3_column_int64(st, i);
+    else if (type == 'd')
+        ret->d = sqlite3_column_double(st, i);
+    else {
+        ret->p = type == 't' ? (const void *)sqlite3_column_text(st, i) : sqlite3_column_blob(st, i);
+        ret->n = (size_t)sqlite3_column_bytes(st, i);
+        if (!ret->p && ret->n > 0)
+            return err_set(err, ERR_NO_MEMORY, 0, "a row");
+    }
+    if (type == 'u' && ret->n != 16)
+        return err_set(err, ERR_CORRUPT, 0, "the database is damaged: an id of %zu bytes", ret->n);
+    return ERR_OK;
+}
+
+static int side_select(struct store_side *side, const char *sql, const char *param_types,
+                       const struct move_value *params, const char *types, move_row_fn *row, void *arg, struct err *err)
+{
+    struct sqlite_side *s = of(side);
+    struct move_value v[2 * MOVE_COLUMNS_MAX];
+    sqlite3_stmt *st = NULL;
+    int rc = ERR_OK, sq = sqlite3_prepare_v2(s->c.db, sql, -1, &st, NULL);
+
+    if (sq == SQLITE_OK)
+        sq = bind_all(st, param_types, params);
+    while (rc == ERR_OK && sq == SQLITE_OK && (sq = sqlite3_step(st)) == SQLITE_ROW) {
+        for (int i = 0; types[i] && rc == ERR_OK; i++)
+            rc = column(st, i, types[i], &v[i], err);
+        if (rc == ERR_OK)
+            rc = row(arg, v, err);
+        sq = SQLITE_OK;
+    }
+    if (rc == ERR_OK && sq != SQLITE_DONE)
+        rc = failed(s, sq, err);
+    sqlite3_finalize(st);
+    return rc;
+}
+
+static int side_run(struct store_side *side, const char *sql, const char *param_types, const struct move_value *params,
+                    int64_t *ret_changed, struct err *err)
+{
+    struct sqlite_side *s = of(side);
+    sqlite3_stmt *st = NULL;
+    int sq = sqlite3_prepare_v2(s->c.db, sql, -1, &st, NULL);
+
+    if (sq == SQLITE_OK)
+        sq = bind_all(st, param_types, params);
+    if (sq == SQLITE_OK)
+        sq = sqlite3_step(st);
+    int rc = sq == SQLITE_DONE || sq == SQLITE_ROW ? ERR_OK : failed(s, sq, err);
+    if (rc == ERR_OK && ret_changed)
+        *ret_changed = sqlite3_changes64(s->c.db);
+    sqlite3_finalize(st);
+    return rc;
+}
+
+static int side_insert(struct store_side *side, const char *table, const struct move_columns *columns,
+                       const struct buf *rows, struct err *err)
+{
+    struct sqlite_side *s = of(side);
+    struct move_value v[MOVE_COLUMNS_MAX];
+    char sql[2048];
+    sqlite3_stmt *st = NULL;
+    size_t at = 0;
+    int n = snprintf(sql, sizeof(sql), "INSERT INTO %s (%s) VALUES (?", table, columns->list);
+
+    for (size_t i = 1; i < columns->n; i++)
+        n += snprintf(sql + n, sizeof(sql) - (size_t)n, ",?");
+    snprintf(sql + n, sizeof(sql) - (size_t)n, ")");
+    int sq = sqlite3_prepare_v2(s->c.db, sql, -1, &st, NULL);
+    while (sq == SQLITE_OK && move_row_next(rows, &at, columns->types, v)) {
+        sq = bind_all(st, columns->types, v);
+        if (sq == SQLITE_OK && (sq = sqlite3_step(st)) == SQLITE_DONE)
+            sq = sqlite3_reset(st);
+    }
+    int rc = sq == SQLITE_OK ? ERR_OK : failed(s, sq, err);
+    if (rc == ERR_OK && at != rows->len)
+        rc = err_set(err, ERR_INTERNAL, 0, "a portion that is cut");
+    sqlite3_finalize(st);
+    return rc;
+}
+
+/* These two lie in the order in which their time comes, and passes take them from the head: moved in that order, they lie so again. */
+static const char *order(const char *table)
+{
+    return strcmp(table, "history") == 0 || strcmp(table, "dedup") == 0 ? "rowid:i" : NULL;
+}
+
+static const struct side_ops ops = {
+    .select = side_select, .run = side_run, .insert = side_insert, .begin = "BEGIN IMMEDIATE", .order = order};
+
+static int open_source(struct sqlite_side *s, enum move_role role, struct err *err)
+{
+    unsigned version = 0;
+    int rc = inspect(s->path, clock_real(), err);
+
+    if (rc == ERR_OK)
+        rc = conn_open(&s->c, s->path, false, clock_real(), err);
+    if (rc == ERR_OK)
+        rc = schema_version(s->c.db, &version, err);
+    s->side.empty = rc == ERR_OK && version == 0;
+    if (rc == ERR_OK && (role == MOVE_SOURCE || version > 0))
+        rc = side_check_schema(version, sqlite_n_migrations, err);
+    return rc;
+}
+
+static int open_target(struct sqlite_side *s, struct err *err)
+{
+    int rc = inspect(s->path, clock_real(), err);
+
+    if (rc == ERR_OK)
+        rc = conn_open(&s->c, s->path, true, clock_real(), err);
+    if (rc == ERR_OK)
+        rc = conn_exec(&s->c,
+                       "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA secure_delete = OFF;"
+                       "PRAGMA mmap_size = 0; PRAGMA temp_store = MEMORY; PRAGMA trusted_schema = 0;"
+                       "PRAGMA cache_size = -65536; PRAGMA journal_size_limit = 67108864",
+                       err);
+    if (rc == ERR_OK)
+        rc = schema_migrate(s->c.db, err);
+    return rc == ERR_OK ? conn_exec(&s->c, "PRAGMA cache_spill = 0", err) : rc; /* as wal_file.c asks */
+}
+
+static void side_close(struct store_side *s)
+{
+    if (!s)
+        return;
+    conn_close(&of(s)->c);
+    free(s);
+}
+
+static int side_open(const struct store_config *config, enum move_role role, struct store_side **ret, struct err *err)
+{
+    struct sqlite_side *s = calloc(1, sizeof(*s));
+    int rc = s ? fs_join(s->path, sizeof(s->path), config->dir, sqlite_snapshots.file, err)
+               : err_set(err, ERR_NO_MEMORY, 0, "store");
+
+    if (rc != ERR_OK) {
+        free(s);
+        return rc;
+    }
+    s->side.ops = &ops;
+    bool there = fs_size(s->path) > 0;
+    if (!there && role == MOVE_SOURCE)
+        rc = err_set(err, ERR_NOT_FOUND, 0, "there is no database");
+    else if (!there && role == MOVE_LOOK)
+        s->side.empty = true;
+    else
+        rc = role == MOVE_TARGET ? open_target(s, err) : open_source(s, role, err);
+    if (rc != ERR_OK) {
+        side_close(&s->side);
+        return err_wrap(err, rc, "store in '%.120s'", config->dir);
+    }
+    *ret = &s->side;
+    return ERR_OK;
+}
+
+static int side_identity(struct store_side *s, char ret[MOVE_ID_MAX], struct err *err)
+{
+    char path[PATH_MAX];
+    uint8_t hash[32];
+
+    if (!realpath(of(s)->path, path))
+        snprintf(path, sizeof(path), "%s", of(s)->path); /* it is not there yet */
+    sha256_once(path, strlen(path), hash);
+    memcpy(ret, "sqlite:", 7);
+    hex_format(hash, sizeof(hash), ret + 7);
+    return ERR_OK;
+}
+
+const struct store_moves sqlite_moves = {.open = side_open,
+                                         .close = side_close,
+                                         .identity = side_identity,
+                                         .count = side_count,
+                                         .meta = side_meta,
+                                         .read = side_read,
+                                         .begin = side_begin,
+                                         .write = side_write,
+                                         .finish = side_finish};
