@@ -43,6 +43,7 @@ const struct http_route api_routes[] = {
     {.method = "GET", .path = JOB "/attempts", .handle = attempts_get},
     {.method = "GET", .path = JOB "/outputs", .handle = outputs_get},
     {.method = "GET", .path = JOB "/checkpoint", .handle = checkpoint_get},
+    {.method = "GET", .path = JOB "/explain", .handle = job_explain},
     {.method = "GET", .path = JOB "/log", .handle = log_get},
 
     {.method = "POST",

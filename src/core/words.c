@@ -88,3 +88,53 @@ const char *words_interrupted(const struct job *job, const char *error_log, stru
         said[utf8_cut(said, JOB_ERROR_LOG_MAX)] = '\0';
     return said;
 }
+
+/* "12 jobs stand before it, and " */
+static void words_before(const struct waiting_facts *f, char ret[64])
+{
+    *ret = '\0';
+    if (f->before > 0)
+        snprintf(ret, 64, "%s%" PRId64 " job%s before it, and ", f->before_exact ? "" : "more than ", f->before,
+                 f->before == 1 && f->before_exact ? " stands" : "s stand");
+}
+
+void words_waiting(const struct waiting_facts *f, enum waiting why, char ret[JOB_WORDS_MAX])
+{
+    const struct job *job = f->job;
+    char at[RFC3339_MAX], before[64];
+    rfc3339_format(job->run_at, at);
+    words_before(f, before);
+    switch (why) {
+    case WAITING_RUNNING:
+        snprintf(ret, JOB_WORDS_MAX, "it runs: attempt %" PRIu32, job->attempt);
+        break;
+    case WAITING_FINISHED:
+        snprintf(ret, JOB_WORDS_MAX, "it waits for nothing: it is %s", job_status_name(job->status));
+        break;
+    case WAITING_FOR_JOBS:
+        snprintf(ret, JOB_WORDS_MAX, "it waits for %" PRIu32 " other job%s to end", job->waiting_on,
+                 job->waiting_on == 1 ? "" : "s");
+        break;
+    case WAITING_SCHEDULED:
+        snprintf(ret, JOB_WORDS_MAX, "it is not due until %s", at);
+        break;
+    case WAITING_BACKING_OFF:
+        snprintf(ret, JOB_WORDS_MAX, "it failed, and is tried again after %s: retry %" PRIu32, at, job->retries);
+        break;
+    case WAITING_NO_WORKER:
+        snprintf(ret, JOB_WORDS_MAX, "none of the %u live workers runs '%.128s': start one that does", f->live,
+                 job->task_type);
+        break;
+    case WAITING_NO_SLOT:
+        snprintf(ret, JOB_WORDS_MAX, "%sno slot is free: %u worker%s it, with %u slot%s in all", before, f->serving,
+                 f->serving == 1 ? " runs" : "s run", f->slots, f->slots == 1 ? "" : "s");
+        break;
+    case WAITING_BEHIND:
+        snprintf(ret, JOB_WORDS_MAX, "%sthe free slots take those first", before);
+        break;
+    default:
+        snprintf(ret, JOB_WORDS_MAX,
+                 "it is the next of its lane: a worker with a free slot takes it with its next poll");
+        break;
+    }
+}

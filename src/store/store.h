@@ -445,6 +445,8 @@ struct store_driver {
     /** The job's last checkpoint. Kept until it is success or cancelled, or removed. `arena` NULL: without its files. */
     int (*checkpoint)(struct store *s, const struct uuid *job_id, struct arena *arena, struct checkpoint *ret,
                       struct err *err);
+    /** How many jobs stand before it in its lane, counted up to `max`; -1: it stands in none (not pending, or not due). */
+    int (*position)(struct store *s, const struct uuid *job_id, unsigned max, int64_t *ret, struct err *err);
     /** Up to `max` bytes of an attempt's log from `offset` on, or, when that was left out, from where it goes on. */
     int (*log_read)(struct store *s, const struct uuid *job_id, uint32_t attempt, int64_t offset, void *buf, size_t max,
                     struct log_part *ret, struct err *err);

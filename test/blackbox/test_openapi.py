@@ -247,6 +247,9 @@ def attempt(api):
     for headers in ({}, {"Range": "bytes=0-3"}, {"Range": "bytes=90-"}):
         api.get(path + "/log", headers=headers)
     api.get(path + "/log", params={"attempt": 7})
+    waiting = api.submit("waits", priority=1, start_within="1h")["job_id"]
+    for job_id in (waiting, api.submit("waits", delay="1h")["job_id"], job["job_id"], str(uuid.uuid4())):
+        api.get(f"/v1/jobs/{job_id}/explain")
     api.act(claim, "fail", {"outcome": "signal", "signal": 9, "exit_code": 1, "error_log": "again", "retry_after": "0s"})
     again = api.lease(job["task_type"])[0]
     api.act(again, "outputs/o", method="PUT", data=b"text", headers=OCTETS)

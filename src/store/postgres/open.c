@@ -138,6 +138,7 @@ const struct store_driver *store_postgres(void)
         .attempts = read_attempts,
         .outputs = read_outputs,
         .checkpoint = read_checkpoint,
+        .position = read_position,
         .log_read = read_log,
         .blob_get = read_blob_get,
         .upload_get = read_upload_get,

@@ -302,6 +302,7 @@ int read_outputs(struct store *s, const struct uuid *job_id, struct arena *arena
                  struct err *err);
 int read_checkpoint(struct store *s, const struct uuid *job_id, struct arena *arena, struct checkpoint *ret,
                     struct err *err); /* checkpoints.c */
+int read_position(struct store *s, const struct uuid *job_id, unsigned max, int64_t *ret, struct err *err);
 int read_log(struct store *s, const struct uuid *job_id, uint32_t attempt, int64_t offset, void *buf, size_t max,
              struct log_part *ret, struct err *err); /* logs.c */
 int read_blob_get(struct store *s, const char *project, const struct uuid *id, struct arena *arena,

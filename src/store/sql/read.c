@@ -58,6 +58,26 @@ int read_job_get(struct store *s, const char *project, const struct uuid *id, st
     return rc;
 }
 
+int read_position(struct store *s, const struct uuid *job_id, unsigned max, int64_t *ret, struct err *err)
+{
+    AUTO_READING struct reading r = {0};
+    int64_t lane_id = 0, seq = -1;
+    int rc = read_begin(s, READ_DEADLINE_US, &r, err);
+
+    *ret = -1;
+    if (rc == ERR_OK)
+        rc = q_int(r.c, 0, &lane_id, err, "SELECT lane_id FROM jobs WHERE job_id = ?1", "u", job_id);
+    if (rc == ERR_OK)
+        rc = q_int(r.c, -1, &seq, err, "SELECT ready_seq FROM jobs WHERE job_id = ?1", "u", job_id);
+    if (rc != ERR_OK || seq < 0)
+        return rc;
+    return q_int(
+        r.c, 0, ret, err,
+        "SELECT count(*) FROM (SELECT 1 FROM jobs WHERE lane_id = ?1 AND ready_seq IS NOT NULL AND ready_seq < ?2 "
+        "LIMIT ?3) before",
+        "iii", lane_id, seq, (int64_t)max);
+}
+
 static bool attempt_row(struct list *l, struct query *st)
 {
     struct attempt *a = list_add(l);

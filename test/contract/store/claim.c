@@ -1,6 +1,31 @@
 /* Polls: what they get, and what a holder may write. */
 #include "suite.h"
 
+static int64_t place(struct world *w, const struct job *job, unsigned max)
+{
+    struct err err = {0};
+    int64_t before = -2;
+
+    assert_int_equal(w->d->position(w->s, &job->job_id, max, &before, &err), ERR_OK);
+    return before;
+}
+
+static void test_a_place_in_the_lane_is_told(void **state)
+{
+    struct world *w = *state;
+    struct job a = submit(w, "encode"), b = submit(w, "encode"), c = submit(w, "encode"), other = submit(w, "count");
+    struct job nobody = {.job_id = {{9}}};
+
+    assert_int_equal(place(w, &a, 100), 0);
+    assert_int_equal(place(w, &c, 100), 2);
+    assert_int_equal(place(w, &c, 1), 1); /* no further */
+    assert_int_equal(place(w, &other, 100), 0);
+    assert_int_equal(place(w, &nobody, 100), -1);
+    claim(w, w->worker, "encode");
+    assert_int_equal(place(w, &a, 100), -1);
+    assert_int_equal(place(w, &b, 100), 0);
+}
+
 static void test_claim_takes_the_head_of_the_lane(void **state)
 {
     struct world *w = *state;
@@ -174,6 +199,7 @@ static void test_progress(void **state)
 
 const struct CMUnitTest claim_tests[] = {
     TEST(test_claim_takes_the_head_of_the_lane),
+    TEST(test_a_place_in_the_lane_is_told),
     TEST(test_same_poll_same_claims),
     TEST(test_claim_takes_no_more_than_tokens),
     TEST(test_claim_from_several_lanes),
