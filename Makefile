@@ -4,7 +4,7 @@ MESON_FLAGS ?=
 export BUILD MESON_FLAGS KEEP
 
 .DEFAULT_GOAL := all
-.PHONY: all help packages packages-develop demo bench test sim chaos lint format asan tsan fuzz fresh clean
+.PHONY: all help packages packages-develop demo bench test sim chaos lint format asan tsan fuzz fresh web web-check web-test clean
 
 all: ## build build/haul
 	@scripts/build
@@ -47,6 +47,15 @@ tsan: packages ## every test under ThreadSanitizer, in build-tsan
 
 fuzz: packages-develop ## run fuzz target T (default: each) for SECONDS (default 60), in build-fuzz; KEEP=1 keeps what it learnt
 	@scripts/fuzz $(if $(KEEP),--keep) $(or $(T),all) $(or $(SECONDS),60)
+
+web: packages-develop ## build the dashboard: web/src to web/dist, which is committed and embedded in the binary
+	@scripts/build-web
+
+web-check: packages-develop ## is web/dist what web/src builds to, from the locked packages, and small enough?
+	@scripts/check-web
+
+web-test: packages-develop all ## try the dashboard in Chromium, against a real server with a real worker
+	@scripts/build-web && cd web && HAUL_BIN="$(CURDIR)/$(BUILD)/haul" node --test test/*.test.mjs
 
 fresh: ## both commands of the README in a new minimal Debian 12, and in a 13; needs root (one: scripts/fresh-root SUITE)
 	@for suite in bookworm trixie; do scripts/fresh-root $$suite || exit 1; done

@@ -4,6 +4,7 @@
 #include "api/upload.h"
 #include "base/log.h"
 #include "base/sha256.h"
+#include "base/text.h"
 
 int blob_begin(struct http_request *req, struct err *err)
 {
@@ -44,6 +45,7 @@ struct blob_call {
     struct http_request *req;
     struct uuid blob_id;
     struct blob_row row;
+    const char *name; /* as which it is saved */
 };
 
 static int64_t bytes_read(void *arg, int64_t at, void *buf, size_t max)
@@ -91,8 +93,8 @@ static void open_task(void *arg)
     snprintf(etag, sizeof(etag), "\"%s\"", hex);
     uuid_format(&b->blob_id, id);
     reply_file(b->req, (struct http_file){.size = r->size, .read = bytes_read, .close = bytes_close, .arg = r},
-               "application/octet-stream", etag, b->row.created_at / USEC_PER_SEC, arena_strdup(http_arena(b->req), id),
-               check);
+               "application/octet-stream", etag, b->row.created_at / USEC_PER_SEC,
+               b->name ? b->name : arena_strdup(http_arena(b->req), id), check);
 }
 
 static void row_task(void *arg)
@@ -107,6 +109,16 @@ static void row_task(void *arg)
         req_run(b->req, b->api->bytes, open_task, b);
 }
 
+static int read_name(struct http_request *req, const char **ret, struct err *err)
+{
+    static const char *const known[] = {"name", NULL};
+    int rc = req_query_only(req, known, err);
+    *ret = http_query(req, "name");
+    if (!rc && *ret && !filename_valid(*ret))
+        rc = err_field(err, "name", "must be a file's name of 1 to 255 bytes, without a slash, and not '.' or '..'");
+    return rc;
+}
+
 void blob_get(struct http_request *req)
 {
     struct err err;
@@ -115,7 +127,7 @@ void blob_get(struct http_request *req)
         return;
     err_clear(&err);
     struct blob_call *b = arena_alloc(http_arena(req), sizeof(*b));
-    int rc = b ? req_query_none(req, &err) : no_memory(&err);
+    int rc = b ? read_name(req, &b->name, &err) : no_memory(&err);
     if (!rc && !uuid_parse(http_param(req, "blob_id"), &b->blob_id))
         rc = err_set(&err, ERR_NOT_FOUND, 0, "no blob '%.64s'", http_param(req, "blob_id"));
     if (rc) {

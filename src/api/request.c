@@ -122,6 +122,13 @@ void reply_text(struct http_request *req, int status, const char *content_type, 
     leave(api);
 }
 
+void reply_bytes(struct http_request *req, const char *content_type, const char *etag, const void *p, size_t n)
+{
+    struct api *api = http_app(req);
+    http_reply_bytes(req, content_type, etag, p, n);
+    leave(api);
+}
+
 void reply_file(struct http_request *req, struct http_file file, const char *content_type, const char *etag,
                 int64_t modified_s, const char *filename, struct http_file_check check)
 {

@@ -20,6 +20,7 @@ void reply_err(struct http_request *req, const struct err *err);
 void reply_json(struct http_request *req, int status, struct buf *body);
 void reply_empty(struct http_request *req, int status);
 void reply_text(struct http_request *req, int status, const char *content_type, const void *p, size_t n);
+void reply_bytes(struct http_request *req, const char *content_type, const char *etag, const void *p, size_t n);
 void reply_file(struct http_request *req, struct http_file file, const char *content_type, const char *etag,
                 int64_t modified_s, const char *filename, struct http_file_check check);
 void reply_stream(struct http_request *req, int status, const char *content_type, struct http_stream stream);

@@ -7,6 +7,11 @@
 #define JSON_MAX API_JSON_MAX
 #define JOB      "/v1/jobs/{job_id}"
 #define ATTEMPT  JOB "/attempts/{n}"
+/* Of the dashboard: its query is the page's own, and read in the browser. */
+#define PAGE(at)                                                                                                       \
+    {                                                                                                                  \
+        .method = "GET", .path = (at), .handle = dashboard_page, .repeatable = list_repeatable                         \
+    }
 
 static const char *const list_repeatable[] = {"label", NULL};
 static const char *const events_repeatable[] = {"label", "job", NULL};
@@ -110,6 +115,14 @@ const struct http_route api_routes[] = {
     {.method = "GET", .path = "/v1/openapi.yaml", .handle = openapi_get},
     {.method = "GET", .path = "/metrics", .handle = metrics_get},
     {.method = "GET", .path = "/v1/backup", .handle = backup_get},
+    PAGE("/"),
+    PAGE("/queues"),
+    PAGE("/jobs"),
+    PAGE("/jobs/{job_id}"),
+    PAGE("/dead-letters"),
+    PAGE("/workers"),
+    PAGE("/alerts"),
+    {.method = "GET", .path = "/assets/{name}", .handle = dashboard_asset},
     {.method = "GET", .path = "/healthz", .handle = health_get},
     {.method = "GET", .path = "/readyz", .handle = ready_get},
 };

@@ -2,6 +2,8 @@
 /* Within the room: the handlers that routes.c lists. */
 #include "http/http.h"
 
+void dashboard_page(struct http_request *req);
+void dashboard_asset(struct http_request *req);
 void jobs_submit(struct http_request *req);
 void jobs_list(struct http_request *req);
 void jobs_batch(struct http_request *req);

@@ -166,6 +166,43 @@ static void reply_not_modified(struct http_request *req, int64_t size)
     http_reply_commit(req, &reply);
 }
 
+static struct http_conditions conditions(struct http_request *req)
+{
+    return (struct http_conditions){
+        .if_match = field(req, "If-Match"),
+        .if_none_match = field(req, "If-None-Match"),
+        .if_modified_since = field(req, "If-Modified-Since"),
+        .if_unmodified_since = field(req, "If-Unmodified-Since"),
+        .if_range = field(req, "If-Range"),
+    };
+}
+
+/* @return false when the answer was given */
+static bool settle_conditions(struct http_request *req, const struct http_conditions *asked, struct http_validators *is,
+                              int64_t size)
+{
+    set_validators(req, is);
+    switch (http_condition(asked, is)) {
+    case HTTP_FAILED:
+        refuse_condition(req, asked, is->etag);
+        return false;
+    case HTTP_NOT_MODIFIED:
+        reply_not_modified(req, size);
+        return false;
+    case HTTP_HOLDS:
+        break;
+    }
+    return true;
+}
+
+void http_reply_bytes(struct http_request *req, const char *content_type, const char *etag, const void *p, size_t n)
+{
+    struct http_validators is = {.etag = etag};
+    struct http_conditions asked = conditions(req);
+    if (settle_conditions(req, &asked, &is, (int64_t)n))
+        http_reply_text(req, 200, content_type, p, n);
+}
+
 void http_reply_file(struct http_request *req, struct http_file file, const char *content_type, const char *etag,
                      int64_t modified_s, const char *filename, struct http_file_check check)
 {
@@ -175,25 +212,10 @@ void http_reply_file(struct http_request *req, struct http_file file, const char
     int64_t first, end;
     bool part;
     struct http_validators is = {.etag = etag, .modified_s = modified_s};
-    struct http_conditions asked = {
-        .if_match = field(req, "If-Match"),
-        .if_none_match = field(req, "If-None-Match"),
-        .if_modified_since = field(req, "If-Modified-Since"),
-        .if_unmodified_since = field(req, "If-Unmodified-Since"),
-        .if_range = field(req, "If-Range"),
-    };
+    struct http_conditions asked = conditions(req);
     http_set_header(req, "Accept-Ranges", "bytes");
-    set_validators(req, &is);
-    switch (http_condition(&asked, &is)) {
-    case HTTP_FAILED:
-        refuse_condition(req, &asked, etag);
+    if (!settle_conditions(req, &asked, &is, size))
         return;
-    case HTTP_NOT_MODIFIED:
-        reply_not_modified(req, size);
-        return;
-    case HTTP_HOLDS:
-        break;
-    }
     if (!settle_range(req, &asked, &is, size, &first, &end, &part))
         return;
     struct file_reader *reader = malloc(sizeof *reader);

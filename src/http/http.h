@@ -129,6 +129,10 @@ struct http_file {
 void http_reply_file(struct http_request *req, struct http_file file, const char *content_type, const char *etag,
                      int64_t modified_s, const char *filename, struct http_file_check check); /* check: {0} for none */
 
+/** Bytes in memory, copied, on the conditions of the request as with a file, but whole: Range is ignored.
+ * @param etag  quoted, strong */
+void http_reply_bytes(struct http_request *req, const char *content_type, const char *etag, const void *p, size_t n);
+
 /** A stream made as it goes. `read` runs on the bytes pool: >0 bytes; 0 = nothing yet, ask again after
  * `retry_ms`; -1 end; -2 error (connection is cut). */
 struct http_stream {

@@ -183,6 +183,10 @@ def test_blobs_have_ranges_and_etags(api):
     assert head.headers["ETag"] == f'"{blob["sha256"]}"' and head.headers["Content-Length"] == str(len(data))
     assert head.headers["Accept-Ranges"] == "bytes" and head.headers["X-Content-Type-Options"] == "nosniff"
     assert head.headers["Content-Disposition"].startswith("attachment")
+    named = api.request("HEAD", url, params={"name": 'a "b" é.txt'})
+    assert named.headers["Content-Disposition"] == "attachment; filename=\"a _b_ __.txt\"; filename*=UTF-8''a%20%22b%22%20%C3%A9.txt"
+    for name in ("", "a/b", "..", "x" * 256):
+        problem(api.get(url, params={"name": name}), 422, field="name")
     for text, start, end in [("bytes=0-9", 0, 10), ("bytes=1000-", 1000, None), ("bytes=-100", -100, None),
                              ("bytes=255999-999999", 255999, None)]:
         part = api.get(url, headers={"Range": text})
