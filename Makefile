@@ -4,7 +4,7 @@ MESON_FLAGS ?=
 export BUILD MESON_FLAGS KEEP
 
 .DEFAULT_GOAL := all
-.PHONY: all help packages packages-develop demo bench test sim chaos lint format asan tsan fuzz fresh web web-check web-test clean
+.PHONY: all help packages packages-develop demo bench test sim chaos lint format asan tsan fuzz fresh web web-check web-test screenshots clean
 
 all: ## build build/haul
 	@scripts/build
@@ -56,6 +56,9 @@ web-check: packages-develop ## is web/dist what web/src builds to, from the lock
 
 web-test: packages-develop all ## try the dashboard in Chromium, against a real server with a real worker
 	@scripts/build-web && cd web && HAUL_BIN="$(CURDIR)/$(BUILD)/haul" node --test test/*.test.mjs
+
+screenshots: packages-develop all ## docs/screenshots: each page of the dashboard in both themes
+	@scripts/build-web && cd web && HAUL_BIN="$(CURDIR)/$(BUILD)/haul" node test/screenshots.mjs
 
 fresh: ## both commands of the README in a new minimal Debian 12, and in a 13; needs root (one: scripts/fresh-root SUITE)
 	@for suite in bookworm trixie; do scripts/fresh-root $$suite || exit 1; done

@@ -2,16 +2,27 @@
 import './app.css';
 import { signal } from '@preact/signals';
 import { render } from 'preact';
-import { useEffect } from 'preact/hooks';
+import { useEffect, useErrorBoundary } from 'preact/hooks';
 import { streaming } from './events';
+import { useRecorder } from './feed';
 import { reachable } from './live';
+import { AlertsPage } from './pages/alerts';
+import { DeadPage } from './pages/dead';
 import { JobPage } from './pages/job';
 import { JobsPage } from './pages/jobs';
+import { OverviewPage } from './pages/overview';
+import { QueuesPage } from './pages/queues';
+import { WorkersPage } from './pages/workers';
 import { here, onClick } from './router';
 import { Dialogs } from './ui/dialog';
 
 const PAGES = [
+  { path: '/', name: 'Overview', view: OverviewPage },
+  { path: '/queues', name: 'Queues', view: QueuesPage },
   { path: '/jobs', name: 'Jobs', view: JobsPage },
+  { path: '/dead-letters', name: 'Dead letters', view: DeadPage },
+  { path: '/workers', name: 'Workers', view: WorkersPage },
+  { path: '/alerts', name: 'Alerts', view: AlertsPage },
 ];
 
 type Theme = 'auto' | 'light' | 'dark';
@@ -40,6 +51,21 @@ function Connection() {
   const state = !reachable.value ? 'offline' : streaming.value ? 'live' : 'polling';
   const words = { offline: 'server not reachable, trying again', live: 'live', polling: 'polling' };
   return <span class={`connection ${state}`} role="status" aria-live="polite">{words[state]}</span>;
+}
+
+function Recorder() {
+  useRecorder();
+  return null;
+}
+
+/** A mistake of ours in one page leaves the others usable. */
+function Guarded() {
+  const [error, reset] = useErrorBoundary();
+  const { path } = here.value;
+  useEffect(() => reset(), [path]);
+  if (error)
+    return <div class="page"><p class="failure" role="alert">This page cannot be shown: {String(error)} <button type="button" onClick={reset}>Try again</button></p></div>;
+  return <Page />;
 }
 
 function Page() {
@@ -74,7 +100,8 @@ function App() {
           theme: {theme.value}
         </button>
       </header>
-      <main id="main" tabIndex={-1}><Page /></main>
+      <main id="main" tabIndex={-1}><Guarded /></main>
+      <Recorder />
       <Dialogs />
     </>
   );

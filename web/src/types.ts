@@ -35,3 +35,38 @@ export interface BulkAnswer {
   results: { job_id: string; status: number; problem?: { detail: string } }[];
   done: number; refused: number;
 }
+
+export interface QueueStats {
+  project: string; queue: string; task_type: string;
+  pending: number; running: number; success: number; failed: number; cancelled: number;
+  ready: number | null; oldest_ready_age_s: number | null;
+}
+export interface Stats { queues: QueueStats[]; server: { version: string; uptime_s?: number } }
+
+export interface Worker {
+  worker_id: string; name: string | null; host: string | null; version: string | null; isolation: string | null; handlers: Record<string, string>;
+  slots_total: number; slots_busy: number; first_seen: string; last_seen: string; state: 'live' | 'gone';
+}
+
+export interface Sli {
+  queue_depth: number; job_start_latency_p95_s: number | null; job_completion_latency_p99_s: number | null;
+  job_success_rate_1m: number | null; job_success_rate_5m: number | null; started_per_s: number; finished_per_s: number;
+}
+export interface Objective {
+  task_type: string; kind: 'start' | 'success'; within_s: number | null; objective: number; window_s: number; good: number; bad: number;
+  budget_left: number; burn_5m: number | null; burn_1h: number | null; state: 'ok' | 'slow_burn' | 'fast_burn';
+}
+export interface Slis { at: string; all: Sli; types: (Sli & { queue: string; task_type: string })[]; objectives: Objective[] }
+export interface Alert {
+  name: string; what: string; above: number; clear_at: number; for_s: number; state: 'ok' | 'pending' | 'firing';
+  value: number | null; since: string | null; severity: string; text: string;
+}
+
+export interface Group {
+  fingerprint: string; task_type: string; jobs: number; first_failed_at: string; last_failed_at: string; job_id: string; outcome: string; error_log: string | null;
+}
+export interface Redrive {
+  redrive_id: string; action: 'retry' | 'discard'; dry_run: boolean; limit: number | null; rate: string | null; state: 'running' | 'done' | 'cancelled';
+  matched: number | null; done: number; skipped: number; created_at: string; ended_at: string | null;
+  filter: { fingerprint: string | null; task_type: string | null; queue: string | null };
+}

@@ -131,7 +131,7 @@ export async function open(browser, world, path = '/', options = {}) {
   context.setDefaultTimeout(PATIENCE / 2);
   const page = await context.newPage();
   page.complaints = [];
-  page.on('pageerror', (e) => page.complaints.push(String(e)));
+  page.on('pageerror', (e) => page.complaints.push(e.stack ?? String(e)));
   page.on('console', (m) => {
     // what the network could not fetch is the page's business to show
     if ((m.type() === 'error' || m.type() === 'warning') && !m.text().startsWith('Failed to load resource'))
