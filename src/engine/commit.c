@@ -103,6 +103,7 @@ static void batch_decided(void *arg)
 
     e->batches_in_flight--;
     metrics_note_batch(e, b->ops, b->n, engine_boot(e) - b->began_boot_us);
+    hints_announce(e, b->ops, b->n);
     for (size_t i = 0; i < b->n; i++) {
         struct op *op = b->ops[i];
         if (op->err.code == ERR_OK) {

@@ -18,7 +18,7 @@ struct lane_choice {
     size_t n;
 };
 
-static struct lane_entry *lane_find(struct engine *e, int64_t lane_id)
+struct lane_entry *dispatch_lane_by_id(struct engine *e, int64_t lane_id)
 {
     struct lane_entry *entry;
 
@@ -74,7 +74,7 @@ int dispatch_load(struct engine *e, struct err *err)
         return err_set(err, ERR_NO_MEMORY, 0, "lanes");
     int rc = e->cfg.store_driver->lanes(e->cfg.store, arena, &lanes, &n, err);
     for (size_t i = 0; rc == ERR_OK && i < n; i++) {
-        struct lane_entry *entry = lane_find(e, lanes[i].lane_id);
+        struct lane_entry *entry = dispatch_lane_by_id(e, lanes[i].lane_id);
         if (!entry)
             entry = lane_add(e, &lanes[i]);
         if (!entry)
@@ -84,6 +84,7 @@ int dispatch_load(struct engine *e, struct err *err)
     }
     arena_free(arena);
     e->lanes_stale = rc != ERR_OK;
+    e->lanes_reads += rc == ERR_OK;
     e->work_arrived = true;
     return rc;
 }
@@ -125,7 +126,7 @@ void dispatch_lanes_seen(struct engine *e, const struct lane *lanes, size_t n)
     HASH_ITER (hh, e->lanes, entry, tmp)
         entry->seen = false;
     for (size_t i = 0; i < n; i++) {
-        entry = lane_find(e, lanes[i].lane_id);
+        entry = dispatch_lane_by_id(e, lanes[i].lane_id);
         if (!entry)
             entry = lane_add(e, &lanes[i]);
         if (!entry)
@@ -140,8 +141,8 @@ void dispatch_lanes_seen(struct engine *e, const struct lane *lanes, size_t n)
             lane_unseen(e, entry);
 }
 
-static struct lane_entry *lane_named(struct engine *e, const char *project, const char *queue, const char *task_type,
-                                     int priority)
+struct lane_entry *dispatch_lane(struct engine *e, const char *project, const char *queue, const char *task_type,
+                                 int priority)
 {
     struct lane_entry *entry, *tmp;
 
@@ -156,8 +157,8 @@ void engine_lanes_hint(struct engine *e, const struct lane *lanes, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
         const struct lane *l = &lanes[i];
-        struct lane_entry *entry =
-            l->lane_id ? lane_find(e, l->lane_id) : lane_named(e, l->project, l->queue, l->task_type, l->priority);
+        struct lane_entry *entry = l->lane_id ? dispatch_lane_by_id(e, l->lane_id)
+                                              : dispatch_lane(e, l->project, l->queue, l->task_type, l->priority);
 
         if (!entry && l->lane_id && l->project && l->queue && l->task_type)
             entry = lane_add(e, l);
@@ -174,7 +175,7 @@ void engine_lanes_hint(struct engine *e, const struct lane *lanes, size_t n)
 
 void dispatch_lane_change(struct engine *e, const struct lane_change *change)
 {
-    struct lane_entry *entry = lane_find(e, change->lane.lane_id);
+    struct lane_entry *entry = dispatch_lane_by_id(e, change->lane.lane_id);
 
     if (!entry)
         entry = lane_add(e, &change->lane);
@@ -199,7 +200,7 @@ void dispatch_lane_change(struct engine *e, const struct lane_change *change)
 void dispatch_lanes_gone(struct engine *e, const int64_t *lane_ids, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
-        struct lane_entry *entry = lane_find(e, lane_ids[i]);
+        struct lane_entry *entry = dispatch_lane_by_id(e, lane_ids[i]);
         if (!entry)
             continue;
         HASH_DELETE(hh, e->lanes, entry);
@@ -212,8 +213,11 @@ static void poll_answer(struct engine *e, struct lease_poll *p, struct claimed *
 {
     DL_DELETE(e->polls, p);
     e->n_polls--;
+    hints_want(e, p, false);
     p->done(p, claimed, n, err);
 }
+
+#define TAKEN_MAX 64
 
 /* What was asked of a lane and not given: look from its start once, then believe it empty. */
 static void lanes_settle(struct engine *e, const struct op *op)
@@ -221,23 +225,31 @@ static void lanes_settle(struct engine *e, const struct op *op)
     const struct op_claim *claim = &op->u.claim;
 
     for (size_t i = 0; i < claim->n_take; i++) {
-        struct lane_entry *entry = lane_find(e, claim->take[i].lane_id);
+        struct lane_entry *entry = dispatch_lane_by_id(e, claim->take[i].lane_id);
         unsigned given = 0;
         if (!entry)
             continue;
         entry->reserved -= MIN(entry->reserved, claim->take[i].count);
         /* It got what it was given before: nobody looked into the lane. */
-        if (claim->again && !BUG("repeat-empties-lane"))
+        if (claim->again && !BUG("repeat-empties-lane")) {
+            hints_answered(e, entry->lane.lane_id, BROKER_NOBODY);
             continue;
+        }
         for (size_t k = 0; k < claim->n_claimed; k++) {
             const struct job *job = &claim->claimed[k].job;
             if (job->priority != entry->lane.priority || strcmp(job->queue, entry->lane.queue) ||
                 strcmp(job->task_type, entry->lane.task_type))
                 continue;
             given++;
+            entry->taken += entry->taken < TAKEN_MAX;
             entry->lane.oldest_at =
                 MAX(entry->lane.oldest_at, job->run_at); /* the head is no older than what left before it */
         }
+        hints_answered(e, entry->lane.lane_id,
+                       op->err.code != ERR_OK      ? BROKER_LATER
+                       : given                     ? BROKER_CLAIMED
+                       : claim->take[i].from_start ? BROKER_NOTHING
+                                                   : BROKER_NOBODY);
         if (op->err.code != ERR_OK || given >= claim->take[i].count) {
             entry->from_start = false;
             continue;
@@ -318,8 +330,10 @@ static bool claim_takes(struct engine *e, struct op_claim *claim, struct lease_p
         return false;
     for (size_t i = 0; i < claim->n_tokens; i++)
         claim->tokens[i] = token_mint(0, e->cfg.rng);
-    for (size_t i = 0; i < claim->n_take; i++)
+    for (size_t i = 0; i < claim->n_take; i++) {
         from[i]->reserved += claim->take[i].count;
+        hints_asked(e, claim->take[i].lane_id);
+    }
     return true;
 }
 
@@ -385,7 +399,7 @@ void dispatch_with_submission(struct engine *e, const struct op_submit *submit)
     if (e->draining || !e->polls || submit->delay_us > 0 || submit->job.run_at > engine_store_now(e))
         return;
     struct lane_entry *entry =
-        lane_named(e, submit->job.project, submit->job.queue, submit->job.task_type, submit->job.priority);
+        dispatch_lane(e, submit->job.project, submit->job.queue, submit->job.task_type, submit->job.priority);
     if (!entry || entry->lane.ready > entry->reserved)
         return; /* a new lane, or one where others stand before it: the next step sees to it */
     DL_FOREACH (e->polls, p)
@@ -420,6 +434,7 @@ void engine_poll(struct engine *e, struct lease_poll *p)
     }
     DL_APPEND(e->polls, p);
     e->n_polls++;
+    hints_want(e, p, true);
     e->work_arrived = true;
 }
 

@@ -62,6 +62,7 @@ void engine_free(struct engine *e)
     pack_release(e);
     snapshot_give_up(e);
     dispatch_end(e, ERR_UNAVAILABLE);
+    hints_end(e);
     watch_fire_all(e);
     for (size_t i = 0; i < SWEEP_COUNT; i++)
         arena_free(e->sweepers[i].op.arena);
@@ -129,8 +130,10 @@ usec engine_step(struct engine *e)
     usec boot_us = engine_boot(e), store_us = engine_store_now(e); /* together: a slow commit must not part them */
 
     look_step(e);
+    hints_place(e);
     sweep_run(e);
     dispatch_claims(e);
+    hints_settle(e);
     commit_batches(e);
     snapshot_step(e);
     usec wake_us = MIN(dispatch_timeouts(e, boot_us), watch_timeouts(e, boot_us));

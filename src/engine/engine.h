@@ -4,6 +4,7 @@
 #include "core/job.h"
 #include "store/store.h"
 #include "blob/blob.h"
+#include "broker/broker.h"
 
 struct engine;
 
@@ -12,6 +13,8 @@ struct engine_config {
     struct store *store;
     const struct blob_driver *blob_driver; /* may be NULL in tests: swept bytes are not removed */
     struct blobs *blobs;
+    const struct broker_driver *broker_driver; /* may be NULL: nobody else is told */
+    struct broker *broker;
     struct clock clock;
     struct rng rng;
     struct policy policy;
@@ -57,6 +60,24 @@ void engine_poll_drop(struct engine *e, struct lease_poll *p);
  * Of each: project, queue, task_type and priority, and lane_id where it is known, else 0; `ready` how many jobs more may stand there, at
  * least 1. The strings are copied. A lane of no id that is not known here has the store's lanes read again. */
 void engine_lanes_hint(struct engine *e, const struct lane *lanes, size_t n);
+
+/** The same of one lane, by whoever wants to hear what came of it: a broker's message. */
+struct lane_hint {
+    const char *queue, *task_type; /* borrowed until done */
+    int priority;
+    unsigned jobs; /* 1.. */
+    /** Called once: the lane was asked (BROKER_CLAIMED, BROKER_NOTHING), no worker that waits here can run it (BROKER_NOBODY), or the store
+     * did not answer (BROKER_LATER). */
+    void (*done)(struct lane_hint *h, enum broker_outcome outcome);
+    void *owner;
+    /* the engine's */
+    int64_t lane_id;       /* 0: none is known yet */
+    uint64_t reads_before; /* of the lanes, from the store */
+    bool told;             /* the lanes were told */
+    bool asked;            /* a claim from the lane is on its way */
+    struct lane_hint *prev, *next;
+};
+void engine_hint(struct engine *e, struct lane_hint *h);
 
 /** Somebody waits for news of a job. `fire` is called once: on a change, at the deadline, or when the engine ends. */
 struct watch {

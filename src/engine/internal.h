@@ -13,6 +13,7 @@ struct lane_entry {
     struct lane lane;  /* strings owned */
     size_t pair;       /* where it is counted in metrics */
     uint64_t reserved; /* asked for by claims on their way */
+    unsigned taken;    /* jobs that were claimed here, whose announcements may come in yet; bounded */
     bool from_start;   /* the next claim must not trust the store's low-water mark: the last one came back short */
     bool moved;        /* more jobs came since the look that is under way began */
     bool seen;         /* by the latest look */
@@ -91,6 +92,8 @@ struct engine {
     size_t n_polls;
     struct lane_choice *choice; /* scratch of dispatch_claims */
     bool lanes_stale;           /* one could not be kept: to be read from the store again */
+    uint64_t lanes_reads;       /* how often that was done */
+    struct lane_hint *hints;    /* oldest first; hints.c */
     struct lanes_look *look;    /* under way; looks.c */
     usec look_boot_us;          /* when the next one is due, where others write, too */
     bool work_arrived;          /* lanes or polls changed since the last look */
@@ -128,11 +131,25 @@ void dispatch_claims(struct engine *e);
 /* A submission joins a batch: where a worker waits for its like, the claim joins the same batch (one transaction, one sync). */
 void dispatch_with_submission(struct engine *e, const struct op_submit *submit);
 usec dispatch_timeouts(struct engine *e, usec boot_us); /* @return the next one, on the boot clock */
+/* Its entry; NULL: not known. */
+struct lane_entry *dispatch_lane(struct engine *e, const char *project, const char *queue, const char *task_type,
+                                 int priority);
+struct lane_entry *dispatch_lane_by_id(struct engine *e, int64_t lane_id);
 void dispatch_end(struct engine *e, enum err_code why);
 void dispatch_release(struct engine *e);
 
 void look_step(struct engine *e);
 usec look_next_boot(const struct engine *e);
+
+/* What servers tell one another through a broker (hints.c). */
+void hints_announce(struct engine *e, struct op *const *ops, size_t n); /* a batch was decided */
+void hints_want(struct engine *e, const struct lease_poll *p, bool waits);
+void hints_asked(struct engine *e, int64_t lane_id); /* a claim that takes from it is on its way */
+/* It was decided. @param outcome  BROKER_NOBODY: it says nothing of the lane, ask again */
+void hints_answered(struct engine *e, int64_t lane_id, enum broker_outcome outcome);
+void hints_place(struct engine *e);  /* before claims are made: finds their lanes */
+void hints_settle(struct engine *e); /* after claims were made: those that none was made for go */
+void hints_end(struct engine *e);
 
 void sweep_init(struct engine *e);
 void sweep_note_decided(struct engine *e, const struct op *op); /* a decided op may bring the next pass forward */

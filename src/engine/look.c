@@ -29,6 +29,7 @@ static void look_done(struct engine *e, void *arg)
     struct lanes_look *look = arg;
 
     e->look = NULL;
+    e->lanes_reads += look->rc == ERR_OK;
     if (look->rc == ERR_OK && !e->draining)
         dispatch_lanes_seen(e, look->lanes, look->n);
     arena_free(look->arena);

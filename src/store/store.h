@@ -54,6 +54,10 @@ enum op_kind {
 struct lane_change {
     struct lane lane; /* `ready` is the change: +n; removed: `delta` negative */
     int delta;
+    /* of one of those that entered */
+    struct uuid job_id;
+    const char *payload_ref; /* or NULL */
+    uint32_t retries;
 };
 
 /** Attempts that ended alike in one op. */

@@ -145,6 +145,7 @@ static struct lane_change *change_new(struct tx *t, const struct row *row)
         op->changes = all;
     }
     struct lane_change *ch = &op->changes[op->n_changes];
+    *ch = (struct lane_change){0};
     ch->lane = (struct lane){.lane_id = row->lane_id,
                              .project = arena_strdup(op->arena, row->job.project),
                              .queue = arena_strdup(op->arena, row->job.queue),
@@ -152,9 +153,16 @@ static struct lane_change *change_new(struct tx *t, const struct row *row)
                              .priority = row->job.priority};
     if (!ch->lane.project || !ch->lane.queue || !ch->lane.task_type)
         return NULL;
-    ch->delta = 0;
     op->n_changes++;
     return ch;
+}
+
+static int change_name(struct tx *t, struct lane_change *ch, const struct job *job)
+{
+    ch->job_id = job->job_id;
+    ch->retries = job->retries;
+    ch->payload_ref = arena_strdup(t->op->arena, job->payload_ref);
+    return job->payload_ref && !ch->payload_ref ? err_set(t->err, ERR_NO_MEMORY, 0, "lane") : ERR_OK;
 }
 
 static int change_add(struct tx *t, const struct row *row, int delta)
@@ -170,7 +178,7 @@ static int change_add(struct tx *t, const struct row *row, int delta)
     if (!ch && !(ch = change_new(t, row)))
         return err_set(t->err, ERR_NO_MEMORY, 0, "lane");
     ch->delta += delta;
-    return ERR_OK;
+    return delta > 0 ? change_name(t, ch, &row->job) : ERR_OK;
 }
 
 void changes_finish(struct op *op)
