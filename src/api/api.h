@@ -7,6 +7,7 @@
 #include "base/pool.h"
 #include "base/rng.h"
 #include "blob/blob.h"
+#include "broker/broker.h"
 #include "core/job.h"
 #include "engine/loop.h"
 #include "http/http.h"
@@ -21,6 +22,8 @@ struct api {
     struct store *store;
     const struct blob_driver *blob_driver;
     struct blobs *blobs;
+    const struct broker_driver *broker_driver;
+    struct broker *broker; /* NULL: none is configured */
     struct clock clock;
     struct rng rng;
     struct policy policy;

@@ -1,23 +1,41 @@
-/* GET /healthz: the process serves. GET /readyz: it takes new work. */
+/* GET /healthz: the process serves. GET /readyz: it takes new work. Both say how it stands with the broker, without which all goes on. */
 #include "api/request.h"
 #include "api/routes.h"
 
-static void answer(struct http_request *req, int status, const char *word)
+static void write_broker(struct json_writer *w, const struct api *api)
+{
+    struct broker_state state;
+    if (!api->broker || strcmp(api->broker_driver->name, "none") == 0)
+        return;
+    api->broker_driver->state(api->broker, &state);
+    jw_object(w, "broker");
+    jw_string(w, "driver", api->broker_driver->name);
+    jw_string(w, "status", state.reached ? "ok" : "lost");
+    if (!state.reached)
+        jw_string(w, "detail", state.why);
+    if (state.warning[0])
+        jw_string(w, "warning", state.warning);
+    jw_object_end(w);
+}
+
+static void answer(struct http_request *req, const struct api *api)
 {
     struct buf body;
     struct json_writer w;
-    buf_init(&body, 256);
+    buf_init(&body, 2048);
     jw_init(&w, &body);
     jw_object(&w, NULL);
-    jw_string(&w, "status", word);
+    jw_string(&w, "status", "ok");
+    write_broker(&w, api);
     jw_object_end(&w);
-    reply_json(req, status, &body);
+    reply_json(req, 200, &body);
 }
 
 void health_get(struct http_request *req)
 {
-    if (api_enter(req))
-        answer(req, 200, "ok");
+    struct api *api = api_enter(req);
+    if (api)
+        answer(req, api);
 }
 
 void ready_get(struct http_request *req)
@@ -26,7 +44,7 @@ void ready_get(struct http_request *req)
     if (!api)
         return;
     if (!atomic_load(&api->draining)) {
-        answer(req, 200, "ok");
+        answer(req, api);
         return;
     }
     struct err err;

@@ -151,6 +151,33 @@ static void render_store(const struct scrape *s, struct exposition *x)
     one(x, METRIC_DATABASE_LOG_BYTES, s->sizes.log_bytes);
 }
 
+static void by_result(struct exposition *x, enum metric_id id, const char *const *results, const uint64_t *counts,
+                      size_t n)
+{
+    expo_metric(x, id);
+    for (size_t i = 0; i < n; i++)
+        expo_int(x, &(struct label){"result", results[i]}, 1, (int64_t)counts[i]);
+}
+
+static void render_broker(const struct scrape *s, struct exposition *x)
+{
+    static const char *const jobs_results[] = {"announced", "unannounced"};
+    static const char *const message_results[] = {"received", "dropped", "returned"};
+    static const char *const submission_results[] = {"admitted", "refused", "deferred"};
+    const struct api *api = s->survey->api;
+    struct broker_state state = {.reached = true};
+
+    if (api->broker)
+        api->broker_driver->state(api->broker, &state);
+    one(x, METRIC_BROKER_UP, state.reached);
+    one(x, METRIC_BROKER_LOST, (int64_t)state.lost);
+    by_result(x, METRIC_BROKER_JOBS, jobs_results, (uint64_t[]){state.announced, state.unannounced}, 2);
+    by_result(x, METRIC_BROKER_MESSAGES, message_results, (uint64_t[]){state.received, state.dropped, state.returned},
+              3);
+    by_result(x, METRIC_BROKER_SUBMISSIONS, submission_results,
+              (uint64_t[]){state.admitted, state.refused, state.deferred}, 3);
+}
+
 static void route_labels(const struct http_route_count *c, struct label labels[3])
 {
     labels[0] = (struct label){"method", c->route ? c->route->method : METRICS_OTHER};
@@ -234,6 +261,7 @@ static int render_all(struct scrape *s, struct exposition *x, struct err *err)
     render_engine(s, x);
     render_store(s, x);
     one(x, METRIC_EVENT_STREAMS, atomic_load(&s->survey->api->event_streams));
+    render_broker(s, x);
     render_process(s, x);
     int rc = render_http(s, x, err);
     return !rc && x->buf->failed ? no_memory(err) : rc;

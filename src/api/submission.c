@@ -5,6 +5,13 @@
 
 #define IDEMPOTENCY_WINDOW_US (INT64_C(24) * 3600 * USEC_PER_SEC)
 
+/* Where a submission comes from, and what names it there. */
+enum source { SOURCE_REQUEST, SOURCE_BATCH, SOURCE_MESSAGE };
+struct origin {
+    enum source source;
+    const char *key; /* of the header, of the batch, of the message; or NULL */
+};
+
 int ref_parse(const char *ref, const char *field, struct uuid *ret, struct err *err)
 {
     if (strncmp(ref, "blob:", 5) != 0)
@@ -121,23 +128,56 @@ static int read_payload(const char *text, size_t len, struct arena *arena, struc
     return job->payload ? ERR_OK : no_memory(err);
 }
 
-static int read_key(struct json_reader *r, const char *header, bool of_batch, const struct policy *policy,
-                    struct arena *arena, struct op_submit *op)
+/* NULL: r->code, or there is none. */
+static const char *header_key(struct json_reader *r, const char *header, const char *key)
+{
+    size_t n = strlen(header);
+    if (n < 1 || n > JOB_KEY_MAX || !utf8_valid(header, n))
+        r->code = err_field(r->err, "Idempotency-Key", "must be text of 1 to %d bytes", JOB_KEY_MAX);
+    else if (key && strcmp(key, header) != 0)
+        r->code = err_field(r->err, "Idempotency-Key", "is not the same as dedup_key");
+    return r->code ? NULL : header;
+}
+
+/* The producer's id of it, else the broker's. A job keeps no member `job_id` of its producer's: ids are ours. */
+static const char *message_key(struct json_reader *r, const char *message_id, const char *key, struct arena *arena)
+{
+    struct uuid id;
+    char text[UUID_STR_MAX];
+    const char *job_id = json_get_string(r, "job_id", false, 1, 64);
+    json_get_int(r, "retries", 0, 0, INT32_MAX);
+    if (r->code)
+        return NULL;
+    if (job_id && !uuid_parse(job_id, &id)) {
+        r->code = err_field(r->err, "job_id", "must be a UUID");
+        return NULL;
+    }
+    if (key)
+        return key;
+    if (job_id)
+        uuid_format(&id, text);
+    const char *ret = job_id ? arena_strdup(arena, text) : arena_printf(arena, "message/%s", message_id);
+    if (!ret)
+        r->code = no_memory(r->err);
+    return ret;
+}
+
+static int read_key(struct json_reader *r, const struct origin *from, const struct policy *policy, struct arena *arena,
+                    struct op_submit *op)
 {
     const char *key = json_get_string(r, "dedup_key", false, 1, JOB_KEY_MAX);
     if (r->code)
         return r->code;
     op->dedup_us = policy->dedup_us;
-    if (header && !(of_batch && key)) {
-        size_t n = strlen(header);
-        if (n < 1 || n > JOB_KEY_MAX || !utf8_valid(header, n))
-            return r->code = err_field(r->err, "Idempotency-Key", "must be text of 1 to %d bytes", JOB_KEY_MAX);
-        if (key && strcmp(key, header) != 0)
-            return r->code = err_field(r->err, "Idempotency-Key", "is not the same as dedup_key");
+    if (from->source == SOURCE_MESSAGE) {
+        key = message_key(r, from->key, key, arena);
+    } else if (from->key && !(from->source == SOURCE_BATCH && key)) {
         if (!key)
             op->dedup_us = IDEMPOTENCY_WINDOW_US;
-        key = header;
+        key = header_key(r, from->key, key);
     }
+    if (r->code)
+        return r->code;
     op->job.dedup_key = arena_strdup(arena, key);
     return key && !op->job.dedup_key ? (r->code = no_memory(r->err)) : ERR_OK;
 }
@@ -155,8 +195,8 @@ static void read_times(struct json_reader *r, struct op_submit *op)
         op->delay_us = 0;
 }
 
-static int parse_members(struct json_reader *r, const char *payload, size_t payload_n, const char *header,
-                         bool of_batch, const struct policy *policy, struct arena *arena, struct op_submit *op)
+static int parse_members(struct json_reader *r, const char *payload, size_t payload_n, const struct origin *from,
+                         const struct policy *policy, struct arena *arena, struct op_submit *op)
 {
     struct job *job = &op->job;
     if (read_name(r, "task_type", true, arena, &job->task_type) || read_name(r, "queue", false, arena, &job->queue))
@@ -173,7 +213,7 @@ static int parse_members(struct json_reader *r, const char *payload, size_t payl
     if (read_inputs(r, arena, job) ||
         read_string_map(r, "labels", JOB_LABELS_MAX, JOB_LABEL_KEY_MAX, JOB_LABEL_VALUE_MAX, false, arena,
                         &job->labels) ||
-        read_key(r, header, of_batch, policy, arena, op))
+        read_key(r, from, policy, arena, op))
         return r->code;
     if (!job->labels)
         job->labels = "{}";
@@ -184,7 +224,7 @@ static int parse_members(struct json_reader *r, const char *payload, size_t payl
     return rc ? rc : read_payload(payload, payload_n, arena, job, r->err);
 }
 
-static int parse(const char *body, size_t n, const char *key, bool of_batch, const struct policy *policy,
+static int parse(const char *body, size_t n, const struct origin *from, const struct policy *policy,
                  struct arena *arena, struct op_submit *ret, struct err *err)
 {
     json_t *root = NULL;
@@ -198,7 +238,7 @@ static int parse(const char *body, size_t n, const char *key, bool of_batch, con
     memset(ret, 0, sizeof(*ret));
     struct json_reader r;
     json_reader_init(&r, root, "", err);
-    rc = r.code ? r.code : parse_members(&r, payload, payload_n, key, of_batch, policy, arena, ret);
+    rc = r.code ? r.code : parse_members(&r, payload, payload_n, from, policy, arena, ret);
     json_decref(root);
     if (rc)
         return rc;
@@ -210,13 +250,19 @@ static int parse(const char *body, size_t n, const char *key, bool of_batch, con
 int submission_parse(const char *body, size_t n, const char *idempotency_key, const struct policy *policy,
                      struct arena *arena, struct op_submit *ret, struct err *err)
 {
-    return parse(body, n, idempotency_key, false, policy, arena, ret, err);
+    return parse(body, n, &(struct origin){SOURCE_REQUEST, idempotency_key}, policy, arena, ret, err);
 }
 
 int submission_parse_item(const char *item, size_t n, const char *batch_key, const struct policy *policy,
                           struct arena *arena, struct op_submit *ret, struct err *err)
 {
-    return parse(item, n, batch_key, true, policy, arena, ret, err);
+    return parse(item, n, &(struct origin){SOURCE_BATCH, batch_key}, policy, arena, ret, err);
+}
+
+int submission_parse_message(const char *json, size_t n, const char *message_id, const struct policy *policy,
+                             struct arena *arena, struct op_submit *ret, struct err *err)
+{
+    return parse(json, n, &(struct origin){SOURCE_MESSAGE, message_id}, policy, arena, ret, err);
 }
 
 /* Length before bytes, so that no two requests run together into one. */

@@ -1,5 +1,7 @@
 #include "app/drivers.h"
 #include "blob/folder/folder.h"
+#include "broker/none/none.h"
+#include "broker/redis/redis.h"
 #include "store/postgres/postgres.h"
 #include "store/sqlite/sqlite.h"
 #include <string.h>
@@ -24,4 +26,14 @@ const struct store_driver *app_store_embedded(void)
 const struct blob_driver *app_blob_driver(void)
 {
     return blob_folder();
+}
+
+int app_broker_driver(const char *url, const struct broker_driver **ret, struct err *err)
+{
+    *ret = NULL;
+    if (!url)
+        *ret = broker_none();
+    else if (strncmp(url, "redis", 5) == 0)
+        *ret = broker_redis();
+    return *ret ? ERR_OK : err_field(err, "broker", "must begin with redis://, rediss:// or redis+unix://");
 }

@@ -1,6 +1,7 @@
 #pragma once
 /* The drivers this program was built with. The only file that names them. */
 #include "blob/blob.h"
+#include "broker/broker.h"
 #include "store/store.h"
 
 /** The store of `url`; NULL: the embedded one. ERR_INVALID: none of ours. */
@@ -8,3 +9,5 @@ int app_store_driver(const char *url, const struct store_driver **ret, struct er
 /** The one in the data folder, which backups and restores know. */
 const struct store_driver *app_store_embedded(void);
 const struct blob_driver *app_blob_driver(void);
+/** The broker of `url`; NULL: none. ERR_INVALID: none of ours. */
+int app_broker_driver(const char *url, const struct broker_driver **ret, struct err *err);

@@ -1,6 +1,7 @@
 /* `haul server`: opens what the server needs, serves until it is told to stop, closes in the order that loses nothing. */
 #include "app/server_main.h"
 #include "api/api.h"
+#include "app/broker_calls.h"
 #include "app/drivers.h"
 #include "app/server_options.h"
 #include "base/auto.h"
@@ -29,6 +30,8 @@ struct server {
     const struct store_driver *store_driver;
     struct store *store;
     struct blobs *blobs;
+    char deployment[UUID_STR_MAX]; /* the same for all servers over one store */
+    struct broker_link broker;
     struct pool *reads, *bytes;
     struct engine *engine; /* until the loop owns it */
     struct loop *loop;
@@ -122,7 +125,31 @@ static int open_data(struct server *s, const struct policy *policy, struct err *
     rc = fs_join(s->backup_dir, sizeof(s->backup_dir), s->options.data, BACKUP_FOLDER, err);
     if (!rc)
         rc = fs_remove_tree(s->backup_dir, err); /* a crash during a backup left it */
+    memcpy(s->deployment, folder_id, sizeof(folder_id));
     return rc ? rc : check_folder(s, folder_id, err);
+}
+
+static int open_broker(struct server *s, struct err *err)
+{
+    const struct broker_config config = {
+        .url = s->options.broker, .deployment = s->deployment, .intake = s->options.broker_intake, .rng = rng_real()};
+    int rc = app_broker_driver(config.url, &s->broker.driver, err);
+    return rc ? rc : s->broker.driver->open(&config, &s->broker.broker, err);
+}
+
+static int start_broker(struct server *s, struct err *err)
+{
+    struct broker_state state;
+    s->broker.loop = s->loop;
+    s->broker.api = &s->api;
+    const struct broker_calls calls = broker_link_calls(&s->broker);
+    s->broker.driver->state(s->broker.broker, &state);
+    if (!state.reached)
+        log_event(LOG_WARN, "the broker is not there: servers claim from the store directly", "detail", state.why,
+                  NULL);
+    if (state.warning[0])
+        log_event(LOG_WARN, "the broker may lose messages", "detail", state.warning, NULL);
+    return s->broker.driver->start(s->broker.broker, &calls, err);
 }
 
 static atomic_bool store_lost;
@@ -140,6 +167,8 @@ static int start_engine(struct server *s, const struct policy *policy, struct er
                                    .store = s->store,
                                    .blob_driver = app_blob_driver(),
                                    .blobs = s->blobs,
+                                   .broker_driver = s->broker.driver,
+                                   .broker = s->broker.broker,
                                    .clock = clock_real(),
                                    .rng = rng_real(),
                                    .policy = *policy,
@@ -168,6 +197,8 @@ static void start_api(struct server *s, const struct policy *policy)
                           .store = s->store,
                           .blob_driver = app_blob_driver(),
                           .blobs = s->blobs,
+                          .broker_driver = s->broker.driver,
+                          .broker = s->broker.broker,
                           .clock = clock_real(),
                           .rng = rng_real(),
                           .policy = *policy,
@@ -217,11 +248,15 @@ static int start(struct server *s, struct err *err)
     if (!rc)
         rc = start_pools(s, err);
     if (!rc)
+        rc = open_broker(s, err);
+    if (!rc)
         rc = start_engine(s, &policy, err);
     if (!rc) {
         start_api(s, &policy);
-        rc = start_http(s, host, port, err);
+        rc = start_broker(s, err);
     }
+    if (!rc)
+        rc = start_http(s, host, port, err);
     if (rc)
         return rc;
     printf(strchr(host, ':') ? "haul server listening on http://[%s]:%u\n" : "haul server listening on http://%s:%u\n",
@@ -237,6 +272,8 @@ static void stop(struct server *s)
         api_drain(&s->api);
     if (s->loop)
         loop_drain(s->loop);
+    if (s->broker.broker)
+        s->broker.driver->stop(s->broker.broker);
     if (s->http)
         http_quiesce(s->http);
     if (s->api_up && !api_quiesce(&s->api, STOP_LIMIT_US))
@@ -246,6 +283,8 @@ static void stop(struct server *s)
     pool_stop(s->bytes);
     loop_free(s->loop); /* what it decides yet for requests that were given up is refused by the pools */
     engine_free(s->engine);
+    if (s->broker.broker)
+        s->broker.driver->close(s->broker.broker);
     pool_free(s->reads);
     pool_free(s->bytes);
     if (s->api_up)

@@ -15,6 +15,10 @@ static const struct option_row rows[] = {
     {"listen", OPTION_STRING, AT(listen), 1, 128, "127.0.0.1:8420", "address and port; port 0 takes a free one"},
     {"data", OPTION_STRING, AT(data), 1, 4000, NULL, "folder of database and blobs"},
     {"store", OPTION_STRING, AT(store), 1, 2000, NULL, "postgres://...: the database, in place of one in the folder"},
+    {"broker", OPTION_STRING, AT(broker), 1, 2000, NULL,
+     "redis://...: tells servers where work is, at once; without it they look"},
+    {"broker_intake", OPTION_STRING, AT(broker_intake), 1, 200, NULL,
+     "stream of the broker to which others publish submissions"},
     {"insecure", OPTION_BOOL, AT(insecure), 0, 0, "false",
      "listen beyond loopback: who reaches the port may do everything"},
     {"hosts", OPTION_STRING_LIST, AT(hosts), 0, 0, NULL,
@@ -218,6 +222,8 @@ static int check(const struct server_options *o, struct err *err)
 {
     if (o->heartbeat >= o->lease)
         return err_field(err, "heartbeat", "must be shorter than lease");
+    if (o->broker_intake && !o->broker)
+        return err_field(err, "broker_intake", "needs a broker: set broker, too");
     if (o->backoff_base > o->backoff_cap)
         return err_field(err, "backoff_base", "must be at most backoff_cap");
     return ERR_OK;

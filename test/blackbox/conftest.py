@@ -26,6 +26,7 @@ import yaml
 TOP = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(TOP / "test"))
 import postgres as own_postgres  # noqa: E402
+import redis_server as own_redis  # noqa: E402
 
 HAUL = pathlib.Path(os.environ.get("HAUL_BIN", TOP / "build" / "haul")).resolve()
 READY = re.compile(r"haul server listening on (http://\S+)")
