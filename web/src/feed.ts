@@ -15,7 +15,7 @@ function useFeed<T>(name: string, path: string, everyMs: number): Data<T | null>
         return null;
       throw e;
     }
-  }, everyMs);
+  }, everyMs, true);
   // asked for only once the server is known to have it: an unknown topic would cost the whole stream
   const there = data.value !== undefined && data.value !== null;
   useTopic(`${name}/${there}`, () => (there ? `${name}=1` : ''), (event, value) => {

@@ -41,9 +41,9 @@ export interface Data<T> {
 
 /**
  * Loads, and loads again every `everyMs` while the page is seen (0: once). Another `key` begins anew. A failed load keeps what was there,
- * and is tried again, ever more seldom up to half a minute.
+ * and is tried again, ever more seldom up to half a minute. `streamed`: events tell of it, too, so that polling is seldom while there are any.
  */
-export function useData<T>(key: string, load: (signal: AbortSignal) => Promise<T>, everyMs: number): Data<T> {
+export function useData<T>(key: string, load: (signal: AbortSignal) => Promise<T>, everyMs: number, streamed = false): Data<T> {
   const [state, setState] = useState<{ key: string; value?: T; error?: Problem }>({ key });
   const loader = useRef(load);
   loader.current = load;
@@ -80,7 +80,7 @@ export function useData<T>(key: string, load: (signal: AbortSignal) => Promise<T
       } finally {
         busy = false;
       }
-      const wait = failures ? Math.min(1000 * 2 ** (failures - 1), 30_000) : streaming.value && every.current ? SELDOM_MS : every.current;
+      const wait = failures ? Math.min(1000 * 2 ** (failures - 1), 30_000) : streamed && streaming.value && every.current ? SELDOM_MS : every.current;
       if (asked)
         turn();
       else if (wait && !document.hidden)
@@ -90,7 +90,7 @@ export function useData<T>(key: string, load: (signal: AbortSignal) => Promise<T
       if (!document.hidden)
         turn();
     };
-    const unwatch = streaming.subscribe(() => turn()); // it began: what was missed? It broke: poll
+    const unwatch = streamed ? streaming.subscribe(() => void turn()) : (void turn(), () => {}); // it began: what was missed? It broke: poll
     kick.current = turn;
     document.addEventListener('visibilitychange', seen);
     addEventListener('online', seen);

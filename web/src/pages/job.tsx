@@ -192,7 +192,7 @@ export function JobPage({ id }: { id: string }) {
     const j = await get<Job>(`/v1/jobs/${encodeURIComponent(id)}`, signal);
     setDone(ended(j));
     return j;
-  }, done ? 5 * POLL_MS : POLL_MS);
+  }, done ? 5 * POLL_MS : POLL_MS, true);
   const version = job.value?.version ?? 0;
   const attempts = useData(`${id}/${job.value?.attempt}/${job.value?.status}`, async (signal) =>
     (job.value ? (await get<{ attempts: Attempt[] }>(`/v1/jobs/${encodeURIComponent(id)}/attempts`, signal)).attempts : []), done ? 0 : ATTEMPTS_MS);

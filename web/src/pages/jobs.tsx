@@ -99,7 +99,7 @@ function useJobs(filter: Record<string, string | string[]>) {
   const [loading, setLoading] = useState(false);
   const generation = useRef(0);
   const paged = useRef(false);
-  const first = useData(key, (signal) => get<Page>(`/v1/jobs${query({ ...filter, limit: PAGE })}`, signal), POLL_MS);
+  const first = useData(key, (signal) => get<Page>(`/v1/jobs${query({ ...filter, limit: PAGE })}`, signal), POLL_MS, true);
   const again = useThrottled(first.again, 1000);
 
   useEffect(() => {

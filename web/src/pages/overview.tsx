@@ -8,8 +8,13 @@ import { Chart } from '../ui/chart';
 import { FiringAlerts } from './alerts';
 
 function Tile({ name, value, note, href, bad }: { name: string; value: ComponentChildren; note?: ComponentChildren; href?: string; bad?: boolean }) {
-  const inside = <><dt>{name}</dt><dd class={bad ? 'bad' : ''}>{value}</dd>{note && <dd class="note-line">{note}</dd>}</>;
-  return <div class="tile">{href ? <a href={href}>{inside}</a> : inside}</div>;
+  return (
+    <div class="tile">
+      <dt>{name}</dt>
+      <dd class={bad ? 'bad' : ''}>{href ? <a href={href}>{value}</a> : value}</dd>
+      {note && <dd class="note-line">{note}</dd>}
+    </div>
+  );
 }
 
 /** Of what this tab has seen in the last `s` seconds; null: nothing ended. */

@@ -41,9 +41,9 @@ function Ask({ q }: { q: Question }) {
     q.answer(yes);
   };
   useEffect(() => {
-    const before = document.activeElement as HTMLElement | null;
-    box.current?.showModal();
-    return () => before?.isConnected && before.focus();
+    const dialog = box.current!;
+    dialog.showModal();
+    return () => dialog.close(); // gives the focus back
   }, []);
   return (
     <dialog ref={box} aria-labelledby="ask-title" onCancel={(e) => { e.preventDefault(); end(false); }}>

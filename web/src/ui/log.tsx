@@ -34,7 +34,7 @@ function useLog(jobId: string, attempt: Attempt, live: boolean) {
     if (await log.fetchMore(jobId, signal))
       changed();
     return true;
-  }, live ? POLL_MS : 0);
+  }, live ? POLL_MS : 0, true);
   useTopic(live ? key : '', () => (live ? `log=${jobId}&log_attempt=${log.attempt}&log_offset=${log.next}` : ''), (event, data) => {
     if (!live || data.job_id !== jobId || data.attempt !== log.attempt)
       return;
