@@ -1,4 +1,5 @@
 /* One program: the server, the worker and the command line. */
+#include "app/doctor_main.h"
 #include "app/migrate_main.h"
 #include "app/restore_main.h"
 #include "app/server_main.h"
@@ -12,7 +13,7 @@ static void help_of_command(int argc, char **argv)
 
     if (argc == 3 && strcmp(argv[1], "help") == 0 &&
         (strcmp(argv[2], "server") == 0 || strcmp(argv[2], "worker") == 0 || strcmp(argv[2], "restore") == 0 ||
-         strcmp(argv[2], "migrate") == 0)) {
+         strcmp(argv[2], "migrate") == 0 || strcmp(argv[2], "doctor") == 0)) {
         argv[1] = argv[2];
         argv[2] = help;
     }
@@ -34,6 +35,8 @@ int main(int argc, char **argv)
         return restore_main(argc - 1, argv + 1);
     if (argc > 1 && strcmp(argv[1], "migrate") == 0)
         return migrate_main(argc - 1, argv + 1);
+    if (argc > 1 && strcmp(argv[1], "doctor") == 0)
+        return doctor_main(argc - 1, argv + 1);
     if (argc > 1 && strcmp(argv[1], "supervise") == 0)
         return supervise_main(argc - 1, argv + 1);
     return cli_main(argc, argv);

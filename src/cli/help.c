@@ -138,3 +138,9 @@ const struct command command_migrate = {
     .args = "--from CONFIG --to CONFIG",
     .summary = "Move everything a stopped server keeps into another store.",
 };
+
+const struct command command_doctor = {
+    .name = "doctor",
+    .args = "",
+    .summary = "Look at all that a configuration needs, and say what to do.",
+};

@@ -11,6 +11,7 @@
 struct store;
 struct store_snapshots;
 struct store_moves;
+struct findings;
 
 #define STORE_BATCH_MAX 512
 #define LANES_KEPT      1000 /* empty ones are swept beyond that */
@@ -470,5 +471,7 @@ struct store_driver {
     int (*meta_set)(struct store *s, const char *key, const char *value,
                     struct err *err);        /* before the first apply only */
     const struct store_snapshots *snapshots; /* optional: store/snapshot.h */
+    /** Optional: says what there is to say of the database, and changes nothing. ret_folder: whose blobs it speaks of, or "". */
+    void (*examine)(const struct store_config *config, struct findings *f, char ret_folder[UUID_STR_MAX]);
     const struct store_moves *moves;         /* optional: store/move.h */
 };

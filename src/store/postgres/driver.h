@@ -68,7 +68,8 @@ int pg_schema(const char *url, struct err *err);
 /** 0: there are no tables yet. ERR_UNSUPPORTED as above. */
 int pg_schema_version(PGconn *pg, unsigned *ret, struct err *err);
 
-/* --- move.c --- */
+/* --- examine.c, move.c --- */
+void pg_examine(const struct store_config *config, struct findings *f, char ret_folder[UUID_STR_MAX]);
 extern const struct store_moves postgres_moves;
 
 /* --- the store --- */

@@ -149,6 +149,7 @@ const struct store_driver *store_postgres(void)
         .meta_get = read_meta,
         .meta_set = meta_set,
         .moves = &postgres_moves,
+        .examine = pg_examine,
     };
 
     return &driver;

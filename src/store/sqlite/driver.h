@@ -99,5 +99,6 @@ void keys_free(struct sqlite_store *s);
 /* --- snapshot.c --- */
 extern const struct store_snapshots sqlite_snapshots;
 
-/* --- move.c --- */
+/* --- examine.c, move.c --- */
+void sqlite_examine(const struct store_config *config, struct findings *f, char ret_folder[UUID_STR_MAX]);
 extern const struct store_moves sqlite_moves;

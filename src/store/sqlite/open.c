@@ -205,6 +205,7 @@ const struct store_driver *store_sqlite(void)
         .meta_get = read_meta,
         .meta_set = meta_set,
         .moves = &sqlite_moves,
+        .examine = sqlite_examine,
         .snapshots = &sqlite_snapshots,
     };
 
