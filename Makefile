@@ -4,7 +4,7 @@ MESON_FLAGS ?=
 export BUILD MESON_FLAGS KEEP
 
 .DEFAULT_GOAL := all
-.PHONY: all help packages packages-develop demo bench test sim chaos lint format asan tsan fuzz fresh web web-check web-test screenshots clean
+.PHONY: all help packages packages-develop demo cluster bench test sim chaos lint format asan tsan fuzz fresh web web-check web-test screenshots clean
 
 all: ## build build/haul
 	@scripts/build
@@ -20,6 +20,9 @@ packages-develop: ## and those of packaging/debian-packages-develop.txt
 
 demo: packages all ## transcode a real video as a background job (KEEP=1 leaves server and worker running)
 	@scripts/demo
+
+cluster: packages all ## PostgreSQL, a server, workers and Prometheus as processes of yours, until Ctrl-C (WORKERS=2)
+	@scripts/cluster --haul $(BUILD)/haul --workers $(or $(WORKERS),2)
 
 bench: all ## measure submissions, whole lives and an idle start, beside the disk's own limits (SECONDS=5, DATA=/var/tmp)
 	@bench/rates $(BUILD)/haul --seconds $(or $(SECONDS),5) --data $(or $(DATA),/var/tmp)
