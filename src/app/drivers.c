@@ -2,6 +2,7 @@
 #include "blob/folder/folder.h"
 #include "broker/none/none.h"
 #include "broker/redis/redis.h"
+#include "blob/s3/s3.h"
 #include "store/postgres/postgres.h"
 #include "store/sqlite/sqlite.h"
 #include <string.h>
@@ -23,7 +24,13 @@ const struct store_driver *app_store_embedded(void)
     return store_sqlite();
 }
 
-const struct blob_driver *app_blob_driver(void)
+int app_blob_driver(const char *url, const struct blob_driver **ret, struct err *err)
+{
+    *ret = !url ? app_blob_folder() : strncmp(url, "s3://", 5) == 0 ? blob_s3() : NULL;
+    return *ret ? ERR_OK : err_field(err, "blob", "must begin with s3://; without it the data folder holds the blobs");
+}
+
+const struct blob_driver *app_blob_folder(void)
 {
     return blob_folder();
 }

@@ -396,7 +396,7 @@ int restore_run(struct restore *r, struct err *err)
     }
     w->r = r;
     w->store = app_store_embedded()->snapshots;
-    w->blobs = app_blob_driver();
+    w->blobs = app_blob_folder();
     w->dir_fd = w->blobs_fd = -1;
     if (!w->store || !w->blobs->path)
         rc = err_set(err, ERR_UNSUPPORTED, 0, "this haul's database and blobs are restored by tools of their own");

@@ -19,6 +19,7 @@
 #define READ_THREADS  4
 #define READ_QUEUE    1024
 #define BYTES_THREADS 4
+#define S3_THREADS    16 /* which wait for a network more than they work */
 #define BYTES_QUEUE   4096
 #define BACKUP_FOLDER "backup.tmp"
 #define BLOBS_FOLDER  "blobs"
@@ -29,6 +30,7 @@ struct server {
     int lock_fd;
     const struct store_driver *store_driver;
     struct store *store;
+    const struct blob_driver *blob_driver;
     struct blobs *blobs;
     char deployment[UUID_STR_MAX]; /* the same for all servers over one store */
     struct broker_link broker;
@@ -79,7 +81,8 @@ static int check_folder(struct server *s, const char *folder_id, struct err *err
     if (!rc && !known)
         rc = d->meta_set(s->store, STORE_META_BLOB_FOLDER, folder_id, err);
     else if (!rc && strcmp(known, folder_id) != 0)
-        rc = err_set(err, ERR_CONFLICT, 0, "the blob folder is %s, but the database belongs to %s", folder_id, known);
+        rc = err_set(err, ERR_CONFLICT, 0, "the %s is %s, but the database belongs to %s",
+                     s->options.blob ? "bucket's id" : "blob folder", folder_id, known);
     arena_free(arena);
     return rc;
 }
@@ -95,7 +98,7 @@ static bool has_bytes(const char *dir, const char *sub, const char *name)
 static int check_database_there(const char *data, struct err *err)
 {
     if (has_bytes(data, "", app_store_embedded()->snapshots->file) ||
-        !has_bytes(data, BLOBS_FOLDER, app_blob_driver()->id_file))
+        !has_bytes(data, BLOBS_FOLDER, app_blob_folder()->id_file))
         return ERR_OK;
     return err_set(
         err, ERR_CORRUPT, 0,
@@ -117,11 +120,13 @@ static int open_data(struct server *s, const struct policy *policy, struct err *
         rc = check_moved(s, err);
     if (rc)
         return rc;
-    rc = fs_join(path, sizeof(path), s->options.data, BLOBS_FOLDER, err);
+    rc = app_blob_driver(s->options.blob, &s->blob_driver, err);
     if (!rc)
-        rc = app_blob_driver()->open(path, &s->blobs, folder_id, err);
+        rc = fs_join(path, sizeof(path), s->options.data, BLOBS_FOLDER, err);
+    if (!rc)
+        rc = s->blob_driver->open(s->options.blob ? s->options.blob : path, &s->blobs, folder_id, err);
     if (rc)
-        return err_wrap(err, rc, "open the blob folder");
+        return err_wrap(err, rc, s->options.blob ? "open the blobs in S3" : "open the blob folder");
     rc = fs_join(s->backup_dir, sizeof(s->backup_dir), s->options.data, BACKUP_FOLDER, err);
     if (!rc)
         rc = fs_remove_tree(s->backup_dir, err); /* a crash during a backup left it */
@@ -165,7 +170,7 @@ static int start_engine(struct server *s, const struct policy *policy, struct er
 {
     struct engine_config config = {.store_driver = s->store_driver,
                                    .store = s->store,
-                                   .blob_driver = app_blob_driver(),
+                                   .blob_driver = s->blob_driver,
                                    .blobs = s->blobs,
                                    .broker_driver = s->broker.driver,
                                    .broker = s->broker.broker,
@@ -187,7 +192,7 @@ static int start_engine(struct server *s, const struct policy *policy, struct er
 static int start_pools(struct server *s, struct err *err)
 {
     int rc = pool_new("reads", READ_THREADS, READ_QUEUE, &s->reads, err);
-    return rc ? rc : pool_new("bytes", BYTES_THREADS, BYTES_QUEUE, &s->bytes, err);
+    return rc ? rc : pool_new("bytes", s->options.blob ? S3_THREADS : BYTES_THREADS, BYTES_QUEUE, &s->bytes, err);
 }
 
 static void start_api(struct server *s, const struct policy *policy)
@@ -195,7 +200,7 @@ static void start_api(struct server *s, const struct policy *policy)
     s->api = (struct api){.loop = s->loop,
                           .store_driver = s->store_driver,
                           .store = s->store,
-                          .blob_driver = app_blob_driver(),
+                          .blob_driver = s->blob_driver,
                           .blobs = s->blobs,
                           .broker_driver = s->broker.driver,
                           .broker = s->broker.broker,
@@ -290,7 +295,7 @@ static void stop(struct server *s)
     if (s->api_up)
         api_release(&s->api);
     if (s->blobs)
-        app_blob_driver()->close(s->blobs);
+        s->blob_driver->close(s->blobs);
     if (s->store)
         s->store_driver->close(s->store);
     if (s->lock_fd >= 0)

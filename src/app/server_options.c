@@ -19,6 +19,7 @@ static const struct option_row rows[] = {
      "redis://...: tells servers where work is, at once; without it they look"},
     {"broker_intake", OPTION_STRING, AT(broker_intake), 1, 200, NULL,
      "stream of the broker to which others publish submissions"},
+    {"blob", OPTION_STRING, AT(blob), 1, 2000, NULL, "s3://bucket/prefix?...: the blobs, in place of a folder"},
     {"insecure", OPTION_BOOL, AT(insecure), 0, 0, "false",
      "listen beyond loopback: who reaches the port may do everything"},
     {"hosts", OPTION_STRING_LIST, AT(hosts), 0, 0, NULL,

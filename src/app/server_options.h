@@ -4,7 +4,7 @@
 #include "app/type_options.h"
 
 struct server_options {
-    char *listen, *data, *store, *broker, *broker_intake;
+    char *listen, *data, *store, *broker, *blob, *broker_intake;
     bool insecure;
     struct string_list hosts;
     usec lease, heartbeat, confirm, poll, backoff_base, backoff_cap, retention, dedup_window, upload_keep, blob_keep;

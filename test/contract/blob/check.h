@@ -13,6 +13,7 @@
 #include "base/sha256.h"
 #include "blob/blob.h"
 #include "blob/folder/folder.h"
+#include "blob/s3/s3.h"
 #include <limits.h>
 
 static inline void make_dir(char ret[PATH_MAX])
