@@ -2,6 +2,7 @@
 #include "api/render.h"
 #include "api/routes.h"
 #include "api/upload.h"
+#include "base/auto.h"
 #include "base/log.h"
 #include "base/sha256.h"
 #include "base/text.h"
@@ -97,6 +98,48 @@ static void open_task(void *arg)
                b->name ? b->name : arena_strdup(http_arena(b->req), id), check);
 }
 
+/** May whoever asks be sent to where the bytes are? Conditions speak of our ETag, and HEAD has no bytes. */
+static bool may_redirect(struct http_request *req)
+{
+    static const char *const conditions[] = {"If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since",
+                                             "If-Range"};
+    const char *direct = http_header(req, "Haul-Direct");
+    for (size_t i = 0; i < ARRAY_LEN(conditions); i++)
+        if (http_header(req, conditions[i]))
+            return false;
+    return !http_is_head(req) && !(direct && strcmp(direct, "no") == 0);
+}
+
+/* Signed now: what was signed when the job was claimed may be too old. */
+static bool redirect(struct blob_call *b)
+{
+    char hex[SHA256_HEX_MAX], etag[SHA256_HEX_MAX + 2];
+    struct err err;
+    struct buf url;
+    err_clear(&err);
+    if (!b->api->blob_driver->url || !may_redirect(b->req))
+        return false;
+    buf_init(&url, 16384);
+    const bool made = b->api->blob_driver->url(b->api->blobs, &b->blob_id, b->name, &url, &err) == ERR_OK;
+    if (made) {
+        hex_format(b->row.sha256, 32, hex);
+        snprintf(etag, sizeof(etag), "\"%s\"", hex);
+        http_set_header(b->req, "ETag", etag);
+        http_set_header(b->req, "Location", buf_str(&url));
+        http_set_header(b->req, "Cache-Control", "no-store");
+        reply_empty(b->req, 307);
+    }
+    buf_release(&url);
+    return made;
+}
+
+static void find_task(void *arg)
+{
+    struct blob_call *b = arg;
+    if (!redirect(b))
+        open_task(b);
+}
+
 static void row_task(void *arg)
 {
     struct blob_call *b = arg;
@@ -106,7 +149,7 @@ static void row_task(void *arg)
         ERR_OK)
         reply_err(b->req, &err);
     else
-        req_run(b->req, b->api->bytes, open_task, b);
+        req_run(b->req, b->api->bytes, find_task, b);
 }
 
 static int read_name(struct http_request *req, const char **ret, struct err *err)

@@ -36,6 +36,13 @@ static bool same_path(const char *a, const char *b)
     return x && y && strcmp(x, y) == 0;
 }
 
+static bool same_blobs(const struct work *w)
+{
+    const char *a = w->from.options->blob, *b = w->to.options->blob;
+
+    return a && b ? strcmp(a, b) == 0 : !a && !b && w->same_data;
+}
+
 static int lock_both(struct work *w, struct err *err)
 {
     int rc = open_folder(&w->from, false, err);
@@ -44,8 +51,9 @@ static int lock_both(struct work *w, struct err *err)
         return err_set(err, ERR_NOT_FOUND, 0, "source: there is no data folder '%.180s'", w->from.options->data);
     if (rc != ERR_OK)
         return err_wrap(err, rc, "source");
-    w->m->same_folder = same_path(w->from.options->data, w->to.options->data);
-    if (w->m->same_folder)
+    w->same_data = same_path(w->from.options->data, w->to.options->data);
+    w->m->same_folder = same_blobs(w);
+    if (w->same_data)
         return ERR_OK;
     rc = open_folder(&w->to, !w->m->dry_run, err);
     return rc == ERR_OK || rc == ERR_NOT_FOUND ? ERR_OK : err_wrap(err, rc, "target");
@@ -82,7 +90,7 @@ static int open_stores(struct work *w, struct err *err)
 {
     int rc = open_store(&w->from, MOVE_SOURCE, err);
 
-    if (rc == ERR_OK && w->m->same_folder && !w->from.options->store && !w->to.options->store)
+    if (rc == ERR_OK && w->same_data && !w->from.options->store && !w->to.options->store)
         rc = err_set(err, ERR_INVALID, 0, "--from and --to name the same database");
     if (rc == ERR_OK)
         rc = open_store(&w->to, MOVE_LOOK, err);
@@ -97,10 +105,12 @@ static int open_stores(struct work *w, struct err *err)
 
 static int open_blobs(struct side *s, struct err *err)
 {
-    int rc = fs_join(s->folder, sizeof(s->folder), s->options->data, BLOBS_FOLDER, err);
+    const char *url = s->options->blob;
+    int rc = app_blob_driver(url, &s->blob_driver, err);
 
-    s->blob_driver = app_blob_driver();
-    return rc == ERR_OK ? s->blob_driver->open(s->folder, &s->blobs, s->folder_id, err) : rc;
+    if (rc == ERR_OK && !url)
+        rc = fs_join(s->folder, sizeof(s->folder), s->options->data, BLOBS_FOLDER, err);
+    return rc == ERR_OK ? s->blob_driver->open(url ? url : s->folder, &s->blobs, s->folder_id, err) : rc;
 }
 
 /** The source's rows and its folder must belong together, as at a server's start. */

@@ -24,6 +24,7 @@ struct digest {
 };
 
 struct work {
+    bool same_data; /* both sides name one data folder */
     struct migrate *m;
     struct side from, to;
     unsigned table;    /* being copied; move_n_tables: the blobs' bytes */

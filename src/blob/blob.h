@@ -1,6 +1,7 @@
 #pragma once
 /* Blobs: immutable bytes, streamed, hashed on the way, visible only when whole. Rows and references are the store's. */
 #include "base/arena.h"
+#include "base/buf.h"
 #include "base/err.h"
 #include "base/uuid.h"
 #include <stdint.h>
@@ -57,6 +58,11 @@ struct blob_driver {
     int (*discard)(struct blobs *b, const struct uuid *id, struct err *err);
     /** Ids of which discard() would find something; one may be there twice. */
     int (*unfinished)(struct blobs *b, struct arena *arena, struct uuid **ret, size_t *ret_n, struct err *err);
+
+    /** Optional: NULL where bytes come only through us. A URL by which whoever has it may GET the blob, ranges too, for some minutes from now
+     * on. ERR_UNSUPPORTED: the configuration wants none.
+     * @param filename  as which a browser saves it; NULL: its id */
+    int (*url)(struct blobs *b, const struct uuid *id, const char *filename, struct buf *ret, struct err *err);
 
     /* Optional, all or none: for snapshots, where blobs are files below a folder. */
     const char *id_file; /* its file below the folder that holds the folder's id and a newline */

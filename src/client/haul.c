@@ -282,23 +282,13 @@ void exchange_header(struct exchange *x, const char *name, const char *value)
         x->headers = more;
 }
 
-bool exchange_begin(struct exchange *x, struct haul_client *c, const char *method, const char *path,
-                    struct haul_error *err)
+/** @param loopback  http_proxy in the environment must not carry away what never leaves this machine */
+static void exchange_set_up(struct exchange *x, struct haul_client *c, const char *method, const char *url,
+                            bool loopback)
 {
-    error_clear(err);
+    CURL *e = c->easy;
     *x = (struct exchange){.client = c, .range_from = -1, .range_total = -1, .length = -1, .upload_offset = -1};
     buf_init(&x->body, ANSWER_MAX);
-    AUTO_FREE char *url = NULL;
-    if (path[0] != '/') {
-        error_set(err, HAUL_LOCAL, "invalid", "'%.100s' is not a path", path);
-        return false;
-    }
-    if (asprintf(&url, "%s%s", c->url, path) < 0) {
-        url = NULL; /* undefined after a failure */
-        error_set(err, HAUL_LOCAL, "no_memory", "out of memory");
-        return false;
-    }
-    CURL *e = c->easy;
     c->curl_text[0] = '\0';
     curl_easy_reset(e); /* options only: connections stay */
     curl_easy_setopt(e, CURLOPT_ERRORBUFFER, c->curl_text);
@@ -317,12 +307,45 @@ bool exchange_begin(struct exchange *x, struct haul_client *c, const char *metho
     curl_easy_setopt(e, CURLOPT_HEADERDATA, x);
     curl_easy_setopt(e, CURLOPT_WRITEFUNCTION, on_body);
     curl_easy_setopt(e, CURLOPT_WRITEDATA, x);
-    if (c->loopback) /* http_proxy in the environment must not carry away what never leaves this machine */
+    if (loopback)
         curl_easy_setopt(e, CURLOPT_PROXY, "");
     if (strcmp(method, "GET") != 0)
         curl_easy_setopt(e, CURLOPT_CUSTOMREQUEST, method);
     exchange_header(x, "Expect", ""); /* no wait for 100 Continue */
+}
+
+bool exchange_begin(struct exchange *x, struct haul_client *c, const char *method, const char *path,
+                    struct haul_error *err)
+{
+    AUTO_FREE char *url = NULL;
+    error_clear(err);
+    if (path[0] != '/') {
+        error_set(err, HAUL_LOCAL, "invalid", "'%.100s' is not a path", path);
+        return false;
+    }
+    if (asprintf(&url, "%s%s", c->url, path) < 0) {
+        url = NULL; /* undefined after a failure */
+        error_set(err, HAUL_LOCAL, "no_memory", "out of memory");
+        return false;
+    }
+    exchange_set_up(x, c, method, url, c->loopback);
     return true;
+}
+
+bool exchange_begin_at(struct exchange *x, struct haul_client *c, const char *url, struct haul_error *err)
+{
+    CURLU *u = curl_url();
+    char *host = NULL;
+    error_clear(err);
+    const bool ok = u && curl_url_set(u, CURLUPART_URL, url, 0) == CURLUE_OK &&
+                    curl_url_get(u, CURLUPART_HOST, &host, 0) == CURLUE_OK;
+    if (ok)
+        exchange_set_up(x, c, "GET", url, host_is_loopback(host));
+    else
+        error_set(err, HAUL_REFUSED, "corrupt", "the server names '%.200s', which is no URL", url);
+    curl_free(host);
+    curl_url_cleanup(u);
+    return ok;
 }
 
 int exchange_run(struct exchange *x, struct haul_error *err)

@@ -45,6 +45,8 @@ struct exchange {
 /** Sets up the handle for one request. @param path begins with '/'. ERR is in `err` when false. */
 bool exchange_begin(struct exchange *x, struct haul_client *c, const char *method, const char *path,
                     struct haul_error *err);
+/** A GET of a URL that the server named: nothing that is ours goes along. */
+bool exchange_begin_at(struct exchange *x, struct haul_client *c, const char *url, struct haul_error *err);
 void exchange_header(struct exchange *x, const char *name, const char *value); /* value NULL: nothing */
 /** Performs it. HAUL_OK on 2xx. */
 int exchange_run(struct exchange *x, struct haul_error *err);

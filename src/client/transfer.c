@@ -179,10 +179,13 @@ int haul_upload(struct haul_client *c, const char *path, const char *token, int 
 
 struct download {
     int fd;
-    int64_t done;  /* bytes that came, over all tries; but for those held they are written and hashed */
-    int64_t total; /* -1 until an answer told */
-    int64_t skip;  /* bytes of this answer that we have already */
-    bool begun;    /* this answer's headers were looked at */
+    int64_t done;    /* bytes that came, over all tries; but for those held they are written and hashed */
+    int64_t total;   /* -1 until an answer told */
+    int64_t skip;    /* bytes of this answer that we have already */
+    bool begun;      /* this answer's headers were looked at */
+    bool direct;     /* it is the answer of a store that the server sent us to: its ETag is none of ours */
+    bool redirected; /* the server sends us to a store */
+    bool through;    /* a store did not answer well: bytes come through the server from now on */
     char etag[80];
     struct sha256 *hash;
     haul_progress progress;
@@ -221,11 +224,11 @@ static int download_io_err(const struct download *d, struct haul_error *err)
 static bool download_begin(struct download *d, struct exchange *x)
 {
     d->begun = true;
-    if (d->etag[0] && x->etag[0] && strcmp(d->etag, x->etag) != 0) {
+    if (!d->direct && d->etag[0] && x->etag[0] && strcmp(d->etag, x->etag) != 0) {
         d->bad = "the contents changed between two parts of the download";
         return false;
     }
-    if (x->etag[0])
+    if (!d->direct && x->etag[0])
         snprintf(d->etag, sizeof(d->etag), "%s", x->etag);
     if (x->status == 206) {
         if (x->range_from != d->done) {
@@ -271,35 +274,84 @@ static int download_progress(void *arg, curl_off_t dl_total, curl_off_t dl_now, 
     return d->progress && d->progress(d->arg, d->done - (int64_t)d->held, d->total) != 0;
 }
 
-static int download_once(struct haul_client *c, const char *path, struct download *d, struct haul_error *err)
+static int download_run(struct download *d, struct exchange *x, struct haul_error *err)
 {
-    struct exchange x;
-    if (!exchange_begin(&x, c, "GET", path, err))
-        return HAUL_LOCAL;
+    CURL *e = x->client->easy;
     d->begun = false;
-    x.sink = download_take;
-    x.sink_arg = d;
-    transfer_options(c->easy);
-    curl_easy_setopt(c->easy, CURLOPT_XFERINFOFUNCTION, download_progress);
-    curl_easy_setopt(c->easy, CURLOPT_XFERINFODATA, d);
+    x->sink = download_take;
+    x->sink_arg = d;
+    transfer_options(e);
+    curl_easy_setopt(e, CURLOPT_XFERINFOFUNCTION, download_progress);
+    curl_easy_setopt(e, CURLOPT_XFERINFODATA, d);
     if (d->done > 0) {
         char text[100];
         snprintf(text, sizeof(text), "bytes=%lld-", (long long)d->done);
-        exchange_header(&x, "Range", text);
-        if (d->etag[0]) {
-            snprintf(text, sizeof(text), "\"%s\"", d->etag);
-            exchange_header(&x, "If-Range", text);
-        }
+        exchange_header(x, "Range", text);
     }
-    int rc = exchange_run(&x, err);
-    if (rc == HAUL_OK && !d->begun && !download_begin(d, &x)) /* an empty answer never came to the sink */
+    int rc = exchange_run(x, err);
+    if (rc == HAUL_OK && !d->begun && !download_begin(d, x)) /* an empty answer never came to the sink */
         rc = HAUL_ABORTED;
     if (d->io.code != ERR_OK)
         rc = download_io_err(d, err);
     else if (d->bad)
         rc = error_set(err, HAUL_REFUSED, "corrupt", "%s", d->bad);
-    exchange_end(&x);
     return rc;
+}
+
+/* From the store that the server sent us to. A URL that is too old, a store that cannot be reached from here: the next try asks the
+ * server, and for the bytes themselves. */
+static int download_direct(struct haul_client *c, const char *url, struct download *d, struct haul_error *err)
+{
+    struct exchange x;
+    if (!exchange_begin_at(&x, c, url, err))
+        return HAUL_LOCAL;
+    d->direct = true;
+    const int rc = download_run(d, &x, err);
+    const long status = x.status;
+    d->direct = false;
+    exchange_end(&x);
+    if (rc == HAUL_OK || rc == HAUL_LOCAL || rc == HAUL_ABORTED || d->bad)
+        return rc;
+    d->through = true;
+    char why[sizeof(err->message)];
+    snprintf(why, sizeof(why), "%s", err->message);
+    return status >= 300
+               ? error_set(err, HAUL_NETWORK, "network", "the store that the server names answers with %ld", status)
+               : error_set(err, HAUL_NETWORK, "network", "%s", why);
+}
+
+/** Where a 307 leads, if it says whose bytes are there; its ETag is theirs. NULL: nowhere. Owned. */
+static char *redirection(struct download *d, const struct exchange *x)
+{
+    char *url = NULL;
+    if (x->status != 307 || !x->etag[0] || d->through)
+        return NULL;
+    if (d->etag[0] && strcmp(d->etag, x->etag) != 0) {
+        d->bad = "the contents changed between two parts of the download";
+        return NULL;
+    }
+    snprintf(d->etag, sizeof(d->etag), "%s", x->etag);
+    d->redirected = true;
+    curl_easy_getinfo(x->client->easy, CURLINFO_REDIRECT_URL, &url);
+    return url ? strdup(url) : NULL;
+}
+
+static int download_once(struct haul_client *c, const char *path, struct download *d, struct haul_error *err)
+{
+    struct exchange x;
+    if (!exchange_begin(&x, c, "GET", path, err))
+        return HAUL_LOCAL;
+    if (d->through)
+        exchange_header(&x, "Haul-Direct", "no");
+    if (d->done > 0 && d->etag[0] && (d->through || !d->redirected)) { /* else the ETag of the redirection tells */
+        char text[100];
+        snprintf(text, sizeof(text), "\"%s\"", d->etag);
+        exchange_header(&x, "If-Range", text);
+    }
+    int rc = download_run(d, &x, err);
+    AUTO_FREE char *url = redirection(d, &x);
+    exchange_end(&x);
+    return url ? download_direct(c, url, d, err) : rc;
 }
 
 static int download_check(struct download *d, bool must_hash, struct haul_error *err)

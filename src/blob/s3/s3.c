@@ -8,6 +8,7 @@
 #define PART_THREADS 8
 #define OPEN_US      (3 * USEC_PER_SEC)  /* tries begin for so long: whoever starts a server waits */
 #define PATIENCE_US  (20 * USEC_PER_SEC) /* and later: whoever is answered waits */
+#define URL_S        (15 * 60)
 #define ID_MAX       64
 
 static int id_get(struct blobs *s, const char *key, char ret_id[UUID_STR_MAX], struct err *err)
@@ -144,6 +145,27 @@ static int s3_remove(struct blobs *s, const struct uuid *id, struct err *err)
     return s3_delete(s, key, err);
 }
 
+/** What a browser saves has the blob's name, as from our own server. */
+static int s3_blob_url(struct blobs *s, const struct uuid *id, const char *filename, struct buf *ret, struct err *err)
+{
+    char key[S3_KEY_MAX], name[UUID_STR_MAX];
+    struct buf disposition;
+
+    if (!s->place.direct)
+        return err_set(err, ERR_UNSUPPORTED, 0, "direct=no");
+    uuid_format(id, name);
+    buf_init(&disposition, 1024);
+    buf_adds(&disposition, "attachment; filename*=UTF-8''");
+    s3_encode_path(&disposition, filename ? filename : name);
+    s3_blob_key(s, id, key);
+    const struct s3_pair query[] = {{"response-content-disposition", buf_str(&disposition)},
+                                    {"response-content-type", "application/octet-stream"}};
+    int rc = s3_url(s, key, query, ARRAY_LEN(query), URL_S, ret, err);
+
+    buf_release(&disposition);
+    return rc;
+}
+
 const struct blob_driver *blob_s3(void)
 {
     static const struct blob_driver driver = {
@@ -162,6 +184,7 @@ const struct blob_driver *blob_s3(void)
         .offset = s3_resumable_offset,
         .discard = s3_resumable_discard,
         .unfinished = s3_resumable_unfinished,
+        .url = s3_blob_url,
     };
 
     return &driver;
