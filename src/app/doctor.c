@@ -148,9 +148,8 @@ static int take_lock(const struct doctor *d)
 
 /* --- blobs --- */
 
-static int probe_blob(struct blobs *b, struct err *err)
+static int probe_blob(const struct blob_driver *d, struct blobs *b, struct err *err)
 {
-    const struct blob_driver *d = app_blob_driver();
     struct clock clock = clock_real();
     struct uuid id = uuid_v7(clock.wall_us(clock.self), rng_real());
     struct blob_upload *up = NULL;
@@ -182,9 +181,13 @@ static void check_blobs(const struct doctor *d, const char *known)
     char path[PATH_MAX], id[UUID_STR_MAX];
     struct err err = {0};
     struct blobs *b = NULL;
-    int rc = fs_join(path, sizeof(path), d->options->data, BLOBS_FOLDER, &err);
+    const char *url = d->options->blob;
+    const struct blob_driver *driver = NULL;
+    int rc = app_blob_driver(url, &driver, &err);
 
-    if (rc == ERR_OK && !fs_exists(path)) {
+    if (rc == ERR_OK)
+        rc = fs_join(path, sizeof(path), d->options->data, BLOBS_FOLDER, &err);
+    if (rc == ERR_OK && !url && !fs_exists(path)) {
         finding_add(d->findings, known[0] ? FINDING_FAIL : FINDING_OK, "blobs",
                     known[0] ? "mount or copy the blob folder that belongs to the database" : NULL,
                     known[0] ? "the database belongs to the blob folder %s, and there is none"
@@ -193,17 +196,21 @@ static void check_blobs(const struct doctor *d, const char *known)
         return;
     }
     if (rc == ERR_OK)
-        rc = app_blob_driver()->open(path, &b, id, &err);
+        rc = driver->open(url ? url : path, &b, id, &err);
     if (rc == ERR_OK)
-        rc = probe_blob(b, &err);
+        rc = probe_blob(driver, b, &err);
     if (b)
-        app_blob_driver()->close(b);
+        driver->close(b);
     if (rc != ERR_OK)
         finding_add(d->findings, FINDING_FAIL, "blobs",
-                    "give the server's user all rights on the blob folder and what is in it", "%s", err.msg);
+                    url ? "docs/s3.md says what each message asks for"
+                        : "give the server's user all rights on the blob folder and what is in it",
+                    "%s", err.msg);
     else if (known[0] && strcmp(known, id) != 0)
-        finding_add(d->findings, FINDING_FAIL, "blobs", "mount or copy the blob folder that belongs to the database",
-                    "the blob folder is %s, but the database belongs to %s", id, known);
+        finding_add(d->findings, FINDING_FAIL, "blobs",
+                    url ? "name the bucket and prefix that belong to the database"
+                        : "mount or copy the blob folder that belongs to the database",
+                    "the blobs are %s, but the database belongs to %s", id, known);
     else
         finding_add(d->findings, FINDING_OK, "blobs", NULL, "a blob was written, read and removed");
 }
