@@ -9,6 +9,7 @@ static const struct {
 } kinds[BOARD_COUNT] = {
     [BOARD_COUNTS] = {USEC_PER_SEC, board_counts_make},
     [BOARD_WORKERS] = {2 * USEC_PER_SEC, board_workers_make},
+    [BOARD_SLIS] = {2 * USEC_PER_SEC, board_slis_make},
 };
 
 void boards_init(struct boards *b, struct api *api)

@@ -9,7 +9,7 @@
 #define BEAT_US     (15 * USEC_PER_SEC) /* a proxy cuts what is silent for a minute, often */
 #define KEPT_BYTES  ((size_t)64 << 10)  /* of the buffer of a stream that has nothing to say */
 
-static const char *const board_names[BOARD_COUNT] = {"counts", "workers"};
+static const char *const board_names[BOARD_COUNT] = {"counts", "workers", "slis"};
 
 void events_emit(struct events *ev, const char *name, const struct buf *data)
 {
@@ -169,8 +169,9 @@ static bool filtered(const struct job_filter *f)
 
 static int read_topics(struct http_request *req, struct events *ev, struct err *err)
 {
-    static const char *const known[] = {"jobs",   "status",  "task_type",   "queue",      "label",         "job", "log",
-                                        "counts", "workers", "log_attempt", "log_offset", "last_event_id", NULL};
+    static const char *const known[] = {"jobs",       "status",        "task_type", "queue",   "label",
+                                        "job",        "log",           "counts",    "workers", "log_attempt",
+                                        "log_offset", "last_event_id", "slis",      NULL};
     bool any = false;
     int rc = req_query_only(req, known, err);
     if (!rc)
@@ -188,7 +189,8 @@ static int read_topics(struct http_request *req, struct events *ev, struct err *
         any = any || ev->board[i];
     }
     if (!rc && !any && !ev->jobs && !ev->n_job && !ev->log.on)
-        rc = err_field(err, "jobs", "at least one topic is required: jobs=1, job=ID, log=ID, counts=1 or workers=1");
+        rc = err_field(err, "jobs",
+                       "at least one topic is required: jobs=1, job=ID, log=ID, counts=1, workers=1 or slis=1");
     return rc;
 }
 

@@ -117,6 +117,19 @@ static void attempt_duration(struct scrape *s, struct exposition *x, size_t i, s
     expo_histogram(x, labels, 2, &metrics_run_bounds, &s->engine->pairs[i].run_us, true);
 }
 
+static void completion(struct scrape *s, struct exposition *x, size_t i, struct label labels[3])
+{
+    expo_histogram(x, labels, 2, &metrics_run_bounds, &s->engine->pairs[i].complete_us, true);
+}
+
+static void jobs_finished(struct scrape *s, struct exposition *x, size_t i, struct label labels[3])
+{
+    for (unsigned st = JOB_SUCCESS; st <= JOB_CANCELLED; st++) {
+        labels[2] = (struct label){"status", job_status_name((enum job_status)st)};
+        expo_int(x, labels, 3, (int64_t)s->engine->pairs[i].finished[st]);
+    }
+}
+
 static void one(struct exposition *x, enum metric_id id, int64_t value)
 {
     expo_metric(x, id);
@@ -258,6 +271,8 @@ static int render_all(struct scrape *s, struct exposition *x, struct err *err)
     each_pair(s, x, METRIC_JOBS_EXPIRED, jobs_expired);
     each_pair(s, x, METRIC_START_LATENCY, start_latency);
     each_pair(s, x, METRIC_ATTEMPT_DURATION, attempt_duration);
+    each_pair(s, x, METRIC_COMPLETION, completion);
+    each_pair(s, x, METRIC_JOBS_FINISHED, jobs_finished);
     render_engine(s, x);
     render_store(s, x);
     one(x, METRIC_EVENT_STREAMS, atomic_load(&s->survey->api->event_streams));

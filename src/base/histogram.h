@@ -20,3 +20,6 @@ struct histogram {
 size_t histogram_bucket(const struct histogram_bounds *bounds, int64_t value);
 void histogram_add(struct histogram *h, const struct histogram_bounds *bounds, int64_t value);
 uint64_t histogram_total(const struct histogram *h);
+/** The value below which a share `q` (0..1) of what was counted lies, as Prometheus estimates it: evenly spread within a bucket, the last
+ * bound for what is above it. @return -1 when nothing was counted */
+double histogram_quantile(const struct histogram *h, const struct histogram_bounds *bounds, double q);

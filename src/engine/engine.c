@@ -131,6 +131,7 @@ usec engine_step(struct engine *e)
 
     look_step(e);
     hints_place(e);
+    metrics_sample(e);
     sweep_run(e);
     dispatch_claims(e);
     hints_settle(e);

@@ -39,6 +39,7 @@ struct metrics {
     size_t n_pairs, pairs_cap;
     struct histogram commit_us, commit_ops;
     uint64_t commits_failed;
+    struct windows windows;
     size_t redrives; /* that run, after the last pass */
     uint64_t redriven[REDRIVE_ACTION_COUNT];
 };

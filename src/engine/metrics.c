@@ -137,6 +137,10 @@ static void count_ends(struct metrics *m, const struct op *op)
         struct metrics_pair *pair = &m->pairs[pair_index(m, end->queue, end->task_type, true)];
 
         pair->ended[end->outcome] += end->n;
+        if (end->status == JOB_FAILED || job_finished(end->status))
+            pair->finished[end->status] += end->n;
+        if (end->took_us >= 0)
+            histogram_add(&pair->complete_us, &metrics_run_bounds, end->took_us);
         if (end->ran_us >= 0)
             histogram_add(&pair->run_us, &metrics_run_bounds, end->ran_us);
     }
@@ -189,6 +193,45 @@ static void copy_ready(const struct engine *e, struct engine_metrics *ret)
     }
 }
 
+static void histogram_sum(struct histogram *h, const struct histogram *more)
+{
+    for (size_t i = 0; i < HISTOGRAM_BOUNDS_MAX + 1; i++)
+        h->counts[i] += more->counts[i];
+    h->sum += more->sum;
+}
+
+static void totals_now(const struct engine *e, struct window_totals *ret)
+{
+    const struct metrics *m = &e->metrics;
+
+    *ret = (struct window_totals){.at = engine_boot(e)};
+    for (size_t i = 0; i < m->n_pairs; i++) {
+        for (size_t k = 0; k < JOB_STATUS_COUNT; k++)
+            ret->finished[k] += m->pairs[i].finished[k];
+        histogram_sum(&ret->start_us, &m->pairs[i].start_us);
+        histogram_sum(&ret->complete_us, &m->pairs[i].complete_us);
+    }
+}
+
+void metrics_sample(struct engine *e)
+{
+    struct window_totals totals;
+
+    if (!windows_due(&e->metrics.windows, engine_boot(e)))
+        return;
+    totals_now(e, &totals);
+    windows_add(&e->metrics.windows, &totals);
+}
+
+static void copy_windows(const struct engine *e, struct engine_metrics *ret)
+{
+    struct window_totals now;
+
+    totals_now(e, &now);
+    windows_last(&e->metrics.windows, &now, 60 * USEC_PER_SEC, &ret->last_1m);
+    windows_last(&e->metrics.windows, &now, 300 * USEC_PER_SEC, &ret->last_5m);
+}
+
 int engine_metrics(struct engine *e, struct arena *arena, struct engine_metrics *ret, struct err *err)
 {
     const struct metrics *m = &e->metrics;
@@ -206,5 +249,6 @@ int engine_metrics(struct engine *e, struct arena *arena, struct engine_metrics 
     if (!ret->pairs)
         return err_set(err, ERR_NO_MEMORY, 0, "metrics");
     copy_ready(e, ret);
+    copy_windows(e, ret);
     return ERR_OK;
 }

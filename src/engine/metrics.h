@@ -4,6 +4,7 @@
 #include "base/err.h"
 #include "base/histogram.h"
 #include "core/job.h"
+#include "engine/window.h"
 #include "store/store.h"
 
 struct engine;
@@ -20,10 +21,13 @@ struct metrics_pair {
     const char *queue, *task_type; /* borrowed from the engine: live as long as it does */
     uint64_t submissions[SUBMISSION_COUNT];
     uint64_t ended[OUTCOME_COUNT]; /* attempts; EXPIRED: jobs whose start deadline passed */
-    struct histogram start_us;     /* from when a job became due to its claim */
-    struct histogram run_us;       /* from the claim to the worker's report */
-    uint64_t ready;                /* in a copy: jobs that stand in lanes */
-    usec oldest_at;                /* in a copy: when the oldest of them became ready; 0 none */
+    uint64_t finished
+        [JOB_STATUS_COUNT]; /* jobs that became success, failed or cancelled by the end of an attempt, or expired */
+    struct histogram complete_us; /* from a job's submission to its success */
+    struct histogram start_us;    /* from when a job became due to its claim */
+    struct histogram run_us;      /* from the claim to the worker's report */
+    uint64_t ready;               /* in a copy: jobs that stand in lanes */
+    usec oldest_at;               /* in a copy: when the oldest of them became ready; 0 none */
 };
 
 struct engine_metrics {
@@ -34,11 +38,14 @@ struct engine_metrics {
     size_t redrives;                         /* that run */
     uint64_t redriven[REDRIVE_ACTION_COUNT]; /* jobs */
     size_t ops_waiting, polls_held;
-    usec now; /* the store's */
+    struct window_totals last_1m, last_5m; /* of all pairs; `at`: how long that was */
+    usec now;                              /* the store's */
 };
 
 extern const struct histogram_bounds metrics_start_bounds, metrics_run_bounds, metrics_commit_bounds,
     metrics_batch_bounds;
 
+/** Keeps the totals of now, every few seconds. */
+void metrics_sample(struct engine *e);
 /** On the engine's thread: copies bounded arrays into `arena` and nothing more. */
 int engine_metrics(struct engine *e, struct arena *arena, struct engine_metrics *ret, struct err *err);

@@ -67,6 +67,8 @@ struct ended {
     enum outcome outcome; /* EXPIRED: no attempt, the job's start deadline passed */
     usec ran_us;          /* from the claim to the worker's report; -1 where the worker made none */
     unsigned n;
+    enum job_status status; /* of the job, then */
+    usec took_us;           /* from its submission to its success; -1 where it is none */
 };
 
 /** A job handed to a worker. */

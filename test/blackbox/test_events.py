@@ -159,6 +159,8 @@ def test_counts_and_workers_come_at_once_and_when_they_change(api):
     (row,) = stream.until("counts", lambda c: c["queues"][0]["running"])["queues"]
     assert (row["pending"], row["running"]) == (0, 1)
     assert len(stream.until("workers", lambda w: w["workers"])["workers"]) == 1
+    slis = opened(api, slis=1)
+    assert slis.until("slis", lambda s: s["all"]["started_per_s"])["all"]["queue_depth"] == 0
     late = opened(api, counts=1)
     assert late.until("counts")["queues"][0]["running"] == 1
     for each in (stream, late):

@@ -73,6 +73,18 @@ def life(api):
     api.put_blob(b"12345")
 
 
+def test_slis_tell_what_happened(api):
+    slis = api.get("/v1/slis").json()["all"]
+    assert slis["queue_depth"] == 0 and slis["job_success_rate_1m"] is None and slis["job_start_latency_p95_s"] is None
+    life(api)
+    slis = api.get("/v1/slis").json()["all"]
+    assert slis["queue_depth"] == 1
+    assert slis["job_success_rate_1m"] == slis["job_success_rate_5m"] == 0.5
+    assert slis["job_start_latency_p95_s"] > 0 and slis["job_completion_latency_p99_s"] > 0
+    assert slis["started_per_s"] > 0 and slis["finished_per_s"] > 0
+    problem(api.get("/v1/slis?window=1h"), 422, field="window")
+
+
 def test_metrics_tell_what_happened(api):
     life(api)
     _, samples = parse(scrape(api))
@@ -89,6 +101,10 @@ def test_metrics_tell_what_happened(api):
     assert value(samples, "haul_attempts_ended_total", outcome="oom", **night) == 1
     assert value(samples, "haul_job_start_latency_seconds_count", **film) == 1
     assert value(samples, "haul_attempt_duration_seconds_count", **night) == 1
+    assert value(samples, "haul_job_completion_latency_seconds_count", **film) == 1
+    assert value(samples, "haul_job_completion_latency_seconds_count", **night) == 0
+    assert value(samples, "haul_jobs_finished_total", status="success", **film) == 1
+    assert value(samples, "haul_jobs_finished_total", status="failed", **night) == 1
     assert value(samples, "haul_ready_jobs", **night) == 1
     assert value(samples, "haul_oldest_ready_age_seconds", **night) > 0
     assert value(samples, "haul_oldest_ready_age_seconds", **film) == 0

@@ -60,14 +60,19 @@ int ended_add(struct tx *t, const struct job *job, enum outcome outcome, usec ra
 
     if (op->n_ended == 0 && !(op->ended = arena_array(op->arena, ran_us < 0 ? OP_CHANGES_MAX : 1, sizeof(*op->ended))))
         return err_set(t->err, ERR_NO_MEMORY, 0, "ended attempts");
-    while (i < op->n_ended && (op->ended[i].outcome != outcome || strcmp(op->ended[i].queue, job->queue) != 0 ||
-                               strcmp(op->ended[i].task_type, job->task_type) != 0))
+    while (i < op->n_ended &&
+           (op->ended[i].outcome != outcome || op->ended[i].status != job->status ||
+            strcmp(op->ended[i].queue, job->queue) != 0 || strcmp(op->ended[i].task_type, job->task_type) != 0))
         i++;
     if (i == OP_CHANGES_MAX) /* only a count is lost; a pass touches no more than that */
         return ERR_OK;
     if (i == op->n_ended) {
-        op->ended[i] = (struct ended){arena_strdup(op->arena, job->queue), arena_strdup(op->arena, job->task_type),
-                                      outcome, ran_us, 0};
+        op->ended[i] = (struct ended){.queue = arena_strdup(op->arena, job->queue),
+                                      .task_type = arena_strdup(op->arena, job->task_type),
+                                      .outcome = outcome,
+                                      .ran_us = ran_us,
+                                      .status = job->status,
+                                      .took_us = job->status == JOB_SUCCESS ? t->now - job->created_at : -1};
         if (!op->ended[i].queue || !op->ended[i].task_type)
             return err_set(t->err, ERR_NO_MEMORY, 0, "ended attempts");
         op->n_ended++;

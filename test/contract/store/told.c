@@ -24,6 +24,8 @@ static void test_a_report_tells_the_end_and_the_time_once(void **state)
     struct op *op = complete_op(w, &good, NULL, 0), *again = complete_op(w, &good, NULL, 0);
     apply(w, op);
     assert_ended(op, OUTCOME_SUCCESS, 1, ran_us);
+    assert_int_equal(op->ended[0].status, JOB_SUCCESS);
+    assert_true(op->ended[0].took_us >= ran_us);
     apply(w, again); /* answered as before, and ends nothing again */
     assert_ok(again);
     assert_int_equal(again->n_ended, 0);
