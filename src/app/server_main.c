@@ -50,7 +50,7 @@ static int take_lock(struct server *s, struct err *err)
     if (!rc)
         rc = fs_join(path, sizeof(path), s->options.data, "lock", err);
     if (!rc)
-        rc = fs_lock(path, &s->lock_fd, err);
+        rc = s->store_driver->shared ? fs_lock_shared(path, &s->lock_fd, err) : fs_lock(path, &s->lock_fd, err);
     if (rc == ERR_LOCKED)
         return err_set(err, ERR_LOCKED, 0, "another server uses the data folder '%.180s'", s->options.data);
     return rc ? err_wrap(err, rc, "data folder") : ERR_OK;
@@ -80,7 +80,9 @@ static int check_folder(struct server *s, const char *folder_id, struct err *err
                    : err_set(err, ERR_NO_MEMORY, 0, "start");
     if (!rc && !known)
         rc = d->meta_set(s->store, STORE_META_BLOB_FOLDER, folder_id, err);
-    else if (!rc && strcmp(known, folder_id) != 0)
+    if (!rc && !known) /* another server may have been first */
+        rc = d->meta_get(s->store, STORE_META_BLOB_FOLDER, arena, &known, err);
+    if (!rc && known && strcmp(known, folder_id) != 0)
         rc = err_set(err, ERR_CONFLICT, 0, "the %s is %s, but the database belongs to %s",
                      s->options.blob ? "bucket's id" : "blob folder", folder_id, known);
     arena_free(arena);
@@ -111,9 +113,7 @@ static int open_data(struct server *s, const struct policy *policy, struct err *
     char path[PATH_MAX], folder_id[UUID_STR_MAX];
     struct store_config config = {
         .dir = s->options.data, .url = s->options.store, .clock = clock_real(), .rng = rng_real(), .policy = *policy};
-    int rc = app_store_driver(config.url, &s->store_driver, err);
-    if (!rc && !config.url)
-        rc = check_database_there(s->options.data, err);
+    int rc = config.url ? ERR_OK : check_database_there(s->options.data, err);
     if (!rc)
         rc = s->store_driver->open(&config, &s->store, err);
     if (!rc)
@@ -125,6 +125,8 @@ static int open_data(struct server *s, const struct policy *policy, struct err *
         rc = fs_join(path, sizeof(path), s->options.data, BLOBS_FOLDER, err);
     if (!rc)
         rc = s->blob_driver->open(s->options.blob ? s->options.blob : path, &s->blobs, folder_id, err);
+    if (!rc && s->blob_driver->share)
+        rc = s->blob_driver->share(s->blobs, s->store_driver->shared, err);
     if (rc)
         return err_wrap(err, rc, s->options.blob ? "open the blobs in S3" : "open the blob folder");
     rc = fs_join(s->backup_dir, sizeof(s->backup_dir), s->options.data, BACKUP_FOLDER, err);
@@ -246,6 +248,8 @@ static int start(struct server *s, struct err *err)
         rc =
             err_field(err, "listen",
                       "'%s' is beyond loopback and there are no keys yet: add --insecure to open it to everyone", host);
+    if (!rc)
+        rc = app_store_driver(s->options.store, &s->store_driver, err);
     if (!rc)
         rc = take_lock(s, err);
     if (!rc)
@@ -372,7 +376,7 @@ int server_main(int argc, char **argv)
         rc = err_set(
             &err, ERR_UNKNOWN_OUTCOME, 0,
             s->options.store
-                ? "a write's outcome is unknown, or another server has the database: see the log, and start again"
+                ? "a write's outcome is unknown: see the log, and start again"
                 : "a write's outcome is unknown (its sync failed): look at the disk of '%.100s' and start again",
             s->options.data);
     stop(s);

@@ -229,13 +229,13 @@ int fs_remove_tree(const char *path, struct err *err)
     return ERR_OK;
 }
 
-int fs_lock(const char *path, int *ret_fd, struct err *err)
+static int lock(const char *path, int how, int *ret_fd, struct err *err)
 {
     AUTO_FD int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0640);
     if (fd < 0)
         return err_set(err, ERR_IO, errno, "open '%s'", path);
     int rc;
-    while ((rc = flock(fd, LOCK_EX | LOCK_NB)) != 0 && errno == EINTR)
+    while ((rc = flock(fd, how | LOCK_NB)) != 0 && errno == EINTR)
         ;
     if (rc != 0 && errno == EWOULDBLOCK)
         return err_set(err, ERR_LOCKED, 0, "'%s' is locked by another process", path);
@@ -243,6 +243,16 @@ int fs_lock(const char *path, int *ret_fd, struct err *err)
         return err_set(err, ERR_IO, errno, "lock '%s'", path);
     *ret_fd = TAKE_FD(fd);
     return ERR_OK;
+}
+
+int fs_lock(const char *path, int *ret_fd, struct err *err)
+{
+    return lock(path, LOCK_EX, ret_fd, err);
+}
+
+int fs_lock_shared(const char *path, int *ret_fd, struct err *err)
+{
+    return lock(path, LOCK_SH, ret_fd, err);
 }
 
 bool fs_exists(const char *path)

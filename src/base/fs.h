@@ -19,6 +19,8 @@ int fs_remove_tree(const char *path, struct err *err);
 /** Takes a lock (flock, exclusive, not waiting) on the file, made if absent. ERR_LOCKED when held elsewhere.
  * The lock lives as long as the descriptor. */
 int fs_lock(const char *path, int *ret_fd, struct err *err);
+/** The same beside others who share it. */
+int fs_lock_shared(const char *path, int *ret_fd, struct err *err);
 bool fs_exists(const char *path);
 int64_t fs_size(const char *path); /* bytes of a file; 0 when it is not there */
 /** a/b joined into `ret` (PATH_MAX); ERR_TOO_LARGE when it does not fit. */

@@ -32,6 +32,8 @@ struct blob_driver {
     const char *name;
     /** @param dir  made if absent. Removes what unfinished uploads left. ret_id: the folder's own id, 36 characters. */
     int (*open)(const char *dir, struct blobs **ret, char ret_id[UUID_STR_MAX], struct err *err);
+    /** Right after the opening: will other servers use the folder, too? ERR_LOCKED: not, but some do. NULL: it is everybody's. */
+    int (*share)(struct blobs *b, bool others, struct err *err);
     void (*close)(struct blobs *b);
     int (*begin)(struct blobs *b, const struct uuid *id, struct blob_upload **ret, struct err *err);
     int (*write)(struct blob_upload *u, const void *p, size_t n, struct err *err);

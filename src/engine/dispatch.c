@@ -132,7 +132,10 @@ void dispatch_lanes_seen(struct engine *e, const struct lane *lanes, size_t n)
         if (!entry)
             continue; /* no memory: the next look is soon */
         entry->seen = true;
-        entry->lane.ready = entry->moved ? MAX(entry->lane.ready, lanes[i].ready) : lanes[i].ready;
+        if (entry->moved || lanes[i].ready == LANE_SEEN_MAX)
+            entry->lane.ready = MAX(entry->lane.ready, lanes[i].ready);
+        else
+            entry->lane.ready = lanes[i].ready;
         entry->lane.oldest_at = lanes[i].oldest_at;
         e->work_arrived = e->work_arrived || entry->lane.ready > entry->reserved;
     }

@@ -14,7 +14,8 @@ struct store_moves;
 struct findings;
 
 #define STORE_BATCH_MAX 512
-#define LANES_KEPT      1000 /* empty ones are swept beyond that */
+#define LANES_KEPT      1000  /* empty ones are swept beyond that */
+#define LANE_SEEN_MAX   20000 /* jobs of a lane that are counted, where other servers write, too */
 #define OP_CLAIMS_MAX   64
 #define OP_CHANGES_MAX  64 /* also the most a sweep or a claim touches */
 
@@ -471,7 +472,7 @@ struct store_driver {
     int (*meta_get)(struct store *s, const char *key, struct arena *arena, const char **ret,
                     struct err *err); /* NULL value when absent */
     int (*meta_set)(struct store *s, const char *key, const char *value,
-                    struct err *err);        /* before the first apply only */
+                    struct err *err);        /* before the first apply only. Shared: a value that is there stays */
     const struct store_snapshots *snapshots; /* optional: store/snapshot.h */
     /** Optional: says what there is to say of the database, and changes nothing. ret_folder: whose blobs it speaks of, or "". */
     void (*examine)(const struct store_config *config, struct findings *f, char ret_folder[UUID_STR_MAX]);

@@ -46,7 +46,7 @@ def refused(haul, tmp_path):
     return start
 
 
-UNAVAILABLE, FORBIDDEN, NOT_FOUND, UNSUPPORTED, INVALID, LOCKED = 16, 15, 12, 22, 11, 21
+UNAVAILABLE, FORBIDDEN, NOT_FOUND, UNSUPPORTED, INVALID = 16, 15, 12, 22, 11
 
 
 def test_unreachable(refused, tmp_path):
@@ -152,36 +152,6 @@ def test_too_old(refused, own):
     folder.mkdir()
     Old(folder).start()
     assert "the database is PostgreSQL 12, haul needs 13 or newer" in refused(f"postgres:///haul?host={folder}&user=haul", UNSUPPORTED)
-
-
-# --- one server at a time ---
-
-def test_second_server_is_refused_and_told_who(refused, make_server, url):
-    first = make_server({"store": url})
-    said = refused(url, LOCKED)
-    assert "another server uses the database" in said and f"process {first.pid}" in said
-    assert Api(first.url).submit("encode")["status"] == "pending"
-
-
-def test_lease_of_a_killed_server_moves(make_server, url):
-    first = make_server({"store": url})
-    job = Api(first.url).submit("encode", payload={"n": 1})
-    first.kill()
-    second = make_server({"store": url}, data=first.data)
-    assert Api(second.url).job(job["job_id"])["payload"] == {"n": 1}
-    claim, = Api(second.url).lease("encode")
-    assert claim["job_id"] == job["job_id"]
-
-
-def test_server_that_lost_the_database_changes_nothing_and_ends(make_server, postgres, url, tmp_path):
-    server = make_server({"store": url})
-    postgres.psql(f"UPDATE servers SET owner = '{uuid.uuid4()}', name = 'somebody'", Databases.made[tmp_path])
-    try:
-        assert requests.post(server.url + "/v1/jobs", json={"task_type": "encode"}, timeout=30).status_code == 503
-    except requests.ConnectionError:
-        pass  # a sweeper noticed first
-    assert server.popen.wait(30) != 0
-    assert postgres.psql("SELECT count(*) FROM jobs", Databases.made[tmp_path]) == "0"
 
 
 # --- the database goes away ---

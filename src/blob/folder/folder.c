@@ -112,14 +112,16 @@ static int folder_open(const char *dir, struct blobs **ret, char ret_id[UUID_STR
 
     if (fd < 0)
         return err_set(err, ERR_IO, errno, "open blob folder '%s'", dir);
-    /* Emptying tmp/ under another process's hands would cut its uploads. */
-    if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+    /* Emptying tmp/ under another process's hands would cut its uploads: beside those who share the folder it is left as it is. */
+    bool alone = flock(fd, LOCK_EX | LOCK_NB) == 0;
+
+    if (!alone && (errno != EWOULDBLOCK || flock(fd, LOCK_SH | LOCK_NB) < 0)) {
         if (errno == EWOULDBLOCK)
             return err_set(err, ERR_LOCKED, 0, "blob folder '%s' is in use by another process", dir);
         return err_set(err, ERR_IO, errno, "lock blob folder '%s'", dir);
     }
     rc = identify(dir, ret_id, err);
-    if (rc == ERR_OK)
+    if (rc == ERR_OK && alone)
         rc = prepare(dir, fd, err);
     if (rc != ERR_OK)
         return err_wrap(err, rc, "blob folder");
@@ -137,7 +139,18 @@ static int folder_open(const char *dir, struct blobs **ret, char ret_id[UUID_STR
         return err_wrap(err, rc, "blob folder");
     }
     b->dir_fd = TAKE_FD(fd);
+    b->alone = alone;
     *ret = b;
+    return ERR_OK;
+}
+
+static int folder_share(struct blobs *b, bool others, struct err *err)
+{
+    if (!others && !b->alone)
+        return err_set(err, ERR_LOCKED, 0, "the blob folder is in use by servers that share it");
+    if (others && b->alone && flock(b->dir_fd, LOCK_SH | LOCK_NB) < 0)
+        return err_set(err, ERR_IO, errno, "share the blob folder");
+    b->alone = !others;
     return ERR_OK;
 }
 
@@ -471,6 +484,7 @@ const struct blob_driver *blob_folder(void)
     static const struct blob_driver driver = {
         .name = "folder",
         .open = folder_open,
+        .share = folder_share,
         .close = folder_close,
         .begin = folder_begin,
         .write = folder_write,

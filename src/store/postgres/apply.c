@@ -2,7 +2,6 @@
  * savepoints. When an op fails after it wrote, or a statement of the batch does, the transaction is rolled back and the batch tried again
  * with a savepoint an op, each statement waited for, so that the failure is that op's. */
 #include "store/postgres/driver.h"
-#include <inttypes.h>
 #include <time.h>
 
 #define RETRY_LEAST_US  (100 * USEC_PER_MSEC)
@@ -14,6 +13,14 @@ enum applied {
     APPLIED, /* or refused, with nothing changed */
     SPOILT,  /* it failed after it had changed rows, or a statement before it did */
 };
+
+int writer_open(struct pg_store *s, struct err *err)
+{
+    int rc = pg_conn_open(&s->w, s->url, err);
+
+    s->w.writes_rows = true;
+    return rc;
+}
 
 static void roll_back(struct pg_store *s)
 {
@@ -68,26 +75,25 @@ static enum applied apply_one(struct pg_store *s, struct op *op, usec now, bool 
     return how;
 }
 
-/** The transaction says itself what it needs of the session. A server that does not hold the database divides by zero here, and so
- * commits nothing: no round trip is spent on asking. */
+/** The transaction says itself what it needs of the session. A server whose idea of the time is not the database's divides by zero here, and so
+ * commits nothing: no round trip is spent on asking. One that is stopped in the middle holds nobody's rows for long. */
 static int batch_begin(struct pg_store *s, usec now, struct err *err)
 {
-    char text[32];
     int rc = q_run(s->s.w, NULL, err, "BEGIN ISOLATION LEVEL READ COMMITTED", "");
 
     if (rc == ERR_OK)
-        rc = q_run(
-            s->s.w, NULL, err,
-            "SELECT set_config('statement_timeout', '30000', true), CASE WHEN current_setting('synchronous_commit')"
-            " = 'off' THEN set_config('synchronous_commit', 'on', true) END",
-            "");
+        rc = q_run(s->s.w, NULL, err,
+                   "SELECT set_config('statement_timeout', '30000', true),"
+                   " set_config('idle_in_transaction_session_timeout', '15000', true), CASE WHEN "
+                   "current_setting('synchronous_commit')"
+                   " = 'off' THEN set_config('synchronous_commit', 'on', true) END",
+                   "");
     if (rc == ERR_OK)
         rc = q_run(s->s.w, NULL, err,
-                   "WITH own AS (UPDATE servers SET batch = ?2, until = clock_timestamp() + interval '6 seconds'"
-                   " WHERE owner = ?1 RETURNING 1) SELECT 1 / count(*) FROM own",
-                   "ui", &s->owner, ++s->batch);
-    snprintf(text, sizeof(text), "%" PRId64, now);
-    return rc == ERR_OK ? meta_put(s->s.w, "time_us", text, err) : rc;
+                   "SELECT 1 / CASE WHEN ?1 = 0 OR abs(extract(epoch FROM clock_timestamp()) * 1000000 - ?1) < 1000000"
+                   " THEN 1 ELSE 0 END",
+                   "i", clock_is_ours(s) ? now : 0);
+    return rc == ERR_OK ? server_seen(s->s.w, s, ++s->batch, err) : rc;
 }
 
 /** Did the batch commit? Waits for a transaction of ours that the database may still be at. */
@@ -97,9 +103,8 @@ static int outcome(struct pg_store *s, bool *ret_committed, struct err *err)
     int rc = q_run(s->s.w, NULL, err, "SELECT set_config('statement_timeout', '5000', true)", "");
 
     if (rc == ERR_OK)
-        rc = q_int(s->s.w, -1, &batch, err, "SELECT batch FROM servers WHERE owner = ?1 FOR UPDATE", "u", &s->owner);
-    if (rc == ERR_OK && batch < 0)
-        rc = err_set(err, ERR_UNAVAILABLE, 0, "another server has the database now");
+        rc = q_int(s->s.w, -1, &batch, err, "SELECT batch FROM servers WHERE server_id = ?1 FOR UPDATE", "i",
+                   s->s.writer_id);
     *ret_committed = rc == ERR_OK && batch == s->batch;
     return rc;
 }
@@ -114,7 +119,7 @@ static int resolve(struct pg_store *s, bool *ret_committed)
     until.tv_sec += RESOLVE_SECONDS;
     do {
         pg_conn_close(&s->w);
-        rc = pg_conn_open(&s->w, s->url, NULL);
+        rc = writer_open(s, NULL);
         if (rc == ERR_OK)
             rc = outcome(s, ret_committed, NULL);
         if (rc == ERR_OK)
@@ -178,10 +183,12 @@ static bool again(struct pg_store *s, int rc, unsigned tries, bool spoilt, bool 
 {
     const bool passes = pg_state_passes(s->w.state), failed = s->w.failed.code != ERR_OK, lost = s->w.lost;
 
-    if (strcmp(s->w.state, "22012") == 0) { /* batch_begin's; the engine ends the server on this */
-        err_set(err, ERR_UNKNOWN_OUTCOME, 0, "another server has taken the database over");
-        return false;
+    if (strcmp(s->w.state, "22012") == 0) { /* batch_begin's */
+        err_set(err, ERR_UNAVAILABLE, 0, "this server's clock and the database's do not agree");
+        return tries < TRIES;
     }
+    if (strcmp(s->w.state, "23505") == 0 && tries < TRIES / 2) /* another server, the same key: it is known now */
+        return true;
     if (rc == ERR_UNKNOWN_OUTCOME)
         return false;
     if (lost || rc == ERR_UNAVAILABLE) /* nothing was committed: once more on a new connection */
@@ -204,7 +211,7 @@ static int connected(struct pg_store *s, struct err *err)
     if (now < s->retry_at)
         return err_set(err, ERR_UNAVAILABLE, 0, "the database cannot be reached; it is tried again in a moment");
     pg_conn_close(&s->w);
-    int rc = pg_conn_open(&s->w, s->url, err);
+    int rc = writer_open(s, err);
     s->retry_us = rc == ERR_OK ? 0 : MIN(MAX(s->retry_us * 2, RETRY_LEAST_US), RETRY_MOST_US);
     s->retry_at = s->s.clock.boot_us(s->s.clock.self) + s->retry_us;
     return rc == ERR_OK ? rc : err_set(err, ERR_UNAVAILABLE, 0, "the database cannot be reached");
@@ -214,16 +221,18 @@ void pg_apply(struct store *store, struct op **ops, size_t n, void (*decided)(vo
 {
     struct pg_store *s = pg_of(store);
     struct err err = {0};
-    usec now = store_now(store);
     bool spoilt = false, savepoints = false, more;
     int rc = connected(s, &err);
 
     for (unsigned tries = 1; rc == ERR_OK; tries++) {
-        rc = batch_try(s, ops, n, now, savepoints, &spoilt, &err);
+        rc = batch_try(s, ops, n, store_now(store), savepoints, &spoilt, &err);
         if (rc == ERR_OK)
             break;
+        const bool apart = strcmp(s->w.state, "22012") == 0;
         more = again(s, rc, tries, spoilt, &savepoints, &err);
         roll_back(s);
+        if (more && apart)
+            clock_ask(s, store->w, NULL);
         if (!more)
             break;
         err_clear(&err);

@@ -212,8 +212,14 @@ static bool params_read(struct params *p, const char *types, va_list ap)
     return *types == 0;
 }
 
-/** ?1 is $1 here. */
-static bool words(const char *sql, char ret[SQL_MAX])
+static void blank(char *p, const char *what)
+{
+    if ((p = strstr(p, what)) != NULL)
+        memset(p, ' ', strlen(what));
+}
+
+/** ?1 is $1 here; what is to be locked is, where it is to be written. */
+static bool words(const struct pg_conn *c, const char *sql, char ret[SQL_MAX])
 {
     size_t n = strlen(sql);
 
@@ -222,6 +228,10 @@ static bool words(const char *sql, char ret[SQL_MAX])
     memcpy(ret, sql, n + 1);
     for (char *p = ret; (p = strchr(p, '?')) != NULL; p++)
         *p = '$';
+    if (c->writes_rows) {
+        blank(ret, "/*");
+        blank(ret, "*/");
+    }
     return true;
 }
 
@@ -230,7 +240,7 @@ static int put(struct pg_conn *c, struct err *err, const char *sql, const char *
     struct params p;
     char text[SQL_MAX];
 
-    if (!params_read(&p, types, ap) || !words(sql, text))
+    if (!params_read(&p, types, ap) || !words(c, sql, text))
         return err_set(err, ERR_INTERNAL, 0, "a statement that is too long, or has too many parameters");
     if (!c->pg || c->lost)
         return lose(c, err);

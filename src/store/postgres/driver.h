@@ -1,5 +1,5 @@
 #pragma once
-/* What the driver's files share. Layers: link (connecting, errors) <- conn (statements) <- schema, owner, keys <- apply, open. */
+/* What the driver's files share. Layers: link (connecting, errors) <- conn (statements) <- schema, servers, keys <- apply, open. */
 #include "store/sql/internal.h"
 #include "store/sql/keys.h"
 #include "store/sql/pool.h"
@@ -8,10 +8,9 @@
 #include <pthread.h>
 
 #define PG_VERSION_LEAST 130000
-#define PG_QUERIES       8   /* open at once on a connection */
-#define PG_PENDING_MAX   512 /* statements sent before their results are read */
-#define OWNER_LEASE_US   (6 * USEC_PER_SEC)
-#define OWNER_RENEW_US   (2 * USEC_PER_SEC)
+#define PG_QUERIES       8                  /* open at once on a connection */
+#define PG_PENDING_MAX   512                /* statements sent before their results are read */
+#define SERVER_SEEN_US   (2 * USEC_PER_SEC) /* a server's row is written this often */
 
 /* --- link.c: connecting, and what the database said as our error --- */
 
@@ -43,6 +42,7 @@ struct pg_conn {
     int64_t changes;   /* rows that statements changed */
     int64_t writes;    /* statements sent that may change rows */
     bool eager;        /* every statement waits for its result */
+    bool writes_rows;  /* SQL_LOCK is heeded */
     struct err failed; /* of a statement whose result came later; cleared by pg_forget */
     char state[6];     /* SQLSTATE of that */
     bool lost;         /* the connection ended */
@@ -80,10 +80,9 @@ struct pg_store {
     struct pg_conn w;
     struct read_pool pool;
     struct pg_conn readers[READERS];
-    struct uuid owner;       /* this process's, in `servers` */
-    int64_t batch;           /* number of the latest one, in that row with its commit */
+    int64_t batch;           /* number of the latest one, in this server's row of `servers` with its commit */
     usec retry_at, retry_us; /* boot clock; how long the last pause was */
-    char name[96];           /* who holds the lease, for people */
+    char name[96];           /* this server's, for people */
     pthread_t renewer;
     bool renewing;
     pthread_mutex_t mu; /* guards what follows */
@@ -96,14 +95,27 @@ static inline struct pg_store *pg_of(struct store *s)
     return (struct pg_store *)s; /* which it begins with */
 }
 
-/* --- owner.c: the one server of a database --- */
+/* --- servers.c --- */
 
-/** Takes the lease, waiting for one that lapses. ERR_LOCKED says who renews it. Starts its renewal. */
-int owner_take(struct pg_store *s, struct err *err);
-/** Gives it back, if it was taken. */
-void owner_leave(struct pg_store *s);
+/** A row of its own, and the database's time. */
+int server_join(struct pg_store *s, struct err *err);
+/** It is seen from now on. */
+int server_stay(struct pg_store *s, struct err *err);
+void server_leave(struct pg_store *s);
+/** In the batch's transaction: its number, which never falls. */
+int server_seen(struct conn *c, const struct pg_store *s, int64_t batch, struct err *err);
+/** Is the clock this machine's? A test's own is left alone. */
+bool clock_is_ours(const struct pg_store *s);
+/** Sets the store's time to the database's. */
+int clock_ask(struct pg_store *s, struct conn *c, struct err *err);
+/** What a database needs once, before its first server counts. */
+int server_prepare(struct pg_store *s, struct err *err);
+int pg_sweep_begin(struct tx *t, bool *ret_ours);
+int pg_house(struct tx *t);
 
 /* --- apply.c --- */
+/** The connection that writes. */
+int writer_open(struct pg_store *s, struct err *err);
 void pg_apply(struct store *s, struct op **ops, size_t n, void (*decided)(void *arg), void *arg);
 
 /* --- keys.c --- */

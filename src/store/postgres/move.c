@@ -241,8 +241,8 @@ static const char *order(const char *table)
 static int check_unused(struct store_side *s, struct err *err)
 {
     char name[128];
-    int rc = side_text(s, "SELECT name FROM servers WHERE until > clock_timestamp() LIMIT 1", "", NULL, name,
-                       sizeof(name), err);
+    int rc = side_text(s, "SELECT name FROM servers WHERE seen > clock_timestamp() - interval '6 seconds' LIMIT 1", "",
+                       NULL, name, sizeof(name), err);
 
     if (rc == ERR_OK && name[0])
         rc = err_set(err, ERR_LOCKED, 0,
@@ -257,7 +257,7 @@ static const struct side_ops ops = {.select = side_select,
                                     .order = order,
                                     .check_unused = check_unused};
 
-/** A server that starts meanwhile waits for this transaction; whoever is there already has a lease, which is seen. */
+/** A server that starts meanwhile waits for this transaction; whoever is there already was seen. */
 static int source_begin(struct pg_side *s, struct err *err)
 {
     int rc = pg_exec(

@@ -3,7 +3,21 @@
 #include "store/postgres/driver.h"
 #include <stdlib.h>
 
+/* Lane after lane along the index of those that are ready; its head tells what the lane is. */
+static const char lanes_ready[] =
+    "WITH RECURSIVE l (lane_id) AS (SELECT min(lane_id) FROM jobs WHERE ready_seq IS NOT NULL UNION ALL SELECT"
+    " (SELECT min(j.lane_id) FROM jobs j WHERE j.ready_seq IS NOT NULL AND j.lane_id > l.lane_id) FROM l"
+    " WHERE l.lane_id IS NOT NULL)"
+    " SELECT l.lane_id, h.project, h.queue, h.task_type, CAST(h.priority AS bigint), (SELECT count(*) FROM (SELECT 1 "
+    "FROM jobs k"
+    " WHERE k.lane_id = l.lane_id AND k.ready_seq IS NOT NULL LIMIT 20000) c), h.run_at FROM l"
+    " CROSS JOIN LATERAL (SELECT project, queue, task_type, priority, run_at FROM jobs j WHERE j.lane_id = l.lane_id"
+    " AND j.ready_seq IS NOT NULL ORDER BY j.ready_seq LIMIT 1) h WHERE l.lane_id IS NOT NULL ORDER BY l.lane_id";
+_Static_assert(LANE_SEEN_MAX == 20000, "as the statement says");
+
 static const struct sql_own own = {
+    .shared = true,
+    .lanes_ready = lanes_ready,
     .given_before =
         "SELECT a.job_id FROM attempts a JOIN jobs j ON j.job_id = a.job_id WHERE a.worker_id = ?1 AND a.poll_id = ?2"
         " AND a.ended_at = 0 AND j.project = ?3 AND j.status = 1 AND j.attempt = a.attempt"
@@ -22,30 +36,19 @@ static const struct sql_own own = {
     .key_add = pg_key_add,
     .key_forget = pg_key_forget,
     .keys_expire = pg_keys_expire,
+    .sweep_begin = pg_sweep_begin,
+    .house = pg_house,
     .jobs_look = pg_jobs_look,
     .read_begin = pg_read_begin,
     .read_end = pg_read_end,
 };
-
-/** The store's time is the database's as it was now, and goes on with this machine's steady clock; never back from where a server before
- * this one was. */
-static int time_set(struct pg_store *s, struct err *err)
-{
-    int64_t last = 0, now = 0;
-    int rc = meta_int(s->s.w, "time_us", &last, err);
-
-    if (rc == ERR_OK)
-        rc = q_int(s->s.w, 0, &now, err, "SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS bigint)", "");
-    s->s.offset = MAX(now, last) - s->s.clock.boot_us(s->s.clock.self);
-    return rc;
-}
 
 static void store_close(struct store *store)
 {
     if (!store)
         return;
     struct pg_store *s = pg_of(store);
-    owner_leave(s);
+    server_leave(s);
     for (size_t i = 0; i < READERS; i++)
         pg_conn_close(&s->readers[i]);
     pg_conn_close(&s->w);
@@ -75,13 +78,15 @@ static int load(struct pg_store *s, struct err *err)
     int rc = pg_schema(s->url, err);
 
     if (rc == ERR_OK)
-        rc = pg_conn_open(&s->w, s->url, err);
+        rc = writer_open(s, err);
     if (rc == ERR_OK)
-        rc = owner_take(s, err);
+        rc = server_join(s, err);
     if (rc == ERR_OK)
-        rc = time_set(s, err);
+        rc = server_prepare(s, err);
     if (rc == ERR_OK)
         rc = sql_store_load(&s->s, err);
+    if (rc == ERR_OK)
+        rc = server_stay(s, err);
     pg_forget(&s->w);
     return rc;
 }
@@ -97,7 +102,6 @@ static int store_open(const struct store_config *config, struct store **ret, str
     s->s.sql = &own;
     s->s.w = &s->w.conn;
     s->w.conn.ops = &pg_ops;
-    s->owner = uuid_v7(config->clock.wall_us(config->clock.self), config->rng);
     int rc = sync_init(s, err);
     if (rc == ERR_OK)
         rc = sql_store_init(&s->s, config, err);
@@ -113,7 +117,8 @@ static int store_open(const struct store_config *config, struct store **ret, str
 
 static int meta_set(struct store *s, const char *key, const char *value, struct err *err)
 {
-    int rc = meta_put(s->w, key, value, err);
+    int rc = q_run(s->w, NULL, err, "INSERT INTO meta (key, value) VALUES (?1, ?2) ON CONFLICT DO NOTHING", "tt", key,
+                   value);
 
     if (rc == ERR_OK)
         rc = pg_settle(&pg_of(s)->w, err);
@@ -126,6 +131,7 @@ const struct store_driver *store_postgres(void)
     static const struct store_driver driver = {
         .name = "postgres",
         .batches_max = 1,
+        .shared = true,
         .open = store_open,
         .close = store_close,
         .now = store_now,

@@ -20,6 +20,21 @@ static int check_server(PGconn *pg, struct err *err)
     return ERR_OK;
 }
 
+/** Rows that another server changed are seen anew when their lock is had: only so may several write. */
+static int check_isolation(PGconn *pg, struct err *err)
+{
+    PGresult *res = NULL;
+    int rc = pg_exec(pg, "BEGIN ISOLATION LEVEL READ COMMITTED", NULL, err);
+
+    if (rc == ERR_OK)
+        rc = pg_exec(pg, "SHOW transaction_isolation", &res, err);
+    if (rc == ERR_OK && strcmp(PQgetvalue(res, 0, 0), "read committed") != 0)
+        rc = err_set(err, ERR_UNSUPPORTED, 0, "transactions are not READ COMMITTED here, but '%.40s'",
+                     PQgetvalue(res, 0, 0));
+    PQclear(res);
+    return rc == ERR_OK ? pg_exec(pg, "ROLLBACK", NULL, err) : rc;
+}
+
 int pg_schema_version(PGconn *pg, unsigned *ret, struct err *err)
 {
     PGresult *res = NULL;
@@ -86,6 +101,8 @@ int pg_schema(const char *url, struct err *err)
 
     if (rc == ERR_OK)
         rc = check_server(pg, err);
+    if (rc == ERR_OK)
+        rc = check_isolation(pg, err);
     if (rc == ERR_OK)
         rc = pg_schema_version(pg, &version, err);
     more = version < postgres_n_migrations; /* else no right to make tables is needed */

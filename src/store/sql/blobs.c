@@ -10,8 +10,8 @@ int blob_check_ref(struct tx *t, const char *ref, const char *field, struct uuid
 
     if (strncmp(ref, "blob:", 5) != 0 || !uuid_parse(ref + 5, ret_id))
         return err_field(t->err, field, "must be blob: and the id of an upload");
-    int rc = q_open(t->c, &st, t->err, "SELECT sha256 FROM blobs WHERE blob_id = ?1 AND project = ?2", "ut", ret_id,
-                    t->op->project);
+    int rc = q_open(t->c, &st, t->err, "SELECT sha256 FROM blobs WHERE blob_id = ?1 AND project = ?2" SQL_LOCK, "ut",
+                    ret_id, t->op->project);
     if (rc == ERR_OK)
         rc = q_step(t->c, st, &found, t->err);
     if (rc != ERR_OK)
@@ -53,8 +53,8 @@ static int blob_same(struct tx *t, const struct uuid *id, int64_t size, const ui
 {
     int64_t same;
     int rc = q_int(t->c, 0, &same, t->err,
-                   "SELECT 1 FROM blobs WHERE blob_id = ?1 AND project = ?2 AND size = ?3 AND sha256 = ?4", "utib", id,
-                   t->op->project, size, (const void *)sha256, (size_t)32);
+                   "SELECT 1 FROM blobs WHERE blob_id = ?1 AND project = ?2 AND size = ?3 AND sha256 = ?4" SQL_LOCK,
+                   "utib", id, t->op->project, size, (const void *)sha256, (size_t)32);
 
     if (rc == ERR_OK && !same)
         rc = err_set(t->err, ERR_CONFLICT, 0, "the blob's id is taken by other bytes");

@@ -148,7 +148,7 @@ int checkpoints_load(struct store *s, struct err *err)
     int64_t any = 0;
     int rc = q_int(s->w, 0, &any, err, "SELECT 1 FROM checkpoints LIMIT 1", "");
 
-    s->checkpoints = any != 0;
+    s->checkpoints = any != 0 || s->sql->shared; /* else another server may make one at any time */
     return rc;
 }
 

@@ -113,7 +113,7 @@ static int heads(struct tx *t, int64_t lane_id, int64_t above, size_t max, struc
     bool more;
     int rc = q_open(t->c, &st, t->err,
                     "SELECT " ROW_COLUMNS("payload") " FROM jobs WHERE lane_id = ?1 AND ready_seq > ?2 AND project = ?3"
-                                                     " ORDER BY ready_seq LIMIT ?4",
+                                                     " ORDER BY ready_seq LIMIT ?4" SQL_LOCK_FREE,
                     "iiti", lane_id, above, t->op->project, (int64_t)max);
 
     *ret_n = 0;
@@ -176,6 +176,15 @@ static int claims_keep(struct tx *t, struct op_claim *op, int rc)
     return rc;
 }
 
+/** What another server made ready may stand below a mark: it committed late. So none is believed for long. */
+static void marks_age(struct tx *t)
+{
+    if (!t->s->sql->shared || t->now < t->s->marks_until)
+        return;
+    memset(t->s->marks, 0, sizeof(t->s->marks));
+    t->s->marks_until = t->now + MARKS_US;
+}
+
 int op_claim(struct tx *t)
 {
     struct op_claim *op = &t->op->u.claim;
@@ -187,6 +196,7 @@ int op_claim(struct tx *t)
     op->again = false;
     if (!op->poll_id || !*op->poll_id || strlen(op->poll_id) > 64)
         return err_field(t->err, "poll_id", "must be 1 to 64 bytes");
+    marks_age(t);
     op->claimed = found; /* a poll may ask often and get nothing: its arena only holds what was given */
     rc = worker_seen(t, op);
     if (rc == ERR_OK)

@@ -1,11 +1,12 @@
-/* How many jobs of each queue and task type there are in each status, and in which lanes they stand. Kept in memory, since one
- * connection writes; the rows of a batch are written once, with its commit. What a batch changed is noted, so that it can be taken back. */
+/* How many jobs of each queue and task type there are in each status, and in which lanes they stand. Kept in memory, where one
+ * connection writes; the rows of a batch are written once, with its commit. What a batch changed is noted, so that it can be taken back.
+ *
+ * Where several servers write, each adds to rows of its own, and readers sum: what is in memory is then only what the batch at work adds. */
 #include "store/sql/internal.h"
 /* Without memory uthash would end the process; so an entry that could not be added has no table. */
 #define HASH_NONFATAL_OOM 1
 #include <uthash.h>
 
-#define SERVER_ID  INT64_C(1) /* one server holds the file */
 #define PRIORITIES (JOB_PRIORITY_MAX + 1)
 #define NAMES_MAX  (3 * (JOB_NAME_MAX + 1))
 
@@ -26,6 +27,12 @@ struct count_change {
     enum job_status status;
     int64_t by;
 };
+
+/** Its lanes spare a look, where nothing else is known of it. */
+static bool lanes_remembered(const struct store *s, const struct pair *p)
+{
+    return s->sql->shared && p->lanes_era == s->lanes_era && HASH_COUNT(s->pairs) <= COUNTERS_MAX;
+}
 
 static void touch(struct store *s, struct pair *p)
 {
@@ -96,9 +103,11 @@ static bool pair_empty(const struct pair *p)
 
 static void add(struct store *s, struct pair *p, enum job_status status, int64_t by)
 {
-    s->counters -= p->n[status] != 0;
+    const int before = p->n[status] != 0;
+
     p->n[status] += by;
-    s->counters += p->n[status] != 0;
+    if (!s->sql->shared)
+        s->counters += (p->n[status] != 0) - before;
 }
 
 static int note(struct store *s, struct count_change change, struct err *err)
@@ -130,17 +139,47 @@ int count(struct tx *t, const struct job *job, enum job_status status, int64_t b
     return ERR_OK;
 }
 
-int count_room(struct tx *t, const struct job *job)
+int counters_ask(struct conn *c, int64_t *ret, struct err *err)
+{
+    return q_int(c, 0, ret, err,
+                 "SELECT count(*) FROM (SELECT 1 FROM counters GROUP BY project, queue, task_type, status"
+                 " HAVING sum(n) <> 0) AS k",
+                 "");
+}
+
+/** Has the pair jobs? */
+static int pair_known(struct tx *t, const struct job *job, bool *ret)
 {
     struct pair *p;
-
-    if (t->s->counters < COUNTERS_MAX)
-        return ERR_OK;
+    int64_t n = 0;
     int rc = pair_of(t->s, job->project, job->queue, job->task_type, &p, t->err);
+
+    *ret = false;
     for (size_t i = 0; rc == ERR_OK && i < JOB_STATUS_COUNT; i++)
-        if (p->n[i] != 0)
-            return ERR_OK;
-    if (rc != ERR_OK)
+        *ret = *ret || p->n[i] != 0;
+    if (rc != ERR_OK || *ret || !t->s->sql->shared)
+        return rc;
+    rc = q_int(t->c, 0, &n, t->err,
+               "SELECT 1 FROM counters WHERE project = ?1 AND queue = ?2 AND task_type = ?3"
+               " GROUP BY status HAVING sum(n) <> 0 LIMIT 1",
+               "ttt", job->project, job->queue, job->task_type);
+    *ret = n != 0;
+    return rc;
+}
+
+int count_room(struct tx *t, const struct job *job)
+{
+    int64_t counters = t->s->counters;
+    bool known = false;
+
+    if (counters < COUNTERS_MAX)
+        return ERR_OK;
+    int rc = pair_known(t, job, &known);
+    if (rc == ERR_OK && !known && t->s->sql->shared) {
+        rc = counters_ask(t->c, &counters, t->err);
+        t->s->counters = counters;
+    }
+    if (rc != ERR_OK || known || counters < COUNTERS_MAX)
         return rc;
     return err_set(t->err, ERR_CONFLICT, 0,
                    "there are jobs of %d different queues and task types already, and none of this queue and type: put "
@@ -159,16 +198,22 @@ void counts_undo(struct store *s, size_t mark)
 /** A count that came back to nothing has no row: names that clients made up leave nothing behind. */
 static int row_write(struct store *s, const struct pair *p, enum job_status status, struct err *err)
 {
+    if (s->sql->shared)
+        return q_run(
+            s->w, NULL, err,
+            "INSERT INTO counters (server_id, project, queue, task_type, status, n) VALUES (?1, ?2, ?3, ?4, ?5, ?6)"
+            " ON CONFLICT (project, queue, task_type, status, server_id) DO UPDATE SET n = counters.n + excluded.n",
+            "itttii", s->writer_id, p->project, p->queue, p->task_type, (int64_t)status, p->n[status]);
     if (p->n[status] == 0)
         return q_run(s->w, NULL, err,
                      "DELETE FROM counters WHERE project = ?2 AND queue = ?3 AND task_type = ?4 AND status = ?5 AND "
                      "server_id = ?1",
-                     "ittti", SERVER_ID, p->project, p->queue, p->task_type, (int64_t)status);
+                     "ittti", s->writer_id, p->project, p->queue, p->task_type, (int64_t)status);
     return q_run(
         s->w, NULL, err,
         "INSERT INTO counters (server_id, project, queue, task_type, status, n) VALUES (?1, ?2, ?3, ?4, ?5, ?6)"
         " ON CONFLICT (project, queue, task_type, status, server_id) DO UPDATE SET n = excluded.n",
-        "itttii", SERVER_ID, p->project, p->queue, p->task_type, (int64_t)status, p->n[status]);
+        "itttii", s->writer_id, p->project, p->queue, p->task_type, (int64_t)status, p->n[status]);
 }
 
 int counts_save(struct store *s, struct err *err)
@@ -191,9 +236,11 @@ void counts_settle(struct store *s, bool committed)
         struct pair *p = s->touched;
         s->touched = p->next_touched;
         p->touched = false;
-        if (committed)
+        if (s->sql->shared)
+            memset(p->n, 0, sizeof(p->n));
+        else if (committed)
             memcpy(p->saved, p->n, sizeof(p->saved));
-        if (pair_empty(p)) {
+        if (pair_empty(p) && !lanes_remembered(s, p)) {
             HASH_DEL(s->pairs, p);
             free(p);
         }
@@ -204,9 +251,16 @@ int counts_load(struct store *s, struct err *err)
 {
     AUTO_QUERY struct query *st = NULL;
     bool more;
+
+    if (s->sql->shared) {
+        int64_t counters = 0;
+        int known = counters_ask(s->w, &counters, err);
+        s->counters = counters;
+        return known;
+    }
     int rc = q_open(s->w, &st, err,
                     "SELECT project, queue, task_type, status, n FROM counters WHERE n <> 0 AND server_id = ?1", "i",
-                    SERVER_ID);
+                    s->writer_id);
 
     while (rc == ERR_OK && (rc = q_step(s->w, st, &more, err)) == ERR_OK && more) {
         const char *name[3];
@@ -244,6 +298,12 @@ static int lane_find(struct tx *t, const struct job *job, int64_t *ret)
 
     if (rc != ERR_OK || *ret != 0)
         return rc;
+    if (t->s->sql->shared) /* by another server at this moment, perhaps: then it has that one's id */
+        return q_int(t->c, 0, ret, t->err,
+                     "INSERT INTO lanes (project, queue, task_type, priority) VALUES (?1, ?2, ?3, ?4)"
+                     " ON CONFLICT (project, queue, task_type, priority) DO UPDATE SET priority = excluded.priority"
+                     " RETURNING lane_id",
+                     "ttti", job->project, job->queue, job->task_type, (int64_t)job->priority);
     *ret = t->s->lane_next++;
     return q_run(t->c, NULL, t->err,
                  "INSERT INTO lanes (lane_id, project, queue, task_type, priority) VALUES (?5, ?1, ?2, ?3, ?4)",

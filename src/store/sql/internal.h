@@ -7,8 +7,9 @@
 #include <stdatomic.h>
 
 #define READ_DEADLINE_US (250 * USEC_PER_MSEC)
-#define COUNTERS_MAX     20000 /* with that many rows no new pair of queue and task type is taken in */
-#define MARKS            4096  /* lanes with a low-water mark */
+#define COUNTERS_MAX     20000              /* with that many rows no new pair of queue and task type is taken in */
+#define MARKS            4096               /* lanes with a low-water mark */
+#define MARKS_US         (5 * USEC_PER_SEC) /* where several servers write, no mark is believed for longer */
 
 /* The least and the greatest of two: the databases have other names for that. Each is written twice. */
 #define SQL_LEAST(a, b) "CASE WHEN " a " < " b " THEN " a " ELSE " b " END"
@@ -22,6 +23,8 @@ struct job_look;
 
 /** What a driver does in its own way. */
 struct sql_own {
+    bool
+        shared; /* other servers write, too: what is known in memory of counts, lanes and times is a part, or out of date */
     /* statements */
     const char
         *given_before; /* job_id: ?1 worker ?2 poll_id ?3 project; from the poll's attempts to their jobs, in order */
@@ -33,6 +36,7 @@ struct sql_own {
         dead_next; /* project, status, job_id, fingerprint of ?4 jobs that are not pending, behind project ?1, status ?2 and job ?3, in
                               that order; NULL: this driver never had dead letters without a fingerprint */
     const char *labels_delete; /* of project ?1 and job ?2, those of the JSON object ?3 */
+    const char *lanes_ready;   /* as lane_row reads them: lanes where jobs stand */
     /* rows that submissions insert, and may be put off; their strings are borrowed until the batch ends */
     int (*insert_job)(struct tx *t, const struct row *row);
     int (*insert_label)(struct tx *t, const struct job *job, const char *key, const char *value);
@@ -41,6 +45,10 @@ struct sql_own {
     int (*key_add)(struct tx *t, const char *key, const struct known_key *what, usec expires_at);
     int (*key_forget)(struct tx *t, const char *project, const char *key, const struct uuid *job_id);
     int (*keys_expire)(struct tx *t, int64_t limit, size_t *ret_n, usec *ret_next);
+    /** Is this sweep ours? Else it sets when to ask again. NULL: always. */
+    int (*sweep_begin)(struct tx *t, bool *ret_ours);
+    /** What a driver keeps in order, once a minute. May be NULL. */
+    int (*house)(struct tx *t);
     /** Jobs that a filter asks for, newest first, from filter.before on. */
     int (*jobs_look)(struct conn *c, struct job_look *look, struct err *err);
     /* read.h */
@@ -55,20 +63,22 @@ struct store {
     struct conn *w; /* the one connection that writes; the applying thread's */
     struct clock clock;
     struct policy policy;
-    usec offset;        /* store time = boot clock + offset */
-    usec grace_until;   /* as committed */
-    int64_t ready_next; /* next ready_seq */
-    int64_t lane_next;  /* next lane_id; none is given twice while somebody may remember it */
-    int64_t lanes_seen; /* how far the walk of op_sweep_lanes came */
+    _Atomic usec offset; /* store time = boot clock + offset */
+    int64_t writer_id;   /* whose rows of counters and totals this store adds to */
+    usec grace_until;    /* as committed */
+    int64_t ready_next;  /* next ready_seq */
+    int64_t lane_next;   /* next lane_id; none is given twice while somebody may remember it */
+    int64_t lanes_seen;  /* how far the walk of op_sweep_lanes came */
     struct mark {
         int64_t lane_id, seq;     /* heads at or below were taken */
     } marks[MARKS];               /* by lane_id; a hint, so the latest of two that meet may have the place */
+    usec marks_until;             /* where they are believed for a while only */
     usec id_skew_us;              /* at most what meta says of it; 0 after a rollback */
     struct pair *pairs, *touched; /* counts.c: all; those of the batch at work */
     struct count_change *changes; /* of the batch at work, in order */
     size_t n_changes, changes_max;
-    int64_t counters;  /* rows of that table: as it will be */
-    struct dead_walk { /* dead.c: where the last pass stopped */
+    _Atomic int64_t counters; /* rows of that table: as it will be; where others write, too, as it was a while ago */
+    struct dead_walk {        /* dead.c: where the last pass stopped */
         char project[JOB_NAME_MAX + 1];
         int status;
         struct uuid job_id;
@@ -193,6 +203,8 @@ void counts_undo(struct store *s, size_t mark);
 int counts_save(struct store *s, struct err *err);
 void counts_settle(struct store *s, bool committed);
 int counts_load(struct store *s, struct err *err);
+/** How many there are, of all servers. */
+int counters_ask(struct conn *c, int64_t *ret, struct err *err);
 void counts_free(struct store *s);
 /** The lane where the job stands when it is ready; made if there is none. */
 int lane_of(struct tx *t, const struct job *job, int64_t *ret);
@@ -290,9 +302,11 @@ void ops_fail(struct op **ops, size_t n, const struct err *err);
 void memory_forget(struct store *s);
 int meta_put(struct conn *c, const char *key, const char *value, struct err *err);
 int meta_int(struct conn *c, const char *key, int64_t *ret, struct err *err); /* 0 when absent */
-/* How many blobs there are and what they weigh: kept in `meta`, so that nobody has to count them. */
+/* How many blobs there are and what they weigh: kept in `meta`, or in `totals`, where servers have rows of their own; so that nobody has
+ * to count them. */
 int totals_load(struct store *s, struct err *err); /* counts once, where an older version left no totals */
-int totals_save(struct store *s, struct err *err); /* in the batch's transaction: what it adds */
+int totals_ask(struct store *s, struct conn *c, struct err *err); /* of all servers, as they are now */
+int totals_save(struct store *s, struct err *err);                /* in the batch's transaction: what it adds */
 
 int read_job_get(struct store *s, const char *project, const struct uuid *id, struct arena *arena, struct job *ret,
                  struct err *err);

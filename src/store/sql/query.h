@@ -44,6 +44,11 @@ int q_int(struct conn *c, int64_t absent, int64_t *ret, struct err *err, const c
 /** Rows that the connection's statements have inserted, changed or deleted since it was opened. */
 int q_written(struct conn *c, int64_t *ret, struct err *err);
 
+/* Behind a query for rows that the op goes on to change. Where transactions meet, a connection that writes takes the words for part of the
+ * statement: nobody else changes these rows until the batch is decided. FREE: rows that somebody else has are left out, not waited for. */
+#define SQL_LOCK      " /*FOR UPDATE*/"
+#define SQL_LOCK_FREE " /*FOR UPDATE SKIP LOCKED*/"
+
 #define AUTO_QUERY __attribute__((cleanup(auto_query)))
 static inline void auto_query(struct query **st)
 {

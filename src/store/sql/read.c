@@ -284,13 +284,7 @@ static bool lane_row(struct list *l, struct query *st)
 int read_lanes(struct store *s, struct arena *arena, struct lane **ret, size_t *ret_n, struct err *err)
 {
     struct list l = {.arena = arena, .item_size = sizeof(**ret)};
-    int rc =
-        read_list(s, START_DEADLINE_US, &l, lane_row, err,
-                  "SELECT l.lane_id, l.project, l.queue, l.task_type, l.priority, k.n,"
-                  " (SELECT run_at FROM jobs j WHERE j.lane_id = l.lane_id AND j.ready_seq = k.first)"
-                  " FROM (SELECT lane_id, count(*) AS n, min(ready_seq) AS first FROM jobs WHERE ready_seq IS NOT NULL"
-                  " GROUP BY lane_id) k JOIN lanes l ON l.lane_id = k.lane_id ORDER BY l.lane_id",
-                  "");
+    int rc = read_list(s, START_DEADLINE_US, &l, lane_row, err, s->sql->lanes_ready, "");
 
     *ret = l.items;
     *ret_n = l.n;

@@ -95,10 +95,10 @@ static int row_find(struct conn *c, const char *project, const struct uuid *id, 
 {
     AUTO_QUERY struct query *st = NULL;
     bool found = false;
-    int rc =
-        q_open(c, &st, err,
-               "SELECT " REDRIVE_COLUMNS " FROM redrives WHERE redrive_id = ?1 AND project = coalesce(?2, project)",
-               "ut", id, project);
+    int rc = q_open(c, &st, err,
+                    "SELECT " REDRIVE_COLUMNS
+                    " FROM redrives WHERE redrive_id = ?1 AND project = coalesce(?2, project)" SQL_LOCK,
+                    "ut", id, project);
 
     if (rc == ERR_OK)
         rc = q_step(c, st, &found, err);
@@ -311,6 +311,10 @@ static int retry_one(struct tx *t, const struct uuid *id)
     struct row row;
     int rc = row_load(t->c, NULL, id, LOAD_LEAN, t->scratch, &row, t->err);
 
+    if (rc == ERR_NOT_FOUND || (rc == ERR_OK && row.was != JOB_FAILED)) {
+        err_clear(t->err); /* by another server, since it was looked for */
+        return ERR_OK;
+    }
     if (rc == ERR_OK)
         rc = job_retry(&row.job, t->now, t->err);
     return rc == ERR_OK ? row_save(t, &row) : rc;
@@ -376,7 +380,7 @@ int redrive_some(struct tx *t)
     bool due = false;
     int rc = q_open(t->c, &st, t->err,
                     "SELECT " REDRIVE_COLUMNS " FROM redrives WHERE state = 0 AND next_at <= ?1"
-                    " ORDER BY next_at, redrive_id LIMIT 1",
+                    " ORDER BY next_at, redrive_id LIMIT 1" SQL_LOCK,
                     "i", t->now);
 
     if (rc == ERR_OK)

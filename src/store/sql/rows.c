@@ -87,19 +87,21 @@ int row_inputs(struct conn *c, struct arena *arena, struct job *job, struct err 
 }
 
 static const char jobs_lean[] =
-    "SELECT " ROW_COLUMNS("'{}'") " FROM jobs WHERE job_id = ?1 AND project = coalesce(?2, project)";
+    "SELECT " ROW_COLUMNS("'{}'") " FROM jobs WHERE job_id = ?1 AND project = coalesce(?2, project)" SQL_LOCK;
 static const char jobs_full[] =
-    "SELECT " ROW_COLUMNS("payload") " FROM jobs WHERE job_id = ?1 AND project = coalesce(?2, project)";
+    "SELECT " ROW_COLUMNS("payload") " FROM jobs WHERE job_id = ?1 AND project = coalesce(?2, project)" SQL_LOCK;
 static const char history_lean[] =
-    "SELECT " ROW_COLUMNS("'{}'") " FROM history WHERE job_id = ?1 AND project = coalesce(?2, project)";
+    "SELECT " ROW_COLUMNS("'{}'") " FROM history WHERE job_id = ?1 AND project = coalesce(?2, project)" SQL_LOCK;
 static const char history_full[] =
-    "SELECT " ROW_COLUMNS("payload") " FROM history WHERE job_id = ?1 AND project = coalesce(?2, project)";
+    "SELECT " ROW_COLUMNS("payload") " FROM history WHERE job_id = ?1 AND project = coalesce(?2, project)" SQL_LOCK;
 
 int row_load(struct conn *c, const char *project, const struct uuid *id, enum load what, struct arena *arena,
              struct row *ret, struct err *err)
 {
-    const char *const sql[] = {what == LOAD_FULL ? jobs_full : jobs_lean,
-                               what == LOAD_FULL ? history_full : history_lean};
+    const char *const jobs = what == LOAD_FULL ? jobs_full : jobs_lean, *const history = what == LOAD_FULL
+                                                                                             ? history_full
+                                                                                             : history_lean;
+    const char *const sql[] = {jobs, history, jobs}; /* it may just have come back from there, by another server */
 
     for (size_t i = 0; i < ARRAY_LEN(sql); i++) {
         AUTO_QUERY struct query *st = NULL;
@@ -230,6 +232,14 @@ int changes_age(struct store *s, struct op **ops, size_t n, struct err *err)
 
 /* --- saving --- */
 
+/** Where several servers give them out, they are of the time, so that all have one order, as far as clocks do. */
+static int64_t ready_next(struct tx *t)
+{
+    if (t->s->sql->shared)
+        t->s->ready_next = MAX(t->s->ready_next, t->now);
+    return t->s->ready_next++;
+}
+
 /** Sets ready_seq from what the job has become, and the lane it stands in: the one it stood in last may be gone by now. */
 static int readiness(struct tx *t, struct row *row)
 {
@@ -240,7 +250,7 @@ static int readiness(struct tx *t, struct row *row)
         return ERR_OK;
     if (ready)
         rc = lane_of(t, &row->job, &row->lane_id);
-    row->ready_seq = ready ? t->s->ready_next++ : 0;
+    row->ready_seq = ready ? ready_next(t) : 0;
     return rc == ERR_OK ? change_add(t, row, ready ? 1 : -1) : rc;
 }
 

@@ -49,9 +49,33 @@ bool op_begin(struct op *op)
     return false;
 }
 
+static bool is_sweep(enum op_kind kind)
+{
+    return kind >= OP_SWEEP_LEASES && kind <= OP_SWEEP_DEAD;
+}
+
+/** A sweep that is another server's does nothing here. */
+static int begin_sweep(struct tx *t, bool *ret_ours)
+{
+    struct op_sweep *op = &t->op->u.sweep;
+
+    *ret_ours = true;
+    if (!is_sweep(t->op->kind) || !t->s->sql->sweep_begin)
+        return ERR_OK;
+    op->touched = op->n_removed = op->n_logs = op->redrives = 0;
+    op->more = false;
+    op->next_at = USEC_NEVER;
+    return t->s->sql->sweep_begin(t, ret_ours);
+}
+
 int op_run(struct tx *t)
 {
-    int rc = FAULT("store.op") ? err_set(t->err, ERR_INTERNAL, 0, "fault point") : kinds[t->op->kind](t);
+    bool ours = true;
+    int rc = begin_sweep(t, &ours);
+
+    if (rc != ERR_OK || !ours)
+        return rc;
+    rc = FAULT("store.op") ? err_set(t->err, ERR_INTERNAL, 0, "fault point") : kinds[t->op->kind](t);
 
     if (rc == ERR_OK)
         changes_finish(t->op);
@@ -95,8 +119,32 @@ int meta_int(struct conn *c, const char *key, int64_t *ret, struct err *err)
     return q_int(c, 0, ret, err, "SELECT CAST(value AS BIGINT) FROM meta WHERE key = ?1", "t", key);
 }
 
+int totals_ask(struct store *s, struct conn *c, struct err *err)
+{
+    int64_t blobs = 0, bytes = 0;
+    int rc = q_int(c, 0, &blobs, err, "SELECT CAST(sum(n) AS BIGINT) FROM totals WHERE name = 'blobs'", "");
+
+    if (rc == ERR_OK)
+        rc = q_int(c, 0, &bytes, err, "SELECT CAST(sum(n) AS BIGINT) FROM totals WHERE name = 'blob_bytes'", "");
+    if (rc == ERR_OK) {
+        s->blobs = blobs;
+        s->blob_bytes = bytes;
+    }
+    return rc;
+}
+
+static int totals_add(struct store *s, const char *name, int64_t n, struct err *err)
+{
+    return q_run(s->w, NULL, err,
+                 "INSERT INTO totals (name, server_id, n) VALUES (?1, ?2, ?3)"
+                 " ON CONFLICT (name, server_id) DO UPDATE SET n = totals.n + excluded.n",
+                 "tii", name, s->writer_id, n);
+}
+
 int totals_load(struct store *s, struct err *err)
 {
+    if (s->sql->shared)
+        return totals_ask(s, s->w, err);
     int64_t known, blobs = 0, bytes = 0;
     int rc = q_int(s->w, 0, &known, err, "SELECT count(*) FROM meta WHERE key IN ('blobs', 'blob_bytes')", "");
 
@@ -119,6 +167,10 @@ int totals_save(struct store *s, struct err *err)
 
     if (s->batch_blobs == 0 && s->batch_bytes == 0)
         return ERR_OK;
+    if (s->sql->shared) {
+        int known = totals_add(s, "blobs", s->batch_blobs, err);
+        return known == ERR_OK ? totals_add(s, "blob_bytes", s->batch_bytes, err) : known;
+    }
     snprintf(text, sizeof(text), "%" PRId64, s->blobs + s->batch_blobs);
     int rc = meta_put(s->w, "blobs", text, err);
     snprintf(text, sizeof(text), "%" PRId64, s->blob_bytes + s->batch_bytes);
@@ -132,6 +184,7 @@ int sql_store_init(struct store *s, const struct store_config *config, struct er
     s->clock = config->clock;
     s->policy = config->policy;
     s->lanes_era = 1;
+    s->writer_id = 1; /* where one server has the store */
     s->scratch = arena_new(TX_SCRATCH_MAX);
     return s->scratch ? ERR_OK : err_set(err, ERR_NO_MEMORY, 0, "scratch");
 }
@@ -142,10 +195,10 @@ int sql_store_load(struct store *s, struct err *err)
 
     if (rc == ERR_OK)
         rc = meta_int(s->w, "grace_until", &s->grace_until, err);
-    if (rc == ERR_OK)
+    if (rc == ERR_OK && !s->sql->shared)
         rc = q_int(s->w, 0, &s->ready_next, err, "SELECT max(ready_seq) FROM jobs WHERE ready_seq IS NOT NULL", "");
     s->ready_next++;
-    if (rc == ERR_OK)
+    if (rc == ERR_OK && !s->sql->shared)
         rc = q_int(s->w, 0, &s->lane_next, err, "SELECT max(lane_id) FROM lanes", "");
     s->lane_next++;
     if (rc == ERR_OK)

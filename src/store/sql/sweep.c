@@ -97,8 +97,10 @@ int op_sweep_leases(struct tx *t)
         op->next_at = t->s->grace_until;
         return ERR_OK;
     }
-    int rc = ids(t, id, &n,
-                 "SELECT job_id FROM jobs WHERE status = 1 AND lease_until <= ?1 ORDER BY lease_until LIMIT ?2", limit);
+    int rc = ids(
+        t, id, &n,
+        "SELECT job_id FROM jobs WHERE status = 1 AND lease_until <= ?1 ORDER BY lease_until LIMIT ?2" SQL_LOCK_FREE,
+        limit);
     for (size_t i = 0; rc == ERR_OK && i < n; i++) {
         rc = expire_one(t, &id[i]);
         op->touched += rc == ERR_OK;
@@ -140,7 +142,7 @@ int op_sweep_due(struct tx *t)
     size_t n;
     int rc = ids(t, id, &n,
                  "SELECT job_id FROM jobs WHERE status = 0 AND start_deadline_at > 0 AND start_deadline_at <= ?1"
-                 " ORDER BY start_deadline_at LIMIT ?2",
+                 " ORDER BY start_deadline_at LIMIT ?2" SQL_LOCK_FREE,
                  limit);
 
     for (size_t i = 0; rc == ERR_OK && i < n; i++)
@@ -149,7 +151,7 @@ int op_sweep_due(struct tx *t)
     if (rc == ERR_OK)
         rc = ids(t, id, &n,
                  "SELECT job_id FROM jobs WHERE status = 0 AND ready_seq IS NULL AND waiting_on = 0 AND run_at <= ?1"
-                 " ORDER BY run_at LIMIT ?2",
+                 " ORDER BY run_at LIMIT ?2" SQL_LOCK_FREE,
                  limit - (int64_t)op->touched);
     for (size_t i = 0; rc == ERR_OK && i < n; i++)
         rc = ready_one(t, &id[i]);
@@ -172,8 +174,10 @@ int op_sweep_blobs(struct tx *t)
     struct uuid id[OP_CHANGES_MAX];
     int64_t limit = begin(op);
     size_t n;
-    int rc = ids(t, id, &n,
-                 "SELECT blob_id FROM blobs WHERE refs = 0 AND expires_at <= ?1 ORDER BY expires_at LIMIT ?2", limit);
+    int rc =
+        ids(t, id, &n,
+            "SELECT blob_id FROM blobs WHERE refs = 0 AND expires_at <= ?1 ORDER BY expires_at LIMIT ?2" SQL_LOCK_FREE,
+            limit);
 
     for (size_t i = 0; rc == ERR_OK && i < n; i++) {
         int64_t size;
@@ -198,7 +202,9 @@ int op_sweep_uploads(struct tx *t)
     struct uuid id[OP_CHANGES_MAX];
     int64_t limit = begin(op);
     size_t n;
-    int rc = ids(t, id, &n, "SELECT upload_id FROM uploads WHERE expires_at <= ?1 ORDER BY expires_at LIMIT ?2", limit);
+    int rc =
+        ids(t, id, &n,
+            "SELECT upload_id FROM uploads WHERE expires_at <= ?1 ORDER BY expires_at LIMIT ?2" SQL_LOCK_FREE, limit);
 
     for (size_t i = 0; rc == ERR_OK && i < n; i++)
         rc = q_run(t->c, NULL, t->err, "DELETE FROM uploads WHERE upload_id = ?1", "u", &id[i]);
@@ -237,13 +243,19 @@ int retire_one(struct tx *t, const struct uuid *id, int64_t rows, bool *ret_whol
 {
     struct row row;
     int64_t chunks;
-    int rc = q_run(t->c, &chunks, t->err, t->s->sql->chunks_some, "ui", id, rows);
+    int rc = load(t, id, &row);
 
-    *ret_whole = chunks < rows;
-    if (rc != ERR_OK || !*ret_whole)
+    *ret_whole = true;
+    if (rc == ERR_NOT_FOUND || (rc == ERR_OK && (row.was == JOB_PENDING || row.was == JOB_RUNNING))) {
+        err_clear(t->err); /* by another server, since it was looked for */
+        return ERR_OK;
+    }
+    if (rc == ERR_OK)
+        rc = q_run(t->c, &chunks, t->err, t->s->sql->chunks_some, "ui", id, rows);
+    if (rc != ERR_OK)
         return rc;
-    rc = load(t, id, &row);
-    return rc == ERR_OK ? row_remove(t, &row) : rc;
+    *ret_whole = chunks < rows;
+    return *ret_whole ? row_remove(t, &row) : ERR_OK;
 }
 
 #define WORKER_KEEP_US (INT64_C(24) * 3600 * USEC_PER_SEC) /* at least, however short the retention */
@@ -336,9 +348,11 @@ static int lanes_empty(struct tx *t, int64_t after, int64_t until, int64_t limit
 int op_sweep_lanes(struct tx *t)
 {
     struct op_sweep *op = &t->op->u.sweep;
-    int64_t limit = begin(op), many, until = 0, after = t->s->lanes_seen;
-    int rc = q_int(t->c, 0, &many, t->err, "SELECT 1 FROM lanes LIMIT 1 OFFSET ?1", "i", (int64_t)LANES_KEPT);
+    int64_t limit = begin(op), many = 0, until = 0, after = t->s->lanes_seen;
+    int rc = t->s->sql->house ? t->s->sql->house(t) : ERR_OK;
 
+    if (rc == ERR_OK)
+        rc = q_int(t->c, 0, &many, t->err, "SELECT 1 FROM lanes LIMIT 1 OFFSET ?1", "i", (int64_t)LANES_KEPT);
     if (rc != ERR_OK || !many)
         return rc;
     rc = q_int(t->c, 0, &until, t->err,

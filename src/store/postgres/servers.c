@@ -1,0 +1,263 @@
+/* The servers of a database. Each has a row, seen again every 2 s by the database's clock; none is asked whether it may write, since
+ * nothing that decides is in its memory. What one of them at a time does (sweeps) is a row, too, which a server takes when its holder is
+ * not seen any more.
+ *
+ * The clock: a server's idea of the time is the database's, as it was asked for every 2 s, and goes on with this machine's steady clock in
+ * between. No batch is committed whose idea of it was off by more than a second (apply.c). */
+#include "store/postgres/driver.h"
+#include <errno.h>
+#include <inttypes.h>
+#include <time.h>
+#include <unistd.h>
+
+#define GONE "interval '6 seconds'" /* not seen for so long: its sweeps are free */
+#define NOW  "CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS bigint)"
+
+/** Without a row (it was not seen for long) it has one again. */
+static const char seen[] =
+    "INSERT INTO servers AS s (server_id, name, version, started, seen, batch)"
+    " VALUES (?1, ?2, ?3, clock_timestamp(), clock_timestamp(), ?4)"
+    " ON CONFLICT (server_id) DO UPDATE SET seen = clock_timestamp(), batch = " SQL_MOST("s.batch", "excluded.batch");
+
+int server_seen(struct conn *c, const struct pg_store *s, int64_t batch, struct err *err)
+{
+    return q_run(c, NULL, err, seen, "itti", s->s.writer_id, s->name, HAUL_VERSION, batch);
+}
+
+bool clock_is_ours(const struct pg_store *s)
+{
+    return s->s.clock.boot_us == clock_real().boot_us;
+}
+
+int clock_ask(struct pg_store *s, struct conn *c, struct err *err)
+{
+    const struct clock *clock = &s->s.clock;
+    usec before = clock->boot_us(clock->self), now = 0;
+    int rc = q_int(c, 0, &now, err, "SELECT " NOW, "");
+    usec took = clock->boot_us(clock->self) - before, offset = now - (before + took / 2);
+
+    /* Within what the way there and back may have cost there is nothing to be learnt. */
+    if (rc == ERR_OK && (offset - s->s.offset > took || s->s.offset - offset > took))
+        s->s.offset = offset;
+    return rc;
+}
+
+static void renew(struct pg_store *s, struct pg_conn *c)
+{
+    if (!c->pg || c->lost) {
+        pg_conn_close(c);
+        if (pg_conn_open(c, s->url, NULL) != ERR_OK)
+            return;
+    }
+    server_seen(&c->conn, s, 0, NULL);
+    if (clock_is_ours(s))
+        clock_ask(s, &c->conn, NULL);
+    pg_forget(c);
+}
+
+/** What is only looked at, and may be some seconds old. */
+static void sizes_ask(struct pg_store *s, struct pg_conn *c)
+{
+    int64_t bytes = 0, counters = 0;
+
+    if (c->lost || !c->pg)
+        return;
+    if (q_int(&c->conn, 0, &bytes, NULL, "SELECT pg_database_size(current_database())", "") == ERR_OK) {
+        pthread_mutex_lock(&s->mu);
+        s->sizes.database_bytes = bytes;
+        pthread_mutex_unlock(&s->mu);
+    }
+    if (counters_ask(&c->conn, &counters, NULL) == ERR_OK)
+        s->s.counters = counters;
+    totals_ask(&s->s, &c->conn, NULL);
+    pg_forget(c);
+}
+
+static void *renewer_main(void *arg)
+{
+    struct pg_store *s = arg;
+    struct pg_conn c = {0};
+    struct timespec until;
+    unsigned rounds = 0;
+
+    pthread_mutex_lock(&s->mu);
+    while (!s->stopping) {
+        clock_gettime(CLOCK_MONOTONIC, &until);
+        until.tv_sec += SERVER_SEEN_US / USEC_PER_SEC;
+        if (pthread_cond_timedwait(&s->stop_cond, &s->mu, &until) != ETIMEDOUT)
+            continue;
+        pthread_mutex_unlock(&s->mu);
+        renew(s, &c);
+        if (rounds++ % 5 == 0)
+            sizes_ask(s, &c);
+        pthread_mutex_lock(&s->mu);
+    }
+    pthread_mutex_unlock(&s->mu);
+    pg_conn_close(&c);
+    return NULL;
+}
+
+int server_join(struct pg_store *s, struct err *err)
+{
+    char host[64] = "";
+
+    gethostname(host, sizeof(host) - 1);
+    snprintf(s->name, sizeof(s->name), "%s, process %ld", host, (long)getpid());
+    int rc = q_int(s->s.w, 0, &s->s.writer_id, err,
+                   "INSERT INTO servers (name, version, started, seen, batch) VALUES (?1, ?2, clock_timestamp(),"
+                   " clock_timestamp(), 0) RETURNING server_id",
+                   "tt", s->name, HAUL_VERSION);
+    if (rc == ERR_OK)
+        rc = clock_ask(s, s->s.w, err);
+    return rc;
+}
+
+int server_stay(struct pg_store *s, struct err *err)
+{
+    sizes_ask(s, &s->w);
+    int sys = pthread_create(&s->renewer, NULL, renewer_main, s);
+    if (sys != 0)
+        return err_set(err, ERR_UNAVAILABLE, sys, "start a thread");
+    s->renewing = true;
+    return ERR_OK;
+}
+
+void server_leave(struct pg_store *s)
+{
+    if (!s->renewing)
+        return;
+    pthread_mutex_lock(&s->mu);
+    s->stopping = true;
+    pthread_cond_signal(&s->stop_cond);
+    pthread_mutex_unlock(&s->mu);
+    pthread_join(s->renewer, NULL);
+    s->renewing = false;
+    q_run(s->s.w, NULL, NULL, "DELETE FROM servers WHERE server_id = ?1", "i", s->s.writer_id);
+    pg_forget(&s->w);
+}
+
+/* --- what one server at a time does --- */
+
+#define ASK_AGAIN_US (2 * USEC_PER_SEC)
+
+static const char *sweep_name(enum op_kind kind)
+{
+    switch (kind) {
+    case OP_SWEEP_LEASES:
+        return "leases";
+    case OP_SWEEP_DUE:
+        return "due";
+    case OP_SWEEP_BLOBS:
+        return "blobs";
+    case OP_SWEEP_UPLOADS:
+        return "uploads";
+    case OP_SWEEP_DEDUP:
+        return "keys";
+    case OP_SWEEP_RETENTION:
+        return "retention";
+    case OP_SWEEP_LOGS:
+        return "logs";
+    case OP_SWEEP_LANES:
+        return "lanes";
+    default:
+        return "dead letters";
+    }
+}
+
+/** Nobody waits for another's pass: who finds the row locked finds it taken. */
+static const char take_sweep[] =
+    "UPDATE sweepers w SET server_id = ?2, until = clock_timestamp() + interval '3 minutes', passed = clock_timestamp()"
+    " FROM (SELECT name, passed FROM sweepers WHERE name = ?1 AND (server_id = ?2 OR until < clock_timestamp() OR NOT "
+    "EXISTS"
+    " (SELECT 1 FROM servers v WHERE v.server_id = sweepers.server_id AND v.seen > clock_timestamp() - " GONE "))"
+    " FOR UPDATE SKIP LOCKED) o WHERE w.name = o.name RETURNING"
+    " CAST(extract(epoch FROM clock_timestamp() - o.passed) * 1000000 AS bigint), w.grace_until";
+
+/** Leases that nobody looked at for half of one's length may have lapsed while nobody could renew them: all servers were away, or the
+ * database was, or its clock was set. Then none expires for a lease's length (DESIGN, law 5). All by the one clock. */
+static int grace(struct tx *t, usec unseen, usec until)
+{
+    const usec lease = t->s->policy.lease_us;
+
+    if (unseen > lease / 2 || unseen < -lease / 2) {
+        until = MAX(until, t->now + lease);
+        int rc = q_run(t->c, NULL, t->err, "UPDATE sweepers SET grace_until = ?1 WHERE name = 'leases'", "i", until);
+        if (rc != ERR_OK)
+            return rc;
+    }
+    t->s->grace_until = MAX(t->s->grace_until, until);
+    return ERR_OK;
+}
+
+int pg_sweep_begin(struct tx *t, bool *ret_ours)
+{
+    AUTO_QUERY struct query *st = NULL;
+    int rc = q_open(t->c, &st, t->err, take_sweep, "ti", sweep_name(t->op->kind), t->s->writer_id);
+
+    if (rc == ERR_OK)
+        rc = q_step(t->c, st, ret_ours, t->err);
+    if (rc != ERR_OK)
+        return rc;
+    if (!*ret_ours) {
+        t->op->u.sweep.next_at = t->now + ASK_AGAIN_US;
+        return ERR_OK;
+    }
+    return t->op->kind == OP_SWEEP_LEASES ? grace(t, col_int(st, 0), col_int(st, 1)) : ERR_OK;
+}
+
+/** Rows that servers which are gone added to, and counts that came to nothing, become one row, or none. What was deleted is what is added:
+ * nothing that comes in between is lost. */
+int pg_house(struct tx *t)
+{
+    static const char *const sql[] = {
+        "DELETE FROM servers WHERE seen < clock_timestamp() - interval '1 minute'",
+        "WITH gone AS (DELETE FROM counters c WHERE server_id <> 0 AND (NOT EXISTS (SELECT 1 FROM servers s WHERE"
+        " s.server_id = c.server_id) OR (project, queue, task_type, status) IN (SELECT project, queue, task_type, "
+        "status"
+        " FROM counters GROUP BY project, queue, task_type, status HAVING sum(n) = 0)) RETURNING *)"
+        " INSERT INTO counters (server_id, project, queue, task_type, status, n)"
+        " SELECT 0, project, queue, task_type, status, sum(n) FROM gone GROUP BY project, queue, task_type, status"
+        " HAVING sum(n) <> 0 ORDER BY project, queue, task_type, status"
+        " ON CONFLICT (project, queue, task_type, status, server_id) DO UPDATE SET n = counters.n + excluded.n",
+        "DELETE FROM counters WHERE server_id = 0 AND n = 0",
+        "WITH gone AS (DELETE FROM totals c WHERE server_id <> 0 AND NOT EXISTS (SELECT 1 FROM servers s WHERE"
+        " s.server_id = c.server_id) RETURNING *)"
+        " INSERT INTO totals (server_id, name, n) SELECT 0, name, sum(n) FROM gone GROUP BY name ORDER BY name"
+        " ON CONFLICT (name, server_id) DO UPDATE SET n = totals.n + excluded.n",
+    };
+    int rc = ERR_OK;
+
+    for (size_t i = 0; rc == ERR_OK && i < ARRAY_LEN(sql); i++)
+        rc = q_run(t->c, NULL, t->err, sql[i], "");
+    return rc;
+}
+
+/** What a move into this database left to a start: numbers that go on behind what it brought, and totals. */
+static int moved_in(struct conn *c, struct err *err)
+{
+    static const char *const sql[] = {
+        "SELECT setval(pg_get_serial_sequence('lanes', 'lane_id'), m) FROM (SELECT max(lane_id) AS m FROM lanes) k,"
+        " lanes_lane_id_seq q WHERE m > q.last_value",
+        "INSERT INTO totals (name, server_id, n) SELECT 'blobs', 0, count(*) FROM blobs WHERE NOT EXISTS"
+        " (SELECT 1 FROM totals WHERE name = 'blobs') HAVING count(*) > 0 ON CONFLICT DO NOTHING",
+        "INSERT INTO totals (name, server_id, n) SELECT 'blob_bytes', 0, sum(size) FROM blobs WHERE NOT EXISTS"
+        " (SELECT 1 FROM totals WHERE name = 'blob_bytes') HAVING count(*) > 0 ON CONFLICT DO NOTHING",
+    };
+    int rc = ERR_OK;
+
+    for (size_t i = 0; rc == ERR_OK && i < ARRAY_LEN(sql); i++)
+        rc = q_run(c, NULL, err, sql[i], "");
+    return rc;
+}
+
+int server_prepare(struct pg_store *s, struct err *err)
+{
+    int rc = moved_in(s->s.w, err);
+
+    for (int kind = OP_SWEEP_LEASES; rc == ERR_OK && kind <= OP_SWEEP_DEAD; kind++)
+        rc = q_run(s->s.w, NULL, err,
+                   "INSERT INTO sweepers (name, server_id, until, passed, grace_until)"
+                   " VALUES (?1, 0, '-infinity', clock_timestamp(), 0) ON CONFLICT DO NOTHING",
+                   "t", sweep_name((enum op_kind)kind));
+    return rc == ERR_OK ? pg_settle(&s->w, err) : rc;
+}
