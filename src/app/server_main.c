@@ -184,6 +184,8 @@ static int start_engine(struct server *s, const struct policy *policy, struct er
     int rc = engine_remove_leftovers(&config, err);
     if (!rc)
         rc = engine_new(&config, &s->engine, err);
+    if (!rc && s->store_driver->overlap)
+        rc = s->store_driver->overlap(s->store, true, err);
     if (!rc)
         rc = loop_start(s->engine, s->bytes, on_lost, &s->loop, err);
     if (!rc)

@@ -3,8 +3,13 @@
 #include "engine/internal.h"
 #include "base/auto.h"
 
+/* The jobs of a batch. No memory is asked for: what cannot fail need not be handled. */
+#define SEEN_SLOTS (2 * STORE_BATCH_MAX)
+
 struct batch {
     struct engine *engine;
+    struct batch *next; /* in flight, too */
+    const struct uuid *jobs[SEEN_SLOTS];
     struct op *ops[STORE_BATCH_MAX];
     size_t n;
     usec began_boot_us;
@@ -41,28 +46,34 @@ static const struct uuid *op_job(const struct op *op)
     }
 }
 
-/* The jobs of a batch. No memory is asked for: what cannot fail need not be handled. */
-#define SEEN_SLOTS (2 * STORE_BATCH_MAX)
-struct seen {
-    const struct uuid *slots[SEEN_SLOTS];
-};
-
-/* false: it is there already. The random half of a UUIDv7 tells where it belongs. */
-static bool job_note(struct seen *jobs, const struct uuid *job_id)
+/* Where a job is in a batch, or would be. The random half of a UUIDv7 tells where it belongs. */
+static const struct uuid **slot_of(struct batch *b, const struct uuid *job_id)
 {
     size_t i =
         ((size_t)job_id->b[12] << 24 | (size_t)job_id->b[13] << 16 | (size_t)job_id->b[14] << 8 | job_id->b[15]) %
         SEEN_SLOTS;
 
-    for (; jobs->slots[i]; i = (i + 1) % SEEN_SLOTS)
-        if (memcmp(jobs->slots[i], job_id, sizeof *job_id) == 0)
+    while (b->jobs[i] && memcmp(b->jobs[i], job_id, sizeof *job_id) != 0)
+        i = (i + 1) % SEEN_SLOTS;
+    return &b->jobs[i];
+}
+
+/* false: it is there already, or in a batch in flight. */
+static bool job_note(struct batch *b, const struct uuid *job_id)
+{
+    const struct uuid **slot = slot_of(b, job_id);
+
+    if (*slot)
+        return false;
+    for (struct batch *f = b->engine->flying; f; f = f->next)
+        if (*slot_of(f, job_id))
             return false;
-    jobs->slots[i] = job_id;
+    *slot = job_id;
     return true;
 }
 
 /* Takes from a queue until the batch holds `limit`. */
-static void take(struct engine *e, struct batch *b, enum queue_id which, size_t limit, struct seen *jobs)
+static void take(struct engine *e, struct batch *b, enum queue_id which, size_t limit)
 {
     struct queue *q = &e->queues[which];
     struct op **link = &q->first;
@@ -70,7 +81,7 @@ static void take(struct engine *e, struct batch *b, enum queue_id which, size_t 
     while (*link && b->n < limit) {
         struct op *op = *link;
         const struct uuid *job_id = op_job(op);
-        if (job_id && !job_note(jobs, job_id)) {
+        if (job_id && !job_note(b, job_id)) {
             link = &op->next;
             continue;
         }
@@ -88,12 +99,11 @@ static void take(struct engine *e, struct batch *b, enum queue_id which, size_t 
 /* Running jobs first, but new work is never left out. */
 static void batch_gather(struct engine *e, struct batch *b)
 {
-    struct seen jobs = {0};
     size_t share = e->queues[QUEUE_NEW].first ? STORE_BATCH_MAX - STORE_BATCH_MAX / 4 : STORE_BATCH_MAX;
 
-    take(e, b, QUEUE_RUNNING, share, &jobs);
-    take(e, b, QUEUE_NEW, STORE_BATCH_MAX, &jobs);
-    take(e, b, QUEUE_RUNNING, STORE_BATCH_MAX, &jobs); /* claims of what was just submitted, and what found no room */
+    take(e, b, QUEUE_RUNNING, share);
+    take(e, b, QUEUE_NEW, STORE_BATCH_MAX);
+    take(e, b, QUEUE_RUNNING, STORE_BATCH_MAX); /* claims of what was just submitted, and what found no room */
 }
 
 static void batch_decided(void *arg)
@@ -101,6 +111,7 @@ static void batch_decided(void *arg)
     struct batch *b = arg;
     struct engine *e = b->engine;
 
+    LL_DELETE(e->flying, b);
     e->batches_in_flight--;
     metrics_note_batch(e, b->ops, b->n, engine_boot(e) - b->began_boot_us);
     hints_announce(e, b->ops, b->n);
@@ -120,19 +131,45 @@ static void batch_decided(void *arg)
     free(b);
 }
 
+/* false: nothing can be begun: no memory, or each op is about a job in flight. One that the store could not apply at all is decided, too. */
+static bool batch_begin(struct engine *e)
+{
+    struct batch *b = calloc(1, sizeof *b);
+
+    if (!b)
+        return false; /* the ops wait on: the next step tries again */
+    b->engine = e;
+    batch_gather(e, b);
+    if (b->n == 0) {
+        free(b);
+        return false;
+    }
+    LL_APPEND(e->flying, b);
+    e->batches_in_flight++;
+    b->began_boot_us = engine_boot(e);
+    e->cfg.store_driver->apply(e->cfg.store, b->ops, b->n, batch_decided, b);
+    return true;
+}
+
+void commit_settle(struct engine *e)
+{
+    while (e->batches_in_flight)
+        e->cfg.store_driver->poll(e->cfg.store, true);
+}
+
 void commit_batches(struct engine *e)
 {
-    /* A store may decide before it returns. Even so, no more at a time: what arrived meanwhile may have to go first. */
-    const unsigned most = e->cfg.store_driver->batches_max;
+    /* What needs store and engine to agree gets its turn between two batches. */
+    const bool alone = snapshot_copies(e) || e->lanes_stale;
+    const unsigned most = alone ? 1 : e->cfg.store_driver->batches_max;
 
-    for (unsigned i = 0; i < most && e->n_ops && e->batches_in_flight < most; i++) {
-        struct batch *b = calloc(1, sizeof *b);
-        if (!b)
-            return; /* the ops wait on: the next step tries again */
-        b->engine = e;
-        batch_gather(e, b);
-        e->batches_in_flight++;
-        b->began_boot_us = engine_boot(e);
-        e->cfg.store_driver->apply(e->cfg.store, b->ops, b->n, batch_decided, b);
+    /* A batch beside one in flight pays where much waits: else it takes ops that would have shared one sync with what comes next. */
+    if (e->batches_in_flight && (e->batches_in_flight >= most || e->n_ops < e->cfg.overlap_ops || !batch_begin(e))) {
+        commit_settle(e);
+        return; /* what arrived meanwhile may have to go first */
     }
+    if (!e->batches_in_flight && e->n_ops)
+        batch_begin(e);
+    if (e->batches_in_flight >= most)
+        e->cfg.store_driver->poll(e->cfg.store, true);
 }

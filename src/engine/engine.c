@@ -1,8 +1,9 @@
 #include "engine/internal.h"
 #include "base/auto.h"
 
-#define OPS_DEFAULT   8192
-#define POLLS_DEFAULT 10000
+#define OPS_DEFAULT     8192
+#define POLLS_DEFAULT   10000
+#define OVERLAP_DEFAULT 128
 
 usec engine_boot(const struct engine *e)
 {
@@ -28,6 +29,8 @@ int engine_new(const struct engine_config *config, struct engine **ret, struct e
         e->cfg.ops_max = OPS_DEFAULT;
     if (!e->cfg.polls_max)
         e->cfg.polls_max = POLLS_DEFAULT;
+    if (!e->cfg.overlap_ops)
+        e->cfg.overlap_ops = OVERLAP_DEFAULT;
     int rc = metrics_init(e, err);
     if (rc == ERR_OK)
         rc = dispatch_init(e, err);
@@ -46,6 +49,7 @@ void engine_free(struct engine *e)
 {
     if (!e)
         return;
+    commit_settle(e);
     struct queue *q = e->queues;
     while (q < e->queues + QUEUE_COUNT) {
         struct op *op = q->first;
@@ -142,7 +146,7 @@ usec engine_step(struct engine *e)
     /* Never asleep for long: only so is every pause that could cost a lease seen as lateness (sweep.c, grace). A lease on schedule has
      * three quarters left, and a pause that long is late by half of one. */
     wake_us = MIN(wake_us, boot_us + e->cfg.policy.lease_us / 4);
-    if (e->n_ops || snapshot_copies(e) || (e->work_arrived && e->polls && !e->draining))
+    if (e->n_ops || e->batches_in_flight || snapshot_copies(e) || (e->work_arrived && e->polls && !e->draining))
         wake_us = boot_us;
     e->last_boot_us = boot_us;
     e->last_store_us = store_us;

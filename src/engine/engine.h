@@ -18,8 +18,9 @@ struct engine_config {
     struct clock clock;
     struct rng rng;
     struct policy policy;
-    size_t ops_max;   /* waiting ops; 8192 */
-    size_t polls_max; /* held long polls; 10000 */
+    size_t ops_max;     /* waiting ops; 8192 */
+    size_t polls_max;   /* held long polls; 10000 */
+    size_t overlap_ops; /* so many must wait for a batch to begin beside one in flight; 128 */
     /** For what would hold the engine's thread up: runs `work(arg)` elsewhere, then `done(e, arg)` on the engine's thread. false: not now,
      * neither is called. NULL: no log is packed, and the engine waits while bytes are removed. The loop brings its own. */
     bool (*offload)(void *self, void (*work)(void *arg), void (*done)(struct engine *e, void *arg), void *arg);

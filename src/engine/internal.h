@@ -84,7 +84,8 @@ struct engine {
     struct engine_config cfg;
     /* committer */
     struct queue queues[QUEUE_COUNT];
-    size_t n_ops; /* in both */
+    size_t n_ops;         /* in both */
+    struct batch *flying; /* oldest first */
     unsigned batches_in_flight;
     bool lost; /* see engine_lost */
     /* dispatcher */
@@ -120,6 +121,7 @@ usec engine_boot(const struct engine *e);
 usec engine_store_now(const struct engine *e);
 
 void commit_batches(struct engine *e);
+void commit_settle(struct engine *e); /* waits until none is in flight */
 
 int dispatch_init(struct engine *e, struct err *err);
 int dispatch_load(struct engine *e, struct err *err); /* lanes and their counts, from the store */

@@ -64,8 +64,8 @@ static usec due_at(const struct engine *e)
 void look_step(struct engine *e)
 {
     if (!e->cfg.store_driver->shared) {
-        if (e->lanes_stale)
-            dispatch_load(e, NULL); /* tried again with the next step */
+        if (e->lanes_stale && !e->batches_in_flight) /* what is in flight is told of, once it is decided */
+            dispatch_load(e, NULL);                  /* tried again with the next step */
         return;
     }
     if (e->look || e->draining || due_at(e) > engine_boot(e))

@@ -10,6 +10,8 @@ const struct bug bugs[] = {
     {"lease-by-wall-clock", "leases are judged by a clock that jumps"},
     {"expire-early", "leases expire a quarter too early"},
     {"no-sync", "commits are answered before they are durable"},
+    {"answer-before-sync", "a batch is answered when it is written, and synced then"},
+    {"show-before-sync", "a read shows what is written and not synced yet"},
     {"ack-failed-commit", "a commit that failed is answered as done"},
     {"forget-grace", "a start writes no grace"},
     {"drop-dedup", "keys of submissions are not looked up"},

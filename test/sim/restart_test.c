@@ -16,6 +16,8 @@ static struct rng_seeded seeded = {7};
 
 static void slept(usec us) {}
 
+static bool overlaps; /* a batch is synced by the next poll only */
+
 static struct store *opened(void)
 {
     struct store_config config = {
@@ -25,18 +27,40 @@ static struct store *opened(void)
 
     if (store_sqlite()->open(&config, &s, &err) != ERR_OK)
         fail_msg("open: %s", err.msg);
+    if (overlaps)
+        assert_int_equal(store_sqlite()->overlap(s, false, &err), ERR_OK);
     return s;
 }
 
-static void done(void *arg) {}
+/* A submission in a batch of its own. */
+struct submission {
+    struct uuid id;
+    struct op op, *ops[1];
+    bool decided;
+};
 
-static enum err_code submit(struct store *s, struct arena *arena, struct uuid id)
+static void done(void *arg)
 {
-    struct op op = {.kind = OP_SUBMIT, .project = "default", .arena = arena}, *ops[] = {&op};
+    ((struct submission *)arg)->decided = true;
+}
 
-    op.u.submit.job = (struct job){.job_id = id, .project = "default", .queue = "q", .task_type = "t", .priority = 5};
-    store_sqlite()->apply(s, ops, 1, done, NULL);
-    return op.err.code;
+static struct submission *write_one(struct store *s, struct arena *arena, const char *payload)
+{
+    struct submission *one = arena_alloc(arena, sizeof(*one));
+
+    assert_non_null(one);
+    *one = (struct submission){.id = uuid_v7(now.wall_us, rng_seeded_view(&seeded)),
+                               .op = {.kind = OP_SUBMIT, .project = "default", .arena = arena},
+                               .ops = {&one->op}};
+    one->op.u.submit.job = (struct job){
+        .job_id = one->id, .project = "default", .queue = "q", .task_type = "t", .priority = 5, .payload = payload};
+    store_sqlite()->apply(s, one->ops, 1, done, one);
+    return one;
+}
+
+static bool told(const struct submission *one)
+{
+    return one->decided && one->op.err.code == ERR_OK;
 }
 
 static bool there(struct store *s, struct arena *arena, struct uuid id)
@@ -53,11 +77,14 @@ static void test_what_a_start_shows_survives_a_power_cut(void **state)
     disk_init(rng_seeded_view(&seeded), slept);
     for (unsigned n = 1; n <= MOST; n++) {
         struct arena *arena = arena_new(1u << 20);
-        struct uuid id = uuid_v7(now.wall_us, rng_seeded_view(&seeded));
         disk_reset(rng_seeded_view(&seeded));
         struct store *s = opened();
         disk_plan(DISK_KILL, n);
-        bool told = submit(s, arena, id) == ERR_OK;
+        const struct submission *one = write_one(s, arena, NULL);
+        while (overlaps && !one->decided)
+            store_sqlite()->poll(s, true);
+        const bool answered = told(one);
+        const struct uuid id = one->id;
         disk_cut(false);
         store_sqlite()->close(s);
 
@@ -70,10 +97,10 @@ static void test_what_a_start_shows_survives_a_power_cut(void **state)
         bool after = there(s, arena, id);
         disk_cut(false);
         store_sqlite()->close(s);
-        if ((told || before) && !after)
-            fail_msg("killed at its write %u: %s, and gone after a power cut", n, told ? "acknowledged" : "shown");
-        shown += before && !told;
-        acknowledged += told;
+        if ((answered || before) && !after)
+            fail_msg("killed at its write %u: %s, and gone after a power cut", n, answered ? "acknowledged" : "shown");
+        shown += before && !answered;
+        acknowledged += answered;
         arena_free(arena);
     }
     assert_true(shown > 0); /* killed between the write and the sync */
@@ -81,9 +108,153 @@ static void test_what_a_start_shows_survives_a_power_cut(void **state)
     disk_end();
 }
 
+/* --- a batch is applied before the one before it is durable --- */
+
+static int overlap_setup(void **state)
+{
+    disk_init(rng_seeded_view(&seeded), slept);
+    disk_reset(rng_seeded_view(&seeded));
+    return 0;
+}
+
+static int overlap_on(void **state)
+{
+    overlaps = true;
+    return overlap_setup(state);
+}
+
+static int overlap_off(void **state)
+{
+    overlaps = false;
+    disk_end();
+    return 0;
+}
+
+static void test_a_batch_is_answered_by_its_sync_and_in_order(void **state)
+{
+    struct arena *arena = arena_new(1u << 20);
+    struct store *s = opened();
+    const struct submission *a = write_one(s, arena, NULL), *b = write_one(s, arena, NULL);
+
+    assert_false(a->decided || b->decided);
+    store_sqlite()->poll(s, true);
+    assert_true(told(a));
+    store_sqlite()->poll(s, false); /* the same sync made it durable */
+    assert_true(told(b));
+    disk_cut(true);
+    store_sqlite()->close(s);
+    s = opened();
+    assert_true(there(s, arena, a->id) && there(s, arena, b->id));
+    store_sqlite()->close(s);
+    arena_free(arena);
+}
+
+static void test_what_was_written_and_not_answered_may_be_lost(void **state)
+{
+    unsigned lost = 0;
+
+    for (unsigned i = 0; i < 20; i++) { /* what a cut leaves is up to the dice */
+        struct arena *arena = arena_new(1u << 20);
+        struct store *s = opened();
+        const struct submission *a = write_one(s, arena, NULL);
+        assert_false(a->decided);
+        disk_cut(true);
+        store_sqlite()->poll(s, true);
+        assert_true(a->decided);
+        assert_int_equal(a->op.err.code, ERR_UNKNOWN_OUTCOME);
+        store_sqlite()->close(s);
+        s = opened();
+        lost += !there(s, arena, a->id);
+        store_sqlite()->close(s);
+        arena_free(arena);
+    }
+    assert_true(lost > 0); /* the disk does what this test rests on */
+}
+
+static void test_a_read_waits_for_the_sync_of_what_it_shows(void **state)
+{
+    for (unsigned i = 0; i < 20; i++) {
+        struct arena *arena = arena_new(1u << 20);
+        struct store *s = opened();
+        const struct submission *a = write_one(s, arena, NULL);
+        assert_false(a->decided);
+        bool shown = there(s, arena, a->id);
+        disk_cut(true);
+        store_sqlite()->close(s);
+        s = opened();
+        if (shown && !there(s, arena, a->id))
+            fail_msg("shown, and gone after a power cut");
+        store_sqlite()->close(s);
+        arena_free(arena);
+    }
+}
+
+static void test_a_failed_sync_leaves_every_batch_above_it_unknown(void **state)
+{
+    struct arena *arena = arena_new(1u << 20);
+    struct store *s = opened();
+    const struct submission *a = write_one(s, arena, NULL), *b = write_one(s, arena, NULL);
+
+    disk_plan(DISK_SYNC, 1);
+    store_sqlite()->poll(s, true);
+    store_sqlite()->poll(s, true);
+    assert_int_equal(a->op.err.code, ERR_UNKNOWN_OUTCOME);
+    assert_int_equal(b->op.err.code, ERR_UNKNOWN_OUTCOME); /* though the next sync would have gone well */
+    assert_false(there(s, arena, a->id));                  /* nor is it shown */
+    const struct submission *c = write_one(s, arena, NULL);
+    assert_int_equal(c->op.err.code, ERR_UNAVAILABLE);
+    disk_cut(true);
+    store_sqlite()->close(s);
+    arena_free(arena);
+}
+
+/* Batches of 100 kB: a checkpoint every 40 of them, and logs that begin anew. */
+static void test_what_was_answered_survives_a_cut_around_checkpoints(void **state)
+{
+    enum { BATCHES = 150 };
+    static char payload[100000];
+    struct submission *all[BATCHES];
+
+    memset(payload, 'x', sizeof(payload) - 1);
+    for (unsigned cut_at = 1; cut_at < 1200; cut_at += 37) {
+        struct arena *arena = arena_new(1u << 24);
+        disk_reset(rng_seeded_view(&seeded));
+        struct store *s = opened();
+        const unsigned cuts = disk_cuts();
+        size_t n = 0;
+        disk_plan(DISK_CUT, cut_at);
+        for (; n < BATCHES && disk_cuts() == cuts; n++) {
+            all[n] = write_one(s, arena, payload);
+            if (overlaps && n % 2)
+                store_sqlite()->poll(s, n % 4 == 1);
+        }
+        disk_plan(DISK_CUT, 0);
+        if (disk_cuts() == cuts)
+            disk_cut(true);
+        store_sqlite()->close(s); /* those in flight stay undecided */
+        s = opened();
+        for (size_t i = 0; i < n; i++)
+            if (told(all[i]) && !there(s, arena, all[i]->id))
+                fail_msg("cut at write %u: batch %zu of %zu was answered, and is gone", cut_at, i, n);
+        store_sqlite()->close(s);
+        arena_free(arena);
+    }
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_what_a_start_shows_survives_a_power_cut)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_what_a_start_shows_survives_a_power_cut),
+        cmocka_unit_test_setup_teardown(test_a_batch_is_answered_by_its_sync_and_in_order, overlap_on, overlap_off),
+        cmocka_unit_test_setup_teardown(test_what_was_written_and_not_answered_may_be_lost, overlap_on, overlap_off),
+        cmocka_unit_test_setup_teardown(test_a_read_waits_for_the_sync_of_what_it_shows, overlap_on, overlap_off),
+        cmocka_unit_test_setup_teardown(test_a_failed_sync_leaves_every_batch_above_it_unknown, overlap_on,
+                                        overlap_off),
+        cmocka_unit_test_setup_teardown(test_what_was_answered_survives_a_cut_around_checkpoints, overlap_on,
+                                        overlap_off),
+        cmocka_unit_test_setup_teardown(test_what_was_answered_survives_a_cut_around_checkpoints, overlap_setup,
+                                        overlap_off),
+    };
 
     return cmocka_run_group_tests_name("sim-restart", tests, NULL, NULL);
 }

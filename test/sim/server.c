@@ -75,19 +75,26 @@ struct batch {
 
 static void batch_decided(void *arg)
 {
-    const struct batch *b = arg;
+    struct batch *b = arg;
 
     for (size_t i = 0; i < b->n; i++)
         if (b->ops[i]->err.code == ERR_OK)
             observe_op(&sim_of_driver->server, b->ops[i]);
     b->decided(b->arg);
+    free(b);
 }
 
 static void apply(struct store *store, struct op **ops, size_t n, void (*decided)(void *arg), void *arg)
 {
-    struct batch b = {ops, n, decided, arg};
+    struct batch *b = malloc(sizeof *b);
 
-    store_sqlite()->apply(store, ops, n, batch_decided, &b);
+    if (!b)
+        abort();
+    *b = (struct batch){ops, n, decided, arg};
+    bool looks = chance(sim_of_driver, 20); /* somebody reads while it is in flight */
+    for (size_t i = 0; looks && i < n; i++)
+        observe_op(&sim_of_driver->server, ops[i]);
+    store_sqlite()->apply(store, ops, n, batch_decided, b);
 }
 
 /* --- its life --- */
@@ -138,7 +145,8 @@ static void driver_init(struct sim *s)
                                            .blobs = (struct blobs *)s,
                                            .clock = {.wall_us = server_wall_us, .boot_us = boot_us, .self = s},
                                            .rng = rng_seeded_view(&s->dice),
-                                           .policy = s->policy};
+                                           .policy = s->policy,
+                                           .overlap_ops = 1};
     s->server.scratch = arena_new(16u << 20);
     sim_of_driver = s;
 }
@@ -155,6 +163,8 @@ void server_start(struct sim *s)
     v->step_at_us = USEC_NEVER;
     struct store_config sc = {.dir = disk_dir(), .clock = v->cfg.clock, .rng = v->cfg.rng, .policy = s->policy};
     int rc = store_sqlite()->open(&sc, &v->cfg.store, &err);
+    if (rc == ERR_OK)
+        store_sqlite()->overlap(v->cfg.store, false, NULL);
     if (rc == ERR_OK && (rc = engine_new(&v->cfg, &v->engine, &err)) != ERR_OK)
         store_sqlite()->close(v->cfg.store);
     v->skip_us = 0;
@@ -247,6 +257,9 @@ void server_end(struct sim *s)
     struct server *v = &s->server;
 
     if (v->engine) {
+        while (!engine_idle(v->engine))
+            engine_step(v->engine);
+        observe(s);
         observe_end(s);
         v->life++;
         engine_free(v->engine);

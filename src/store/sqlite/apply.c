@@ -103,21 +103,25 @@ static void commit_failed(struct sqlite_store *s, int rc, struct err *err)
 
     if (unknown) {
         s->broken = true;
+        durable_fail(&s->durable);
         err_set(err, ERR_UNKNOWN_OUTCOME, 0, "the commit's sync failed (sqlite %d); restart the server", rc);
     } else {
         err_wrap(err, (int)err->code, "commit");
     }
 }
 
-/** Passive, and often, so that none is long. When readers that overlap keep it from resetting the log, they wait once. */
-static void checkpoint(struct sqlite_store *s)
+static bool checkpoint_due(struct sqlite_store *s)
 {
     if (s->wal_pages < s->wal_done)
         s->wal_done = 0; /* it began anew */
+    return !s->broken && (int64_t)(s->wal_pages - s->wal_done) * s->page_size >= CHECKPOINT_BYTES;
+}
+
+/** Passive, and often, so that none is long. When readers that overlap keep it from resetting the log, they wait once. */
+static void checkpoint(struct sqlite_store *s)
+{
     bool gated = (int64_t)s->wal_pages * s->page_size > WAL_GATE_BYTES;
 
-    if ((int64_t)(s->wal_pages - s->wal_done) * s->page_size < CHECKPOINT_BYTES)
-        return;
     if (gated)
         read_pool_shut(&s->pool);
     /* Its failure loses nothing: the log stays, and the next commit tries again. */
@@ -159,7 +163,9 @@ static int batch_commit(struct sqlite_store *s, struct err *err)
         rc = keys_save(s, err);
     if (rc != ERR_OK)
         return rc;
-    int sql = FAULT("sqlite.commit") ? SQLITE_FULL : FAULT("sqlite.sync") ? SQLITE_IOERR_FSYNC : commit_step(s);
+    durable_begin(&s->durable);
+    int sql = FAULT("sqlite.commit") ? SQLITE_FULL : commit_step(s);
+    durable_written(&s->durable, sql == SQLITE_DONE);
     if (sql == SQLITE_DONE || BUG("ack-failed-commit"))
         return ERR_OK;
     commit_failed(s, sql, err);
@@ -196,27 +202,71 @@ static int batch_try(struct sqlite_store *s, struct op **ops, size_t n, usec now
     return rc;
 }
 
+/** Its ops' outcomes are set; they are told once it is durable. */
+static void batch_written(struct sqlite_store *s, struct written_batch b)
+{
+    counts_settle(&s->s, true);
+    keys_settle(s, true);
+    s->s.blobs += s->s.batch_blobs;
+    s->s.blob_bytes += s->s.batch_bytes;
+    s->s.batch_blobs = s->s.batch_bytes = 0;
+    b.commit = durable_seen(&s->durable);
+    s->flying[s->n_flying++] = b;
+}
+
+static void oldest_decide(struct sqlite_store *s)
+{
+    struct written_batch b = s->flying[0];
+    struct err err = {0};
+
+    s->n_flying--;
+    memmove(s->flying, s->flying + 1, s->n_flying * sizeof(b));
+    if (BUG("answer-before-sync"))
+        b.decided(b.arg);
+    if (durable_upto(&s->durable, b.commit, &err) != ERR_OK) {
+        s->broken = true;
+        if (BUG("answer-before-sync"))
+            return;
+        err_set(&err, ERR_UNKNOWN_OUTCOME, 0, "the commit's sync failed; restart the server");
+        ops_fail(b.ops, b.n, &err);
+    }
+    if (!BUG("answer-before-sync"))
+        b.decided(b.arg);
+}
+
+void sqlite_poll(struct store *store, bool wait)
+{
+    struct sqlite_store *s = sqlite_of(store);
+
+    while (s->n_flying && (wait || durable_decided(&s->durable, s->flying[0].commit))) {
+        oldest_decide(s);
+        wait = false;
+    }
+    if (!s->n_flying && checkpoint_due(s))
+        checkpoint(s);
+}
+
 void sqlite_apply(struct store *store, struct op **ops, size_t n, void (*decided)(void *arg), void *arg)
 {
     struct sqlite_store *s = sqlite_of(store);
     struct err err = {0};
     usec now = store_now(&s->s);
     bool spoilt;
-    int rc = batch_try(s, ops, n, now, false, &spoilt, &err);
 
+    durable_want(&s->durable); /* of the batch before, while this one is applied */
+    while (s->n_flying == SQLITE_BATCHES_MAX || (s->n_flying && checkpoint_due(s)))
+        sqlite_poll(store, true);
+    int rc = batch_try(s, ops, n, now, false, &spoilt, &err);
     if (spoilt) {
         err_clear(&err);
         rc = batch_try(s, ops, n, now, true, &spoilt, &err);
     }
     if (rc != ERR_OK) {
         ops_fail(ops, n, &err);
-    } else {
-        counts_settle(&s->s, true);
-        keys_settle(s, true);
-        s->s.blobs += s->s.batch_blobs;
-        s->s.blob_bytes += s->s.batch_bytes;
-        s->s.batch_blobs = s->s.batch_bytes = 0;
-        checkpoint(s);
+        decided(arg);
+        return;
     }
-    decided(arg);
+    batch_written(s, (struct written_batch){.ops = ops, .n = n, .decided = decided, .arg = arg});
+    while (s->n_flying && !s->overlaps)
+        sqlite_poll(store, true);
 }

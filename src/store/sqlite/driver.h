@@ -50,7 +50,51 @@ struct sql_rows {
 /** @param rows  n pointers, each bound as row i of its statement. @param n  0..SQL_ROWS */
 int q_rows(struct conn *c, const struct sql_rows *how, const void *const *rows, size_t n, struct err *err);
 
+/* --- durable.c: commits, numbered from 1, and which of them are on the disk --- */
+
+struct durable {
+    pthread_mutex_t lock; /* guards what follows up to `stop`; the rest is the applying thread's */
+    pthread_cond_t changed;
+    uint64_t begun;   /* up to here a reader may see commits, */
+    uint64_t written; /* up to here their frames are in the log, */
+    uint64_t wanted;  /* up to here the thread is to sync them, */
+    uint64_t synced;  /* and up to here they are durable */
+    bool syncing, failed, stop;
+    sqlite3_file *log;
+    pthread_t thread;
+    bool threaded;
+};
+int durable_init(struct durable *d, struct err *err);
+void durable_release(struct durable *d);
+/** Around each commit, by the one thread that commits; whatever becomes of it. @return its number */
+uint64_t durable_begin(struct durable *d);
+void durable_written(struct durable *d, bool anything); /* false: it was rolled back */
+/** What was not durable by now never will be. */
+void durable_fail(struct durable *d);
+/** The last commit that a snapshot opened before may hold. Any thread. */
+uint64_t durable_seen(struct durable *d);
+/** Returns when commit `n` is durable, and syncs it where nobody else is at it. Any thread. ERR_UNAVAILABLE: a sync failed */
+int durable_upto(struct durable *d, uint64_t n, struct err *err);
+/** Whether durable_upto would return at once. */
+bool durable_decided(struct durable *d, uint64_t n);
+/** A thread that syncs when asked to. Without it `want` does nothing. */
+int durable_start(struct durable *d, struct err *err);
+void durable_stop(struct durable *d);
+/** All that is written, soon and elsewhere. */
+void durable_want(struct durable *d);
+
 /* --- the store --- */
+
+#define SQLITE_BATCHES_MAX 2
+
+/** A batch whose frames are written. */
+struct written_batch {
+    uint64_t commit;
+    struct op **ops;
+    size_t n;
+    void (*decided)(void *arg);
+    void *arg;
+};
 
 struct sqlite_store {
     struct store s;
@@ -58,8 +102,12 @@ struct sqlite_store {
     char path[4096];
     int wal_pages, wal_done, page_size; /* log as it is, and as it was at the last checkpoint */
     bool broken;                        /* a sync failed: nothing is applied any more */
-    struct keys *keys;                  /* keys.c */
-    struct inserts *inserts;            /* inserts.c */
+    bool overlaps;                      /* apply leaves the sync to poll, or to a thread */
+    struct durable durable;
+    struct written_batch flying[SQLITE_BATCHES_MAX]; /* oldest first */
+    unsigned n_flying;
+    struct keys *keys;       /* keys.c */
+    struct inserts *inserts; /* inserts.c */
 
     struct read_pool pool;
     struct sqlite_conn readers[READERS];
@@ -75,6 +123,7 @@ int inspect(const char *path, struct clock clock, struct err *err);
 
 /* --- apply.c, reading.c, list.c --- */
 void sqlite_apply(struct store *s, struct op **ops, size_t n, void (*decided)(void *arg), void *arg);
+void sqlite_poll(struct store *s, bool wait);
 int sqlite_read_begin(struct store *s, usec deadline_us, struct reading *ret, struct err *err);
 void sqlite_read_end(struct reading *r);
 void sqlite_sizes(struct store *s, struct store_sizes *ret);

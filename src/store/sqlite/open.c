@@ -27,8 +27,6 @@ static int writer_open(struct sqlite_store *s, struct err *err)
             "PRAGMA temp_store = MEMORY; PRAGMA trusted_schema = 0; PRAGMA cache_size = -32768;"
             "PRAGMA journal_size_limit = 67108864",
             err);
-    if (rc == ERR_OK && BUG("no-sync"))
-        rc = conn_exec(&s->w, "PRAGMA synchronous = NORMAL", err);
     if (rc == ERR_OK)
         rc = schema_migrate(s->w.db, err);
     if (rc == ERR_OK)
@@ -60,11 +58,30 @@ static int time_set(struct sqlite_store *s, struct err *err)
     return rc;
 }
 
+/** From here on commits are synced by us (durable.c): SQLite syncs the log only before it moves frames of it into the database, and its
+ * header. */
+static int own_syncs(struct sqlite_store *s, struct err *err)
+{
+    int rc = sqlite3_file_control(s->w.db, "main", SQLITE_FCNTL_JOURNAL_POINTER, &s->durable.log);
+
+    return rc == SQLITE_OK ? conn_exec(&s->w, "PRAGMA synchronous = NORMAL", err) : conn_err(&s->w, rc, err);
+}
+
+static int sqlite_overlap(struct store *store, bool thread, struct err *err)
+{
+    struct sqlite_store *s = sqlite_of(store);
+    int rc = thread ? durable_start(&s->durable, err) : ERR_OK;
+
+    s->overlaps = rc == ERR_OK;
+    return rc;
+}
+
 static void store_close(struct store *store)
 {
     if (!store)
         return;
     struct sqlite_store *s = sqlite_of(store);
+    durable_release(&s->durable);
     for (size_t i = 0; i < READERS; i++)
         conn_close(&s->readers[i]);
     conn_close(&s->w); /* last, so that it checkpoints */
@@ -145,6 +162,8 @@ static int load(struct sqlite_store *s, const char *dir, struct err *err)
     /* Batches are bounded, and a commit's pages are written together (wal_file.c); what came before was not. */
     if (rc == ERR_OK)
         rc = conn_exec(&s->w, "PRAGMA cache_spill = 0", err);
+    if (rc == ERR_OK)
+        rc = own_syncs(s, err);
     for (size_t i = 0; rc == ERR_OK && i < READERS; i++)
         rc = conn_open(&s->readers[i], s->path, false, s->s.clock, err);
     return rc;
@@ -165,6 +184,11 @@ static int store_open(const struct store_config *config, struct store **ret, str
         free(s);
         return rc;
     }
+    if ((rc = durable_init(&s->durable, err)) != ERR_OK) {
+        read_pool_release(&s->pool);
+        free(s);
+        return rc;
+    }
     rc = sql_store_init(&s->s, config, err);
     if (rc == ERR_OK)
         rc = load(s, config->dir, err);
@@ -178,18 +202,25 @@ static int store_open(const struct store_config *config, struct store **ret, str
 
 static int meta_set(struct store *s, const char *key, const char *value, struct err *err)
 {
-    return meta_put(s->w, key, value, err);
+    struct durable *d = &sqlite_of(s)->durable;
+    uint64_t n = durable_begin(d);
+    int rc = meta_put(s->w, key, value, err);
+
+    durable_written(d, rc == ERR_OK);
+    return rc == ERR_OK ? durable_upto(d, n, err) : rc;
 }
 
 const struct store_driver *store_sqlite(void)
 {
     static const struct store_driver driver = {
         .name = "sqlite",
-        .batches_max = 1,
+        .batches_max = SQLITE_BATCHES_MAX,
         .open = store_open,
         .close = store_close,
         .now = store_now,
         .apply = sqlite_apply,
+        .overlap = sqlite_overlap,
+        .poll = sqlite_poll,
         .job_get = read_job_get,
         .job_list = sqlite_job_list,
         .dead_groups = read_dead_groups,

@@ -20,8 +20,10 @@ struct wal_file {
     sqlite3_file base;
     char *gathered;
     int n;
-    sqlite3_int64 at; /* where it belongs */
-    bool commit;      /* the next page ends one */
+    sqlite3_int64 at;     /* where it belongs */
+    bool commit;          /* the next page ends one */
+    pthread_mutex_t lock; /* one sync at a time */
+    bool failed;          /* one did: the kernel reports that once only, and may have given the pages up */
     bool
         gathers; /* a frame comes in two whole writes. Where others' bytes may suffer in a sector, SQLite has more and smaller ones */
     /* the platform's file follows */
@@ -81,11 +83,22 @@ static int wal_truncate(sqlite3_file *file, sqlite3_int64 size)
     return rc == SQLITE_OK ? file_of(file)->pMethods->xTruncate(file_of(file), size) : rc;
 }
 
+static int sync_real(sqlite3_file *file, int flags)
+{
+    struct wal_file *w = (void *)file;
+
+    pthread_mutex_lock(&w->lock);
+    int rc = w->failed ? SQLITE_IOERR_FSYNC : file_of(file)->pMethods->xSync(file_of(file), flags);
+    w->failed = rc != SQLITE_OK;
+    pthread_mutex_unlock(&w->lock);
+    return rc;
+}
+
 static int wal_sync(sqlite3_file *file, int flags)
 {
     int rc = flush(file);
 
-    return rc == SQLITE_OK ? file_of(file)->pMethods->xSync(file_of(file), flags) : rc;
+    return rc == SQLITE_OK ? sync_real(file, flags) : rc;
 }
 
 static int wal_size(sqlite3_file *file, sqlite3_int64 *ret)
@@ -100,6 +113,7 @@ static int wal_close(sqlite3_file *file)
     int flushed = flush(file), rc = file_of(file)->pMethods->xClose(file_of(file));
 
     sqlite3_free(((struct wal_file *)(void *)file)->gathered);
+    pthread_mutex_destroy(&((struct wal_file *)(void *)file)->lock);
     return flushed == SQLITE_OK ? rc : flushed;
 }
 
@@ -165,6 +179,7 @@ static int open_file(sqlite3_vfs *self, const char *name, sqlite3_file *file, in
         sqlite3_free(w->gathered);
         return rc;
     }
+    pthread_mutex_init(&w->lock, NULL);
     w->base.pMethods = &methods;
     w->gathers = wal_traits(file) & SQLITE_IOCAP_POWERSAFE_OVERWRITE;
     return SQLITE_OK;
@@ -190,4 +205,10 @@ const char *wal_file_vfs(void)
 
     pthread_once(&once, set_up);
     return platform ? vfs.zName : NULL;
+}
+
+int wal_file_sync(sqlite3_file *file)
+{
+    return file->pMethods == &methods ? sync_real(file, SQLITE_SYNC_NORMAL)
+                                      : file->pMethods->xSync(file, SQLITE_SYNC_NORMAL);
 }

@@ -17,6 +17,10 @@ static void world_open(struct world *w)
 
     if (w->d->open(&config, &w->s, &err) != ERR_OK)
         fail_msg("open: %s", err.msg);
+#ifdef CONTRACT_OVERLAP
+    if (w->d->overlap(w->s, true, &err) != ERR_OK)
+        fail_msg("overlap: %s", err.msg);
+#endif
 }
 
 int world_setup(void **state)
@@ -83,6 +87,8 @@ void apply_all(struct world *w, struct op **ops, size_t n)
     unsigned before = w->decided;
 
     w->d->apply(w->s, ops, n, decided, w);
+    while (w->decided == before && w->d->poll)
+        w->d->poll(w->s, true);
     assert_int_equal(w->decided, before + 1);
 }
 

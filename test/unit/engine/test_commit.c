@@ -136,6 +136,125 @@ static void test_new_work_has_a_share_of_every_batch(void **state)
     assert_true(turn > 0 && last - turn >= LOGS / 2);
 }
 
+/* A store that takes two batches, and decides none before it is asked. Its counts are the test's. */
+static struct flight {
+    struct op **ops[2];
+    size_t n[2], in_flight, begun, together, twice;
+    void (*decided[2])(void *arg);
+    void *arg[2];
+} flight;
+
+static void apply_later(struct store *s, struct op **ops, size_t n, void (*decided)(void *arg), void *arg)
+{
+    assert_in_range(flight.in_flight, 0, 1);
+    for (size_t i = 0; flight.in_flight && i < n; i++)
+        for (size_t k = 0; k < flight.n[0]; k++)
+            flight.twice += ops[i]->kind == OP_HEARTBEAT && flight.ops[0][k]->kind == OP_HEARTBEAT &&
+                            uuid_equal(&ops[i]->u.heartbeat.job_id, &flight.ops[0][k]->u.heartbeat.job_id);
+    flight.ops[flight.in_flight] = ops;
+    flight.n[flight.in_flight] = n;
+    flight.decided[flight.in_flight] = decided;
+    flight.arg[flight.in_flight] = arg;
+    flight.begun++;
+    flight.together += flight.in_flight++;
+}
+
+static void poll_later(struct store *s, bool wait)
+{
+    if (!wait || !flight.in_flight)
+        return;
+    void (*decided)(void *arg) = flight.decided[0];
+    void *arg = flight.arg[0];
+    for (size_t i = 0; i < flight.n[0]; i++)
+        flight.ops[0][i]->err.code = ERR_OK;
+    flight.in_flight--;
+    flight.ops[0] = flight.ops[1];
+    flight.n[0] = flight.n[1];
+    flight.decided[0] = flight.decided[1];
+    flight.arg[0] = flight.arg[1];
+    decided(arg);
+}
+
+static void with_flight(struct world *w, size_t overlap_ops)
+{
+    static struct store_driver driver;
+
+    driver = *store_sqlite();
+    driver.apply = apply_later;
+    driver.poll = poll_later;
+    driver.batches_max = 2;
+    flight = (struct flight){0};
+    w->cfg.overlap_ops = overlap_ops;
+    world_engine(w, &driver);
+    settle(w); /* a start's own ops */
+    flight.begun = flight.together = 0;
+}
+
+static void offer_beats(struct world *w, unsigned jobs, unsigned each, int *turns)
+{
+    for (unsigned k = 0; k < each; k++)
+        for (unsigned i = 0; i < jobs; i++) {
+            struct job job = {.job_id = {.b = {[14] = (uint8_t)(i >> 8), [15] = (uint8_t)i}}};
+            engine_offer(w->engine, beat_op(w, &job, &turns[i * each + k]));
+        }
+}
+
+static void test_a_second_batch_begins_where_much_waits(void **state)
+{
+    struct world *w = *state;
+    enum { JOBS = 2 * STORE_BATCH_MAX };
+    static int turns[JOBS];
+
+    with_flight(w, 128);
+    offer_beats(w, JOBS, 1, turns);
+    for (int i = 0; i < 20; i++)
+        engine_step(w->engine);
+    assert_true(engine_idle(w->engine));
+    assert_int_equal(flight.together, 1);
+    for (int i = 1; i < JOBS; i++)
+        assert_true(turns[i] > turns[i - 1]);
+    world_engine(w, NULL);
+}
+
+static void test_where_little_waits_the_sync_comes_first(void **state)
+{
+    struct world *w = *state;
+    int turns[20] = {0};
+
+    with_flight(w, 128);
+    offer_beats(w, 10, 1, turns);
+    engine_step(w->engine);
+    assert_int_equal(flight.in_flight, 1);
+    offer_beats(w, 10, 1, turns + 10);
+    engine_step(w->engine); /* answers the first; what came meanwhile may bring more along */
+    assert_int_equal(flight.in_flight, 0);
+    assert_int_equal(flight.begun, 1);
+    for (int i = 0; i < 10; i++)
+        assert_true(turns[i] > 0 && turns[10 + i] == 0);
+    for (int i = 0; i < 20; i++)
+        engine_step(w->engine);
+    assert_int_equal(flight.together, 0);
+    world_engine(w, NULL);
+}
+
+static void test_a_job_is_in_one_batch_in_flight_and_its_ops_keep_their_order(void **state)
+{
+    struct world *w = *state;
+    enum { JOBS = STORE_BATCH_MAX + 100, EACH = 3 }; /* those that found no room may go beside those that did */
+    static int turns[JOBS * EACH];
+
+    with_flight(w, 1);
+    offer_beats(w, JOBS, EACH, turns);
+    for (int i = 0; i < 20 * EACH; i++)
+        engine_step(w->engine);
+    assert_true(engine_idle(w->engine));
+    assert_int_equal(flight.twice, 0);
+    assert_true(flight.together > 0);
+    for (int i = 0; i < JOBS * EACH; i++)
+        assert_true(turns[i] > 0 && (i % EACH == 0 || turns[i] > turns[i - 1]));
+    world_engine(w, NULL);
+}
+
 /* A store whose every sync fails. */
 static void apply_unknown(struct store *s, struct op **ops, size_t n, void (*decided)(void *arg), void *arg)
 {
@@ -160,9 +279,15 @@ static void test_failed_sync_is_told_as_unknown_and_ends_the_engine(void **state
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_ops_of_one_job_keep_their_order),     TEST(test_known_key_gives_the_first_job),
-        TEST(test_over_its_bound_the_engine_refuses),   TEST(test_a_flood_of_submissions_holds_up_no_running_job),
-        TEST(test_new_work_has_a_share_of_every_batch), TEST(test_failed_sync_is_told_as_unknown_and_ends_the_engine),
+        TEST(test_ops_of_one_job_keep_their_order),
+        TEST(test_known_key_gives_the_first_job),
+        TEST(test_over_its_bound_the_engine_refuses),
+        TEST(test_a_flood_of_submissions_holds_up_no_running_job),
+        TEST(test_new_work_has_a_share_of_every_batch),
+        TEST(test_failed_sync_is_told_as_unknown_and_ends_the_engine),
+        TEST(test_a_second_batch_begins_where_much_waits),
+        TEST(test_where_little_waits_the_sync_comes_first),
+        TEST(test_a_job_is_in_one_batch_in_flight_and_its_ops_keep_their_order),
     };
     return cmocka_run_group_tests_name("engine-commit", tests, NULL, NULL);
 }
