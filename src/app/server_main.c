@@ -64,8 +64,9 @@ static int check_moved(struct server *s, struct err *err)
     int rc = arena ? s->store_driver->meta_get(s->store, STORE_META_MOVE, arena, &mark, err)
                    : err_set(err, ERR_NO_MEMORY, 0, "start");
     if (!rc && mark)
-        rc = err_set(err, ERR_CONFLICT, 0,
-                     "the database is the target of a move that was not finished: run 'haul migrate' again, to its end");
+        rc =
+            err_set(err, ERR_CONFLICT, 0,
+                    "the database is the target of a move that was not finished: run 'haul migrate' again, to its end");
     arena_free(arena);
     return rc;
 }

@@ -481,5 +481,5 @@ struct store_driver {
     const struct store_snapshots *snapshots; /* optional: store/snapshot.h */
     /** Optional: says what there is to say of the database, and changes nothing. ret_folder: whose blobs it speaks of, or "". */
     void (*examine)(const struct store_config *config, struct findings *f, char ret_folder[UUID_STR_MAX]);
-    const struct store_moves *moves;         /* optional: store/move.h */
+    const struct store_moves *moves; /* optional: store/move.h */
 };

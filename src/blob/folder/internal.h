@@ -7,7 +7,7 @@
 
 struct blobs {
     int dir_fd;
-    bool alone; /* nobody else has the folder open */
+    bool alone;              /* nobody else has the folder open */
     struct pool *write_back; /* one thread */
     struct pool *hash;       /* takes no more than its threads can do at once */
 };
