@@ -185,7 +185,7 @@ static int sum_blobs(struct work *w, struct err *err)
 static int sample(struct work *w, struct err *err)
 {
     struct clock clock = clock_real();
-    usec begin = clock.boot_us(clock.self), now = begin;
+    usec began = clock.boot_us(clock.self), now = began;
     struct buf cursor;
     int64_t rows = 0;
     size_t n = 1;
@@ -195,13 +195,13 @@ static int sample(struct work *w, struct err *err)
     for (unsigned i = 0; i < move_n_tables; i++)
         most = w->m->table_rows[i] > w->m->table_rows[most] ? i : most;
     buf_init(&cursor, CURSOR_MAX);
-    while (rc == ERR_OK && n > 0 && now - begin < SAMPLE_US) {
+    while (rc == ERR_OK && n > 0 && now - began < SAMPLE_US) {
         rc = portion(w, &w->from, most, &cursor, &n, err);
         rows += (int64_t)n;
         now = clock.boot_us(clock.self);
     }
     buf_release(&cursor);
-    w->m->read_rate = now > begin ? (double)rows * USEC_PER_SEC / (double)(now - begin) : 0;
+    w->m->read_rate = now > began ? (double)rows * USEC_PER_SEC / (double)(now - began) : 0;
     return rc;
 }
 

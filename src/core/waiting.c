@@ -33,7 +33,7 @@ static enum waiting why(const struct waiting_facts *f)
 
 /* The slots that serve its type end a job each in `run_mean`, in turn. Who is due later finds, for all we know, today's queue gone. Other
  * types may share the slots: likely, not promised. */
-static usec likely(const struct waiting_facts *f, enum waiting w)
+static usec likely_start(const struct waiting_facts *f, enum waiting w)
 {
     if (f->serving == 0 || f->slots == 0)
         return 0;
@@ -52,6 +52,6 @@ void waiting_judge(const struct waiting_facts *f, struct waiting_verdict *ret)
 {
     enum waiting w = why(f);
     bool timed = w == WAITING_SCHEDULED || w == WAITING_BACKING_OFF;
-    *ret = (struct waiting_verdict){.why = w, .until = timed ? f->job->run_at : 0, .likely_at = likely(f, w)};
+    *ret = (struct waiting_verdict){.why = w, .until = timed ? f->job->run_at : 0, .likely_at = likely_start(f, w)};
     words_waiting(f, w, ret->words);
 }

@@ -26,9 +26,8 @@ static void histogram_since(struct histogram *h, const struct histogram *before)
 void windows_last(const struct windows *w, const struct window_totals *now, usec span_us, struct window_totals *ret)
 {
     const struct window_totals *before = NULL;
-    size_t n = w->n < WINDOW_KEPT ? w->n : WINDOW_KEPT;
 
-    for (size_t back = 0; back < n; back++) {
+    for (size_t back = 0; back < w->n && back < WINDOW_KEPT; back++) {
         before = kept(w, back);
         if (now->at - before->at >= span_us)
             break;

@@ -174,7 +174,7 @@ static int explain(const struct blobs *s, const struct s3_call *c, const struct 
 /* The request */
 
 struct exchange {
-    struct buf url, authorization, token;
+    struct buf url, authorization;
     struct curl_slist *lines;
     bool no_memory;
 };

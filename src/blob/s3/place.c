@@ -163,7 +163,7 @@ int s3_place_parse(const char *url, struct s3_place *ret, struct err *err)
         return err_set(err, ERR_NO_MEMORY, 0, "blob");
     char *query = text, *bucket = strsep(&query, "?"), *path = bucket;
 
-    strsep(&path, "/");
+    (void)strsep(&path, "/");
     if (!bucket_good(bucket))
         return err_field(err, FIELD,
                          "must be like s3://bucket/prefix: a bucket has 3 to 63 small letters, digits, '-' and '.'");

@@ -43,12 +43,12 @@ static int by_name(const void *a, const void *b)
 /** A sorted copy. No name that we use needs encoding, so that the order is that of the encoded ones. */
 static size_t sorted(const struct s3_pair *from, size_t n, struct s3_pair ret[S3_PAIRS_MAX])
 {
-    n = MIN(n, (size_t)S3_PAIRS_MAX);
-    if (n > 0) {
-        memcpy(ret, from, n * sizeof(*ret));
-        qsort(ret, n, sizeof(*ret), by_name);
-    }
-    return n;
+    size_t kept = 0;
+
+    for (; kept < n && kept < S3_PAIRS_MAX; kept++)
+        ret[kept] = from[kept];
+    qsort(ret, kept, sizeof(*ret), by_name);
+    return kept;
 }
 
 void s3_encode_query(struct buf *b, const struct s3_pair *query, size_t n)

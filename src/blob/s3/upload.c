@@ -112,7 +112,8 @@ static int part_send(struct blob_upload *u)
     if (!w)
         return err_set(&u->failed, ERR_NO_MEMORY, 0, "send a part");
     *w = (struct s3_sending){
-        .u = u, .p = TAKE_PTR(u->fill), .n = u->fill_n, .cap = u->fill_cap, .number = (unsigned)u->parts.n + 1};
+        .u = u, .p = u->fill, .n = u->fill_n, .cap = u->fill_cap, .number = (unsigned)u->parts.n + 1};
+    u->fill = NULL;
     u->fill_n = u->fill_cap = 0;
     sem_init(&w->done, 0, 0);
     u->sending = w;

@@ -2,13 +2,16 @@
 #include "base/auto.h"
 
 struct broker {
-    char nothing;
+    bool reached;
 };
 
 static int none_open(const struct broker_config *config, struct broker **ret, struct err *err)
 {
     *ret = calloc(1, sizeof(**ret));
-    return *ret ? ERR_OK : err_set(err, ERR_NO_MEMORY, 0, "broker");
+    if (!*ret)
+        return err_set(err, ERR_NO_MEMORY, 0, "broker");
+    (*ret)->reached = true;
+    return ERR_OK;
 }
 
 static int none_start(struct broker *b, const struct broker_calls *calls, struct err *err)
@@ -29,7 +32,7 @@ static void none_settle_submission(struct broker *b, struct broker_submission *s
 
 static void none_state(struct broker *b, struct broker_state *ret)
 {
-    *ret = (struct broker_state){.reached = true};
+    *ret = (struct broker_state){.reached = b->reached};
 }
 
 static void none_stop(struct broker *b) {}
