@@ -111,7 +111,8 @@ struct server {
     usec boot_offset_us, wall_offset_us; /* its clocks, against the true one */
     usec skip_us, busy_until_us;         /* a slow disk holds its thread up */
     usec paused_until_us;
-    usec step_at_us; /* when it is to be stepped next */
+    usec step_at_us;  /* when it is to be stepped next */
+    unsigned batches; /* applied so far */
     struct known_job jobs[JOBS_MAX];
     size_t n_jobs;
     struct blob blobs[BLOBS_MAX];
