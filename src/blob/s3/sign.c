@@ -66,10 +66,9 @@ void s3_encode_query(struct buf *b, const struct s3_pair *query, size_t n)
 }
 
 /** HMAC-SHA-256 (RFC 2104) over base/sha256.h: OpenSSL's own header speaks of rand(), which is banned. @param ret  may be `key` */
-static void hmac(const void *key, size_t n, const char *text, uint8_t ret[32])
+static void hmac_bytes(const void *key, size_t n, const void *bytes, size_t len, uint8_t ret[32])
 {
     uint8_t block[64 + 32] = {0}, *inner;
-    size_t len = strlen(text);
 
     if (n > 64)
         sha256_once(key, n, block);
@@ -82,7 +81,7 @@ static void hmac(const void *key, size_t n, const char *text, uint8_t ret[32])
     }
     for (size_t i = 0; i < 64; i++)
         inner[i] = block[i] ^ 0x36;
-    memcpy(inner + 64, text, len);
+    memcpy(inner + 64, bytes, len);
     sha256_once(inner, 64 + len, block + 64);
     for (size_t i = 0; i < 64; i++)
         block[i] ^= 0x5c;
@@ -90,6 +89,11 @@ static void hmac(const void *key, size_t n, const char *text, uint8_t ret[32])
     explicit_bzero(inner, 64);
     explicit_bzero(block, sizeof(block));
     free(inner);
+}
+
+static void hmac(const void *key, size_t n, const char *text, uint8_t ret[32])
+{
+    hmac_bytes(key, n, text, strlen(text), ret);
 }
 
 /** "20130524/us-east-1/s3/aws4_request" */
