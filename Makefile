@@ -42,11 +42,11 @@ lint: packages-develop ## clang-format, the rooms' includes, cppcheck, gcc -fana
 format: packages-develop ## let clang-format rewrite src, handlers and test
 	@scripts/c-files | xargs -0 clang-format -i
 
-asan: packages-develop ## every test under AddressSanitizer and UBSan, by clang (whose two write into one report), in build-asan
-	@CC=clang BUILD=build-asan MESON_FLAGS="$(MESON_FLAGS) -Db_sanitize=address,undefined -Db_lundef=false" scripts/test
+asan: packages-develop ## every test, or those of TEST_FLAGS="-k ...", under AddressSanitizer and UBSan, by clang (whose two write into one report), in build-asan
+	@CC=clang BUILD=build-asan MESON_FLAGS="$(MESON_FLAGS) -Db_sanitize=address,undefined -Db_lundef=false" scripts/test $(TEST_FLAGS)
 
-tsan: packages ## every test under ThreadSanitizer, in build-tsan
-	@BUILD=build-tsan MESON_FLAGS="$(MESON_FLAGS) -Db_sanitize=thread -Db_lundef=false" scripts/test
+tsan: packages ## likewise under ThreadSanitizer, in build-tsan
+	@BUILD=build-tsan MESON_FLAGS="$(MESON_FLAGS) -Db_sanitize=thread -Db_lundef=false" scripts/test $(TEST_FLAGS)
 
 fuzz: packages-develop ## run fuzz target T (default: each) for SECONDS (default 60), in build-fuzz; KEEP=1 keeps what it learnt
 	@scripts/fuzz $(if $(KEEP),--keep) $(or $(T),all) $(or $(SECONDS),60)
