@@ -26,7 +26,7 @@ def cluster(environment, tmp_path):
     yield process
     if process.poll() is None:
         process.send_signal(signal.SIGINT)
-        process.wait(90)
+        process.wait(150)
 
 
 def test_a_job_goes_through_it_and_nothing_stays(cluster, haul):
@@ -48,7 +48,7 @@ def test_a_job_goes_through_it_and_nothing_stays(cluster, haul):
     folder = pathlib.Path(told["logs"]).parent
     assert folder.is_dir()
     cluster.send_signal(signal.SIGINT)
-    assert cluster.wait(90) == 0, cluster.said()
+    assert cluster.wait(150) == 0, cluster.said()
     assert not folder.exists()
     left = [p for p in os.listdir("/proc") if p.isdigit() and str(folder).encode() in command_of(p)]
     assert left == []

@@ -79,7 +79,7 @@ static enum applied apply_one(struct pg_store *s, struct op *op, usec now, bool 
  * commits nothing: no round trip is spent on asking. One that is stopped in the middle holds nobody's rows for long. */
 static int batch_begin(struct pg_store *s, usec now, struct err *err)
 {
-    int rc = q_run(s->s.w, NULL, err, "BEGIN ISOLATION LEVEL READ COMMITTED", "");
+    int rc = q_run(s->s.w, NULL, err, PG_READ_COMMITTED, "");
 
     if (rc == ERR_OK)
         rc = q_run(s->s.w, NULL, err,

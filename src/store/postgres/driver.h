@@ -7,10 +7,11 @@
 #include <libpq-fe.h>
 #include <pthread.h>
 
-#define PG_VERSION_LEAST 130000
-#define PG_QUERIES       8                  /* open at once on a connection */
-#define PG_PENDING_MAX   512                /* statements sent before their results are read */
-#define SERVER_SEEN_US   (2 * USEC_PER_SEC) /* a server's row is written this often */
+#define PG_VERSION_LEAST  130000
+#define PG_QUERIES        8   /* open at once on a connection */
+#define PG_PENDING_MAX    512 /* statements sent before their results are read */
+#define PG_READ_COMMITTED "BEGIN ISOLATION LEVEL READ COMMITTED"
+#define SERVER_SEEN_US    (2 * USEC_PER_SEC) /* a server's row is written this often */
 
 /* --- link.c: connecting, and what the database said as our error --- */
 

@@ -117,9 +117,13 @@ static int store_open(const struct store_config *config, struct store **ret, str
 
 static int meta_set(struct store *s, const char *key, const char *value, struct err *err)
 {
-    int rc = q_run(s->w, NULL, err, "INSERT INTO meta (key, value) VALUES (?1, ?2) ON CONFLICT DO NOTHING", "tt", key,
-                   value);
+    int rc = q_run(s->w, NULL, err, PG_READ_COMMITTED, "");
 
+    if (rc == ERR_OK)
+        rc = q_run(s->w, NULL, err, "INSERT INTO meta (key, value) VALUES (?1, ?2) ON CONFLICT DO NOTHING", "tt", key,
+                   value);
+    if (rc == ERR_OK)
+        rc = q_run(s->w, NULL, err, "COMMIT", "");
     if (rc == ERR_OK)
         rc = pg_settle(&pg_of(s)->w, err);
     pg_forget(&pg_of(s)->w);

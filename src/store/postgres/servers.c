@@ -252,12 +252,17 @@ static int moved_in(struct conn *c, struct err *err)
 
 int server_prepare(struct pg_store *s, struct err *err)
 {
-    int rc = moved_in(s->s.w, err);
+    /* Whatever the database's default is: another server may do the same at this moment. */
+    int rc = q_run(s->s.w, NULL, err, PG_READ_COMMITTED, "");
 
+    if (rc == ERR_OK)
+        rc = moved_in(s->s.w, err);
     for (int kind = OP_SWEEP_LEASES; rc == ERR_OK && kind <= OP_SWEEP_DEAD; kind++)
         rc = q_run(s->s.w, NULL, err,
                    "INSERT INTO sweepers (name, server_id, until, passed, grace_until)"
                    " VALUES (?1, 0, '-infinity', clock_timestamp(), 0) ON CONFLICT DO NOTHING",
                    "t", sweep_name((enum op_kind)kind));
+    if (rc == ERR_OK)
+        rc = q_run(s->s.w, NULL, err, "COMMIT", "");
     return rc == ERR_OK ? pg_settle(&s->w, err) : rc;
 }

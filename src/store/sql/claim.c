@@ -76,12 +76,14 @@ static int take_one(struct tx *t, struct op_claim *op, struct taking *k, struct 
     struct job *job = &row->job;
     const double reached = job->progress; /* by the attempt before */
     double redone = -1;
-    int rc = job_claim(job, &t->s->policy, op->worker_id, &op->tokens[k->used], t->now, t->err);
+    /* Another server may have made it ready by a clock that is a moment ahead of this one's. */
+    const usec now = MAX(t->now, job->run_at);
+    int rc = job_claim(job, &t->s->policy, op->worker_id, &op->tokens[k->used], now, t->err);
 
     if (rc == ERR_ILLEGAL_STATE) { /* overdue: its start deadline passed while it stood there */
         err_clear(t->err);
         struct job_end end;
-        rc = job_miss_deadline(job, t->now, &end, t->err);
+        rc = job_miss_deadline(job, now, &end, t->err);
         if (rc == ERR_OK)
             rc = ended_add(t, job, OUTCOME_EXPIRED, -1);
         return rc == ERR_OK ? row_save(t, row) : rc;
