@@ -258,10 +258,14 @@ static void end_threads(struct broker *b, bool reader, bool admitter)
     set_flag(b, &b->sender_stopping);
     clock_gettime(CLOCK_MONOTONIC, &until);
     until.tv_sec++;
-    if (pthread_clockjoin_np(b->sender, NULL, CLOCK_MONOTONIC, &until)) {
+    pthread_mutex_lock(&b->lock);
+    while (!b->sender_ended && pthread_cond_timedwait(&b->settled, &b->lock, &until) == 0)
+        ;
+    const bool ended = b->sender_ended;
+    pthread_mutex_unlock(&b->lock);
+    if (!ended)
         interrupt(b->send_stop_fd);
-        pthread_join(b->sender, NULL);
-    }
+    pthread_join(b->sender, NULL);
     set_flag(b, &b->stopped);
 }
 

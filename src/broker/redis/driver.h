@@ -52,7 +52,7 @@ struct broker {
     /* lock */
     struct item *first, **last;
     size_t n_announces;
-    bool stopping, sender_stopping, stopped;
+    bool stopping, sender_stopping, sender_ended, stopped;
     struct want *wants;
     int64_t blocked_id; /* the reader's connection while it waits for messages; 0: it does not */
     size_t unsettled, submissions;

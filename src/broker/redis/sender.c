@@ -297,5 +297,9 @@ void *sender_main(void *broker)
     }
     link_drop(&s.link);
     touched_forget(&s);
+    pthread_mutex_lock(&b->lock);
+    b->sender_ended = true;
+    pthread_cond_broadcast(&b->settled);
+    pthread_mutex_unlock(&b->lock);
     return NULL;
 }
