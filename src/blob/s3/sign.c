@@ -47,7 +47,8 @@ static size_t sorted(const struct s3_pair *from, size_t n, struct s3_pair ret[S3
 
     for (; kept < n && kept < S3_PAIRS_MAX; kept++)
         ret[kept] = from[kept];
-    qsort(ret, kept, sizeof(*ret), by_name);
+    if (kept > 0)
+        qsort(ret, kept, sizeof(*ret), by_name);
     return kept;
 }
 
