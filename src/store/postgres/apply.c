@@ -2,6 +2,7 @@
  * savepoints. When an op fails after it wrote, or a statement of the batch does, the transaction is rolled back and the batch tried again
  * with a savepoint an op, each statement waited for, so that the failure is that op's. */
 #include "store/postgres/driver.h"
+#include "store/postgres/postgres.h"
 #include <time.h>
 
 #define RETRY_LEAST_US  (100 * USEC_PER_MSEC)
@@ -156,14 +157,37 @@ static int batch_commit(struct pg_store *s, struct err *err)
                      : err_set(err, ERR_UNAVAILABLE, 0, "the connection to the database ended before a commit");
 }
 
+/** In one round trip. */
+static int ages(struct pg_store *s, struct op **ops, size_t n, struct err *err)
+{
+    if (!s->w.eager) {
+        pg_guess(&s->w, true);
+        int rc = changes_age(&s->s, ops, n, err);
+        pg_guess(&s->w, false);
+        if (rc == ERR_OK && pg_wished(&s->w) > 0)
+            rc = pg_ask(&s->w, err);
+        if (rc != ERR_OK)
+            return rc;
+    }
+    pg_as_asked(&s->w, !s->w.eager);
+    int rc = changes_age(&s->s, ops, n, err);
+    pg_as_asked(&s->w, false);
+    return rc;
+}
+
 /** One try. *ret_spoilt: an op failed after it wrote, and nothing was committed. */
 static int batch_try(struct pg_store *s, struct op **ops, size_t n, usec now, bool savepoints, bool *ret_spoilt,
                      struct err *err)
 {
     pg_forget(&s->w);
+    heads_clear(s->heads);
     s->w.eager = savepoints;
     int rc = batch_begin(s, now, err);
     *ret_spoilt = false;
+    if (rc == ERR_OK && !savepoints) {
+        pg_gather(&s->w);
+        rc = pg_read_ahead(s, ops, n, now, err);
+    }
     for (size_t i = 0; rc == ERR_OK && i < n; i++)
         if (apply_one(s, ops[i], now, savepoints) == SPOILT) {
             *err = ops[i]->err;
@@ -171,7 +195,7 @@ static int batch_try(struct pg_store *s, struct op **ops, size_t n, usec now, bo
             *ret_spoilt = true;
         }
     if (rc == ERR_OK)
-        rc = changes_age(&s->s, ops, n, err);
+        rc = ages(s, ops, n, err);
     s->w.eager = false;
     if (rc == ERR_OK)
         rc = batch_commit(s, err);
@@ -247,4 +271,9 @@ void pg_apply(struct store *store, struct op **ops, size_t n, void (*decided)(vo
         store->batch_blobs = store->batch_bytes = 0;
     }
     decided(arg);
+}
+
+uint64_t store_postgres_round_trips(struct store *s)
+{
+    return pg_of(s)->w.trips;
 }

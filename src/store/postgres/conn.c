@@ -1,24 +1,8 @@
 /* Statements in pipeline mode. One that answers nothing is sent and not waited for: its result is read with the next one that does answer,
- * or with the commit. So a batch costs a round trip for each look, and none for what it writes. Statements are unnamed, and every
+ * or with the commit. What a batch will look at is read ahead, and its writes are gathered (ADR 22). Statements are unnamed, and every
  * transaction says itself what it needs: nothing of the session is used, which a pooler may give to another between two transactions. */
-#include "store/postgres/driver.h"
-#include <endian.h>
+#include "store/postgres/ahead.h"
 #include <stdlib.h>
-
-#define PARAMS_MAX 40
-#define SQL_MAX    8192
-
-/* pg_type.dat */
-enum {
-    OID_BOOL = 16,
-    OID_BYTEA = 17,
-    OID_INT8 = 20,
-    OID_INT2 = 21,
-    OID_INT4 = 23,
-    OID_TEXT = 25,
-    OID_FLOAT8 = 701,
-    OID_UUID = 2950
-};
 
 static void on_notice(void *arg, const PGresult *res)
 {
@@ -31,7 +15,7 @@ static void on_notice(void *arg, const PGresult *res)
 
 int pg_conn_open(struct pg_conn *c, const char *url, struct err *err)
 {
-    *c = (struct pg_conn){.conn.ops = &pg_ops};
+    *c = (struct pg_conn){.conn.ops = &pg_ops, .ahead = c->ahead, .trips = c->trips};
     int rc = pg_connect(url, &c->pg, err);
 
     if (rc != ERR_OK)
@@ -46,9 +30,12 @@ int pg_conn_open(struct pg_conn *c, const char *url, struct err *err)
 void pg_conn_close(struct pg_conn *c)
 {
     for (size_t i = 0; i < PG_QUERIES; i++)
-        PQclear(c->queries[i].res);
+        if (!c->queries[i].borrowed)
+            PQclear(c->queries[i].res);
+    if (c->ahead)
+        ahead_clear(c->ahead);
     PQfinish(c->pg);
-    *c = (struct pg_conn){.conn.ops = &pg_ops};
+    *c = (struct pg_conn){.conn.ops = &pg_ops, .ahead = c->ahead, .trips = c->trips};
 }
 
 static void note(struct pg_conn *c, int code, const char *state)
@@ -94,11 +81,12 @@ static void take(struct pg_conn *c, PGresult *res)
     }
 }
 
-/** Reads the results of all that is pending; the last one's is kept, if asked for. */
-static int settle(struct pg_conn *c, PGresult **ret_last, struct err *err)
+/** Reads the results of all that is pending; the last `keep` are kept, in order. */
+static int read_results(struct pg_conn *c, PGresult **ret, size_t keep, struct err *err)
 {
     if (!c->pg || c->lost || !PQpipelineSync(c->pg))
         return lose(c, err);
+    c->trips++;
     while (c->pending > 0) {
         PGresult *res = PQgetResult(c->pg), *more;
         if (!res || PQstatus(c->pg) == CONNECTION_BAD) {
@@ -109,10 +97,9 @@ static int settle(struct pg_conn *c, PGresult **ret_last, struct err *err)
         }
         while ((more = PQgetResult(c->pg)) != NULL)
             PQclear(more);
-        c->pending--;
         take(c, res);
-        if (c->pending == 0 && ret_last)
-            *ret_last = res;
+        if (c->pending-- <= keep)
+            ret[keep - c->pending - 1] = res;
         else
             PQclear(res);
     }
@@ -126,6 +113,50 @@ static int settle(struct pg_conn *c, PGresult **ret_last, struct err *err)
     return (int)c->failed.code;
 }
 
+static int send(struct pg_conn *c, const char *text, const struct params *p, struct err *err)
+{
+    if (!c->pg || c->lost)
+        return lose(c, err);
+    if (c->pending == PG_PENDING_MAX) {
+        int rc = read_results(c, NULL, 0, err);
+        if (rc != ERR_OK)
+            return rc;
+    }
+    if (!PQsendQueryParams(c->pg, text, p->n, p->types, p->values, p->lengths, p->formats, 1))
+        return lose(c, err);
+    c->pending++;
+    return ERR_OK;
+}
+
+static int send_many(struct pg_conn *c, const struct shape *s, struct arrays *a, struct err *err)
+{
+    struct params p;
+
+    if (!arrays_params(a, &p))
+        return err_set(err, ERR_NO_MEMORY, 0, "postgres: parameters");
+    return send(c, s->many, &p, err);
+}
+
+/** What was gathered. */
+static int flush(struct pg_conn *c, struct err *err)
+{
+    struct ahead *a = c->ahead;
+    int rc = ERR_OK;
+
+    for (size_t i = 0; a && rc == ERR_OK && i < a->n_groups; i++)
+        rc = send_many(c, a->groups[i]->shape, &a->groups[i]->arrays, err);
+    if (a)
+        gather_clear(a);
+    return rc;
+}
+
+static int settle(struct pg_conn *c, PGresult **ret_last, struct err *err)
+{
+    int rc = flush(c, err);
+
+    return rc == ERR_OK ? read_results(c, ret_last, ret_last ? 1 : 0, err) : rc;
+}
+
 int pg_settle(struct pg_conn *c, struct err *err)
 {
     return settle(c, NULL, err);
@@ -133,93 +164,17 @@ int pg_settle(struct pg_conn *c, struct err *err)
 
 void pg_forget(struct pg_conn *c)
 {
-    if (!c->lost)
-        settle(c, NULL, NULL);
+    if (c->ahead)
+        ahead_clear(c->ahead);
+    if (!c->lost && c->pending > 0)
+        read_results(c, NULL, 0, NULL);
     err_clear(&c->failed);
     c->state[0] = 0;
     c->warned = false;
 }
 
-struct params {
-    int n;
-    Oid types[PARAMS_MAX];
-    const char *values[PARAMS_MAX];
-    int lengths[PARAMS_MAX], formats[PARAMS_MAX];
-    uint64_t numbers[PARAMS_MAX];
-};
-
-static void param(struct params *p, Oid type, const void *value, size_t n, bool binary)
-{
-    p->types[p->n] = type;
-    p->values[p->n] = value;
-    p->lengths[p->n] = (int)n;
-    p->formats[p->n] = binary;
-    p->n++;
-}
-
-static void number(struct params *p, Oid type, uint64_t bits)
-{
-    p->numbers[p->n] = htobe64(bits);
-    param(p, type, &p->numbers[p->n], sizeof(bits), true);
-}
-
-static bool params_read(struct params *p, const char *types, va_list ap)
-{
-    p->n = 0;
-    for (; *types && p->n < PARAMS_MAX; types++)
-        switch (*types) {
-        case 'i':
-            number(p, OID_INT8, (uint64_t)va_arg(ap, int64_t));
-            break;
-        case 'z': {
-            int64_t v = va_arg(ap, int64_t);
-            number(p, OID_INT8, (uint64_t)v);
-            if (v == 0)
-                p->values[p->n - 1] = NULL;
-            break;
-        }
-        case 'd': {
-            double v = va_arg(ap, double);
-            uint64_t bits;
-            memcpy(&bits, &v, sizeof(bits));
-            number(p, OID_FLOAT8, bits);
-            break;
-        }
-        case 't': {
-            const char *s = va_arg(ap, const char *);
-            param(p, OID_TEXT, s, 0, false);
-            break;
-        }
-        case 'x': {
-            const char *s = va_arg(ap, const char *);
-            param(p, OID_BYTEA, s, s ? strlen(s) : 0, true);
-            break;
-        }
-        case 'b': {
-            const void *b = va_arg(ap, const void *);
-            size_t n = va_arg(ap, size_t);
-            param(p, OID_BYTEA, b, n, true);
-            break;
-        }
-        case 'u': {
-            const struct uuid *u = va_arg(ap, const struct uuid *);
-            param(p, OID_UUID, uuid_is_nil(u) ? NULL : u->b, 16, true);
-            break;
-        }
-        default:
-            return false;
-        }
-    return *types == 0;
-}
-
-static void blank(char *p, const char *what)
-{
-    if ((p = strstr(p, what)) != NULL)
-        memset(p, ' ', strlen(what));
-}
-
 /** ?1 is $1 here; what is to be locked is, where it is to be written. */
-static bool words(const struct pg_conn *c, const char *sql, char ret[SQL_MAX])
+bool pg_words(const char *sql, bool locks, char ret[SQL_MAX])
 {
     size_t n = strlen(sql);
 
@@ -228,32 +183,47 @@ static bool words(const struct pg_conn *c, const char *sql, char ret[SQL_MAX])
     memcpy(ret, sql, n + 1);
     for (char *p = ret; (p = strchr(p, '?')) != NULL; p++)
         *p = '$';
-    if (c->writes_rows) {
-        blank(ret, "/*");
-        blank(ret, "*/");
+    char *lock = locks ? strstr(ret, "/*FOR UPDATE") : NULL, *end = lock ? strstr(lock, "*/") : NULL;
+    if (end) {
+        memset(lock, ' ', strlen("/*"));
+        memset(end, ' ', strlen("*/"));
     }
     return true;
 }
 
-static int put(struct pg_conn *c, struct err *err, const char *sql, const char *types, va_list ap)
+/** In its place: behind what was gathered before. */
+static int put(struct pg_conn *c, struct err *err, const char *sql, const char *types, const struct params *p)
 {
-    struct params p;
     char text[SQL_MAX];
+    const bool look = strncmp(sql, "SELECT", 6) == 0;
+    int rc = pg_words(sql, c->writes_rows, text) ? flush(c, err)
+                                                 : err_set(err, ERR_INTERNAL, 0, "a statement that is too long");
 
-    if (!params_read(&p, types, ap) || !words(c, sql, text))
-        return err_set(err, ERR_INTERNAL, 0, "a statement that is too long, or has too many parameters");
-    if (!c->pg || c->lost)
-        return lose(c, err);
-    if (c->pending == PG_PENDING_MAX) {
-        int rc = settle(c, NULL, err);
-        if (rc != ERR_OK)
-            return rc;
-    }
-    if (!PQsendQueryParams(c->pg, text, p.n, p.types, p.values, p.lengths, p.formats, 1))
-        return lose(c, err);
-    c->pending++;
-    c->writes += strncmp(sql, "SELECT", 6) != 0;
-    return ERR_OK;
+    if (rc == ERR_OK)
+        rc = send(c, text, p, err);
+    c->writes += !look;
+    if (!look && c->ahead)
+        traces_add(&c->ahead->traces, shape_of(c->ahead->shapes, sql, types, true), p);
+    return rc;
+}
+
+/** Without a round trip, if it can be. */
+static bool known(struct pg_conn *c, struct pg_query *q, const char *sql, const char *types, const struct params *p)
+{
+    struct ahead *a = c->ahead;
+
+    if (!a || (!a->guessing && a->n_wishes == 0))
+        return false;
+    const struct shape *s = shape_of(a->shapes, sql, types, a->guessing);
+    if (ahead_find_fresh(a, s, p, q))
+        return true;
+    q->res = NULL;
+    q->borrowed = false;
+    if (!a->guessing)
+        return false;
+    ahead_wish(a, s, p);
+    q->n_rows = 0;
+    return true;
 }
 
 static int query_open(struct conn *conn, struct query **ret, struct err *err, const char *sql, const char *types,
@@ -261,15 +231,22 @@ static int query_open(struct conn *conn, struct query **ret, struct err *err, co
 {
     struct pg_conn *c = pg_conn_of(conn);
     struct pg_query *q = c->queries;
+    struct params p;
 
     while (q < c->queries + PG_QUERIES && q->used)
         q++;
     if (q == c->queries + PG_QUERIES)
         return err_set(err, ERR_INTERNAL, 0, "more than %d queries at once", PG_QUERIES);
     *q = (struct pg_query){.q.ops = &pg_ops, .c = c, .row = -1};
-    int rc = put(c, err, sql, types, ap);
-    if (rc == ERR_OK)
-        rc = settle(c, &q->res, err);
+    int rc = params_read(&p, types, ap) ? ERR_OK : err_set(err, ERR_INTERNAL, 0, "too many parameters");
+    if (rc == ERR_OK && !known(c, q, sql, types, &p)) {
+        q->rows = NULL;
+        q->shift = 0;
+        rc = put(c, err, sql, types, &p);
+        if (rc == ERR_OK)
+            rc = settle(c, &q->res, err);
+        q->n_rows = rc == ERR_OK ? PQntuples(q->res) : 0;
+    }
     if (rc != ERR_OK) {
         PQclear(q->res);
         q->res = NULL;
@@ -280,13 +257,38 @@ static int query_open(struct conn *conn, struct query **ret, struct err *err, co
     return ERR_OK;
 }
 
+static bool gathered(struct pg_conn *c, const char *sql, const char *types, const struct params *p)
+{
+    const struct shape *s;
+
+    if (!c->ahead || !c->ahead->gathering || !(s = shape_of(c->ahead->shapes, sql, types, true)) ||
+        !(gather_was_first(c->ahead, s, p) || gather_add(c->ahead, s, p)))
+        return false;
+    c->writes++;
+    traces_add(&c->ahead->traces, s, p);
+    return true;
+}
+
 static int query_run(struct conn *conn, int64_t *ret_changed, struct err *err, const char *sql, const char *types,
                      va_list ap)
 {
     struct pg_conn *c = pg_conn_of(conn);
     PGresult *res = NULL;
-    int rc = put(c, err, sql, types, ap);
+    struct params p;
 
+    if (c->ahead && c->ahead->guessing) {
+        const struct shape *s = shape_of(c->ahead->shapes, sql, types, true);
+        if (s && s->first && params_read(&p, types, ap))
+            gather_first(c->ahead, s, &p);
+        if (ret_changed)
+            *ret_changed = 1;
+        return ERR_OK;
+    }
+    if (!params_read(&p, types, ap))
+        return err_set(err, ERR_INTERNAL, 0, "too many parameters");
+    if (!ret_changed && gathered(c, sql, types, &p))
+        return ERR_OK;
+    int rc = put(c, err, sql, types, &p);
     if (rc != ERR_OK || (!ret_changed && !c->eager))
         return rc;
     rc = settle(c, &res, err);
@@ -305,30 +307,37 @@ static int query_step(struct query *st, bool *ret_row, struct err *err)
 {
     struct pg_query *q = of(st);
 
-    *ret_row = ++q->row < PQntuples(q->res);
+    *ret_row = ++q->row < q->n_rows;
     return ERR_OK;
 }
 
 static void query_close(struct query *st)
 {
-    PQclear(of(st)->res);
+    if (!of(st)->borrowed)
+        PQclear(of(st)->res);
     of(st)->res = NULL;
     of(st)->used = false;
 }
 
+static int row_at(const struct pg_query *q)
+{
+    return q->rows ? q->rows[q->row] : q->row;
+}
+
 static bool column_null(struct query *st, int i)
 {
-    return PQgetisnull(of(st)->res, of(st)->row, i);
+    return PQgetisnull(of(st)->res, row_at(of(st)), i + of(st)->shift);
 }
 
 static const void *column_bytes(struct query *st, int i, size_t *ret_n)
 {
     const struct pg_query *q = of(st);
-    bool null = PQgetisnull(q->res, q->row, i);
+    const int row = row_at(q), column = i + q->shift;
+    bool null = PQgetisnull(q->res, row, column);
 
     if (ret_n)
-        *ret_n = null ? 0 : (size_t)PQgetlength(q->res, q->row, i);
-    return null ? NULL : PQgetvalue(q->res, q->row, i);
+        *ret_n = null ? 0 : (size_t)PQgetlength(q->res, row, column);
+    return null ? NULL : PQgetvalue(q->res, row, column);
 }
 
 static int64_t column_integer(struct query *st, int i)
@@ -360,9 +369,63 @@ static double column_real(struct query *st, int i)
 static int written(struct conn *conn, int64_t *ret, struct err *err)
 {
     struct pg_conn *c = pg_conn_of(conn);
-    int rc = c->pending > 0 ? settle(c, NULL, err) : ERR_OK;
+    int rc = settle(c, NULL, err);
 
     *ret = c->changes;
+    return rc;
+}
+
+/* --- read ahead --- */
+
+void pg_guess(struct pg_conn *c, bool on)
+{
+    c->ahead->guessing = on;
+}
+
+void pg_gather(struct pg_conn *c)
+{
+    c->ahead->gathering = true;
+}
+
+size_t pg_wished(const struct pg_conn *c)
+{
+    return c->ahead->n_wished;
+}
+
+void pg_as_asked(struct pg_conn *c, bool on)
+{
+    c->ahead->stale = on;
+}
+
+bool pg_wrote(struct pg_conn *c, const char *look, const char *types, const struct uuid *id)
+{
+    const struct shape *s = shape_of(c->ahead->shapes, look, types, true);
+
+    return !s || traces_has(&c->ahead->traces, id->b, sizeof(id->b), s->tables);
+}
+
+int pg_ask(struct pg_conn *c, struct err *err)
+{
+    struct ahead *a = c->ahead;
+    PGresult *results[ARRAY_LEN(a->asked)] = {NULL};
+    size_t first = a->n_asked, n = 0;
+    int rc = ERR_OK;
+
+    while (first > 0 && !a->asked[first - 1]->done)
+        first--;
+    rc = flush(c, err);
+    if (rc == ERR_OK && c->pending + (a->n_asked - first) > PG_PENDING_MAX)
+        rc = read_results(c, NULL, 0, err);
+    for (size_t i = first; rc == ERR_OK && i < a->n_asked; i++, n++)
+        rc = send_many(c, a->asked[i]->shape, &a->asked[i]->arrays, err);
+    if (rc == ERR_OK)
+        rc = read_results(c, results, n, err);
+    for (size_t i = 0; i < n; i++)
+        if (rc != ERR_OK)
+            PQclear(results[i]);
+        else if (!asked_take(a->asked[first + i], results[i]))
+            rc = err_set(err, ERR_NO_MEMORY, 0, "postgres: what was read ahead");
+    a->n_wished = 0;
     return rc;
 }
 

@@ -32,22 +32,28 @@ struct pg_query {
     struct query q;
     struct pg_conn *c;
     PGresult *res;
+    bool borrowed;   /* res is ahead's, and only these rows of it, behind so many columns: */
+    const int *rows; /* NULL: all */
+    int n_rows, shift;
     int row;
     bool used;
 };
+struct ahead;
 struct pg_conn {
     struct conn conn;
     PGconn *pg; /* NULL: not connected */
     struct pg_query queries[PG_QUERIES];
-    size_t pending;    /* statements whose results were not read */
-    int64_t changes;   /* rows that statements changed */
-    int64_t writes;    /* statements sent that may change rows */
-    bool eager;        /* every statement waits for its result */
-    bool writes_rows;  /* SQL_LOCK is heeded */
-    struct err failed; /* of a statement whose result came later; cleared by pg_forget */
-    char state[6];     /* SQLSTATE of that */
-    bool lost;         /* the connection ended */
-    bool warned;       /* the database warned of something since this was cleared */
+    size_t pending;      /* statements whose results were not read */
+    int64_t changes;     /* rows that statements changed */
+    int64_t writes;      /* statements sent that may change rows */
+    bool eager;          /* every statement waits for its result */
+    bool writes_rows;    /* SQL_LOCK is heeded */
+    struct err failed;   /* of a statement whose result came later; cleared by pg_forget */
+    char state[6];       /* SQLSTATE of that */
+    bool lost;           /* the connection ended */
+    uint64_t trips;      /* round trips made; of all connections that this was */
+    struct ahead *ahead; /* the writer's; NULL: looks and writes go one by one */
+    bool warned;         /* the database warned of something since this was cleared */
 };
 extern const struct sql_ops pg_ops;
 static inline struct pg_conn *pg_conn_of(struct conn *c)
@@ -58,8 +64,20 @@ int pg_conn_open(struct pg_conn *c, const char *url, struct err *err);
 void pg_conn_close(struct pg_conn *c);
 /** Waits for what is pending. The first failure since pg_forget. */
 int pg_settle(struct pg_conn *c, struct err *err);
-/** Settles, whatever comes of it, and forgets failures. */
+/** Settles, whatever comes of it, and forgets failures, what was read ahead, and what was gathered and not sent. */
 void pg_forget(struct pg_conn *c);
+/** Looks are wished for from now on, and nothing is written. Only with `ahead`. */
+void pg_guess(struct pg_conn *c, bool on);
+/** Writes are gathered from now on, until pg_forget. */
+void pg_gather(struct pg_conn *c);
+/** How many looks were wished for since the last pg_ask. */
+size_t pg_wished(const struct pg_conn *c);
+/** Makes all looks that were wished for, in one round trip; the looks that follow are answered from that, while it holds. */
+int pg_ask(struct pg_conn *c, struct err *err);
+/** The looks that follow are answered as they were asked, whatever was written since. */
+void pg_as_asked(struct pg_conn *c, bool on);
+/** Did the batch write of this uuid, in the tables that the look names? */
+bool pg_wrote(struct pg_conn *c, const char *look, const char *types, const struct uuid *id);
 
 /* --- schema.c --- */
 extern const char *const postgres_migrations[]; /* made by embed.py */
@@ -79,6 +97,8 @@ struct pg_store {
     struct store s;
     char *url;
     struct pg_conn w;
+    struct arena *guessed; /* what ops make while they are guessed at */
+    struct heads *heads;   /* heads.c: of the batch at work */
     struct read_pool pool;
     struct pg_conn readers[READERS];
     int64_t batch;           /* number of the latest one, in this server's row of `servers` with its commit */
@@ -118,6 +138,22 @@ int pg_house(struct tx *t);
 /** The connection that writes. */
 int writer_open(struct pg_store *s, struct err *err);
 void pg_apply(struct store *s, struct op **ops, size_t n, void (*decided)(void *arg), void *arg);
+
+/* --- guess.c, heads.c: what the ops of a batch will look at is read at once --- */
+
+#define PG_ROUNDS 4 /* a look may depend on another one */
+
+/** Sends what was put into the pipeline before, too. */
+int pg_read_ahead(struct pg_store *s, struct op **ops, size_t n, usec now, struct err *err);
+
+struct heads *heads_new(void);
+void heads_free(struct heads *h); /* NULL accepted */
+void heads_clear(struct heads *h);
+/** Another pass over the ops begins. */
+void heads_rewind(struct heads *h);
+/** While guessing, at the end of a pass: what claims asked for is wished for. */
+int heads_wish(struct pg_store *s, struct err *err);
+int pg_heads(struct tx *t, int64_t lane_id, int64_t above, size_t max, struct row *ret, size_t *ret_n);
 
 /* --- keys.c --- */
 int pg_insert_job(struct tx *t, const struct row *row);

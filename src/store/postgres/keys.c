@@ -39,8 +39,8 @@ int pg_key_find(struct tx *t, const char *key, struct known_key *ret)
     if (rc != ERR_OK || !its)
         return rc;
     if (col_int(st, 3) <= t->now)
-        return q_run(t->c, NULL, t->err, "DELETE FROM dedup WHERE project = ?1 AND key = ?2", "tt", t->op->project,
-                     key);
+        return q_run(t->c, NULL, t->err, "DELETE FROM dedup WHERE project = ?1 AND key = ?2 AND expires_at <= ?3",
+                     "tti", t->op->project, key, t->now); /* not another server's new one */
     ret->found = true;
     ret->job_id = col_uuid(st, 0);
     col_hash(st, 1, ret->request_hash);

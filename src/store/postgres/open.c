@@ -1,6 +1,6 @@
 /* Opening, closing, and the table of functions. */
 #include "store/postgres/postgres.h"
-#include "store/postgres/driver.h"
+#include "store/postgres/ahead.h"
 #include <stdlib.h>
 
 /* Lane after lane along the index of those that are ready; its head tells what the lane is. */
@@ -21,7 +21,7 @@ static const struct sql_own own = {
     .given_before =
         "SELECT a.job_id FROM attempts a JOIN jobs j ON j.job_id = a.job_id WHERE a.worker_id = ?1 AND a.poll_id = ?2"
         " AND a.ended_at = 0 AND j.project = ?3 AND j.status = 1 AND j.attempt = a.attempt"
-        " ORDER BY a.started_at, a.job_id",
+        " ORDER BY a.started_at, a.job_id /*of all*/",
     .history_head = "SELECT job_id, finished_at FROM history ORDER BY finished_at, job_id LIMIT ?1",
     .chunk_join = "UPDATE log_chunks SET bytes = bytes || ?3 WHERE job_id = ?1 AND attempt = ?2 AND at ="
                   " (SELECT max(at) FROM log_chunks WHERE job_id = ?1 AND attempt = ?2) AND at + length(bytes) = ?4"
@@ -30,6 +30,7 @@ static const struct sql_own own = {
         "DELETE FROM log_chunks WHERE ctid = ANY (ARRAY (SELECT ctid FROM log_chunks WHERE job_id = ?1 LIMIT ?2))",
     .labels_delete = "DELETE FROM labels WHERE project = ?1 AND job_id = ?2"
                      " AND key IN (SELECT json_object_keys(CAST(?3 AS json)))",
+    .heads = pg_heads,
     .insert_job = pg_insert_job,
     .insert_label = pg_insert_label,
     .key_find = pg_key_find,
@@ -54,6 +55,9 @@ static void store_close(struct store *store)
     pg_conn_close(&s->w);
     read_pool_release(&s->pool);
     sql_store_release(store);
+    ahead_free(s->w.ahead);
+    heads_free(s->heads);
+    arena_free(s->guessed);
     pthread_cond_destroy(&s->stop_cond);
     pthread_mutex_destroy(&s->mu);
     free(s->url);
@@ -102,7 +106,12 @@ static int store_open(const struct store_config *config, struct store **ret, str
     s->s.sql = &own;
     s->s.w = &s->w.conn;
     s->w.conn.ops = &pg_ops;
+    s->w.ahead = ahead_new();
+    s->heads = heads_new();
+    s->guessed = arena_new(TX_SCRATCH_MAX);
     int rc = sync_init(s, err);
+    if (rc == ERR_OK && (!s->w.ahead || !s->heads || !s->guessed))
+        rc = err_set(err, ERR_NO_MEMORY, 0, "store");
     if (rc == ERR_OK)
         rc = sql_store_init(&s->s, config, err);
     if (rc == ERR_OK)

@@ -5,3 +5,5 @@
 #include "store/store.h"
 
 const struct store_driver *store_postgres(void);
+/** How often the connection that writes waited for the database, since the store was opened. On the thread that applies. */
+uint64_t store_postgres_round_trips(struct store *s);

@@ -2,6 +2,7 @@
 #include "store/sql/internal.h"
 #include "base/json.h"
 
+/** Locks the worker's row, too: what its poll was given before is looked for once no other server is at the same poll. */
 static int worker_seen(struct tx *t, const struct op_claim *op)
 {
     return q_run(
@@ -12,7 +13,7 @@ static int worker_seen(struct tx *t, const struct op_claim *op)
         " version = coalesce(excluded.version, workers.version),"
         " isolation = coalesce(excluded.isolation, workers.isolation),"
         " handlers = coalesce(excluded.handlers, workers.handlers), slots_total = excluded.slots_total,"
-        " slots_busy = excluded.slots_busy, last_seen = excluded.last_seen",
+        " slots_busy = excluded.slots_busy, last_seen = excluded.last_seen /*first*/",
         "utttttiii", &op->worker_id, op->worker_name, op->worker_host, op->worker_version, op->isolation, op->handlers,
         (int64_t)op->slots_total, (int64_t)op->slots_busy, t->now);
 }
@@ -47,6 +48,8 @@ static void mark_set(struct tx *t, int64_t lane_id, int64_t seq)
 {
     int64_t before = lane_mark(t->s, lane_id);
 
+    if (t->guess)
+        return;
     t->s->marks[(uint64_t)lane_id % MARKS] = (struct mark){lane_id, MAX(before, seq)};
 }
 
@@ -107,16 +110,15 @@ static int take_one(struct tx *t, struct op_claim *op, struct taking *k, struct 
     return rc;
 }
 
-/** The heads of a lane above `above`: rows first, changes later, since no statement may stand open over its own table while it
- * changes. Inputs come with the taking. */
-static int heads(struct tx *t, int64_t lane_id, int64_t above, size_t max, struct row *ret, size_t *ret_n)
+const char claim_heads_sql[] =
+    "SELECT " ROW_COLUMNS("payload") " FROM jobs WHERE lane_id = ?1 AND ready_seq > ?2 AND project = ?3"
+                                     " ORDER BY ready_seq LIMIT ?4" SQL_LOCK_FREE;
+
+int claim_heads(struct tx *t, int64_t lane_id, int64_t above, size_t max, struct row *ret, size_t *ret_n)
 {
     AUTO_QUERY struct query *st = NULL;
     bool more;
-    int rc = q_open(t->c, &st, t->err,
-                    "SELECT " ROW_COLUMNS("payload") " FROM jobs WHERE lane_id = ?1 AND ready_seq > ?2 AND project = ?3"
-                                                     " ORDER BY ready_seq LIMIT ?4" SQL_LOCK_FREE,
-                    "iiti", lane_id, above, t->op->project, (int64_t)max);
+    int rc = q_open(t->c, &st, t->err, claim_heads_sql, "iiti", lane_id, above, t->op->project, (int64_t)max);
 
     *ret_n = 0;
     while (rc == ERR_OK && (rc = q_step(t->c, st, &more, t->err)) == ERR_OK && more && *ret_n < max)
@@ -156,7 +158,7 @@ static int take_lane(struct tx *t, struct op_claim *op, struct taking *k, int64_
 
         if (!rows)
             return err_set(t->err, ERR_NO_MEMORY, 0, "claims");
-        rc = heads(t, lane_id, above, max, rows, &n);
+        rc = t->s->sql->heads(t, lane_id, above, max, rows, &n);
         if (rc == ERR_OK && n > 0) {
             above = rows[n - 1].ready_seq;
             rc = take_heads(t, op, k, lane_id, rows, n);

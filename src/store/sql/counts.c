@@ -175,6 +175,8 @@ int count_room(struct tx *t, const struct job *job)
     if (counters < COUNTERS_MAX)
         return ERR_OK;
     int rc = pair_known(t, job, &known);
+    if (t->guess)
+        return rc;
     if (rc == ERR_OK && !known && t->s->sql->shared) {
         rc = counters_ask(t->c, &counters, t->err);
         t->s->counters = counters;

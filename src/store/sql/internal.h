@@ -40,6 +40,8 @@ struct sql_own {
     /* rows that submissions insert, and may be put off; their strings are borrowed until the batch ends */
     int (*insert_job)(struct tx *t, const struct row *row);
     int (*insert_label)(struct tx *t, const struct job *job, const char *key, const char *value);
+    int (*heads)(struct tx *t, int64_t lane_id, int64_t above, size_t max, struct row *ret,
+                 size_t *ret_n); /* claim_heads */
     /* keys.h */
     int (*key_find)(struct tx *t, const char *key, struct known_key *ret);
     int (*key_add)(struct tx *t, const char *key, const struct known_key *what, usec expires_at);
@@ -113,6 +115,7 @@ struct tx {
     usec now;
     int64_t blobs, blob_bytes; /* rows of blobs it added, and their bytes */
     struct err *err;           /* &op->err */
+    bool guess;                /* only its looks are of interest: memory that outlives it must not change */
 };
 #define TX_SCRATCH_MAX (64u * 1024 * 1024)
 
@@ -140,6 +143,7 @@ int row_load(struct conn *c, const char *project, const struct uuid *id, enum lo
     "owner_id, lease_until, confirmed, cancel_requested_at, started_at, finished_at, last_outcome, error_log, "        \
     "progress, "                                                                                                       \
     "progress_message, progress_at, version, ready_seq, fingerprint"
+#define ROW_READY_SEQ 36 /* its place in there */
 int row_read(struct query *st, struct arena *arena, struct row *ret, struct err *err);
 int row_inputs(struct conn *c, struct arena *arena, struct job *job, struct err *err);
 /** New job: row, lane, inputs, counters, changes. */
@@ -242,6 +246,13 @@ int upload_remove(struct tx *t, const struct uuid *id);
 /** @param now  those that expired by then are not found */
 int read_upload_row(struct conn *c, const char *project, const struct uuid *id, usec now, struct arena *arena,
                     struct upload_row *ret, struct err *err);
+
+/* --- claim.c --- */
+
+/** The heads of a lane above `above`: rows first, changes later, since no statement may stand open over its own table while it
+ * changes. Inputs come with the taking. ret has room for max. */
+int claim_heads(struct tx *t, int64_t lane_id, int64_t above, size_t max, struct row *ret, size_t *ret_n);
+extern const char claim_heads_sql[]; /* ROW_COLUMNS: ?1 lane ?2 above ?3 project ?4 how many */
 
 /* --- ops --- */
 

@@ -49,6 +49,9 @@ int q_written(struct conn *c, int64_t *ret, struct err *err);
 #define SQL_LOCK      " /*FOR UPDATE*/"
 #define SQL_LOCK_FREE " /*FOR UPDATE SKIP LOCKED*/"
 
+/* Other words to a driver that reads ahead of the ops, and nothing to others: of a look, that it must be made where it stands (alone), or which
+ * writes make it stale (of all); of a write, that looks rely on the lock it takes (first), or that it is the same made twice (once). */
+
 #define AUTO_QUERY __attribute__((cleanup(auto_query)))
 static inline void auto_query(struct query **st)
 {

@@ -95,15 +95,19 @@ static const char history_lean[] =
 static const char history_full[] =
     "SELECT " ROW_COLUMNS("payload") " FROM history WHERE job_id = ?1 AND project = coalesce(?2, project)" SQL_LOCK;
 
+/* It may just have come back from there, by another server: so this is not read ahead with the other two. */
+#define JOBS_AGAIN " FROM jobs WHERE job_id = ?1 AND project = coalesce(?2, project) /*alone*/" SQL_LOCK
+static const char again_lean[] = "SELECT " ROW_COLUMNS("'{}'") JOBS_AGAIN;
+static const char again_full[] = "SELECT " ROW_COLUMNS("payload") JOBS_AGAIN;
+
 int row_load(struct conn *c, const char *project, const struct uuid *id, enum load what, struct arena *arena,
              struct row *ret, struct err *err)
 {
-    const char *const jobs = what == LOAD_FULL ? jobs_full : jobs_lean, *const history = what == LOAD_FULL
-                                                                                             ? history_full
-                                                                                             : history_lean;
-    const char *const sql[] = {jobs, history, jobs}; /* it may just have come back from there, by another server */
+    static const char *const lean[] = {jobs_lean, history_lean, again_lean}, *const full[] = {jobs_full, history_full,
+                                                                                              again_full};
+    const char *const *sql = what == LOAD_FULL ? full : lean;
 
-    for (size_t i = 0; i < ARRAY_LEN(sql); i++) {
+    for (size_t i = 0; i < ARRAY_LEN(lean); i++) {
         AUTO_QUERY struct query *st = NULL;
         bool found = false;
         int rc = q_open(c, &st, err, sql[i], "ut", id, project);
@@ -290,17 +294,13 @@ static int row_write(struct tx *t, const struct row *row, const char *sql)
 {
     const struct job *j = &row->job;
     const void *secret = token_held(j) ? j->token.secret : NULL;
-    AUTO_QUERY struct query *st = NULL;
-    bool more;
-    int rc =
-        q_open(t->c, &st, t->err, sql, "uiiiiiiiibiuiiiiiixdtiiizi", &j->job_id, (int64_t)j->status, j->run_at,
-               (int64_t)j->waiting_on, (int64_t)j->attempt, (int64_t)j->retries, (int64_t)j->interruptions,
-               (int64_t)j->losses, j->start_deadline_at, secret, sizeof(j->token.secret), (int64_t)j->token.attempt,
-               &j->owner_id, j->lease_until, (int64_t)j->confirmed, j->cancel_requested_at, j->started_at,
-               j->finished_at, (int64_t)j->last_outcome, j->error_log, j->progress, j->progress_message, j->progress_at,
-               j->version, row->lane_id, row->ready_seq, (int64_t)j->fingerprint);
 
-    return rc == ERR_OK ? q_step(t->c, st, &more, t->err) : rc;
+    return q_run(t->c, NULL, t->err, sql, "uiiiiiiiibiuiiiiiixdtiiizi", &j->job_id, (int64_t)j->status, j->run_at,
+                 (int64_t)j->waiting_on, (int64_t)j->attempt, (int64_t)j->retries, (int64_t)j->interruptions,
+                 (int64_t)j->losses, j->start_deadline_at, secret, sizeof(j->token.secret), (int64_t)j->token.attempt,
+                 &j->owner_id, j->lease_until, (int64_t)j->confirmed, j->cancel_requested_at, j->started_at,
+                 j->finished_at, (int64_t)j->last_outcome, j->error_log, j->progress, j->progress_message,
+                 j->progress_at, j->version, row->lane_id, row->ready_seq, (int64_t)j->fingerprint);
 }
 
 static bool has_labels(const struct job *j)

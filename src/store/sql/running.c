@@ -52,8 +52,9 @@ int op_heartbeat(struct tx *t)
     if (rc == ERR_OK)
         rc = op->was == JOB_PENDING ? row_save(t, &row) : row_save_running(t, &row);
     if (rc == ERR_OK)
-        rc = q_run(t->c, NULL, t->err, "UPDATE workers SET last_seen = ?2 WHERE worker_id = ?1 AND last_seen < ?3",
-                   "uii", &row.job.owner_id, t->now, t->now - SEEN_EVERY_US);
+        rc = q_run(t->c, NULL, t->err,
+                   "UPDATE workers SET last_seen = ?2 WHERE worker_id = ?1 AND last_seen < ?3 /*once*/", "uii",
+                   &row.job.owner_id, t->now, t->now - SEEN_EVERY_US);
     return rc;
 }
 

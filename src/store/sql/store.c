@@ -75,7 +75,7 @@ int op_run(struct tx *t)
 
     if (rc != ERR_OK || !ours)
         return rc;
-    rc = FAULT("store.op") ? err_set(t->err, ERR_INTERNAL, 0, "fault point") : kinds[t->op->kind](t);
+    rc = !t->guess && FAULT("store.op") ? err_set(t->err, ERR_INTERNAL, 0, "fault point") : kinds[t->op->kind](t);
 
     if (rc == ERR_OK)
         changes_finish(t->op);

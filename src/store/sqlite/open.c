@@ -126,6 +126,7 @@ static const struct sql_own own = {
                    " GROUP BY lane_id) k JOIN lanes l ON l.lane_id = k.lane_id ORDER BY l.lane_id",
     .dead_next = "SELECT project, status, job_id, fingerprint FROM jobs INDEXED BY jobs_status WHERE status <> 0"
                  " AND (project, status, job_id) > (?1, ?2, ?3) ORDER BY project, status, job_id LIMIT ?4",
+    .heads = claim_heads,
     .insert_job = sqlite_insert_job,
     .insert_label = sqlite_insert_label,
     .key_find = sqlite_key_find,
