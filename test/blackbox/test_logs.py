@@ -102,6 +102,7 @@ def test_P30_several_readers_see_the_same_bytes_live(api, server, make_worker, g
     assert api.wait(job_id)["status"] == "success"
 
 
+@pytest.mark.timeout(600)  # 48 MiB go through two readers
 def test_log_is_live_past_its_head_and_both_ends_are_exact(api, server, make_worker, gates):
     make_worker(server.url, {"long": f"{seq(1, 524288)}; echo waiting; {gates(1)}; {seq(524289, 1400000)}"})
     job_id = api.submit("long")["job_id"]
