@@ -215,7 +215,7 @@ static int side_identity(struct store_side *s, char ret[MOVE_ID_MAX], struct err
     if (!realpath(of(s)->path, path))
         snprintf(path, sizeof(path), "%s", of(s)->path); /* it is not there yet */
     sha256_once(path, strlen(path), hash);
-    memcpy(ret, "sqlite:", 7);
+    snprintf(ret, MOVE_ID_MAX, "sqlite:");
     hex_format(hash, sizeof(hash), ret + 7);
     return ERR_OK;
 }
