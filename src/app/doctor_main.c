@@ -1,6 +1,7 @@
 /* The command line of `haul doctor`: options, a line a check. */
 #include "app/doctor_main.h"
 #include "app/doctor.h"
+#include "app/usage.h"
 #include "base/auto.h"
 #include "base/json.h"
 #include "cli/command.h"
@@ -35,14 +36,6 @@ static void print_help(void)
          "Exit status 1 when a check failed. A warning is none.");
 }
 
-static int usage(const char *what, const char *problem)
-{
-    AUTO_FREE char *safe = text_safe(what);
-
-    fprintf(stderr, "haul doctor: %s: %s\nTry 'haul help doctor'.\n", safe ? safe : "", problem);
-    return EXIT_USAGE;
-}
-
 static int read_options(int argc, char **argv, struct options *o)
 {
     static const struct option longs[] = {{"config", required_argument, NULL, 'c'},
@@ -62,10 +55,11 @@ static int read_options(int argc, char **argv, struct options *o)
         else if (c == 'h')
             o->help = true;
         else
-            return usage(argv[optind - 1], c == ':' ? "this option needs a value" : "there is no such option");
+            return usage("doctor", argv[optind - 1],
+                         c == ':' ? "this option needs a value" : "there is no such option");
     }
     if (optind < argc)
-        return usage(argv[optind], "one argument too many");
+        return usage("doctor", argv[optind], "one argument too many");
     const char *env = getenv("HAUL_SERVER");
     if (!o->server && env && *env)
         o->server = env;

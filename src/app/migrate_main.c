@@ -1,6 +1,7 @@
 /* The command line of `haul migrate`: options, progress, what is said at the end. */
 #include "app/migrate_main.h"
 #include "app/migrate.h"
+#include "app/usage.h"
 #include "base/auto.h"
 #include "base/json.h"
 #include "cli/command.h"
@@ -37,14 +38,6 @@ static void print_help(void)
          "  -h, --help                      print this help");
 }
 
-static int usage(const char *what, const char *problem)
-{
-    AUTO_FREE char *safe = text_safe(what);
-
-    fprintf(stderr, "haul migrate: %s: %s\nTry 'haul help migrate'.\n", safe ? safe : "", problem);
-    return EXIT_USAGE;
-}
-
 static int read_options(int argc, char **argv, struct options *o)
 {
     static const struct option longs[] = {{"from", required_argument, NULL, 'f'},
@@ -70,16 +63,17 @@ static int read_options(int argc, char **argv, struct options *o)
         else if (c == 'h')
             o->help = true;
         else
-            return usage(argv[optind - 1], c == ':' ? "this option needs a value" : "there is no such option");
+            return usage("migrate", argv[optind - 1],
+                         c == ':' ? "this option needs a value" : "there is no such option");
     }
     if (o->help)
         return EXIT_OK;
     if (optind < argc)
-        return usage(argv[optind], "one argument too many");
+        return usage("migrate", argv[optind], "one argument too many");
     if (!o->from || !*o->from)
-        return usage("--from", "is missing: the configuration file of the server as it was");
+        return usage("migrate", "--from", "is missing: the configuration file of the server as it was");
     if (!o->to || !*o->to)
-        return usage("--to", "is missing: the configuration file of the server as it will be");
+        return usage("migrate", "--to", "is missing: the configuration file of the server as it will be");
     return EXIT_OK;
 }
 

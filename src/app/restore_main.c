@@ -1,6 +1,7 @@
 /* The command line of `haul restore`: options, progress, what is said at the end. */
 #include "app/restore_main.h"
 #include "app/restore.h"
+#include "app/usage.h"
 #include "base/auto.h"
 #include "base/timefmt.h"
 #include "cli/command.h"
@@ -31,14 +32,6 @@ static void print_help(void)
          "  -h, --help                      print this help");
 }
 
-static int usage(const char *what, const char *problem)
-{
-    AUTO_FREE char *safe = text_safe(what);
-
-    fprintf(stderr, "haul restore: %s: %s\nTry 'haul help restore'.\n", safe ? safe : "", problem);
-    return EXIT_USAGE;
-}
-
 static int read_options(int argc, char **argv, struct options *o)
 {
     static const struct option longs[] = {
@@ -59,21 +52,22 @@ static int read_options(int argc, char **argv, struct options *o)
         else if (c == 'h')
             o->help = true;
         else
-            return usage(argv[optind - 1], c == ':' ? "this option needs a value" : "there is no such option");
+            return usage("restore", argv[optind - 1],
+                         c == ':' ? "this option needs a value" : "there is no such option");
     }
     if (o->help)
         return EXIT_OK;
     if (optind + 1 < argc)
-        return usage(argv[optind + 1], "one argument too many");
+        return usage("restore", argv[optind + 1], "one argument too many");
     if (optind >= argc)
-        return usage("FILE", "is missing");
+        return usage("restore", "FILE", "is missing");
     o->file = argv[optind];
     if (!o->data && !o->verify_only)
-        return usage("--data", "is missing: the folder to make");
+        return usage("restore", "--data", "is missing: the folder to make");
     if (o->data && o->verify_only)
-        return usage("--data", "goes not with --verify-only, which keeps nothing");
+        return usage("restore", "--data", "goes not with --verify-only, which keeps nothing");
     if (o->data && !*o->data)
-        return usage("--data", "is empty");
+        return usage("restore", "--data", "is empty");
     return EXIT_OK;
 }
 
