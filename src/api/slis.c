@@ -80,22 +80,12 @@ static int board_render(struct survey *s, struct err *err)
 {
     struct buf text;
     render_slis(&text, s, BOARD_TEXT_MAX);
-    board_made(s->owner, &text);
+    board_made(s->board, &text);
     survey_free(s);
     return ERR_OK;
 }
 
-static void board_not_rendered(struct survey *s, const struct err *err)
-{
-    board_failed(s->owner);
-    survey_free(s);
-}
-
 void board_slis_make(struct board *board)
 {
-    struct survey *s = survey_new(board->all->api, board_render, board_not_rendered, board);
-    if (s)
-        survey_run(s);
-    else
-        board_failed(board);
+    survey_board(board, board_render);
 }

@@ -68,23 +68,12 @@ static int board_render(struct survey *s, struct err *err)
     render_queues(&w, s, BOARD_ROWS_MAX);
     jw_bool(&w, "more", s->n_stats > BOARD_ROWS_MAX);
     jw_object_end(&w);
-    board_made(s->owner, &text);
+    board_made(s->board, &text);
     survey_free(s);
     return ERR_OK;
 }
 
-static void board_not_rendered(struct survey *s, const struct err *err)
-{
-    board_failed(s->owner);
-    survey_free(s);
-}
-
 void board_counts_make(struct board *board)
 {
-    struct survey *s = survey_new(board->all->api, board_render, board_not_rendered, board);
-
-    if (s)
-        survey_run(s);
-    else
-        board_failed(board);
+    survey_board(board, board_render);
 }

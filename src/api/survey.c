@@ -76,19 +76,37 @@ static void read_task(void *arg)
         loop_post(s->api->loop, &s->letter, engine_letter, s);
 }
 
-struct survey *survey_new(struct api *api, int (*render)(struct survey *s, struct err *err),
-                          void (*failed)(struct survey *s, const struct err *err), void *owner)
+static struct survey *survey_new(struct api *api, int (*render)(struct survey *s, struct err *err),
+                                 void (*failed)(struct survey *s, const struct err *err))
 {
     struct survey *s = calloc(1, sizeof(*s));
 
     if (!s)
         return NULL;
-    *s = (struct survey){.api = api, .render = render, .failed = failed, .owner = owner};
+    *s = (struct survey){.api = api, .render = render, .failed = failed};
     s->arena = arena_new(SURVEY_ARENA_MAX);
     if (s->arena)
         return s;
     free(s);
     return NULL;
+}
+
+static void board_not_rendered(struct survey *s, const struct err *err)
+{
+    board_failed(s->board);
+    survey_free(s);
+}
+
+void survey_board(struct board *board, int (*render)(struct survey *s, struct err *err))
+{
+    struct survey *s = survey_new(board->all->api, render, board_not_rendered);
+
+    if (!s) {
+        board_failed(board);
+        return;
+    }
+    s->board = board;
+    run(s, read_task);
 }
 
 void survey_free(void *data)
@@ -99,11 +117,6 @@ void survey_free(void *data)
         return;
     arena_free(s->arena);
     free(s);
-}
-
-void survey_run(struct survey *s)
-{
-    run(s, read_task);
 }
 
 static void refuse(struct survey *s, const struct err *err)
@@ -119,7 +132,7 @@ void survey_start(struct http_request *req, int (*render)(struct survey *s, stru
     if (!api)
         return;
     err_clear(&err);
-    struct survey *s = survey_new(api, render, refuse, NULL);
+    struct survey *s = survey_new(api, render, refuse);
     if (!s ? no_memory(&err) : req_query_none(req, &err)) {
         survey_free(s);
         reply_err(req, &err);
@@ -127,5 +140,5 @@ void survey_start(struct http_request *req, int (*render)(struct survey *s, stru
     }
     s->req = req;
     http_set_data(req, s, survey_free);
-    survey_run(s);
+    run(s, read_task);
 }

@@ -1,12 +1,13 @@
 #pragma once
-/* Within the room: what stands where, from the store and from the engine at once. For metrics.c and stats.c. */
+/* Within the room: what stands where, from the store and from the engine at once. For metrics.c, stats.c and slis.c. */
+#include "api/board.h"
 #include "api/request.h"
 #include "engine/metrics.h"
 
 struct survey {
     struct api *api;
     struct http_request *req; /* of survey_start; else NULL */
-    void *owner;              /* of survey_new */
+    struct board *board;      /* of survey_board; else NULL */
     struct arena *arena;      /* 64 MiB */
     struct stat_row *stats;
     size_t n_stats;
@@ -20,10 +21,8 @@ struct survey {
 
 /** Refuses any query, gathers, and calls `render` on the reads pool: it replies, or returns an error, which is replied to. */
 void survey_start(struct http_request *req, int (*render)(struct survey *s, struct err *err));
-/** The same for nobody's request. `render` or, after an error, `failed` is called once, and frees it. NULL: no memory */
-struct survey *survey_new(struct api *api, int (*render)(struct survey *s, struct err *err),
-                          void (*failed)(struct survey *s, const struct err *err), void *owner);
-void survey_run(struct survey *s); /* any thread */
-void survey_free(void *survey);    /* NULL accepted */
+/** Makes a board's text: `render` ends in board_made and survey_free. */
+void survey_board(struct board *board, int (*render)(struct survey *s, struct err *err));
+void survey_free(void *survey); /* NULL accepted */
 /** Where a row of the store is counted by the engine: an index into engine.pairs, 0 ("other") for those beyond its bound. */
 size_t survey_pair(const struct survey *s, const struct stat_row *row);
