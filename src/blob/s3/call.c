@@ -379,6 +379,17 @@ int s3_do(struct blobs *s, const struct s3_call *c, struct err *err)
     return rc;
 }
 
+int s3_do_if_there(struct blobs *s, const struct s3_call *c, struct err *err)
+{
+    int rc = s3_do(s, c, err);
+
+    if (rc != ERR_NOT_FOUND)
+        return rc;
+    if (err)
+        err_clear(err);
+    return ERR_OK;
+}
+
 int s3_url(struct blobs *s, const char *key, const struct s3_pair *query, size_t n_query, int64_t valid_s,
            struct buf *ret, struct err *err)
 {

@@ -60,6 +60,7 @@ int s3_call(struct blobs *s, const struct s3_call *c, struct s3_answer *ret, str
 void s3_answer_release(struct s3_answer *a);
 /** As s3_call, of whose answer nothing is wanted. */
 int s3_do(struct blobs *s, const struct s3_call *c, struct err *err);
+int s3_do_if_there(struct blobs *s, const struct s3_call *c, struct err *err); /* absent is fine */
 static inline void s3_query(struct s3_call *c, const char *name, const char *value)
 {
     c->query[c->n_query++] = (struct s3_pair){name, value};

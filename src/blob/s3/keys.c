@@ -35,12 +35,6 @@ int s3_look(struct blobs *s, const char *key, int64_t *ret_size, struct err *err
 int s3_delete(struct blobs *s, const char *key, struct err *err)
 {
     struct s3_call c = {.method = "DELETE", .key = key};
-    int rc = s3_do(s, &c, err);
 
-    if (rc == ERR_NOT_FOUND) {
-        if (err)
-            err_clear(err);
-        rc = ERR_OK;
-    }
-    return rc;
+    return s3_do_if_there(s, &c, err);
 }

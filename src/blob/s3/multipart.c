@@ -162,14 +162,7 @@ int s3_multipart_abort(struct blobs *s, const char *key, const char *upload, str
     struct s3_call c = {.method = "DELETE", .key = key};
 
     s3_query(&c, "uploadId", upload);
-    int rc = s3_do(s, &c, err);
-
-    if (rc == ERR_NOT_FOUND) {
-        if (err)
-            err_clear(err);
-        rc = ERR_OK;
-    }
-    return rc;
+    return s3_do_if_there(s, &c, err);
 }
 
 int s3_multipart_look(struct blobs *s, const char *key, const char *upload, const struct s3_parts *parts,
