@@ -197,9 +197,11 @@ static void grace_done(struct op *op)
     struct engine *e = op->owner;
 
     e->grace_busy = false;
-    e->grace_due = op->err.code != ERR_OK; /* not written: the next step asks again, and nothing expires before */
-    if (e->grace_due)                      /* and that step is not this moment: a full disk is no reason to spin */
-        e->sweepers[SWEEP_LEASES].next_at = engine_store_now(e) + SWEEP_RETRY_US;
+    if (op->err.code == ERR_OK)
+        return;
+    e->grace_due = true; /* not written: the next step asks again, and nothing expires before */
+    /* And that step is not this moment: a full disk is no reason to spin. */
+    e->sweepers[SWEEP_LEASES].next_at = engine_store_now(e) + SWEEP_RETRY_US;
 }
 
 /* @return whether leases may be swept in this step. */
@@ -211,11 +213,13 @@ static bool grace_checked(struct engine *e)
 
     if (e->cfg.store_driver->shared)
         return true; /* one server's clock judges no other's: the store knows when leases were looked at last */
+    if (late || part_us > CLOCKS_PART_US || part_us < -CLOCKS_PART_US)
+        e->grace_due = true; /* beside one on its way, too: that one ends a lease after an earlier moment */
     if (e->grace_busy)
         return false;
-    if (!e->grace_due && !late && part_us <= CLOCKS_PART_US && part_us >= -CLOCKS_PART_US)
+    if (!e->grace_due)
         return true;
-    e->grace_due = true;
+    e->grace_due = false;
     e->grace = (struct op){.kind = OP_GRACE, .project = "default", .owner = e, .done = grace_done};
     e->grace.u.grace.until = store_us + e->cfg.policy.lease_us;
     e->grace_busy = true;

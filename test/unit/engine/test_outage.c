@@ -115,6 +115,27 @@ static void test_pause_of_a_day(void **state)
     server_was_late(*state, 86400 * SEC);
 }
 
+/* A batch is on its way between two steps; the grace that the first pause asked for lapses in the second. */
+static void test_pause_while_grace_is_written(void **state)
+{
+    struct world *w = *state;
+    const usec lease_us = w->cfg.policy.lease_us;
+
+    assert_int_equal(store_sqlite()->overlap(w->cfg.store, false, NULL), ERR_OK);
+    pass(w, 2 * lease_us);
+    struct uuid id = submit(w, "encode");
+    struct job job = claim(w, 1, "p1");
+    assert_int_equal(heartbeat(w, &job), ERR_OK);
+    advance(w, 2 * lease_us);
+    engine_step(w->engine);
+    advance(w, 2 * lease_us);
+    settle(w);
+    assert_int_equal(look(w, id).status, JOB_RUNNING);
+    pass(w, lease_us - 5 * SEC);
+    assert_int_equal(heartbeat(w, &job), ERR_OK);
+    assert_int_equal(look(w, id).attempt, 1);
+}
+
 static void test_paused_server_charges_nobody(void **state)
 {
     struct world *w = *state;
@@ -296,6 +317,7 @@ int main(void)
         TEST(test_pause_of_a_lease),
         TEST(test_pause_of_a_lease_and_a_half),
         TEST(test_pause_of_a_day),
+        TEST(test_pause_while_grace_is_written),
         TEST(test_paused_server_charges_nobody),
         TEST(test_store_clock_that_steps_forward_writes_grace),
         TEST(test_store_clock_that_steps_back_writes_grace),
