@@ -62,7 +62,7 @@ static int read_members(const json_t *root, struct batch_state *s, struct err *e
     s->file.mtime_ns = json_get_int(&r, "file_mtime_ns", 0, INT64_MIN, INT64_MAX);
     const char *head = json_get_string(&r, "file_head_sha256", true, 64, 64);
     const char *key = json_get_string(&r, "key", true, 1, BATCH_KEY_MAX);
-    s->server = text_member(&r, "server", 1000);
+    s->server = text_member(&r, "server", 2048);
     s->options = text_member(&r, "options", STATE_BYTES_MAX);
     s->defaults = text_member(&r, "defaults", STATE_BYTES_MAX);
     s->offset = json_get_int(&r, "offset_bytes", 0, 0, INT64_MAX);

@@ -10,7 +10,8 @@ struct client_options {
 };
 
 static const struct option_row rows[] = {
-    {"server", OPTION_STRING, offsetof(struct client_options, server), 1, 1000, NULL, "URL of the server"},
+    {"server", OPTION_STRING, offsetof(struct client_options, server), 1, 2048, NULL,
+     "URL of the server, or a list of them with commas between"},
 };
 
 static int file_server(const char *path, bool must_exist, char **ret, struct err *err)

@@ -5,7 +5,9 @@
 
 static const struct opt common[] = {
     {"server", 0, OPT_TEXT, 0, "URL", 0, 0,
-     "server to talk to (default: HAUL_SERVER, the configuration file, http://127.0.0.1:8420)"},
+     "server to talk to, or several, URL,URL,...: the next one is asked when one does not answer (default: "
+     "HAUL_SERVER, the configuration file, "
+     "http://127.0.0.1:8420)"},
     {"config", 0, OPT_TEXT, 0, "FILE", 0, 0,
      "configuration file (default: HAUL_CONFIG, ~/.config/haul/haul.yaml, /etc/haul/haul.yaml)"},
     {"json", 0, OPT_FLAG, 0, NULL, 0, 0, "print JSON"},

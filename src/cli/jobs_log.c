@@ -124,7 +124,8 @@ static int log_print(struct cli *cli, struct haul_client *c, const struct args *
             safe_stream_end(&w.out);
             return cli_haul_err(cli, &herr, job_id);
         }
-        nanosleep(&(struct timespec){.tv_sec = 1}, NULL); /* the server restarts: go on where the text was cut */
+        if (!herr.elsewhere)
+            nanosleep(&(struct timespec){.tv_sec = 1}, NULL); /* the server restarts: go on where the text was cut */
     }
     safe_stream_end(&w.out);
     return EXIT_OK;

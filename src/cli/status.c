@@ -56,7 +56,7 @@ static int run(struct cli *cli, const void *args, int argc, char **argv)
     }
     if (cli->json) {
         json_t *doc =
-            json_pack("{s:s,s:O,s:O,s:O}", "url", cli->server, "server", json_object_get(stats, "server"), "queues",
+            json_pack("{s:s,s:O,s:O,s:O}", "url", haul_client_server(cli->client), "server", json_object_get(stats, "server"), "queues",
                       json_object_get(stats, "queues"), "workers", json_object_get(workers, "workers"));
         print_json(doc);
         json_decref(doc);
@@ -72,7 +72,7 @@ static int run(struct cli *cli, const void *args, int argc, char **argv)
             slots += jint(w, "slots_total");
         }
         left_format((usec)(jreal(server, "uptime_s") * 1e6), up);
-        printf("server   %s, version %s, up %s\n", cli->server, version ? version : "", up);
+        printf("server   %s, version %s, up %s\n", haul_client_server(cli->client), version ? version : "", up);
         printf("workers  %zu live, %lld of %lld slots busy%s\n", live, (long long)busy, (long long)slots,
                live == 0 ? "; 'haul worker' starts one" : "");
         print_queues(json_object_get(stats, "queues"));

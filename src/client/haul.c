@@ -8,16 +8,8 @@
 #include "client/internal.h"
 #include <ctype.h>
 #include <errno.h>
-#include <pthread.h>
 #include <stdarg.h>
 #include <strings.h>
-
-static pthread_once_t curl_once = PTHREAD_ONCE_INIT;
-
-static void curl_start(void)
-{
-    curl_global_init(CURL_GLOBAL_DEFAULT);
-}
 
 void error_clear(struct haul_error *err)
 {
@@ -104,84 +96,6 @@ void backoff_sleep(unsigned n, int retry_after_s)
     struct timespec ts = {.tv_sec = ms / 1000, .tv_nsec = (ms % 1000) * 1000000};
     while (nanosleep(&ts, &ts) < 0 && errno == EINTR)
         ;
-}
-
-static bool host_is_loopback(const char *host)
-{
-    return strncmp(host, "127.", 4) == 0 || strcmp(host, "localhost") == 0 || strcmp(host, "[::1]") == 0 ||
-           strcmp(host, "::1") == 0;
-}
-
-/* Takes the URL apart to refuse what would be silently ignored: a query, a user, an unknown scheme. */
-static bool url_check(const char *url, bool *ret_loopback, struct haul_error *err)
-{
-    *ret_loopback = false;
-    if (strncasecmp(url, "http://", 7) != 0 && strncasecmp(url, "https://", 8) != 0) {
-        error_set(err, HAUL_LOCAL, "invalid", "'%.200s' is not a server's URL: it looks like http://127.0.0.1:8420",
-                  url);
-        return false;
-    }
-    CURLU *u = curl_url();
-    if (!u) {
-        error_set(err, HAUL_LOCAL, "no_memory", "out of memory");
-        return false;
-    }
-    char *host = NULL, *query = NULL, *user = NULL, *fragment = NULL;
-    bool ok =
-        curl_url_set(u, CURLUPART_URL, url, 0) == CURLUE_OK && curl_url_get(u, CURLUPART_HOST, &host, 0) == CURLUE_OK;
-    if (ok) {
-        curl_url_get(u, CURLUPART_QUERY, &query, 0);
-        curl_url_get(u, CURLUPART_USER, &user, 0);
-        curl_url_get(u, CURLUPART_FRAGMENT, &fragment, 0);
-        *ret_loopback = host_is_loopback(host);
-    }
-    if (!ok || query || user || fragment) {
-        ok = false;
-        error_set(err, HAUL_LOCAL, "invalid", "'%.200s' is not a server's URL: it looks like http://127.0.0.1:8420",
-                  url);
-    }
-    curl_free(host);
-    curl_free(query);
-    curl_free(user);
-    curl_free(fragment);
-    curl_url_cleanup(u);
-    return ok;
-}
-
-struct haul_client *haul_client_new(const char *url, const char *user_agent, struct haul_error *err)
-{
-    pthread_once(&curl_once, curl_start);
-    error_clear(err);
-    bool loopback;
-    if (!url_check(url, &loopback, err))
-        return NULL;
-    struct haul_client *c = calloc(1, sizeof(*c));
-    if (c) {
-        c->easy = curl_easy_init();
-        c->url = strdup(url);
-        c->user_agent = strdup(user_agent ? user_agent : "libhaul/" HAUL_VERSION);
-        c->loopback = loopback;
-        c->timeout_ms = CALL_TIMEOUT_MS;
-    }
-    if (!c || !c->easy || !c->url || !c->user_agent) {
-        haul_client_free(c);
-        error_set(err, HAUL_LOCAL, "no_memory", "out of memory");
-        return NULL;
-    }
-    for (size_t n = strlen(c->url); n > 0 && c->url[n - 1] == '/'; n--)
-        c->url[n - 1] = '\0';
-    return c;
-}
-
-void haul_client_free(struct haul_client *c)
-{
-    if (!c)
-        return;
-    if (c->easy)
-        curl_easy_cleanup(c->easy);
-    free(c->url);
-    free(c->user_agent);
-    free(c);
 }
 
 void haul_client_timeout(struct haul_client *c, int64_t timeout_ms)
@@ -282,9 +196,14 @@ void exchange_header(struct exchange *x, const char *name, const char *value)
         x->headers = more;
 }
 
-/** @param loopback  http_proxy in the environment must not carry away what never leaves this machine */
-static void exchange_set_up(struct exchange *x, struct haul_client *c, const char *method, const char *url,
-                            bool loopback)
+/* http_proxy in the environment must not carry away what never leaves this machine. */
+static void exchange_at(struct exchange *x, const char *url, bool loopback)
+{
+    curl_easy_setopt(x->client->easy, CURLOPT_URL, url);
+    curl_easy_setopt(x->client->easy, CURLOPT_PROXY, loopback ? "" : NULL);
+}
+
+static void exchange_set_up(struct exchange *x, struct haul_client *c, const char *method)
 {
     CURL *e = c->easy;
     *x = (struct exchange){.client = c, .range_from = -1, .range_total = -1, .length = -1, .upload_offset = -1};
@@ -292,13 +211,12 @@ static void exchange_set_up(struct exchange *x, struct haul_client *c, const cha
     c->curl_text[0] = '\0';
     curl_easy_reset(e); /* options only: connections stay */
     curl_easy_setopt(e, CURLOPT_ERRORBUFFER, c->curl_text);
-    curl_easy_setopt(e, CURLOPT_URL, url);
     curl_easy_setopt(e, CURLOPT_PROTOCOLS_STR, "http,https");
     curl_easy_setopt(e, CURLOPT_FOLLOWLOCATION, 0L);
     curl_easy_setopt(e, CURLOPT_NOSIGNAL, 1L);
     curl_easy_setopt(e, CURLOPT_HTTP_VERSION,
                      (long)CURL_HTTP_VERSION_1_1); /* uploads over HTTP/2 stall before curl 8.2 */
-    curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS, (long)CONNECT_TIMEOUT_MS);
+    curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS, (long)(c->n > 1 ? CONNECT_NEXT_MS : CONNECT_TIMEOUT_MS));
     curl_easy_setopt(e, CURLOPT_TCP_KEEPALIVE, 1L);
     curl_easy_setopt(e, CURLOPT_TCP_KEEPIDLE, 10L); /* a poll learns soon that its server was rebooted */
     curl_easy_setopt(e, CURLOPT_TCP_KEEPINTVL, 5L);
@@ -307,29 +225,36 @@ static void exchange_set_up(struct exchange *x, struct haul_client *c, const cha
     curl_easy_setopt(e, CURLOPT_HEADERDATA, x);
     curl_easy_setopt(e, CURLOPT_WRITEFUNCTION, on_body);
     curl_easy_setopt(e, CURLOPT_WRITEDATA, x);
-    if (loopback)
-        curl_easy_setopt(e, CURLOPT_PROXY, "");
     if (strcmp(method, "GET") != 0)
         curl_easy_setopt(e, CURLOPT_CUSTOMREQUEST, method);
     exchange_header(x, "Expect", ""); /* no wait for 100 Continue */
 }
 
+/** To the server in use. */
+static bool exchange_aim(struct exchange *x, struct haul_error *err)
+{
+    AUTO_FREE char *url = NULL;
+    const struct server *s = client_server(x->client);
+    if (asprintf(&url, "%s%s", s->url, x->path) < 0) {
+        url = NULL; /* undefined after a failure */
+        error_set(err, HAUL_LOCAL, "no_memory", "out of memory");
+        return false;
+    }
+    exchange_at(x, url, s->loopback);
+    return true;
+}
+
 bool exchange_begin(struct exchange *x, struct haul_client *c, const char *method, const char *path,
                     struct haul_error *err)
 {
-    AUTO_FREE char *url = NULL;
     error_clear(err);
     if (path[0] != '/') {
         error_set(err, HAUL_LOCAL, "invalid", "'%.100s' is not a path", path);
         return false;
     }
-    if (asprintf(&url, "%s%s", c->url, path) < 0) {
-        url = NULL; /* undefined after a failure */
-        error_set(err, HAUL_LOCAL, "no_memory", "out of memory");
-        return false;
-    }
-    exchange_set_up(x, c, method, url, c->loopback);
-    return true;
+    exchange_set_up(x, c, method);
+    x->path = path;
+    return exchange_aim(x, err);
 }
 
 bool exchange_begin_at(struct exchange *x, struct haul_client *c, const char *url, struct haul_error *err)
@@ -339,24 +264,22 @@ bool exchange_begin_at(struct exchange *x, struct haul_client *c, const char *ur
     error_clear(err);
     const bool ok = u && curl_url_set(u, CURLUPART_URL, url, 0) == CURLUE_OK &&
                     curl_url_get(u, CURLUPART_HOST, &host, 0) == CURLUE_OK;
-    if (ok)
-        exchange_set_up(x, c, "GET", url, host_is_loopback(host));
-    else
+    if (ok) {
+        exchange_set_up(x, c, "GET");
+        exchange_at(x, url, client_host_loopback(host));
+    } else
         error_set(err, HAUL_REFUSED, "corrupt", "the server names '%.200s', which is no URL", url);
     curl_free(host);
     curl_url_cleanup(u);
     return ok;
 }
 
-int exchange_run(struct exchange *x, struct haul_error *err)
+/** What came of it; nothing is done about it here. */
+static int exchange_outcome(struct exchange *x, CURLcode rc, struct haul_error *err)
 {
     struct haul_client *c = x->client;
-    if (x->no_memory)
-        return error_set(err, HAUL_LOCAL, "no_memory", "out of memory, or a header that is too long");
-    curl_easy_setopt(c->easy, CURLOPT_HTTPHEADER, x->headers);
-    CURLcode rc = curl_easy_perform(c->easy);
-    curl_easy_getinfo(c->easy, CURLINFO_RESPONSE_CODE, &x->status);
     const char *text = c->curl_text[0] ? c->curl_text : curl_easy_strerror(rc);
+    const char *url = x->path ? client_server(c)->url : "the store that the server names";
     if (x->too_large)
         return error_set(err, HAUL_LOCAL, "too_large", "the server's answer is larger than %u MiB", ANSWER_MAX >> 20);
     switch (rc) {
@@ -372,17 +295,47 @@ int exchange_run(struct exchange *x, struct haul_error *err)
     case CURLE_READ_ERROR:
         return error_set(err, HAUL_LOCAL, "io", "%s", text);
     case CURLE_OPERATION_TIMEDOUT:
-        return error_set(err, HAUL_NETWORK, "timeout", "%s does not answer: %s", c->url, text);
+        return error_set(err, HAUL_NETWORK, "timeout", "%s does not answer: %s", url, text);
     default:
         /* A refusal whose connection broke while we were still sending is a refusal. */
         if (x->status >= 400)
             break;
-        return error_set(err, HAUL_NETWORK, "network", "cannot talk to %s: %s", c->url, text);
+        return error_set(err, HAUL_NETWORK, "network", "cannot talk to %s: %s", url, text);
     }
-    if (x->status >= 200 && x->status < 300)
+    if (x->status >= 200 && x->status < 300) {
+        error_clear(err); /* of the server before */
         return HAUL_OK;
+    }
     error_from_answer(err, (int)x->status, buf_str(&x->body), x->body.len, x->retry_after_s);
     return HAUL_REFUSED;
+}
+
+/** Nothing of the request went out: whatever it is, another server may have it. */
+static bool never_sent(const struct exchange *x, CURLcode rc)
+{
+    long sent = 0;
+    curl_easy_getinfo(x->client->easy, CURLINFO_REQUEST_SIZE, &sent);
+    return rc != CURLE_OK && x->status == 0 && sent == 0;
+}
+
+int exchange_run(struct exchange *x, struct haul_error *err)
+{
+    struct haul_client *c = x->client;
+    if (x->no_memory)
+        return error_set(err, HAUL_LOCAL, "no_memory", "out of memory, or a header that is too long");
+    curl_easy_setopt(c->easy, CURLOPT_HTTPHEADER, x->headers);
+    for (;;) {
+        const CURLcode code = curl_easy_perform(c->easy);
+        curl_easy_getinfo(c->easy, CURLINFO_RESPONSE_CODE, &x->status);
+        const int rc = exchange_outcome(x, code, err);
+        if (x->path)
+            client_judge(c, rc, err);
+        if (rc == HAUL_OK || !err->elsewhere || !never_sent(x, code))
+            return rc;
+        if (!exchange_aim(x, err))
+            return HAUL_LOCAL;
+        c->curl_text[0] = '\0';
+    }
 }
 
 void exchange_end(struct exchange *x)
@@ -408,8 +361,8 @@ static int interrupt_look(void *arg, curl_off_t down_total, curl_off_t down, cur
     return atomic_load(&c->interrupted);
 }
 
-static int call(struct haul_client *c, const char *method, const char *path, const char *body, const char *token,
-                const char *key, int64_t extra_wait_ms, char **ret_json, struct haul_error *err)
+static int call_once(struct haul_client *c, const char *method, const char *path, const char *body, const char *token,
+                     const char *key, int64_t extra_wait_ms, char **ret_json, struct haul_error *err)
 {
     if (ret_json)
         *ret_json = NULL;
@@ -439,6 +392,18 @@ static int call(struct haul_client *c, const char *method, const char *path, con
     return rc;
 }
 
+/* What can be repeated is, at each other server of the list: reads, and what carries a token or a key. */
+static int call(struct haul_client *c, const char *method, const char *path, const char *body, const char *token,
+                const char *key, int64_t extra_wait_ms, char **ret_json, struct haul_error *err)
+{
+    const bool repeatable = token || key || strcmp(method, "GET") == 0;
+    int rc;
+    do
+        rc = call_once(c, method, path, body, token, key, extra_wait_ms, ret_json, err);
+    while (rc != HAUL_OK && repeatable && err->elsewhere);
+    return rc;
+}
+
 int haul_call(struct haul_client *c, const char *method, const char *path, const char *body, const char *token,
               int64_t extra_wait_ms, char **ret_json, struct haul_error *err)
 {
@@ -452,11 +417,13 @@ int haul_call_repeated(struct haul_client *c, const char *method, const char *pa
     struct haul_error own;
     if (!err)
         err = &own;
-    for (unsigned n = 1;; n++) {
+    for (unsigned n = 1;;) {
         int rc = call(c, method, path, body, token, idempotency_key, 0, ret_json, err);
+        if (rc != HAUL_OK && err->elsewhere)
+            continue; /* a try is a round of all servers */
         if (rc == HAUL_OK || n >= tries || !error_passing(err))
             return rc;
-        backoff_sleep(n, err->retry_after_s);
+        backoff_sleep(n++, err->retry_after_s);
     }
 }
 
@@ -489,14 +456,11 @@ int haul_stream(struct haul_client *c, const char *path, int (*sink)(void *arg, 
     return rc;
 }
 
-int haul_log_append(struct haul_client *c, const char *job_id, unsigned attempt, const char *token, int64_t offset,
-                    int64_t skipped, const void *p, size_t n, int64_t *ret_next, struct haul_error *err)
+static int append_once(struct haul_client *c, const char *job_id, unsigned attempt, const char *token, int64_t offset,
+                       int64_t skipped, const void *p, size_t n, int64_t *ret_next, struct haul_error *err)
 {
-    struct haul_error own;
     struct exchange x;
     char path[192];
-    if (!err)
-        err = &own;
     snprintf(path, sizeof(path), "/v1/jobs/%s/attempts/%u/log?offset=%lld&skipped=%lld", job_id, attempt,
              (long long)offset, (long long)skipped);
     if (!exchange_begin(&x, c, "POST", path, err))
@@ -514,11 +478,24 @@ int haul_log_append(struct haul_client *c, const char *job_id, unsigned attempt,
             next = json_object_get(doc, "next_offset");
         if (!json_is_integer(next))
             rc = error_set(err, HAUL_REFUSED, "corrupt", "the server's answer has no next_offset: is %s a haul server?",
-                           c->url);
+                           client_server(c)->url);
         else if (ret_next)
             *ret_next = (int64_t)json_integer_value(next);
         json_decref(doc);
     }
     exchange_end(&x);
+    return rc;
+}
+
+int haul_log_append(struct haul_client *c, const char *job_id, unsigned attempt, const char *token, int64_t offset,
+                    int64_t skipped, const void *p, size_t n, int64_t *ret_next, struct haul_error *err)
+{
+    struct haul_error own;
+    int rc;
+    if (!err)
+        err = &own;
+    do
+        rc = append_once(c, job_id, attempt, token, offset, skipped, p, n, ret_next, err);
+    while (rc != HAUL_OK && err->elsewhere);
     return rc;
 }

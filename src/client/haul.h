@@ -24,10 +24,21 @@ struct haul_error {
     char message[512]; /* for people, with what to do */
     bool repeatable;
     int retry_after_s; /* 0 when the server gave none */
+    bool elsewhere;    /* the next call goes to another server, not tried yet: what can be repeated need not wait */
 };
 
-/** @param url  "http://host:port"; ERR in `err` when it is not one. @param user_agent may be NULL. */
-struct haul_client *haul_client_new(const char *url, const char *user_agent, struct haul_error *err);
+#define HAUL_SERVERS_MAX 16
+/** @param urls  "http://host:port", or several of one installation with commas between, at most HAUL_SERVERS_MAX; ERR in `err` when
+ * it is not that. @param user_agent may be NULL.
+ *
+ * The first one is used as long as it works. When it cannot be reached, answers nothing, or says that it cannot serve (a proxy's 502 to 504,
+ * or code "unavailable"), the next one is, and so on round the list; calls that can be repeated (GET, with a token or a key) are, at once, until
+ * each server was tried. */
+struct haul_client *haul_client_new(const char *urls, const char *user_agent, struct haul_error *err);
+/** From any thread: the URL in use; the client's. */
+const char *haul_client_server(const struct haul_client *c);
+/** The list as haul_client_new takes it, the one in use first. Owned; NULL: no memory. */
+char *haul_client_servers(const struct haul_client *c);
 void haul_client_free(struct haul_client *c); /* NULL accepted */
 /** Whole-call timeout of all but transfers and long polls; 0 = the default, 30 s. Connect timeout is 5 s. */
 void haul_client_timeout(struct haul_client *c, int64_t timeout_ms);
@@ -41,8 +52,8 @@ void haul_client_interrupt(struct haul_client *c, bool on);
  * HAUL_OK on 2xx. */
 int haul_call(struct haul_client *c, const char *method, const char *path, const char *body, const char *token,
               int64_t extra_wait_ms, char **ret_json, struct haul_error *err);
-/** As haul_call with an Idempotency-Key header (may be NULL). Repeats itself, with back-off, up to `tries` times while the outcome
- * is unknown or the server is busy. */
+/** As haul_call with an Idempotency-Key header (may be NULL). Repeats itself, with back-off, up to `tries` times (rounds of
+ * all servers) while the outcome is unknown or the server is busy. */
 int haul_call_repeated(struct haul_client *c, const char *method, const char *path, const char *body, const char *token,
                        const char *idempotency_key, unsigned tries, char **ret_json, struct haul_error *err);
 

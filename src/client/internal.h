@@ -10,13 +10,21 @@
 #define ANSWER_MAX         (32u << 20) /* largest JSON answer kept: a page of 1000 jobs with their error logs fits */
 #define CALL_TIMEOUT_MS    30000
 #define CONNECT_TIMEOUT_MS 5000
-#define SILENCE_S          60 /* a transfer without a byte for this long is cut */
+#define CONNECT_NEXT_MS    2000 /* when there is another server */
+#define SILENCE_S          60   /* a transfer without a byte for this long is cut */
+
+struct server {
+    char *url; /* without a '/' at the end */
+    bool loopback;
+};
 
 struct haul_client {
-    CURL *easy; /* kept between calls: its connection stays open */
-    char *url;  /* without a '/' at the end */
+    CURL *easy; /* kept between calls: its connections stay open */
+    struct server servers[HAUL_SERVERS_MAX];
+    unsigned n;       /* 1.. */
+    atomic_uint used; /* written by the client's thread; who asks for its name may be another */
+    unsigned down;    /* servers in a row that could not be used */
     char *user_agent;
-    bool loopback;
     int64_t timeout_ms;
     atomic_bool interrupted;
     char curl_text[CURL_ERROR_SIZE];
@@ -25,6 +33,7 @@ struct haul_client {
 /** One exchange. Zeroed by exchange_begin; release with exchange_end. */
 struct exchange {
     struct haul_client *client;
+    const char *path; /* borrowed until it was run; NULL: at a URL of its own */
     struct curl_slist *headers;
     bool no_memory;
     struct buf body;     /* the answer, unless `sink` takes it */
@@ -42,13 +51,20 @@ struct exchange {
     bool too_large, sink_stopped;
 };
 
+/* servers.c: which of them */
+const struct server *client_server(const struct haul_client *c);
+/** After an exchange with the one in use: moves on to the next when it could not be used, and says in err->elsewhere whether that one
+ * is yet to be tried. */
+void client_judge(struct haul_client *c, int rc, struct haul_error *err);
+bool client_host_loopback(const char *host);
+
 /** Sets up the handle for one request. @param path begins with '/'. ERR is in `err` when false. */
 bool exchange_begin(struct exchange *x, struct haul_client *c, const char *method, const char *path,
                     struct haul_error *err);
 /** A GET of a URL that the server named: nothing that is ours goes along. */
 bool exchange_begin_at(struct exchange *x, struct haul_client *c, const char *url, struct haul_error *err);
 void exchange_header(struct exchange *x, const char *name, const char *value); /* value NULL: nothing */
-/** Performs it. HAUL_OK on 2xx. */
+/** Performs it; where no byte of it could be sent, at the next server. HAUL_OK on 2xx. */
 int exchange_run(struct exchange *x, struct haul_error *err);
 void exchange_end(struct exchange *x);
 

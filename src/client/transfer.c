@@ -93,7 +93,7 @@ static int upload_check(struct exchange *x, struct upload *u, char *ret_ref, cha
     if (!ref || !sha || !json_is_integer(size) || strlen(ref) >= 64)
         rc = error_set(err, HAUL_REFUSED, "corrupt",
                        "the server's answer to an upload has no ref, size and sha256: is %s a haul server?",
-                       x->client->url);
+                       client_server(x->client)->url);
     else if (strcmp(sha, hex) != 0 || (int64_t)json_integer_value(size) != u->done)
         rc = error_set(err, HAUL_REFUSED, "corrupt",
                        "the server stored %lld bytes with SHA-256 %.64s, but %lld bytes with %s were sent",
@@ -410,7 +410,8 @@ int haul_download(struct haul_client *c, const char *ref_or_path, int fd, haul_p
             rc = HAUL_OK; /* cut after the last byte */
         if (rc == HAUL_OK || n > RESUMES_MAX || !error_passing(err))
             break;
-        backoff_sleep(n, err->retry_after_s);
+        if (!err->elsewhere)
+            backoff_sleep(n, err->retry_after_s);
     }
     if (d.io.code == ERR_OK && !download_flush(&d) &&
         rc == HAUL_OK) /* what came is handed over, whatever happened then */
@@ -478,7 +479,7 @@ int haul_fetch(struct haul_client *c, const char *path, int (*sink)(void *arg, c
     curl_easy_setopt(c->easy, CURLOPT_XFERINFODATA, &f);
     int rc = exchange_run(&x, err);
     if (rc == HAUL_ABORTED && f.silent)
-        rc = error_set(err, HAUL_NETWORK, "timeout", "%s sent nothing for %d s", c->url, SILENCE_S);
+        rc = error_set(err, HAUL_NETWORK, "timeout", "%s sent nothing for %d s", client_server(c)->url, SILENCE_S);
     exchange_end(&x);
     return rc;
 }

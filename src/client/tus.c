@@ -73,7 +73,7 @@ static int begin(struct resumable *r, struct haul_error *err)
     r->unknown = rc == HAUL_REFUSED && (x.status == 404 || x.status == 405);
     if (rc == HAUL_OK && !location_good(x.location)) {
         rc = error_set(err, HAUL_REFUSED, "corrupt", "the server's answer names no upload: is %s a haul server?",
-                       r->c->url);
+                       client_server(r->c)->url);
     } else if (rc == HAUL_OK) {
         snprintf(r->resume->upload, sizeof(r->resume->upload), "%s", x.location);
         r->at = r->farthest = 0;
@@ -96,7 +96,7 @@ static int ask(struct resumable *r, struct haul_error *err)
     if (rc == HAUL_OK && (x.upload_offset < 0 || x.upload_offset > r->up.size))
         rc = error_set(err, HAUL_REFUSED, "corrupt",
                        "the server says that %lld of %lld bytes are there: is %s a haul server?",
-                       (long long)x.upload_offset, (long long)r->up.size, r->c->url);
+                       (long long)x.upload_offset, (long long)r->up.size, client_server(r->c)->url);
     else if (rc == HAUL_OK)
         r->at = x.upload_offset;
     exchange_end(&x);
@@ -213,7 +213,8 @@ static bool try_again(struct resumable *r, unsigned n, const struct haul_error *
     if (r->unknown || !(moved || error_passing(err)) || mono_ms() - r->moved_ms > patience ||
         (!r->met && n >= STRANGER_TRIES))
         return false;
-    backoff_sleep(n, err->retry_after_s);
+    if (!err->elsewhere)
+        backoff_sleep(n, err->retry_after_s);
     return true;
 }
 

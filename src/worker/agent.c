@@ -33,7 +33,7 @@ static void silence_look(struct agent *g)
     if (!say)
         return;
     duration_format(silent_us / USEC_PER_SEC * USEC_PER_SEC, age);
-    log_event(LOG_WARN, "no successful poll for long", "server", g->set.server, "for", age, NULL);
+    log_event(LOG_WARN, "no successful poll for long", "server", haul_client_server(g->client), "for", age, NULL);
 }
 
 static void reap(void)
@@ -137,7 +137,8 @@ static void agent_tell(void *arg, struct json_writer *w)
     jw_string(w, "version", HAUL_VERSION);
     jw_string(w, "worker_id", g->state.worker_id);
     jw_string(w, "name", g->set.name);
-    jw_string(w, "server", g->set.server);
+    jw_string(w, "server", haul_client_server(g->client));
+    jw_string(w, "servers", g->set.server);
     jw_string(w, "state",
               stop                  ? "draining"
               : age_us >= SILENT_US ? "silent"
@@ -204,7 +205,7 @@ static int client_make(struct agent *g, struct err *err)
 {
     struct haul_error he = {0};
     g->client = haul_client_new(g->set.server, "haul-worker/" HAUL_VERSION, &he);
-    return g->client ? ERR_OK : err_set(err, ERR_INVALID, 0, "server '%.100s': %.120s", g->set.server, he.message);
+    return g->client ? ERR_OK : err_set(err, ERR_INVALID, 0, "server: %s", he.message);
 }
 
 static int agent_run(struct agent *g, struct err *err)

@@ -148,12 +148,15 @@ static int poll_once(struct agent *g, const char *poll_id, unsigned want, struct
 }
 
 /* What came of a poll, for the log; and how often it failed by now. */
-static unsigned poll_note(struct agent *g, int rc, unsigned failures, const struct haul_error *he)
+static unsigned poll_note(struct agent *g, int rc, unsigned failures, const char *before, const struct haul_error *he)
 {
-    if (rc == HAUL_OK && failures)
-        log_event(LOG_INFO, "server answers again", "server", g->set.server, NULL);
+    const char *server = haul_client_server(g->client);
+    if (rc == HAUL_OK && failures && server == before)
+        log_event(LOG_INFO, "server answers again", "server", server, NULL);
     if (rc == HAUL_REFUSED || (rc == HAUL_NETWORK && !failures))
-        log_event(LOG_WARN, "poll failed, trying again", "server", g->set.server, "why", he->message, NULL);
+        log_event(LOG_WARN, "poll failed, trying again", "server", before, "why", he->message, NULL);
+    if (server != before)
+        log_event(LOG_INFO, "using another server", "server", server, "before", before, NULL);
     return rc == HAUL_OK ? 0 : failures + (rc != HAUL_ABORTED);
 }
 
@@ -187,12 +190,13 @@ void *poll_run(void *arg)
             (void)poll(&p, 1, (int)(rest_us / USEC_PER_MSEC + 1));
             continue;
         }
+        const char *before = haul_client_server(g->client);
         rc = poll_once(g, poll_id, want, &he);
         told_us = rc == HAUL_OK && !want ? boot_now() : 0;
-        failures = poll_note(g, rc, failures, &he);
+        failures = poll_note(g, rc, failures, before, &he);
         if (!outcome_unknown(rc, &he)) /* else the same id, so that claims made for it are not lost */
             rng_hex128(rng_real(), poll_id);
-        if (failures)
+        if (failures && !he.elsewhere)
             backoff_wait(failures, 10 * USEC_PER_SEC, g->wake_fd);
     }
     haul_client_interrupt(g->client, false);

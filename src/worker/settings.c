@@ -7,7 +7,7 @@
 
 static const struct option_row rows[] = {
     {"server", OPTION_STRING, offsetof(struct settings, server), 1, 2048, "http://127.0.0.1:8420",
-     "the server's URL (HAUL_SERVER)"},
+     "the server's URL, or a list of them with commas between (HAUL_SERVER)"},
     {"handlers", OPTION_STRING, offsetof(struct settings, handlers), 1, 4095, NULL,
      "handlers.yaml: what this worker can run"},
     {"slots", OPTION_INT, offsetof(struct settings, slots), 1, 1024, "1", "jobs at the same time"},
@@ -29,7 +29,8 @@ void settings_help(void)
          "       haul worker stop [OPTION]...       claims nothing more, and waits for its jobs or hands them "
          "back\n\nRuns "
          "jobs for a server, each in a sandbox.\n\n"
-         "  --server URL     the server (HAUL_SERVER; default http://127.0.0.1:8420)\n"
+         "  --server URLS    the server, or several of one installation: URL,URL,... (HAUL_SERVER; default\n"
+         "                   http://127.0.0.1:8420). The next one is used when one does not answer\n"
          "  --handlers FILE  what this worker can run (default: /etc/haul/handlers.yaml, or the ones beside the "
          "program)\n"
          "  --slots N        jobs at the same time (default 1)\n"

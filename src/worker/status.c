@@ -93,6 +93,9 @@ static void worker_print(const json_t *w, const char *folder)
            json_string_value(json_object_get(w, "state")), (long long)json_integer_value(json_object_get(w, "pid")),
            json_string_value(json_object_get(w, "version")));
     printf("server   %s, last successful poll %s\n", json_string_value(json_object_get(w, "server")), ago);
+    const char *servers = json_string_value(json_object_get(w, "servers"));
+    if (servers && strchr(servers, ','))
+        printf("servers  %s\n", servers);
     printf("slots    %lld of %lld busy\n", (long long)json_integer_value(json_object_get(w, "slots_busy")),
            (long long)json_integer_value(json_object_get(w, "slots_total")));
     printf("disk     %.1f GiB free, jobs are claimed from %.1f GiB on\n",

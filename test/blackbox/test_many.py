@@ -1,6 +1,7 @@
 """Several servers over one PostgreSQL: each serves every request, and any of them may be killed at any time."""
 import concurrent.futures
 import itertools
+import json
 import signal
 import statistics
 import threading
@@ -157,6 +158,61 @@ def test_stricter_default_of_the_database_is_overruled(make_servers, sql, tmp_pa
 
 
 # --- one dies ---
+
+def test_worker_goes_on_through_the_next_server(make_servers, make_worker, haul, sql, tmp_path):
+    servers = make_servers(2, lease="6s", heartbeat="1s")
+    a, b = apis(servers)
+    worker = make_worker(f"{a.url},{b.url}", {"steady": f"while [ ! -e {tmp_path / 'go'} ]; do sleep 0.05; done; echo done"}, slots=2)
+    running = a.submit("steady")["job_id"]
+    a.wait_status(running, "running")
+    servers[0].kill()
+    lease = lambda: int(sql(f"SELECT lease_until FROM jobs WHERE job_id = '{running}'"))  # noqa: E731
+    last = lease()
+    until(lambda: lease() > last)  # renewed through the other
+    other = b.submit("steady")["job_id"]  # the long poll went on, too
+    b.wait_status(other, "running")
+    (tmp_path / "go").touch()
+    for job_id in (running, other):
+        assert b.wait_status(job_id, "success")["attempt"] == 1
+    assert "done" in b.get(f"/v1/jobs/{running}/log").text
+    assert f'"using another server","server":"{b.url}","before":"{a.url}"' in worker.said
+    status = json.loads(haul("worker", "status", "--state", worker.state, "--json").stdout)["worker"]
+    assert (status["server"], status["servers"]) == (b.url, f"{a.url},{b.url}")
+
+
+def test_worker_leaves_a_server_that_stops(make_servers, make_worker):
+    servers = make_servers(2)
+    a, b = apis(servers)
+    make_worker(f"{a.url},{b.url}", {"quick": "true"})
+    a.wait_status(a.submit("quick")["job_id"], "success")
+    assert servers[0].terminate() == 0
+    b.wait_status(b.submit("quick")["job_id"], "success")
+
+
+def test_command_asks_the_next_server(make_servers, haul):
+    servers = make_servers(2)
+    urls = f"{servers[0].url},{servers[1].url}"
+    servers[0].kill()
+    done = haul("submit", "encode", "--server", urls, "--json")
+    assert done.returncode == 0, done.stderr
+    listed = haul("jobs", "list", "--json", url=urls)
+    assert listed.returncode == 0, listed.stderr
+    assert json.loads(done.stdout)["job_id"] in listed.stdout
+    servers[1].kill()
+    gone = haul("jobs", "list", url=urls)
+    assert gone.returncode == 16
+    assert f"none of 2 servers can be used; the last: cannot talk to {servers[1].url}" in gone.stderr
+
+
+@pytest.mark.parametrize("urls, says", [("http://127.0.0.1:1,", "server 2 of the list"), ("http://127.0.0.1:1,nonsense", "'nonsense' is not a server's URL"),
+                                        (",".join(f"http://127.0.0.1:{n}" for n in range(1, 18)), "more than 16 servers")])
+def test_bad_list_of_servers_is_refused(haul, tmp_path, urls, says):
+    (tmp_path / "handlers.yaml").write_text("handlers: {x: {command: [/bin/true], version: '1', isolation: none}}")
+    for command in (("jobs", "list"), ("worker", "--handlers", tmp_path / "handlers.yaml", "--state", tmp_path / "state")):
+        done = haul(*command, url=urls)
+        assert done.returncode == 11, done.stderr
+        assert says in done.stderr
+
 
 def test_killed_server_is_not_missed(make_servers, sql):
     servers = make_servers(2)
