@@ -7,8 +7,10 @@
 
 #define RETRY_LEAST_US  (100 * USEC_PER_MSEC)
 #define RETRY_MOST_US   (5 * USEC_PER_SEC)
-#define RESOLVE_SECONDS 10 /* how long an op may wait for the outcome of its commit */
-#define TRIES           4  /* of a batch that met a deadlock */
+#define RESOLVE_SECONDS 10     /* how long a database is looked for that knows the outcome of a commit */
+#define STANDBY_MS      5000   /* how long a standby may take to have it, too */
+#define LOCK_MS         "4000" /* less */
+#define TRIES           4      /* of a batch that met a deadlock */
 
 enum applied {
     APPLIED, /* or refused, with nothing changed */
@@ -20,6 +22,8 @@ int writer_open(struct pg_store *s, struct err *err)
     int rc = pg_conn_open(&s->w, s->url, err);
 
     s->w.writes_rows = true;
+    if (rc == ERR_OK)
+        atomic_fetch_add(&s->writers, 1);
     return rc;
 }
 
@@ -76,19 +80,25 @@ static enum applied apply_one(struct pg_store *s, struct op *op, usec now, bool 
     return how;
 }
 
-/** The transaction says itself what it needs of the session. A server whose idea of the time is not the database's divides by zero here, and so
- * commits nothing: no round trip is spent on asking. One that is stopped in the middle holds nobody's rows for long. */
+/** What the transaction needs of the session, it says itself. Without warnings a wait for a standby that was ended would look like a commit. */
+static int transaction_wants(struct pg_store *s, const char *statement_ms, struct err *err)
+{
+    return q_run(s->s.w, NULL, err,
+                 "SELECT set_config('statement_timeout', ?1, true),"
+                 " set_config('idle_in_transaction_session_timeout', '15000', true),"
+                 " set_config('client_min_messages', 'warning', true), CASE WHEN current_setting('synchronous_commit')"
+                 " = 'off' THEN set_config('synchronous_commit', 'on', true) END",
+                 "t", statement_ms);
+}
+
+/** A server whose idea of the time is not the database's divides by zero here, and so commits nothing: no round trip is spent on asking. One that
+ * is stopped in the middle holds nobody's rows for long. */
 static int batch_begin(struct pg_store *s, usec now, struct err *err)
 {
     int rc = q_run(s->s.w, NULL, err, PG_READ_COMMITTED, "");
 
     if (rc == ERR_OK)
-        rc = q_run(s->s.w, NULL, err,
-                   "SELECT set_config('statement_timeout', '30000', true),"
-                   " set_config('idle_in_transaction_session_timeout', '15000', true), CASE WHEN "
-                   "current_setting('synchronous_commit')"
-                   " = 'off' THEN set_config('synchronous_commit', 'on', true) END",
-                   "");
+        rc = transaction_wants(s, "30000", err);
     if (rc == ERR_OK)
         rc = q_run(s->s.w, NULL, err,
                    "SELECT 1 / CASE WHEN ?1 = 0 OR abs(extract(epoch FROM clock_timestamp()) * 1000000 - ?1) < 1000000"
@@ -97,19 +107,26 @@ static int batch_begin(struct pg_store *s, usec now, struct err *err)
     return rc == ERR_OK ? server_seen(s->s.w, s, ++s->batch, err) : rc;
 }
 
-/** Did the batch commit? Waits for a transaction of ours that the database may still be at. */
-static int outcome(struct pg_store *s, bool *ret_committed, struct err *err)
+/** Did the batch commit? Waits for a transaction of ours that the database may still be at. What is seen here may be on no standby yet, and be
+ * gone after a failover; when a later write of ours is there, it is there, too. So this is one. */
+static int outcome(struct pg_store *s, bool *ret_committed)
 {
     int64_t batch = -1;
-    int rc = q_run(s->s.w, NULL, err, "SELECT set_config('statement_timeout', '5000', true)", "");
 
+    s->w.wait_ms = STANDBY_MS;
+    int rc = transaction_wants(s, LOCK_MS, NULL);
     if (rc == ERR_OK)
-        rc = q_int(s->s.w, -1, &batch, err, "SELECT batch FROM servers WHERE server_id = ?1 FOR UPDATE", "i",
+        rc = q_int(s->s.w, -1, &batch, NULL,
+                   "UPDATE servers SET seen = clock_timestamp() WHERE server_id = ?1 RETURNING batch", "i",
                    s->s.writer_id);
+    if (rc == ERR_OK && s->w.warned)
+        rc = ERR_UNKNOWN_OUTCOME;
+    s->w.wait_ms = 0;
     *ret_committed = rc == ERR_OK && batch == s->batch;
     return rc;
 }
 
+/** On a new connection, to whichever host takes writes now. */
 static int resolve(struct pg_store *s, bool *ret_committed)
 {
     const struct timespec pause = {.tv_nsec = 100 * 1000000L};
@@ -122,12 +139,12 @@ static int resolve(struct pg_store *s, bool *ret_committed)
         pg_conn_close(&s->w);
         rc = writer_open(s, NULL);
         if (rc == ERR_OK)
-            rc = outcome(s, ret_committed, NULL);
+            rc = outcome(s, ret_committed);
         if (rc == ERR_OK)
             return ERR_OK;
         nanosleep(&pause, NULL);
         clock_gettime(CLOCK_MONOTONIC, &now);
-    } while (now.tv_sec < until.tv_sec);
+    } while (rc != ERR_TIMEOUT && now.tv_sec < until.tv_sec);
     return rc;
 }
 
@@ -145,13 +162,14 @@ static int batch_commit(struct pg_store *s, struct err *err)
         return rc;
     s->w.warned = false;
     rc = pg_settle(&s->w, err);
-    if (rc == ERR_OK && s->w.warned) /* the wait for a standby was ended: committed here, and perhaps nowhere else */
-        return err_set(err, ERR_UNKNOWN_OUTCOME, 0, "the database warned at the commit; it may be on no standby");
-    if (rc == ERR_OK || !s->w.lost)
+    const bool warned = s->w.warned; /* the wait for a standby was ended: committed there, and perhaps nowhere else */
+    if (rc == ERR_OK ? !warned : !s->w.lost)
         return rc;
     if (resolve(s, &committed) != ERR_OK) {
-        s->w.lost = true;
-        return err_set(err, ERR_UNKNOWN_OUTCOME, 0, "the connection to the database ended during a commit");
+        s->ended = true;
+        return err_set(err, ERR_UNKNOWN_OUTCOME, 0,
+                       warned ? "the database ended the wait for a standby: the commit may be on none"
+                              : "the connection to the database ended during a commit");
     }
     return committed ? ERR_OK
                      : err_set(err, ERR_UNAVAILABLE, 0, "the connection to the database ended before a commit");
@@ -230,6 +248,8 @@ static int connected(struct pg_store *s, struct err *err)
 {
     usec now = s->s.clock.boot_us(s->s.clock.self);
 
+    if (s->ended)
+        return err_set(err, ERR_UNAVAILABLE, 0, "a write's outcome is unknown: this server ends");
     if (s->w.pg && !s->w.lost)
         return ERR_OK;
     if (now < s->retry_at)

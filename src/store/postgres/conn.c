@@ -2,6 +2,7 @@
  * or with the commit. What a batch will look at is read ahead, and its writes are gathered (ADR 22). Statements are unnamed, and every
  * transaction says itself what it needs: nothing of the session is used, which a pooler may give to another between two transactions. */
 #include "store/postgres/ahead.h"
+#include <poll.h>
 #include <stdlib.h>
 
 static void on_notice(void *arg, const PGresult *res)
@@ -78,7 +79,23 @@ static void take(struct pg_conn *c, PGresult *res)
             note(c, rc, PQresultErrorField(res, PG_DIAG_SQLSTATE));
             c->failed = what;
         }
+        /* read_only_sql_transaction: this host takes no writes any more, and another one may */
+        c->lost = c->lost || strcmp(c->state, "25006") == 0;
     }
+}
+
+/** NULL: there is none, or it did not come in time. */
+static PGresult *next_result(struct pg_conn *c)
+{
+    while (c->wait_ms > 0 && PQisBusy(c->pg)) {
+        struct pollfd p = {.fd = PQsocket(c->pg), .events = POLLIN};
+        int n = poll(&p, 1, c->wait_ms);
+        if (n == 0)
+            note(c, ERR_TIMEOUT, NULL);
+        if (n <= 0 || !PQconsumeInput(c->pg))
+            return NULL;
+    }
+    return PQgetResult(c->pg);
 }
 
 /** Reads the results of all that is pending; the last `keep` are kept, in order. */
@@ -88,14 +105,14 @@ static int read_results(struct pg_conn *c, PGresult **ret, size_t keep, struct e
         return lose(c, err);
     c->trips++;
     while (c->pending > 0) {
-        PGresult *res = PQgetResult(c->pg), *more;
+        PGresult *res = next_result(c), *more;
         if (!res || PQstatus(c->pg) == CONNECTION_BAD) {
             if (res)
                 take(c, res);
             PQclear(res);
             return lose(c, err);
         }
-        while ((more = PQgetResult(c->pg)) != NULL)
+        while ((more = next_result(c)) != NULL)
             PQclear(more);
         take(c, res);
         if (c->pending-- <= keep)
@@ -103,7 +120,7 @@ static int read_results(struct pg_conn *c, PGresult **ret, size_t keep, struct e
         else
             PQclear(res);
     }
-    PGresult *sync = PQgetResult(c->pg);
+    PGresult *sync = next_result(c);
     bool in_step = PQresultStatus(sync) == PGRES_PIPELINE_SYNC;
     PQclear(sync);
     if (!in_step)

@@ -6,6 +6,7 @@
 #include "store/sql/read.h"
 #include <libpq-fe.h>
 #include <pthread.h>
+#include <stdatomic.h>
 
 #define PG_VERSION_LEAST  130000
 #define PG_QUERIES        8   /* open at once on a connection */
@@ -50,10 +51,12 @@ struct pg_conn {
     bool writes_rows;    /* SQL_LOCK is heeded */
     struct err failed;   /* of a statement whose result came later; cleared by pg_forget */
     char state[6];       /* SQLSTATE of that */
-    bool lost;           /* the connection ended */
+    bool lost;           /* the connection ended, or is of no more use */
+    int wait_ms;         /* a result is waited for no longer, and the connection is lost then; 0: as long as it takes */
     uint64_t trips;      /* round trips made; of all connections that this was */
     struct ahead *ahead; /* the writer's; NULL: looks and writes go one by one */
     bool warned;         /* the database warned of something since this was cleared */
+    unsigned writers;    /* a reader's: the store's count when it was opened */
 };
 extern const struct sql_ops pg_ops;
 static inline struct pg_conn *pg_conn_of(struct conn *c)
@@ -101,7 +104,9 @@ struct pg_store {
     struct heads *heads;   /* heads.c: of the batch at work */
     struct read_pool pool;
     struct pg_conn readers[READERS];
+    atomic_uint writers;     /* how often w was opened: perhaps to another host, where readers are to go, too */
     int64_t batch;           /* number of the latest one, in this server's row of `servers` with its commit */
+    bool ended;              /* an outcome is unknown: nothing is written any more */
     usec retry_at, retry_us; /* boot clock; how long the last pause was */
     char name[96];           /* this server's, for people */
     pthread_t renewer;

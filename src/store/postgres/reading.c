@@ -26,12 +26,15 @@ int pg_read_begin(struct store *s, usec deadline_us, struct reading *ret, struct
     if (rc != ERR_OK)
         return rc;
     struct pg_conn *c = &own->readers[i];
+    const unsigned writers = atomic_load(&own->writers);
+    c->lost = c->lost || c->writers != writers;
     rc = c->pg && !c->lost ? begin(c, deadline_us, err) : ERR_UNAVAILABLE;
-    if (rc != ERR_OK && (!c->pg || c->lost)) { /* new, or it ended since its last use */
+    if (rc != ERR_OK && (!c->pg || c->lost)) { /* new, ended since its last use, or to a host that writes left */
         if (err)
             err_clear(err);
         pg_conn_close(c);
         rc = pg_conn_open(c, own->url, err);
+        c->writers = writers;
         if (rc == ERR_OK)
             rc = begin(c, deadline_us, err);
     }

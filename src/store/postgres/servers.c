@@ -49,6 +49,9 @@ static void renew(struct pg_store *s, struct pg_conn *c)
         if (pg_conn_open(c, s->url, NULL) != ERR_OK)
             return;
     }
+    /* Not worth a wait for a disk or a standby; the row may be locked by a batch that waits for one. */
+    q_run(&c->conn, NULL, NULL,
+          "SELECT set_config('synchronous_commit', 'off', true), set_config('statement_timeout', '4000', true)", "");
     server_seen(&c->conn, s, 0, NULL);
     if (clock_is_ours(s))
         clock_ask(s, &c->conn, NULL);
