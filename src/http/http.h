@@ -20,7 +20,9 @@ struct http_request;
 #define HTTP_CLASSES 6 /* of a status: its first digit */
 
 enum http_flags {
-    HTTP_JSON_BODY = 1,   /* requires content type application/json when there is a body */
+    /* requires content type application/json when there is a body; answers from memory, never with a file or a stream, so
+     * that its requests may pass libmicrohttpd by (plain.c) */
+    HTTP_JSON_BODY = 1,
     HTTP_STREAM_BODY = 2, /* body goes to on_body piece by piece, on the bytes pool */
     HTTP_BYTES_BODY = 4,  /* requires application/octet-stream */
     HTTP_OFFSET_BODY = 8, /* requires application/offset+octet-stream */

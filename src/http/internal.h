@@ -33,9 +33,12 @@ struct http_pairs {
     size_t n, cap;
 };
 
+struct plain_loop; /* plain.c */
+
 /* One TCP connection: what the deadline thread needs to cut a slow sender. */
 struct http_connection {
     int fd;
+    struct plain_loop *loop;     /* whose it is, the first member of its `struct plain`; NULL: libmicrohttpd's */
     _Atomic int64_t deadline_us; /* monotonic; INT64_MAX none */
     _Atomic bool idle;           /* between two requests */
     struct http_connection *prev, *next;
@@ -60,7 +63,7 @@ struct http_request {
     struct arena *arena;
 
     /* Set in the first call of MHD, constant from then on. */
-    struct MHD_Connection *connection;
+    struct MHD_Connection *connection; /* NULL: plain.c reads and answers it */
     struct http_connection *socket;
     int64_t began_us; /* monotonic */
     const char *uri;  /* raw, as sent */
@@ -131,6 +134,8 @@ struct http_server {
     int64_t patience_us;
     int listen_fd, quiesce_fd; /* the latter, an eventfd, ends the acceptor */
     pthread_t acceptor;
+    struct plain_loop **loops; /* plain.c */
+    unsigned n_loops, next_loop;
     _Atomic unsigned refs; /* owner, requests */
     _Atomic bool stopping, quiesced;
     _Atomic unsigned resuming; /* between http_resume_begin and _end */
@@ -140,6 +145,7 @@ struct http_server {
     pthread_mutex_t list;
     struct http_request *requests;
     struct http_connection *connections;
+    size_t n_connections, connections_max;
 
     pthread_mutex_t leaf;
     pthread_cond_t timer_cond, idle_cond; /* idle: a task ended, an answer was sent */
@@ -152,6 +158,8 @@ struct http_server {
 /* server.c */
 int64_t http_now_us(void);
 void http_deadline(struct http_connection *c, int64_t in_us); /* INT64_MAX: none */
+void http_connection_link(struct http_server *s, struct http_connection *c);
+void http_connection_unlink(struct http_server *s, struct http_connection *c);
 void http_server_unref(struct http_server *s);
 /* Runs req->task on the bytes pool; while that is full, a little later. task_running must be true. */
 void http_dispatch(struct http_request *req);
@@ -162,6 +170,13 @@ void http_count_replying(struct http_server *s, int by);
 void *http_request_new(void *cls, const char *uri, struct MHD_Connection *connection);
 enum MHD_Result http_request_access(void *cls, struct MHD_Connection *connection, const char *url, const char *method,
                                     const char *version, const char *upload, size_t *upload_size, void **req_cls);
+/* As that does, of a connection of ours. NULL: no memory. `uri` lives as long as the arena, or is NULL and set by the caller. */
+struct http_request *http_request_make(struct http_server *s, struct http_connection *socket);
+/* Everything that can be known from the header. *ret_framing: see http_check_framing */
+int http_judge_header(struct http_request *req, const char *version, bool *ret_framing, struct err *err);
+/* The body is whole: calls the handler, or what http_run left, or answers, whatever is next. On the server's thread.
+ * @return MHD_NO: the connection is to be cut */
+enum MHD_Result http_request_end(struct http_request *req);
 void http_request_completed(void *cls, struct MHD_Connection *connection, void **req_cls,
                             enum MHD_RequestTerminationCode why);
 void http_request_ref(struct http_request *req);
@@ -171,9 +186,13 @@ void http_sender_moved(struct http_request *req, size_t n);
 void http_suspend(struct http_request *req); /* mutex held; on MHD's thread */
 void http_resume(struct http_request *req);  /* mutex held; does nothing unless suspended */
 /* The same in two steps, the second after the mutex: the server's thread that it wakes would find it held. Nobody else touches the
- * connection in between. NULL: was not suspended; accepted. */
-struct MHD_Connection *http_resume_begin(struct http_request *req);
-void http_resume_end(struct http_server *s, struct MHD_Connection *connection); /* `req` may be gone afterwards */
+ * connection in between. {0}: was not suspended; accepted. */
+struct http_resumed {
+    struct MHD_Connection *connection;
+    struct http_connection *plain; /* or one of ours */
+};
+struct http_resumed http_resume_begin(struct http_request *req);
+void http_resume_end(struct http_server *s, struct http_resumed resumed); /* the request may be gone afterwards */
 bool http_pairs_add(struct http_request *req, struct http_pairs *pairs, const char *name, const char *value);
 const char *http_pairs_get(const struct http_pairs *pairs, const char *name, bool ignore_case);
 
@@ -194,6 +213,10 @@ void http_reply_commit(struct http_request *req, struct http_reply *reply);
 enum MHD_Result http_queue(struct http_request *req);
 /* Answers by hand in the middle of a body and then reads on, dropping, until the client stops or 5 s are over. */
 void http_linger(struct http_request *req);
+/* Status line and headers, the empty line included, of an answer that we write ourselves. */
+void http_write_head(struct http_request *req, struct buf *ret);
+/* How long an answer from memory may take. */
+int64_t http_answer_us(const struct http_request *req);
 void http_mint_id(struct http_request *req, const char *offered);
 
 /* file.c */
@@ -215,3 +238,13 @@ int http_body_give(struct http_request *req, bool begun, bool gone, struct err *
 bool http_direct_begin(struct http_request *req, const char *p, size_t n);
 /* Instead of http_stream_read: sends all of it, then has the connection closed. */
 ssize_t http_direct_read(struct http_request *req);
+
+/* plain.c */
+int plain_start(struct http_server *s, unsigned loops, struct err *err);
+/* Ends its threads and connections. Nothing of them is looked at afterwards. Twice is harmless. */
+void plain_stop(struct http_server *s);
+/* Takes a connection that was just accepted, or closes it when there are too many. false: it cannot, the caller does what it will with it */
+bool plain_accept(struct http_server *s, int fd);
+void plain_resume(struct http_connection *c); /* any thread */
+/* An answer, on the loop's thread. */
+enum MHD_Result plain_queue(struct http_request *req);

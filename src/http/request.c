@@ -62,24 +62,28 @@ void http_request_unref(struct http_request *req)
 
 void http_suspend(struct http_request *req)
 {
-    MHD_suspend_connection(req->connection);
+    if (req->connection)
+        MHD_suspend_connection(req->connection);
     req->suspended = true;
 }
 
-struct MHD_Connection *http_resume_begin(struct http_request *req)
+struct http_resumed http_resume_begin(struct http_request *req)
 {
     if (!req->suspended)
-        return NULL;
+        return (struct http_resumed){.connection = NULL};
     req->suspended = false;
     atomic_fetch_add(&req->server->resuming, 1);
-    return req->connection;
+    return (struct http_resumed){.connection = req->connection, .plain = req->connection ? NULL : req->socket};
 }
 
-void http_resume_end(struct http_server *s, struct MHD_Connection *connection)
+void http_resume_end(struct http_server *s, struct http_resumed resumed)
 {
-    if (!connection)
+    if (!resumed.connection && !resumed.plain)
         return;
-    MHD_resume_connection(connection);
+    if (resumed.plain)
+        plain_resume(resumed.plain);
+    else
+        MHD_resume_connection(resumed.connection);
     atomic_fetch_sub(&s->resuming, 1);
 }
 
@@ -88,10 +92,8 @@ void http_resume(struct http_request *req)
     http_resume_end(req->server, http_resume_begin(req));
 }
 
-/* Called with the raw request line, before libmicrohttpd decodes anything ("%2F" must not become a slash). */
-void *http_request_new(void *cls, const char *uri, struct MHD_Connection *connection)
+struct http_request *http_request_make(struct http_server *s, struct http_connection *socket)
 {
-    struct http_server *s = cls;
     struct http_request *req = calloc(1, sizeof *req);
     struct arena *arena = arena_new(HTTP_ARENA_MAX);
     if (!req || !arena) {
@@ -100,7 +102,6 @@ void *http_request_new(void *cls, const char *uri, struct MHD_Connection *connec
         return NULL;
     }
     req->arena = arena;
-    req->uri = arena_strdup(arena, uri);
     req->server = s;
     req->began_us = http_now_us();
     req->content_length = -1;
@@ -110,9 +111,7 @@ void *http_request_new(void *cls, const char *uri, struct MHD_Connection *connec
     buf_init(&req->body, SIZE_MAX / 2);
     buf_init(&req->pending, 2 * HTTP_PENDING_MAX);
     buf_init(&req->writing, 2 * HTTP_DIRECT_PIECE);
-    const union MHD_ConnectionInfo *info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
-    req->socket = info ? info->socket_context : NULL;
-    req->connection = connection;
+    req->socket = socket;
     if (req->socket)
         atomic_store(&req->socket->idle, false);
     http_deadline(req->socket, s->patience_us);
@@ -123,6 +122,18 @@ void *http_request_new(void *cls, const char *uri, struct MHD_Connection *connec
         req->next->prev = req;
     s->requests = req;
     pthread_mutex_unlock(&s->list);
+    return req;
+}
+
+/* Called with the raw request line, before libmicrohttpd decodes anything ("%2F" must not become a slash). */
+void *http_request_new(void *cls, const char *uri, struct MHD_Connection *connection)
+{
+    const union MHD_ConnectionInfo *info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+    struct http_request *req = http_request_make(cls, info ? info->socket_context : NULL);
+    if (req) {
+        req->uri = arena_strdup(req->arena, uri);
+        req->connection = connection;
+    }
     return req;
 }
 
@@ -141,16 +152,16 @@ static void run_what_waits(struct http_request *req)
 void http_run(struct http_request *req, void (*fn)(void *arg), void *arg)
 {
     struct http_server *s = req->server;
-    struct MHD_Connection *connection = NULL;
+    struct http_resumed resumed = {.connection = NULL};
     pthread_mutex_lock(&req->mutex);
     bool gone = req->finished; /* nobody will ask again */
     if (!gone) {
         req->run = fn;
         req->run_arg = arg;
-        connection = http_resume_begin(req);
+        resumed = http_resume_begin(req);
     }
     pthread_mutex_unlock(&req->mutex);
-    http_resume_end(s, connection);
+    http_resume_end(s, resumed);
     if (gone)
         fn(arg);
 }
@@ -193,8 +204,7 @@ static enum MHD_Result copy_header(void *cls, enum MHD_ValueKind kind, const cha
     return req->header.n < HTTP_PAIRS_MAX ? MHD_YES : MHD_NO;
 }
 
-/* Everything that can be known from the header. */
-static int judge_header(struct http_request *req, const char *version, bool *ret_framing, struct err *err)
+int http_judge_header(struct http_request *req, const char *version, bool *ret_framing, struct err *err)
 {
     int rc = http_check_framing(req, version, ret_framing, err);
     if (rc == ERR_OK)
@@ -232,7 +242,7 @@ static enum MHD_Result open_request(struct http_request *req, const char *method
     http_mint_id(req, http_pairs_get(&req->header, "X-Request-Id", true));
     if (!req->uri || !req->method || !req->id || !req->socket)
         return MHD_NO;
-    if (judge_header(req, version, &framing, &err) != ERR_OK)
+    if (http_judge_header(req, version, &framing, &err) != ERR_OK)
         return answer_early(req, &err, framing);
     if (req->route->flags & HTTP_STREAM_BODY)
         req->task = http_body_task;
@@ -277,8 +287,6 @@ static void collect(struct http_request *req, const char *p, size_t n)
         refuse_body(req, &err);
 }
 
-static enum MHD_Result end_request(struct http_request *req);
-
 /* A body that its task received is at its end, or will never be. MHD knows of one piece only, so the answer is written by hand. */
 static enum MHD_Result end_direct(struct http_request *req, size_t *upload_size)
 {
@@ -289,7 +297,7 @@ static enum MHD_Result end_direct(struct http_request *req, size_t *upload_size)
     if (failed && !req->handled)
         refuse_body(req, &req->failure);
     else
-        rc = cut ? MHD_NO : end_request(req);
+        rc = cut ? MHD_NO : http_request_end(req);
     if (req->lingering)
         *upload_size = 0;
     return rc;
@@ -362,7 +370,7 @@ static enum MHD_Result wait_or_cut(struct http_request *req, bool start)
     return cut ? MHD_NO : MHD_YES;
 }
 
-static enum MHD_Result end_request(struct http_request *req)
+enum MHD_Result http_request_end(struct http_request *req)
 {
     bool start = false;
     http_deadline(req->socket, INT64_MAX);
@@ -411,7 +419,7 @@ enum MHD_Result http_request_access(void *cls, struct MHD_Connection *connection
         }
         return MHD_YES;
     }
-    return req->lingering ? MHD_NO : end_request(req);
+    return req->lingering ? MHD_NO : http_request_end(req);
 }
 
 /* What handlers ask */

@@ -66,9 +66,10 @@ void http_reply_commit(struct http_request *req, struct http_reply *reply)
         http_count_replying(req->server, 1);
     bool owed = req->owes_reply;
     req->owes_reply = false;
-    struct MHD_Connection *connection = http_resume_begin(req);
+    struct http_server *s = req->server;
+    struct http_resumed resumed = http_resume_begin(req);
     pthread_mutex_unlock(&req->mutex);
-    http_resume_end(req->server, connection);
+    http_resume_end(s, resumed);
     if (owed)
         http_request_unref(req);
 }
@@ -165,10 +166,11 @@ static bool add_headers(struct http_request *req, struct MHD_Response *response)
     return ok;
 }
 
-/* How often the server's patience an answer from memory may take: HTTP_WINDOW_BYTES each, within bounds. */
-static int64_t answer_times(size_t n)
+/* The server's patience, for each HTTP_WINDOW_BYTES of it within bounds. */
+int64_t http_answer_us(const struct http_request *req)
 {
-    return MIN(HTTP_READER_TIMES + (int64_t)(n / HTTP_WINDOW_BYTES), ANSWER_TIMES_MAX);
+    int64_t times = HTTP_READER_TIMES + (int64_t)(req->reply.body_n / HTTP_WINDOW_BYTES);
+    return req->server->patience_us * MIN(times, ANSWER_TIMES_MAX);
 }
 
 enum MHD_Result http_queue(struct http_request *req)
@@ -176,6 +178,8 @@ enum MHD_Result http_queue(struct http_request *req)
     struct http_reply *reply = &req->reply;
     static char nothing[1];
     struct MHD_Response *response;
+    if (!req->connection)
+        return plain_queue(req);
     /* 0.9.75 sends the last chunk in answer to a HEAD too, and hangs: a HEAD of unknown length gets an empty body instead. */
     if (reply->is_stream && !(req->head && reply->stream_size == MHD_SIZE_UNKNOWN)) {
         response = MHD_create_response_from_callback(reply->stream_size, BLOCK_BYTES, http_stream_read, req, NULL);
@@ -189,13 +193,52 @@ enum MHD_Result http_queue(struct http_request *req)
     if (!response)
         return MHD_NO;
     if (!reply->is_stream) /* a stream sets its own, block by block */
-        http_deadline(req->socket, req->server->patience_us * answer_times(reply->body_n));
+        http_deadline(req->socket, http_answer_us(req));
     enum MHD_Result rc = MHD_NO;
     if (add_headers(req, response))
         rc = MHD_queue_response(req->connection, (unsigned)reply->status, response);
     MHD_destroy_response(response);
     req->queued = true;
     return rc;
+}
+
+/* As libmicrohttpd tells it; written anew once a second and thread. */
+static const char *date_now(void)
+{
+    static _Thread_local char text[HTTP_DATE_MAX];
+    static _Thread_local int64_t of_s = -1;
+    int64_t now_s = http_wall_s();
+    if (now_s != of_s)
+        http_date_format(of_s = now_s, text);
+    return text;
+}
+
+static void write_header(struct buf *b, const char *name, const char *value)
+{
+    buf_adds(b, name);
+    buf_add(b, ": ", 2);
+    buf_adds(b, value);
+    buf_add(b, "\r\n", 2);
+}
+
+void http_write_head(struct http_request *req, struct buf *ret)
+{
+    const struct http_reply *reply = &req->reply;
+    char number[24];
+    snprintf(number, sizeof(number), "%d ", reply->status);
+    buf_adds(ret, "HTTP/1.1 ");
+    buf_adds(ret, number);
+    buf_adds(ret, MHD_get_reason_phrase_for((unsigned)reply->status));
+    buf_add(ret, "\r\n", 2);
+    write_header(ret, "Date", date_now());
+    write_header(ret, "X-Request-Id", req->id);
+    write_header(ret, "X-Content-Type-Options", "nosniff");
+    if (reply->status != 204) {
+        snprintf(number, sizeof(number), "%zu", reply->body_n);
+        write_header(ret, "Content-Length", number);
+    }
+    for (size_t i = 0; i < reply->headers.n; i++)
+        write_header(ret, reply->headers.items[i].name, reply->headers.items[i].value);
 }
 
 void http_linger(struct http_request *req)
@@ -205,14 +248,7 @@ void http_linger(struct http_request *req)
     struct http_reply *reply = &req->reply;
     struct buf head;
     buf_init(&head, 64 << 10);
-    char date[HTTP_DATE_MAX];
-    http_date_format(http_wall_s(), date);
-    buf_printf(&head, "HTTP/1.1 %d %s\r\nDate: %s\r\nX-Request-Id: %s\r\nX-Content-Type-Options: nosniff\r\n",
-               reply->status, MHD_get_reason_phrase_for((unsigned)reply->status), date, req->id);
-    if (reply->status != 204)
-        buf_printf(&head, "Content-Length: %zu\r\n", reply->body_n);
-    for (size_t i = 0; i < reply->headers.n; i++)
-        buf_printf(&head, "%s: %s\r\n", reply->headers.items[i].name, reply->headers.items[i].value);
+    http_write_head(req, &head);
     if (!http_pairs_get(&reply->headers, "Connection", true))
         buf_adds(&head, "Connection: close\r\n");
     buf_adds(&head, "\r\n");

@@ -177,6 +177,31 @@ static void *timer_main(void *arg)
 
 /* Connections */
 
+void http_connection_link(struct http_server *s, struct http_connection *c)
+{
+    pthread_mutex_lock(&s->list);
+    c->prev = NULL;
+    c->next = s->connections;
+    if (c->next)
+        c->next->prev = c;
+    s->connections = c;
+    s->n_connections++;
+    pthread_mutex_unlock(&s->list);
+}
+
+void http_connection_unlink(struct http_server *s, struct http_connection *c)
+{
+    pthread_mutex_lock(&s->list);
+    if (c->prev)
+        c->prev->next = c->next;
+    else
+        s->connections = c->next;
+    if (c->next)
+        c->next->prev = c->prev;
+    s->n_connections--;
+    pthread_mutex_unlock(&s->list);
+}
+
 static void on_connection(void *cls, struct MHD_Connection *connection, void **socket_context,
                           enum MHD_ConnectionNotificationCode code)
 {
@@ -192,25 +217,13 @@ static void on_connection(void *cls, struct MHD_Connection *connection, void **s
         }
         c->fd = info->connect_fd;
         http_deadline(c, s->patience_us);
-        pthread_mutex_lock(&s->list);
-        c->next = s->connections;
-        if (c->next)
-            c->next->prev = c;
-        s->connections = c;
-        pthread_mutex_unlock(&s->list);
+        http_connection_link(s, c);
         return;
     }
     struct http_connection *c = *socket_context;
     if (!c)
         return;
-    pthread_mutex_lock(&s->list);
-    if (c->prev)
-        c->prev->next = c->next;
-    else
-        s->connections = c->next;
-    if (c->next)
-        c->next->prev = c->prev;
-    pthread_mutex_unlock(&s->list);
+    http_connection_unlink(s, c);
     *socket_context = NULL;
     free(c);
 }
@@ -268,9 +281,9 @@ static void be_quiet(void *cls, const char *fmt, va_list ap) {}
 static int start_daemon(struct http_server *s, const struct http_config *config, struct err *err)
 {
     unsigned threads = config->threads ? config->threads : 2;
-    unsigned connections = config->connections_max ? config->connections_max : 10000;
+    s->connections_max = MAX(config->connections_max ? config->connections_max : 10000, threads);
     struct MHD_OptionItem options[] = {
-        {MHD_OPTION_CONNECTION_LIMIT, (intptr_t)MAX(connections, threads), NULL},
+        {MHD_OPTION_CONNECTION_LIMIT, (intptr_t)s->connections_max, NULL},
         {MHD_OPTION_CONNECTION_TIMEOUT, IDLE_S, NULL},
         {MHD_OPTION_CONNECTION_MEMORY_LIMIT, 32 * 1024, NULL},
         {MHD_OPTION_STRICT_FOR_CLIENT, 1, NULL},
@@ -299,6 +312,8 @@ static void accept_all(struct http_server *s)
         socklen_t n = sizeof address;
         int fd = accept4(s->listen_fd, (struct sockaddr *)&address, &n, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd >= 0) {
+            if (plain_accept(s, fd))
+                continue;
             /* closes it when it cannot take it (connections_max) */
             (void)!MHD_add_connection(s->daemon, fd, (struct sockaddr *)&address, n);
             continue;
@@ -385,11 +400,14 @@ int http_start(const struct http_config *config, struct http_server **ret, struc
     if (rc == ERR_OK)
         rc = start_daemon(s, config, err);
     if (rc == ERR_OK)
+        rc = plain_start(s, config->threads ? config->threads : 2, err);
+    if (rc == ERR_OK)
         rc = start_thread(&s->acceptor, acceptor_main, s, err);
     if (rc == ERR_OK) {
         *ret = s;
         return ERR_OK;
     }
+    plain_stop(s);
     if (s->daemon)
         MHD_stop_daemon(s->daemon);
     if (timer)
@@ -446,6 +464,7 @@ void http_stop(struct http_server *s)
         if (pthread_cond_timedwait(&s->idle_cond, &s->leaf, &until) == ETIMEDOUT)
             break;
     pthread_mutex_unlock(&s->leaf);
+    plain_stop(s); /* first: it hands connections on */
     MHD_stop_daemon(s->daemon);
     stop_timer(s);
     pthread_mutex_lock(&s->leaf);

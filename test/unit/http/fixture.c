@@ -83,6 +83,16 @@ static void post_defer(struct http_request *req)
     pthread_attr_destroy(&attr);
 }
 
+static void post_much(struct http_request *req)
+{
+    char *text = malloc(MUCH_BYTES);
+    assert_non_null(text);
+    for (size_t i = 0; i < MUCH_BYTES; i++)
+        text[i] = (char)('a' + (i >> 4) % 26);
+    http_reply_text(req, 200, "text/plain", text, MUCH_BYTES);
+    free(text);
+}
+
 static void get_hold(struct http_request *req)
 {
     struct fixture *f = http_app(req);
@@ -255,12 +265,14 @@ static void get_stream(struct http_request *req)
 static const char *const tags[] = {"tag", NULL};
 static const struct http_route routes[] = {
     {.method = "GET", .path = "/ping", .handle = get_ping},
-    {.method = "GET", .path = "/echo/{a}/x/{b}", .handle = get_echo, .repeatable = tags},
+    {.method = "GET", .path = "/echo/{a}/x/{b}", .flags = HTTP_JSON_BODY, .handle = get_echo, .repeatable = tags},
     {.method = "POST", .path = "/json", .flags = HTTP_JSON_BODY, .body_max = 1024, .handle = post_json},
     {.method = "POST", .path = "/big", .body_max = BIG_BYTES, .handle = post_empty},
     {.method = "DELETE", .path = "/json", .handle = post_empty},
     {.method = "POST", .path = "/defer", .body_max = 64, .handle = post_defer},
-    {.method = "GET", .path = "/hold", .handle = get_hold},
+    {.method = "POST", .path = "/later", .flags = HTTP_JSON_BODY, .body_max = 64, .handle = post_defer},
+    {.method = "POST", .path = "/much", .flags = HTTP_JSON_BODY, .handle = post_much},
+    {.method = "GET", .path = "/hold", .flags = HTTP_JSON_BODY, .handle = get_hold},
     {.method = "POST", .path = "/hold", .body_max = BIG_BYTES, .handle = get_hold},
     {.method = "POST",
      .path = "/upload",

@@ -14,6 +14,7 @@
 #define STREAM_CHUNKS   200
 #define LARGE_BYTES     (16 << 20) /* a file that passes libmicrohttpd by; more than two sockets hold */
 #define BIG_BYTES       300000     /* of POST /big */
+#define MUCH_BYTES      (4 << 20)  /* of the answer of POST /much: more than a new socket holds */
 #define BODIES_BYTES    400000     /* of all of them at once */
 
 struct fixture {
