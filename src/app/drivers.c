@@ -1,6 +1,7 @@
 #include "app/drivers.h"
 #include "blob/folder/folder.h"
 #include "broker/none/none.h"
+#include "broker/notify/notify.h"
 #include "broker/redis/redis.h"
 #include "blob/s3/s3.h"
 #include "store/postgres/postgres.h"
@@ -35,11 +36,11 @@ const struct blob_driver *app_blob_folder(void)
     return blob_folder();
 }
 
-int app_broker_driver(const char *url, const struct broker_driver **ret, struct err *err)
+int app_broker_driver(const char *url, const char *store_url, const struct broker_driver **ret, struct err *err)
 {
     *ret = NULL;
     if (!url)
-        *ret = broker_none();
+        *ret = store_url ? broker_notify() : broker_none();
     else if (strncmp(url, "redis", 5) == 0)
         *ret = broker_redis();
     return *ret ? ERR_OK : err_field(err, "broker", "must begin with redis://, rediss:// or redis+unix://");

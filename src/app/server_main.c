@@ -139,9 +139,11 @@ static int open_data(struct server *s, const struct policy *policy, struct err *
 
 static int open_broker(struct server *s, struct err *err)
 {
-    const struct broker_config config = {
-        .url = s->options.broker, .deployment = s->deployment, .intake = s->options.broker_intake, .rng = rng_real()};
-    int rc = app_broker_driver(config.url, &s->broker.driver, err);
+    const struct broker_config config = {.url = s->options.broker ? s->options.broker : s->options.store,
+                                         .deployment = s->deployment,
+                                         .intake = s->options.broker_intake,
+                                         .rng = rng_real()};
+    int rc = app_broker_driver(s->options.broker, s->options.store, &s->broker.driver, err);
     return rc ? rc : s->broker.driver->open(&config, &s->broker.broker, err);
 }
 

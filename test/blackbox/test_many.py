@@ -57,6 +57,49 @@ def test_waiting_worker_of_another_server_is_woken(make_servers):
             assert lease.result(20)[0]["job_id"] == job["job_id"]
 
 
+def metric(api, name):
+    return sum(float(line.rpartition(" ")[2]) for line in api.get("/metrics").text.splitlines() if line.startswith(name))
+
+
+RECEIVED = 'haul_broker_messages_total{result="received"}'
+
+
+def hinted(a, b):
+    """A job of one server, claimed at another that waits. It may have looked by itself before it heard; that it heard is counted."""
+    before = metric(b, RECEIVED)
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        lease = pool.submit(b.lease, "encode", wait="30s")
+        until(lambda: "haul_held_polls 1" in b.get("/metrics").text)
+        job = a.submit("encode")
+        claim, = lease.result(30)
+    assert claim["job_id"] == job["job_id"]
+    assert b.act(claim, "complete", COMPLETE).status_code == 200
+    return metric(b, RECEIVED) > before
+
+
+def test_servers_tell_one_another_of_jobs(make_servers, sql):
+    servers = make_servers(2)
+    a, b = apis(servers)
+    assert b.get("/readyz").json()["broker"] == {"driver": "notify", "status": "ok"}
+    until(lambda: hinted(a, b))  # the first ones are submitted before it is known that somebody waits
+    sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'haul hints' AND datname = current_database()")
+    until(lambda: metric(a, "haul_broker_lost_total") >= 1 and metric(b, "haul_broker_lost_total") >= 1)
+    until(lambda: a.get("/healthz").json()["broker"]["status"] == b.get("/healthz").json()["broker"]["status"] == "ok")
+    until(lambda: hinted(a, b))
+    assert metric(a, RECEIVED) == 0  # its own are no news
+
+
+def test_single_server_tells_nobody(make_servers):
+    a, = apis(make_servers(1))
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        lease = pool.submit(a.lease, "encode", wait="30s")
+        a.submit("encode")
+        assert len(lease.result(30)) == 1
+    a.submit("encode")
+    assert metric(a, "haul_broker_jobs_total") == 0
+    assert metric(a, "haul_broker_up") == 1
+
+
 def test_long_poll_of_a_job_hears_of_another_servers_change(make_servers):
     a, b = apis(make_servers(2))
     job = a.submit("encode")
@@ -350,6 +393,7 @@ def test_start_latency_across_two_servers(make_servers, record_property):
             a.submit("encode")
             claims, at = lease.result(30)
             assert len(claims) == 1
+            assert b.act(claims[0], "complete", COMPLETE).status_code == 200  # else it is ready again in a while
             took.append(at - began)
     record_property("start_latency_p50_ms", statistics.median(took) * 1000)
     print(f"start latency across two servers: p50 {statistics.median(took) * 1000:.1f} ms, worst {max(took) * 1000:.1f} ms")

@@ -51,7 +51,7 @@ static void up(struct server *s, const char *deployment)
     char url[512] = "";
     struct err err = {0};
 #ifdef CONTRACT_URL
-    snprintf(url, sizeof(url), "%s?reclaim=200ms", getenv(CONTRACT_URL));
+    snprintf(url, sizeof(url), "%s" CONTRACT_OPTIONS, getenv(CONTRACT_URL));
 #endif
     *s = (struct server){
         .d = CONTRACT_DRIVER(), .lock = PTHREAD_MUTEX_INITIALIZER, .heard_one = PTHREAD_COND_INITIALIZER};
