@@ -33,6 +33,32 @@ static void render_queues(struct json_writer *w, const struct survey *s, size_t 
     jw_array_end(w);
 }
 
+/* The installation's, where the store knows of several. */
+static int render_servers(struct json_writer *w, const struct survey *s, struct err *err)
+{
+    const struct store_driver *driver = s->api->store_driver;
+    struct server_row *rows = NULL;
+    size_t n = 0;
+    int rc = driver->servers ? driver->servers(s->api->store, s->arena, &rows, &n, err) : ERR_OK;
+
+    if (!driver->servers || rc != ERR_OK)
+        return rc;
+    jw_array(w, "servers");
+    for (size_t i = 0; i < n; i++) {
+        jw_object(w, NULL);
+        jw_int(w, "server_id", rows[i].server_id);
+        jw_string(w, "name", rows[i].name);
+        jw_string(w, "version", rows[i].version);
+        jw_time(w, "started_at", rows[i].started_at);
+        jw_time(w, "last_seen", rows[i].seen_at);
+        jw_string(w, "state", rows[i].live ? "live" : "gone");
+        jw_bool(w, "self", rows[i].self);
+        jw_object_end(w);
+    }
+    jw_array_end(w);
+    return ERR_OK;
+}
+
 static int render(struct survey *s, struct err *err)
 {
     struct json_writer w;
@@ -46,6 +72,11 @@ static int render(struct survey *s, struct err *err)
     jw_string(&w, "version", HAUL_VERSION);
     jw_duration_s(&w, "uptime_s", s->api->clock.boot_us(s->api->clock.self) - s->api->started_boot_us);
     jw_object_end(&w);
+    int rc = render_servers(&w, s, err);
+    if (rc != ERR_OK) {
+        buf_release(&body);
+        return rc;
+    }
     jw_object_end(&w);
     reply_json(s->req, 200, &body);
     return ERR_OK;

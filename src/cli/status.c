@@ -42,6 +42,21 @@ static void print_queues(const json_t *queues)
     table_free(t);
 }
 
+/* Those that share a database; one alone is told of already. */
+static void print_servers(const json_t *servers)
+{
+    const size_t n = json_array_size(servers);
+    size_t i;
+    json_t *s;
+    json_array_foreach (servers, i, s) {
+        AUTO_FREE char *name = text_safe(jtext(s, "name")), *version = text_safe(jtext(s, "version"));
+        if (n > 1)
+            printf("%s%s, version %s, %s%s\n", i == 0 ? "servers  " : "         ", name ? name : "",
+                   version ? version : "", jtext(s, "state"),
+                   json_is_true(json_object_get(s, "self")) ? " (this one answered)" : "");
+    }
+}
+
 static int run(struct cli *cli, const void *args, int argc, char **argv)
 {
     json_t *stats = NULL, *workers = NULL, *w;
@@ -56,7 +71,8 @@ static int run(struct cli *cli, const void *args, int argc, char **argv)
     }
     if (cli->json) {
         json_t *doc =
-            json_pack("{s:s,s:O,s:O,s:O}", "url", haul_client_server(cli->client), "server", json_object_get(stats, "server"), "queues",
+            json_pack("{s:s,s:O,s:O*,s:O,s:O}", "url", haul_client_server(cli->client), "server",
+                      json_object_get(stats, "server"), "servers", json_object_get(stats, "servers"), "queues",
                       json_object_get(stats, "queues"), "workers", json_object_get(workers, "workers"));
         print_json(doc);
         json_decref(doc);
@@ -73,6 +89,7 @@ static int run(struct cli *cli, const void *args, int argc, char **argv)
         }
         left_format((usec)(jreal(server, "uptime_s") * 1e6), up);
         printf("server   %s, version %s, up %s\n", haul_client_server(cli->client), version ? version : "", up);
+        print_servers(json_object_get(stats, "servers"));
         printf("workers  %zu live, %lld of %lld slots busy%s\n", live, (long long)busy, (long long)slots,
                live == 0 ? "; 'haul worker' starts one" : "");
         print_queues(json_object_get(stats, "queues"));

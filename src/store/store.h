@@ -410,6 +410,14 @@ struct stat_row {
     int64_t by_status[JOB_STATUS_COUNT];
 };
 
+/** One of the servers that share a database. */
+struct server_row {
+    int64_t server_id;
+    const char *name, *version;
+    usec started_at, seen_at;
+    bool live, self; /* live: seen of late; else what it did falls to others */
+};
+
 /** What the store takes on its disk, and what it holds references to. */
 struct store_sizes {
     int64_t blobs, blob_bytes;         /* rows, and what their bytes add up to */
@@ -470,6 +478,8 @@ struct store_driver {
                       struct upload_row *ret, struct err *err);
     int (*workers)(struct store *s, struct arena *arena, struct worker_row **ret, size_t *ret_n, struct err *err);
     int (*stats)(struct store *s, struct arena *arena, struct stat_row **ret, size_t *ret_n, struct err *err);
+    /** Optional, where `shared`: the servers, this one among them, by age; those that are gone for a minute or so, too. */
+    int (*servers)(struct store *s, struct arena *arena, struct server_row **ret, size_t *ret_n, struct err *err);
     /** Maintained, not counted: cheap. Any thread. */
     void (*sizes)(struct store *s, struct store_sizes *ret);
     /** Lanes with ready jobs, at start. */

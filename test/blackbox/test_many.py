@@ -9,7 +9,7 @@ import time
 
 import pytest
 import requests
-from conftest import COMPLETE, Api, Databases, until
+from conftest import COMPLETE, Api, Databases, own_postgres, until
 
 
 @pytest.fixture
@@ -87,6 +87,21 @@ def test_servers_tell_one_another_of_jobs(make_servers, sql):
     until(lambda: a.get("/healthz").json()["broker"]["status"] == b.get("/healthz").json()["broker"]["status"] == "ok")
     until(lambda: hinted(a, b))
     assert metric(a, RECEIVED) == 0  # its own are no news
+
+
+def test_behind_a_pooler_servers_look_by_themselves(make_server, tmp_path, url):
+    if not own_postgres.pgbouncer():
+        pytest.skip("PgBouncer is not installed")
+    pooler = own_postgres.Pooler(Databases.postgres())
+    try:
+        a, b = apis([make_server({"store": pooler.url(Databases.made[tmp_path])}, data=tmp_path / "shared") for _ in range(2)])
+        broker = a.get("/healthz").json()["broker"]
+        assert (broker["driver"], broker["status"]) == ("notify", "lost")
+        assert "a pooler is between" in broker["detail"]
+        assert not hinted(a, b)  # it was claimed all the same
+        assert (metric(a, "haul_broker_up"), metric(a, "haul_broker_lost_total")) == (0, 0)
+    finally:
+        pooler.stop()
 
 
 def test_single_server_tells_nobody(make_servers):
@@ -255,6 +270,21 @@ def test_bad_list_of_servers_is_refused(haul, tmp_path, urls, says):
         done = haul(*command, url=urls)
         assert done.returncode == 11, done.stderr
         assert says in done.stderr
+
+
+def test_servers_are_listed(make_servers, haul):
+    servers = make_servers(2)
+    a, b = apis(servers)
+    listed = b.get("/v1/stats").json()["servers"]
+    assert [s["self"] for s in listed] == [False, True]
+    assert [s["state"] for s in listed] == ["live", "live"]
+    assert [s["name"].endswith(f", process {p.pid}") for s, p in zip(listed, servers)] == [True, True]
+    servers[0].kill()
+    until(lambda: [s["state"] for s in b.get("/v1/stats").json()["servers"]] == ["gone", "live"])
+    text = haul("status", url=b.url).stdout
+    assert f"process {servers[0].pid}, version {listed[0]['version']}, gone\n" in text
+    assert f"process {servers[1].pid}, version {listed[0]['version']}, live (this one answered)\n" in text
+    assert json.loads(haul("status", "--json", url=b.url).stdout)["servers"][1]["self"]
 
 
 def test_killed_server_is_not_missed(make_servers, sql):

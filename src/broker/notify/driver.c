@@ -22,7 +22,7 @@ void notify_is(struct broker *b, const struct err *err)
     pthread_mutex_lock(&b->lock);
     const bool was = b->state.reached, quiet = b->stopping || !b->runs;
     b->state.reached = !err;
-    b->state.lost += was && err;
+    b->state.lost += was && err && !quiet;
     snprintf(b->state.why, sizeof(b->state.why), "%.250s", err ? err->msg : "");
     pthread_mutex_unlock(&b->lock);
     if (was != !err && !quiet)

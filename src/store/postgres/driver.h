@@ -124,6 +124,8 @@ static inline struct pg_store *pg_of(struct store *s)
 /* --- servers.c --- */
 
 /** A row of its own, and the database's time. */
+/** store_driver's. */
+int pg_servers(struct store *s, struct arena *arena, struct server_row **ret, size_t *ret_n, struct err *err);
 int server_join(struct pg_store *s, struct err *err);
 /** It is seen from now on. */
 int server_stay(struct pg_store *s, struct err *err);

@@ -163,6 +163,7 @@ const struct store_driver *store_postgres(void)
         .upload_get = read_upload_get,
         .workers = read_workers,
         .stats = read_stats,
+        .servers = pg_servers,
         .sizes = pg_sizes,
         .lanes = read_lanes,
         .meta_get = read_meta,

@@ -5,6 +5,7 @@
  * The clock: a server's idea of the time is the database's, as it was asked for every 2 s, and goes on with this machine's steady clock in
  * between. No batch is committed whose idea of it was off by more than a second (apply.c). */
 #include "store/postgres/driver.h"
+#include "store/sql/read.h"
 #include <errno.h>
 #include <inttypes.h>
 #include <time.h>
@@ -137,6 +138,38 @@ void server_leave(struct pg_store *s)
     s->renewing = false;
     q_run(s->s.w, NULL, NULL, "DELETE FROM servers WHERE server_id = ?1", "i", s->s.writer_id);
     pg_forget(&s->w);
+}
+
+static bool server_row(struct list *l, struct query *st)
+{
+    struct server_row *row = list_add(l);
+
+    if (!row)
+        return false;
+    *row = (struct server_row){.server_id = col_int(st, 0),
+                               .name = col_text(st, 1, l->arena),
+                               .version = col_text(st, 2, l->arena),
+                               .started_at = col_int(st, 3),
+                               .seen_at = col_int(st, 4),
+                               .live = col_int(st, 5) != 0};
+    return row->name && row->version;
+}
+
+int pg_servers(struct store *s, struct arena *arena, struct server_row **ret, size_t *ret_n, struct err *err)
+{
+    struct list l = {.arena = arena, .item_size = sizeof(**ret)};
+    int rc = read_list(s, READ_DEADLINE_US, &l, server_row, err,
+                       "SELECT server_id, name, version, CAST(extract(epoch FROM started) * 1000000 AS bigint),"
+                       " CAST(extract(epoch FROM seen) * 1000000 AS bigint),"
+                       " CASE WHEN seen > clock_timestamp() - " GONE " THEN 1 ELSE 0 END FROM servers"
+                       " ORDER BY started, server_id LIMIT 1000",
+                       "");
+
+    *ret = l.items;
+    *ret_n = l.n;
+    for (size_t i = 0; i < l.n; i++)
+        (*ret)[i].self = (*ret)[i].server_id == s->writer_id;
+    return rc;
 }
 
 /* --- what one server at a time does --- */

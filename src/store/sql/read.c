@@ -21,9 +21,8 @@ int read_no_memory(struct err *err)
     return err_set(err, ERR_NO_MEMORY, 0, "answer");
 }
 
-/** All rows of a query, in a read of their own. `row` adds one to the list; false: no memory. */
-static int read_list(struct store *s, usec deadline_us, struct list *l, bool (*row)(struct list *l, struct query *st),
-                     struct err *err, const char *sql, const char *types, ...)
+int read_list(struct store *s, usec deadline_us, struct list *l, bool (*row)(struct list *l, struct query *st),
+              struct err *err, const char *sql, const char *types, ...)
 {
     AUTO_READING struct reading r = {0};
     AUTO_QUERY struct query *st = NULL;

@@ -27,4 +27,8 @@ struct list {
 };
 void *list_add(struct list *l); /* a zeroed item behind the others; NULL: no memory */
 
+/** All rows of a query, in a read of their own. `row` adds one to the list; false: no memory. */
+int read_list(struct store *s, usec deadline_us, struct list *l, bool (*row)(struct list *l, struct query *st),
+              struct err *err, const char *sql, const char *types, ...);
+
 int read_no_memory(struct err *err);
