@@ -2,6 +2,7 @@
 /* The API: one file per resource, from request to op and back. Owns no state of its own besides this struct. */
 #include "api/blob_check.h"
 #include "api/board.h"
+#include "api/elsewhere.h"
 #include "api/writers.h"
 #include "base/clock.h"
 #include "base/pool.h"
@@ -42,6 +43,7 @@ struct api {
     struct writers writers;
     struct blob_checks blob_checks;
     struct boards boards;
+    struct elsewhere elsewhere;
     atomic_uint event_streams; /* open ones */
     uint64_t epoch;            /* of this start: what events are numbered in */
     bool backing_up;           /* there is a snapshot: one at a time */

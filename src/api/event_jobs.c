@@ -56,7 +56,38 @@ static void drop_pending(struct events *ev)
     ev->n_pending = n;
 }
 
-static void scan(struct events *ev)
+/* Where it stands as the stream begins: it is read by whom it concerns. */
+static int64_t version_now(const struct events *ev, const struct uuid *id)
+{
+    struct arena *arena = arena_new(API_ANSWER_MAX);
+    struct job job = {.version = -1};
+    struct err err = {0};
+    int rc =
+        arena ? ev->api->store_driver->job_get(ev->api->store, API_PROJECT, id, arena, &job, &err) : no_memory(&err);
+    const int64_t version = rc == ERR_OK ? job.version : rc == ERR_NOT_FOUND ? -2 : -1;
+    arena_free(arena);
+    return version;
+}
+
+/* What other servers did is not in the feed: single jobs are looked at, and of all others it is known only that some changed. */
+static void scan_elsewhere(struct events *ev, usec now)
+{
+    const bool first = !ev->elsewhere_at;
+    if (!ev->api->store_driver->elsewhere || now < ev->elsewhere_at)
+        return;
+    ev->elsewhere_at = now + ELSEWHERE_US;
+    for (size_t i = 0; i < ev->n_job; i++)
+        if (first)
+            ev->job[i].version = version_now(ev, &ev->job[i].id);
+        else
+            pend(ev, &ev->job[i].id, EVENTS_PENDING_MAX);
+    const int64_t mark = ev->jobs ? elsewhere_mark(ev->api, now) : 0;
+    if (!first && mark != ev->elsewhere)
+        ev->reset = "elsewhere";
+    ev->elsewhere = mark;
+}
+
+static void scan(struct events *ev, usec now)
 {
     struct uuid ids[FEED_PIECE];
     size_t n = FEED_PIECE;
@@ -74,6 +105,7 @@ static void scan(struct events *ev)
                 note(ev, &ids[i]);
         }
     }
+    scan_elsewhere(ev, now);
     if (ev->reset)
         drop_pending(ev);
 }
@@ -114,9 +146,12 @@ static void tell(struct events *ev, const struct uuid *id, struct events_job *on
     err_clear(&err);
     int rc =
         arena ? ev->api->store_driver->job_get(ev->api->store, API_PROJECT, id, arena, &job, &err) : no_memory(&err);
-    if (rc == ERR_NOT_FOUND)
-        tell_left(ev, id, NULL);
-    else if (rc)
+    if (rc == ERR_NOT_FOUND) {
+        if (!one || one->version != -2)
+            tell_left(ev, id, NULL);
+        if (one)
+            one->version = -2;
+    } else if (rc)
         ev->reset = "behind"; /* the store is slow: who needs it looks himself */
     else if (one ? job.version != one->version : list_fits(&ev->filter, &job))
         tell_job(ev, arena, &job);
@@ -137,7 +172,7 @@ void event_jobs_fill(struct events *ev)
     if (ev->next_pending == ev->n_pending && now >= ev->look_at) {
         ev->told = ev->at;
         ev->n_pending = ev->next_pending = 0;
-        scan(ev);
+        scan(ev, now);
         ev->look_at = now + (ev->reset ? AFTER_MANY_US : LOOK_US);
     }
     while (ev->next_pending < ev->n_pending && ev->out.len < TOLD_BYTES) {

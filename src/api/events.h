@@ -27,7 +27,7 @@ struct events {
     struct job_filter filter;
     struct events_job {
         struct uuid id;
-        int64_t version; /* as told last; -1: not yet */
+        int64_t version; /* as told last; -1: not yet; -2: that it is not there */
     } job[EVENTS_JOBS_MAX];
     size_t n_job;
     struct event_log log;
@@ -38,6 +38,8 @@ struct events {
     bool begun;
     uint64_t at, told;                       /* places in the feed: read so far, and told of so far */
     usec look_at, beat_at;                   /* on the boot clock */
+    usec elsewhere_at;                       /* likewise; 0: not yet */
+    int64_t elsewhere;                       /* elsewhere_mark() as it was then */
     struct uuid pending[EVENTS_PENDING_MAX]; /* changed, each there once */
     size_t n_pending, next_pending;
     struct buf out;

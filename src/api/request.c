@@ -22,6 +22,7 @@ void api_init(struct api *api)
     writers_init(&api->writers, api);
     blob_checks_init(&api->blob_checks, api->clock);
     boards_init(&api->boards, api);
+    elsewhere_init(&api->elsewhere);
     atomic_init(&api->event_streams, 0);
     api->epoch = rng_u64(api->rng);
     api->stopping = false;
@@ -31,6 +32,7 @@ void api_init(struct api *api)
 void api_release(struct api *api)
 {
     boards_release(&api->boards);
+    elsewhere_release(&api->elsewhere);
     blob_checks_release(&api->blob_checks);
     writers_release(&api->writers);
     pthread_cond_destroy(&api->idle);

@@ -480,6 +480,8 @@ struct store_driver {
     int (*stats)(struct store *s, struct arena *arena, struct stat_row **ret, size_t *ret_n, struct err *err);
     /** Optional, where `shared`: the servers, this one among them, by age; those that are gone for a minute or so, too. */
     int (*servers)(struct store *s, struct arena *arena, struct server_row **ret, size_t *ret_n, struct err *err);
+    /** Optional, where `shared`: a number that is another one when jobs changed their status by other servers' doing. */
+    int (*elsewhere)(struct store *s, int64_t *ret_mark, struct err *err);
     /** Maintained, not counted: cheap. Any thread. */
     void (*sizes)(struct store *s, struct store_sizes *ret);
     /** Lanes with ready jobs, at start. */

@@ -10,6 +10,7 @@ import time
 import pytest
 import requests
 from conftest import COMPLETE, Api, Databases, own_postgres, until
+from test_events import Stream
 
 
 @pytest.fixture
@@ -147,6 +148,29 @@ def test_live_log_is_followed_at_another_server(make_servers):
             assert next(lines) == line.strip()
         assert b.act(claim, "complete", COMPLETE).status_code == 200
         assert list(lines) == []
+
+
+def test_events_tell_of_what_other_servers_did(make_servers):
+    a, b = apis(make_servers(2))
+    job, other = a.submit("encode"), a.submit("other")
+    single, all_jobs, log = Stream(a, job=[job["job_id"]]), Stream(a, jobs=1), Stream(a, log=job["job_id"])
+    for stream in (single, all_jobs, log):
+        assert stream.next() == ("reset", {"reason": "new"})
+    claim, = b.lease("encode")
+    assert single.until("job")["status"] == "running"
+    all_jobs.until("reset", lambda data: data["reason"] == "elsewhere")
+    answer = b.act(claim, "log?offset=0", data=b"a line\n", headers={"Content-Type": "application/octet-stream"})
+    assert answer.status_code == 200
+    assert log.until("log")["text"] == "a line\n"
+    b.act(claim, "progress", {"percent": 50})
+    assert single.until("job", lambda j: j["progress"])["progress"]["percent"] == 50
+    assert b.act(claim, "complete", COMPLETE).status_code == 200
+    assert single.until("job", lambda j: j["status"] == "success")
+    log.until("log_end")
+    b.post(f"/v1/jobs/{other['job_id']}/cancel", {})
+    all_jobs.until("reset", lambda data: data["reason"] == "elsewhere")
+    for stream in (single, all_jobs, log):
+        stream.close()
 
 
 def test_P26_one_key_sent_to_two_servers_at_once_is_one_job(make_servers, sql):

@@ -125,6 +125,7 @@ static inline struct pg_store *pg_of(struct store *s)
 
 /** A row of its own, and the database's time. */
 /** store_driver's. */
+int pg_elsewhere(struct store *s, int64_t *ret_mark, struct err *err);
 int pg_servers(struct store *s, struct arena *arena, struct server_row **ret, size_t *ret_n, struct err *err);
 int server_join(struct pg_store *s, struct err *err);
 /** It is seen from now on. */

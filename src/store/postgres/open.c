@@ -164,6 +164,7 @@ const struct store_driver *store_postgres(void)
         .workers = read_workers,
         .stats = read_stats,
         .servers = pg_servers,
+        .elsewhere = pg_elsewhere,
         .sizes = pg_sizes,
         .lanes = read_lanes,
         .meta_get = read_meta,

@@ -172,6 +172,20 @@ int pg_servers(struct store *s, struct arena *arena, struct server_row **ret, si
     return rc;
 }
 
+/** Each server counts in rows of its own. */
+int pg_elsewhere(struct store *s, int64_t *ret_mark, struct err *err)
+{
+    AUTO_READING struct reading r = {0};
+    int rc = read_begin(s, READ_DEADLINE_US, &r, err);
+
+    return rc != ERR_OK
+               ? rc
+               : q_int(r.c, 0, ret_mark, err,
+                       "SELECT CAST(coalesce(sum(hashtext(concat_ws('/', server_id, queue, task_type, status, n))), 0)"
+                       " AS bigint) FROM counters WHERE server_id <> 0 AND server_id <> ?1",
+                       "i", s->writer_id);
+}
+
 /* --- what one server at a time does --- */
 
 #define ASK_AGAIN_US (2 * USEC_PER_SEC)
