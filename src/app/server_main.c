@@ -11,6 +11,7 @@
 #include "store/snapshot.h"
 #include <errno.h>
 #include <limits.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <sys/resource.h>
@@ -23,6 +24,7 @@
 #define BYTES_QUEUE   4096
 #define BACKUP_FOLDER "backup.tmp"
 #define BLOBS_FOLDER  "blobs"
+#define LARGE_BYTES   (1 << 20)
 #define STOP_LIMIT_US (INT64_C(20) * USEC_PER_SEC)
 
 struct server {
@@ -355,6 +357,14 @@ static void raise_descriptor_limit(void)
     }
 }
 
+/* What is large goes back to the system when it is freed. By itself glibc keeps such blocks from the second one on (up to 32 MiB), in an
+ * arena of each thread that had one: the parts and windows of blobs in S3 grew a server by 100 MiB. */
+static void give_memory_back(void)
+{
+    mallopt(M_MMAP_THRESHOLD, LARGE_BYTES);
+    mallopt(M_TRIM_THRESHOLD, 4 * LARGE_BYTES);
+}
+
 int server_main(int argc, char **argv)
 {
     struct server *s = calloc(1, sizeof(*s));
@@ -372,6 +382,7 @@ int server_main(int argc, char **argv)
     if (!rc && !help)
         rc = block_signals(&signals, &err);
     if (!rc && !help) {
+        give_memory_back();
         raise_descriptor_limit();
         rc = start(s, &err);
     }

@@ -13,6 +13,7 @@ import uuid
 
 import pytest
 import requests
+import shim
 from conftest import COMPLETE, Api, problem, until
 from s3_proxy import S3Proxy
 from test_uploads import Tus
@@ -164,6 +165,24 @@ def test_a_damaged_object_is_not_served(s3, bucket, make_server):
     ref = api.put_blob(b"right")["ref"].removeprefix("blob:")
     s3.client().put_object(Bucket=bucket, Key=f"blobs/{ref[-2:]}/{ref}", Body=b"wrong")
     problem(api.get("/v1/blobs/" + ref), 500, "corrupt")
+
+
+@shim.needed
+def test_memory_does_not_grow_with_what_passes(s3, bucket, make_server):
+    """Three parts of an upload, a window of a download; and it goes back to the system, whichever thread had it."""
+    server = make_server({"blob": s3.url(bucket)})
+    api = Api(server.url)
+    status = pathlib.Path(f"/proc/{server.pid}/status")
+
+    def mib(field):
+        return int(re.search(rf"{field}:\s+(\d+) kB", status.read_text())[1]) / 1024
+    api.put_blob(b"small")
+    before = mib("VmRSS")
+    data = some_bytes(28 * MIB)
+    paths = [blob_path(api.put_blob(data)["ref"]) for _ in range(4)]
+    for path in paths:
+        assert api.get(path, headers={"Haul-Direct": "no"}).content == data
+    assert mib("VmHWM") - before < 38 and mib("VmRSS") - before < 16
 
 
 def test_a_backup_is_refused(s3, bucket, make_server):

@@ -84,6 +84,8 @@ static size_t on_body(char *p, size_t size, size_t n, void *arg)
 {
     struct s3_answer *a = arg;
 
+    if (a->body.len == 0 && a->length > 0 && (size_t)a->length <= a->body.max)
+        buf_reserve(&a->body, (size_t)a->length); /* at once: what grows leaves holes */
     buf_add(&a->body, p, size * n);
     return a->body.failed ? (size * n == 0) : size * n;
 }
@@ -344,13 +346,19 @@ static void back_off(unsigned tries)
 
 int s3_call(struct blobs *s, const struct s3_call *c, struct s3_answer *ret, struct err *err)
 {
+    *ret = (struct s3_answer){.tries = 0};
+    return s3_call_into(s, c, ret, err);
+}
+
+int s3_call_into(struct blobs *s, const struct s3_call *c, struct s3_answer *ret, struct err *err)
+{
     struct clock clock = clock_real();
     usec begun = clock.boot_us(clock.self);
     struct err own = {0};
     int rc;
 
-    *ret = (struct s3_answer){.tries = 0};
-    buf_init(&ret->body, MAX(c->answer_max, ERROR_BODY_MAX));
+    ret->tries = 0;
+    ret->body.max = MAX(c->answer_max, ERROR_BODY_MAX);
     for (;;) {
         err_clear(&own);
         bool again = once(s, c, ret, &rc, &own);

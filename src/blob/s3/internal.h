@@ -15,6 +15,7 @@
 #define S3_UPLOAD_MAX 1024
 #define S3_PART_MIN   ((size_t)8 << 20) /* S3 wants 5 MiB at least, but for the last */
 #define S3_PARTS_MAX  10000u
+#define S3_AHEAD_MAX  2u                  /* parts of an upload on their way while the next one gathers */
 #define S3_STATE_MAX  ((size_t)128 << 20) /* of a resumable upload: its parts' names and less than one part */
 #define S3_LIST_MAX   ((size_t)8 << 20)   /* of a list's page */
 #define S3_IDLE_MAX   32
@@ -57,6 +58,8 @@ struct s3_answer {
 /** ERR_OK on 2xx. ERR_NOT_FOUND, ERR_CONFLICT (412), ERR_RANGE, ERR_UNSUPPORTED (501); ERR_UNAVAILABLE: what S3 refused or how it could not be reached. `ret` is
  * filled in as far as it goes, also on errors. */
 int s3_call(struct blobs *s, const struct s3_call *c, struct s3_answer *ret, struct err *err);
+/** As s3_call, into an answer that was there before, or a zeroed one: its memory serves again. */
+int s3_call_into(struct blobs *s, const struct s3_call *c, struct s3_answer *ret, struct err *err);
 void s3_answer_release(struct s3_answer *a);
 /** As s3_call, of whose answer nothing is wanted. */
 int s3_do(struct blobs *s, const struct s3_call *c, struct err *err);
@@ -119,12 +122,13 @@ struct blob_upload {
     struct sha256 *hash;
     char *fill; /* bytes for the next part */
     size_t fill_n, fill_cap;
-    struct s3_sending *sending;
+    struct s3_sending *sending[S3_AHEAD_MAX]; /* in order of their numbers */
+    size_t n_sending;
     struct err failed; /* the first failure; sticks */
 };
 struct blob_upload *s3_upload_new(struct blobs *s, const struct uuid *id, bool resumable, struct err *err);
 void s3_upload_free(struct blob_upload *u);
-/** Waits for the part that is on its way. A failure sticks. */
+/** Waits for all parts that are on their way. A failure sticks. */
 int s3_upload_settle(struct blob_upload *u);
 int s3_upload_begin(struct blobs *s, const struct uuid *id, struct blob_upload **ret, struct err *err);
 int s3_upload_write(struct blob_upload *u, const void *p, size_t n, struct err *err);

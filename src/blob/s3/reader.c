@@ -31,9 +31,8 @@ static int fetch(struct s3_reader *r, int64_t at, struct err *err)
     if (r->etag[0])
         s3_header(&c, "if-match", r->etag);
     c.answer_max = (size_t)n;
-    s3_answer_release(&r->have);
     r->at = at;
-    int rc = s3_call(r->s, &c, &r->have, err);
+    int rc = s3_call_into(r->s, &c, &r->have, err);
 
     if (rc == ERR_OK && (int64_t)r->have.body.len != n)
         rc = err_set(err, ERR_UNAVAILABLE, 0, "S3 sent %zu bytes of '%.200s' in place of %lld", r->have.body.len,

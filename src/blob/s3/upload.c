@@ -1,6 +1,6 @@
 /* Bytes on their way into an object. They gather until a part is full; then that part goes to S3 on a thread of the driver's own while the
- * next one gathers. So an upload holds two parts at most. What is no longer than one part goes as one plain PUT at the end, and needs no
- * multipart upload. Each part is signed with its SHA-256, which S3 checks. */
+ * next one gathers. So an upload holds three parts at most, and all uploads one each and as many as there are threads. What is no longer
+ * than one part goes as one plain PUT at the end, and needs no multipart upload. Each part is signed with its SHA-256, which S3 checks. */
 #include "base/auto.h"
 #include "base/pool.h"
 #include "blob/s3/internal.h"
@@ -61,10 +61,16 @@ static int fail(const struct blob_upload *u, struct err *err)
 
 /* --- a part --- */
 
+/** Those that are there and those on their way. */
+static size_t part_count(const struct blob_upload *u)
+{
+    return u->parts.n + u->n_sending;
+}
+
 /** Parts grow, so that as many as S3 allows are enough: 10000 of them hold 440 GiB, and memory stays bounded. */
 static size_t part_size(const struct blob_upload *u)
 {
-    return S3_PART_MIN * (1 + u->parts.n / 1000);
+    return S3_PART_MIN * (1 + part_count(u) / 1000);
 }
 
 static void send_task(void *arg)
@@ -75,12 +81,13 @@ static void send_task(void *arg)
     sem_post(&w->done);
 }
 
-int s3_upload_settle(struct blob_upload *u)
+/** Waits for the oldest part that is on its way. */
+static void settle_one(struct blob_upload *u)
 {
-    struct s3_sending *w = TAKE_PTR(u->sending);
+    struct s3_sending *w = u->sending[0];
 
-    if (!w)
-        return (int)u->failed.code;
+    u->n_sending--;
+    memmove(u->sending, u->sending + 1, u->n_sending * sizeof(u->sending[0]));
     while (sem_wait(&w->done) < 0)
         ;
     if (u->failed.code == ERR_OK && w->rc == ERR_OK)
@@ -94,41 +101,64 @@ int s3_upload_settle(struct blob_upload *u)
     }
     free(w->p);
     free(w);
+}
+
+int s3_upload_settle(struct blob_upload *u)
+{
+    while (u->n_sending > 0)
+        settle_one(u);
     return (int)u->failed.code;
+}
+
+/** What gathered, taken out of `u`. */
+static struct s3_sending *part_take(struct blob_upload *u)
+{
+    struct s3_sending *w = calloc(1, sizeof(*w));
+
+    if (!w) {
+        err_set(&u->failed, ERR_NO_MEMORY, 0, "send a part");
+        return NULL;
+    }
+    *w = (struct s3_sending){.u = u, .p = u->fill, .n = u->fill_n, .cap = u->fill_cap};
+    u->fill = NULL;
+    u->fill_n = u->fill_cap = 0;
+    return w;
 }
 
 /** What gathered goes on its way, as the next part. */
 static int part_send(struct blob_upload *u)
 {
-    if (s3_upload_settle(u) != ERR_OK)
-        return (int)u->failed.code;
-    if (u->parts.n == S3_PARTS_MAX)
-        return err_set(&u->failed, ERR_TOO_LARGE, 0, "S3 takes an object in at most %u parts: it is too large",
-                       S3_PARTS_MAX);
-    if (!u->upload[0] && s3_multipart_begin(u->s, u->key, u->upload, &u->failed) != ERR_OK)
-        return (int)u->failed.code;
-    struct s3_sending *w = calloc(1, sizeof(*w));
+    struct s3_sending *w = part_take(u);
 
     if (!w)
-        return err_set(&u->failed, ERR_NO_MEMORY, 0, "send a part");
-    *w = (struct s3_sending){
-        .u = u, .p = u->fill, .n = u->fill_n, .cap = u->fill_cap, .number = (unsigned)u->parts.n + 1};
-    u->fill = NULL;
-    u->fill_n = u->fill_cap = 0;
+        return ERR_NO_MEMORY;
+    if (u->n_sending == S3_AHEAD_MAX) /* after the take: its room is the next one's */
+        settle_one(u);
+    if (u->failed.code == ERR_OK && part_count(u) == S3_PARTS_MAX)
+        err_set(&u->failed, ERR_TOO_LARGE, 0, "S3 takes an object in at most %u parts: it is too large", S3_PARTS_MAX);
+    if (u->failed.code == ERR_OK && !u->upload[0])
+        s3_multipart_begin(u->s, u->key, u->upload, &u->failed);
+    if (u->failed.code != ERR_OK) {
+        free(w->p);
+        free(w);
+        return (int)u->failed.code;
+    }
+    w->number = (unsigned)part_count(u) + 1;
     sem_init(&w->done, 0, 0);
-    u->sending = w;
+    u->sending[u->n_sending++] = w;
     if (pool_run(u->s->parts, send_task, w, NULL) != ERR_OK) /* all are busy: so is this one */
         send_task(w);
     return ERR_OK;
 }
 
+/** As much as comes, up to a part: most blobs are small. */
 static int make_room(struct blob_upload *u, size_t n)
 {
     size_t full = part_size(u), cap = MAX(u->fill_cap, (size_t)64 << 10);
 
     while (cap < full && cap < u->fill_n + n)
         cap *= 2;
-    cap = MIN(cap, full);
+    cap = part_count(u) > 0 ? full : MIN(cap, full);
     if (cap <= u->fill_cap)
         return ERR_OK;
     char *more = realloc(u->fill, cap);
@@ -158,6 +188,8 @@ int s3_upload_write(struct blob_upload *u, const void *p, size_t n, struct err *
         from += take;
         n -= take;
     }
+    if (u->upload[0] && u->fill_n >= part_size(u)) /* now, so that a sync has less to keep */
+        part_send(u);
     return fail(u, err);
 }
 
