@@ -141,8 +141,8 @@ static int take_lock(const struct doctor *d)
 
     if (fs_join(path, sizeof(path), d->options->data, "lock", &err) == ERR_OK && fs_lock(path, &fd, &err) == ERR_OK)
         return fd;
-    finding_add(d->findings, FINDING_OK, "in use", NULL, "a server uses the data folder: its blobs%s are left alone",
-                d->options->store ? "" : " and database");
+    finding_add(d->findings, FINDING_OK, "in use", NULL,
+                "a server uses the data folder: what lies in it is left alone");
     return -1;
 }
 
@@ -199,6 +199,8 @@ static void check_blobs(const struct doctor *d, const char *known)
         rc = driver->open(url ? url : path, &b, id, &err);
     if (rc == ERR_OK)
         rc = probe_blob(driver, b, &err);
+    if (rc == ERR_OK && driver->examine)
+        driver->examine(b, d->findings);
     if (b)
         driver->close(b);
     if (rc != ERR_OK)
@@ -229,8 +231,40 @@ static void check_store(const struct doctor *d, bool data_there)
         finding_add(d->findings, FINDING_FAIL, "store", "correct `store` in the configuration", "%s", err.msg);
     else if (driver->examine && (config.url || lock >= 0 || !data_there))
         driver->examine(&config, d->findings, known);
-    if (lock >= 0)
+    if (lock >= 0 || d->options->blob)
         check_blobs(d, known);
+}
+
+/* --- the broker --- */
+
+static void check_broker(const struct doctor *d)
+{
+    const struct broker_config config = {
+        .url = d->options->broker, .deployment = "doctor", .intake = d->options->broker_intake, .rng = rng_real()};
+    const struct broker_driver *driver = NULL;
+    struct broker *b = NULL;
+    struct broker_state state = {.reached = false};
+    struct err err = {0};
+
+    if (!config.url)
+        return;
+    int rc = app_broker_driver(config.url, d->options->store, &driver, &err);
+    if (rc == ERR_OK)
+        rc = driver->open(&config, &b, &err);
+    if (rc == ERR_OK)
+        driver->state(b, &state);
+    if (rc != ERR_OK || !state.reached)
+        finding_add(d->findings, FINDING_FAIL, "broker",
+                    rc != ERR_OK ? "docs/redis.md says what each message asks for"
+                                 : "is it running? Until it is, servers claim from the store directly",
+                    "%s", rc != ERR_OK ? err.msg : state.why);
+    else if (state.warning[0])
+        finding_add(d->findings, FINDING_WARN, "broker", "CONFIG SET maxmemory-policy noeviction, and in its file",
+                    "%s: %s", state.about, state.warning);
+    else
+        finding_add(d->findings, FINDING_OK, "broker", NULL, "%s", state.about);
+    if (b)
+        driver->close(b);
 }
 
 /* --- this machine --- */
@@ -297,6 +331,7 @@ void doctor_run(const struct doctor *d)
     bool there = check_data(d);
 
     check_store(d, there);
+    check_broker(d);
     check_files(d);
     check_time(d);
     check_isolation(d);

@@ -3,6 +3,7 @@
 #include "base/arena.h"
 #include "base/buf.h"
 #include "base/err.h"
+#include "base/finding.h"
 #include "base/uuid.h"
 #include <stdint.h>
 #include <sys/types.h>
@@ -65,6 +66,9 @@ struct blob_driver {
      * on. ERR_UNSUPPORTED: the configuration wants none.
      * @param filename  as which a browser saves it; NULL: its id */
     int (*url)(struct blobs *b, const struct uuid *id, const char *filename, struct buf *ret, struct err *err);
+
+    /** Optional: what else can be looked at of an opened place of blobs (rights, clocks). Leaves nothing. */
+    void (*examine)(struct blobs *b, struct findings *f);
 
     /* Optional, all or none: for snapshots, where blobs are files below a folder. */
     const char *id_file; /* its file below the folder that holds the folder's id and a newline */

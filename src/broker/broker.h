@@ -69,6 +69,7 @@ struct broker_state {
     bool reached;      /* false: lost, or it refuses what it is given. Servers claim from the store alone */
     char why[256];     /* then: the reason */
     char warning[256]; /* what is wrong with its configuration, or empty */
+    char about[192];   /* what it is, as found when it was opened, or empty */
     uint64_t announced, unannounced; /* jobs; unannounced: it was lost or full */
     uint64_t received, dropped,
         returned; /* of messages: dropped: the store had no such job ready; returned: for another server */

@@ -1,9 +1,11 @@
 """A proxy in front of an S3 server that does to chosen requests what networks and storage services do."""
 import collections
+import email.utils
 import http.client
 import http.server
 import re
 import socket
+import ssl
 import struct
 import threading
 import time
@@ -14,9 +16,10 @@ ERROR = "<?xml version='1.0'?><Error><Code>{}</Code><Message>by the test</Messag
 class S3Proxy:
     """fail(pattern, how, times): the next requests whose "METHOD /path?query" matches meet `how`:
     a status and code like "503 SlowDown"; "reset" before an answer; "lost": S3 does it, the answer is reset; "truncate" the body half way;
-    "etag": another ETag in the answer; "trickle" a byte a second; "html". seen: what was asked for."""
+    "etag": another ETag in the answer; "trickle" a byte a second; "html"; "skew": a Date an hour ahead. seen: what was asked for."""
 
-    def __init__(self, port):
+    def __init__(self, port, tls=None):
+        """@param tls  files of a certificate and its key"""
         self.upstream_port = port
         self.faults, self.seen, self.met, self.lock = [], [], collections.Counter(), threading.Lock()
         proxy = self
@@ -41,7 +44,11 @@ class S3Proxy:
                 pass
 
         self.listener = Listener(("127.0.0.1", 0), Handler)
-        self.endpoint = f"http://127.0.0.1:{self.listener.server_address[1]}"
+        self.endpoint = f"http{'s' if tls else ''}://127.0.0.1:{self.listener.server_address[1]}"
+        if tls:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(*tls)
+            self.listener.socket = context.wrap_socket(self.listener.socket, server_side=True, do_handshake_on_connect=False)
         threading.Thread(target=self.listener.serve_forever, daemon=True).start()
 
     def close(self):
@@ -88,7 +95,7 @@ class S3Proxy:
             upstream.endheaders(body or None)
             answer = upstream.getresponse()
             data = answer.read()
-            headers = {k: v for k, v in answer.getheaders() if k.lower() not in ("connection", "transfer-encoding", "content-length", "date")}
+            headers = {k: v for k, v in answer.getheaders() if k.lower() not in ("connection", "transfer-encoding", "content-length")}
             length = answer.getheader("Content-Length") if handler.command == "HEAD" else len(data)
         finally:
             upstream.close()
@@ -97,6 +104,8 @@ class S3Proxy:
             return
         if fault == "etag":
             headers["ETag"] = '"00000000000000000000000000000000"'
+        if fault == "skew":
+            headers["Date"] = email.utils.formatdate(time.time() + 3600, usegmt=True)
         self.send(handler, answer.status, headers, data, length, fault)
 
     @staticmethod

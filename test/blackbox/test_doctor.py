@@ -12,7 +12,8 @@ import uuid
 
 import pytest
 import yaml
-from conftest import HAUL, Databases, namespaces_work, own_postgres
+from conftest import HAUL, Databases, namespaces_work, own_postgres, own_redis
+from test_s3 import bucket, keys, multiparts, proxy, s3  # noqa: F401  pylint: disable=unused-import
 
 
 @pytest.fixture
@@ -248,3 +249,52 @@ def test_a_standby_and_few_connections(look, postgres):
         failed(look(store=own.url()), "database", "takes writes", "promote")
     finally:
         own.remove()
+
+
+# --- Redis, S3 ---
+
+@pytest.fixture
+def redis():
+    if not own_redis.program():
+        pytest.skip("Redis is not installed")
+    server = own_redis.Redis()
+    server.client = pytest.importorskip("redis").Redis(unix_socket_path=str(server.socket))
+    yield server
+    server.remove()
+
+
+def test_the_broker(look, redis):
+    found = look(broker=redis.url)["broker"]
+    assert found["status"] == "ok" and "Redis 7" in found["said"] and "primary" in found["said"] and "noeviction" in found["said"]
+    redis.client.config_set("maxmemory-policy", "allkeys-lru")
+    warned(look(broker=redis.url), "broker", "allkeys-lru", "CONFIG SET maxmemory-policy noeviction")
+    redis.client.replicaof("127.0.0.1", "1")
+    failed(look(broker=redis.url), "broker", "replica", "name its primary")
+    redis.stop()
+    failed(look(broker=redis.url), "broker", "is it running?")
+    failed(look(broker="kafka://host"), "broker", "redis://")
+    assert "broker" not in look()
+
+
+def test_a_database_a_broker_and_a_bucket_together(look, url, redis, s3, bucket, proxy):  # noqa: F811
+    def at(endpoint):
+        return look(store=url, broker=redis.url, blob=s3.url(bucket, "jobs", endpoint=endpoint))
+    found = at(s3.endpoint)
+    assert {check: found[check]["status"] for check in ("database", "broker", "blobs", "bucket rights", "bucket clock")} == {
+        "database": "ok", "broker": "ok", "blobs": "ok", "bucket rights": "ok", "bucket clock": "ok"}
+    assert keys(s3, bucket) == ["jobs/haul-blobs"] and multiparts(s3, bucket) == []
+    for pattern, fault, check, words in [
+            (r"^PUT /.*/blobs/", "403 AccessDenied", "blobs", "write a blob"),
+            (r"^GET /.*/blobs/", "403 AccessDenied", "blobs", "read a blob"),
+            (r"^DELETE /.*/blobs/", "403 AccessDenied", "blobs", "remove a blob"),
+            (r"^GET /[^?]*\?list-type", "403 AccessDenied", "bucket rights", "s3:ListBucket"),
+            (r"^GET /[^?]*\?prefix=jobs%2Fuploads%2F&uploads=", "403 AccessDenied", "bucket rights", "s3:ListBucketMultipartUploads"),
+            (r"^POST /[^?]*\?uploads", "403 AccessDenied", "bucket rights", "begin a multipart upload"),
+            (r"^DELETE /.*\?uploadId", "403 AccessDenied", "bucket rights", "s3:AbortMultipartUpload")]:
+        proxy.fail(pattern, fault)
+        failed(at(proxy.endpoint), check, words)
+        assert proxy.met[fault] == 1, pattern
+        proxy.met.clear()
+    proxy.fail(r"max-keys=1", "skew")
+    warned(at(proxy.endpoint), "bucket clock", " s ahead of this machine's", "15 minutes")
+    failed(look(blob=s3.url("nobody-made-it")), "blobs", "has no bucket")

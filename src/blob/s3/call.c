@@ -42,7 +42,7 @@ static void answer_reset(struct s3_answer *a)
     buf_reset(&a->body);
     a->status = 0;
     a->length = a->total = -1;
-    a->etag[0] = a->modified[0] = a->code[0] = '\0';
+    a->etag[0] = a->modified[0] = a->date[0] = a->code[0] = '\0';
 }
 
 static void keep(char *ret, size_t size, const char *p, size_t n)
@@ -73,6 +73,8 @@ static size_t on_header(char *line, size_t size, size_t n, void *arg)
         snprintf(a->etag, sizeof(a->etag), "%s", value);
     else if (name_n == 13 && strncasecmp(line, "Last-Modified", 13) == 0)
         keep(a->modified, sizeof(a->modified), value, strlen(value));
+    else if (name_n == 4 && strncasecmp(line, "Date", 4) == 0)
+        keep(a->date, sizeof(a->date), value, strlen(value));
     else if (name_n == 14 && strncasecmp(line, "Content-Length", 14) == 0)
         a->length = strtoll(value, NULL, 10);
     else if (name_n == 13 && strncasecmp(line, "Content-Range", 13) == 0 && strchr(value, '/'))

@@ -50,7 +50,7 @@ struct s3_answer {
     struct buf body; /* s3_answer_release */
     int64_t length;  /* Content-Length; -1: not said */
     int64_t total;   /* of Content-Range; -1 */
-    char etag[S3_ETAG_MAX], modified[40];
+    char etag[S3_ETAG_MAX], modified[40], date[40];
     char code[64]; /* S3's word for an error, "" when it said none */
     unsigned tries;
 };
@@ -148,6 +148,9 @@ int s3_resumable_upload_of(struct blobs *s, const struct uuid *id, char ret[S3_U
 
 /* reader.c */
 int s3_reader_open(struct blobs *s, const struct uuid *id, struct blob_reader **ret, struct err *err);
+
+/* examine.c: as in blob.h */
+void s3_examine(struct blobs *s, struct findings *f);
 
 /* sweep.c */
 /** Gives up multipart uploads that are older than the place says and belong to no resumable one. Any server of the bucket may. */

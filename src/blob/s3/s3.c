@@ -185,6 +185,7 @@ const struct blob_driver *blob_s3(void)
         .discard = s3_resumable_discard,
         .unfinished = s3_resumable_unfinished,
         .url = s3_blob_url,
+        .examine = s3_examine,
     };
 
     return &driver;

@@ -171,6 +171,7 @@ static int first_look(struct broker *b, struct err *err)
     struct link l = link_of(b, b->read_stop_fd);
     int rc = link_ready(&l, link_now() + OPEN_US, err);
     snprintf(b->state.warning, sizeof(b->state.warning), "%.250s", l.warning);
+    snprintf(b->state.about, sizeof(b->state.about), "%s", l.about);
     link_drop(&l);
     if (rc == ERR_FORBIDDEN || rc == ERR_NOT_FOUND || rc == ERR_UNSUPPORTED || rc == ERR_INVALID)
         return rc;

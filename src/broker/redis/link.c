@@ -122,17 +122,19 @@ static const char *info_value(const char *info, const char *name, char ret[64])
 
 static int judge(struct link *l, const char *info, struct err *err)
 {
-    char value[64];
-    const long major = strtol(info_value(info, "redis_version", value), NULL, 10);
-    if (!value[0])
+    char value[64], version[64];
+    const long major = strtol(info_value(info, "redis_version", version), NULL, 10);
+    if (!version[0])
         return err_set(err, ERR_UNSUPPORTED, 0, "what answers is not a Redis: it does not tell its version");
     if (major < VERSION_MIN)
-        return err_set(err, ERR_UNSUPPORTED, 0, "Redis %s is too old, haul needs %d.0 or newer", value, VERSION_MIN);
+        return err_set(err, ERR_UNSUPPORTED, 0, "Redis %s is too old, haul needs %d.0 or newer", version, VERSION_MIN);
     if (strcmp(info_value(info, "role", value), "slave") == 0)
         return err_set(err, ERR_UNSUPPORTED, 0, "this Redis is a replica, which takes no writes: name its primary");
     if (strcmp(info_value(info, "cluster_enabled", value), "1") == 0)
         return err_set(err, ERR_UNSUPPORTED, 0, "this Redis is a cluster, haul needs a single one");
     info_value(info, "maxmemory_policy", value);
+    snprintf(l->about, sizeof(l->about), "Redis %s, a primary, maxmemory-policy %s", version,
+             value[0] ? value : "not told");
     l->warning[0] = 0;
     if (value[0] && strcmp(value, "noeviction") != 0 && strncmp(value, "volatile-", 9) != 0)
         snprintf(l->warning, sizeof(l->warning),

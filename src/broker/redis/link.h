@@ -13,6 +13,7 @@ struct link {
     int64_t client_id;
     unsigned failures; /* in a row */
     char warning[256]; /* what is wrong with its configuration, or empty */
+    char about[192];   /* its version, and how it evicts */
 };
 
 usec link_now(void); /* the boot clock */
