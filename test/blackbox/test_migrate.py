@@ -10,6 +10,7 @@ import pytest
 import yaml
 from conftest import COMPLETE, HAUL, Api, Databases, Server, until
 from dead import dead
+from test_s3 import bucket, keys, multiparts, s3  # noqa: F401  pylint: disable=unused-import
 
 INVALID, NOT_FOUND, CONFLICT, UNAVAILABLE, LOCKED, UNSUPPORTED, CORRUPT, USAGE = 11, 12, 13, 16, 21, 22, 23, 2
 YEARS = {"retention": "3650d", "dedup_window": "3650d", "blob_keep": "3650d", "upload_keep": "3650d"}
@@ -206,6 +207,34 @@ def test_the_same_data_folder_keeps_its_blobs(serve, migrate, embedded, make_con
     server = serve(to)
     same(told(server.api), filled["told"])
     goes_on(server.api, filled)
+
+
+def test_blobs_go_to_s3_and_come_back(serve, migrate, embedded, make_config, filled, tmp_path, s3, bucket):  # noqa: F811
+    server = serve(embedded)
+    large = os.urandom(9 << 20)  # in parts
+    ref = server.api.put_blob(large)["ref"]
+    assert server.terminate() == 0
+    there = make_config("there", store=Databases.url_of(tmp_path / "there"), blob=s3.url(bucket, "moved", more="&direct=no"))
+    migrate(embedded, there)
+    objects = keys(s3, bucket, "moved/blobs/")
+    assert len(objects) == 4 and multiparts(s3, bucket) == []
+    key = next(k for k in objects if k.endswith(ref.removeprefix("blob:")))
+    assert s3.client().get_object(Bucket=bucket, Key=key)["Body"].read() == large
+    server = serve(there)
+    same(told(server.api), filled["told"])
+    assert server.terminate() == 0
+
+    back = make_config("back")
+    migrate(there, back)
+    server = serve(back)
+    same(told(server.api), filled["told"])
+    assert server.api.get("/v1/blobs/" + ref.removeprefix("blob:")).content == large
+    goes_on(server.api, filled)
+    assert server.terminate() == 0
+
+    # What S3 holds is compared with what the database says of it, as a folder's bytes are.
+    s3.client().put_object(Bucket=bucket, Key=key, Body=b"others")
+    assert "missing or damaged" in migrate(there, make_config("again"), status=CORRUPT).stderr
 
 
 def test_the_source_is_only_read(serve, migrate, embedded, database, filled, tmp_path):

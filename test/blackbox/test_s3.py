@@ -1,20 +1,25 @@
 """Blobs in S3, through the server: a real S3 server that checks signatures, other people's client beside ours, and a proxy that fails.
 P19: transfers resume, are hash-checked, and unfinished ones are swept."""
 import atexit
+import datetime
 import hashlib
+import http.server
+import json
 import os
 import pathlib
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
+import threading
 import uuid
 
 import pytest
 import requests
 import shim
-from conftest import COMPLETE, Api, problem, until
+from conftest import HAUL, Api, problem, until
 from s3_proxy import S3Proxy
 from test_uploads import Tus
 
@@ -337,6 +342,115 @@ def test_unreachable(refused, s3, bucket):
 def test_refusals_say_what_to_do(refused, s3, bucket, proxy, fault, says):
     proxy.fail("haul-blobs", fault, 100)
     assert says in refused(s3.url(bucket, endpoint=proxy.endpoint), CORRUPT if fault == "html" else UNAVAILABLE)
+
+
+def certificate(folder, name):
+    """Its own authority, for 127.0.0.1."""
+    files = folder / f"{name}.crt", folder / f"{name}.key"
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2", "-subj", f"/CN={name}",
+                    "-addext", "subjectAltName=IP:127.0.0.1", "-out", files[0], "-keyout", files[1]], check=True, capture_output=True)
+    return files
+
+
+def test_tls_is_verified(refused, s3, bucket, make_server, haul, tmp_path):
+    ours, others = certificate(tmp_path, "ours"), certificate(tmp_path, "others")
+    proxy = S3Proxy(s3.port, tls=ours)
+    try:
+        for more in ("", f"&ca={others[0]}"):
+            assert "certificate" in refused(s3.url(bucket, endpoint=proxy.endpoint, more=more))
+        assert proxy.seen == []  # nothing was told to somebody who is not trusted
+        assert "ca" in refused(s3.url(bucket, endpoint=proxy.endpoint, more="&ca=/nowhere"))
+        server = make_server({"blob": s3.url(bucket, endpoint=proxy.endpoint, more=f"&ca={ours[0]}")})
+        data = some_bytes(9 * MIB)
+        ref = Api(server.url).put_blob(data)["ref"]
+        done = haul("blob", "get", ref, "--output", tmp_path / "got", url=server.url)  # who does not know the authority gets it from the server
+        assert done.returncode == 0 and (tmp_path / "got").read_bytes() == data, done.stderr
+    finally:
+        proxy.close()
+
+
+@pytest.mark.skipif(not shutil.which("faketime"), reason="faketime is not installed")
+@shim.needed
+def test_a_clock_that_is_an_hour_off(s3, bucket, environment, tmp_path):
+    done = subprocess.run(["faketime", "-f", "+1h", HAUL, "server", "--listen", "127.0.0.1:0", "--data", tmp_path / "data", "--blob", s3.url(bucket)],
+                          env={**environment, "DONT_FAKE_MONOTONIC": "1"}, capture_output=True, text=True, timeout=60)
+    assert done.returncode == UNAVAILABLE and "this machine's clock is off" in done.stderr and "set the clock" in done.stderr, done.stderr
+
+
+# --- where keys come from, and how a bucket is named ---
+
+class Metadata:
+    """What an instance asks for its role's keys: only in the second version's way."""
+
+    def __init__(self, s3, lasts_s):
+        self.served, self.refused = 0, 0
+        metadata = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def answer(self, status, text):
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(text)))
+                self.end_headers()
+                self.wfile.write(text.encode())
+
+            def do_PUT(self):
+                good = self.path == "/latest/api/token" and int(self.headers.get("X-aws-ec2-metadata-token-ttl-seconds", 0)) > 0
+                self.answer(200 if good else 400, "session" if good else "")
+
+            def do_GET(self):
+                roles = "/latest/meta-data/iam/security-credentials/"
+                if self.headers.get("X-aws-ec2-metadata-token") != "session":
+                    metadata.refused += 1
+                    self.answer(401, "")
+                elif self.path == roles:
+                    self.answer(200, "a-role\n")
+                elif self.path == roles + "a-role":
+                    metadata.served += 1
+                    ends = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(seconds=lasts_s)
+                    self.answer(200, json.dumps({"Code": "Success", "AccessKeyId": s3.env["AWS_ACCESS_KEY_ID"], "Token": "of-the-role",
+                                                 "SecretAccessKey": s3.env["AWS_SECRET_ACCESS_KEY"], "Expiration": ends.strftime("%Y-%m-%dT%H:%M:%SZ")}))
+                else:
+                    self.answer(404, "")
+
+            def log_message(self, *_):
+                pass
+
+        self.listener = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.endpoint = f"http://127.0.0.1:{self.listener.server_address[1]}"
+        threading.Thread(target=self.listener.serve_forever, daemon=True).start()
+
+    def close(self):
+        self.listener.shutdown()
+        self.listener.server_close()
+
+
+@pytest.mark.parametrize("lasts_s, asked_again", [(6 * 3600, False), (2, True)])
+def test_keys_of_the_instance(s3, bucket, make_server, environment, tmp_path, lasts_s, asked_again):
+    metadata = Metadata(s3, lasts_s)
+    try:
+        del environment["AWS_ACCESS_KEY_ID"], environment["AWS_SECRET_ACCESS_KEY"]
+        environment.update({"HOME": str(tmp_path), "AWS_EC2_METADATA_SERVICE_ENDPOINT": metadata.endpoint})
+        api = Api(make_server({"blob": s3.url(bucket)}).url)
+        asked = metadata.served
+        assert asked > 0 and metadata.refused == 0
+        api.put_blob(b"bytes")
+        assert (metadata.served > asked) == asked_again
+    finally:
+        metadata.close()
+
+
+def test_a_bucket_named_by_its_host(s3, bucket, make_server, haul, tmp_path):
+    """*.localhost is this machine, to curl and so to haul."""
+    endpoint = f"http://s3.localhost:{s3.port}"
+    server = make_server({"blob": s3.url(bucket, endpoint=endpoint).replace("style=path", "style=virtual")})
+    data = some_bytes(9 * MIB)
+    path = blob_path(Api(server.url).put_blob(data)["ref"])
+    key = f"blobs/{path[-2:]}/{path.rpartition('/')[2]}"
+    assert s3.client().get_object(Bucket=bucket, Key=key)["Body"].read() == data
+    location = requests.get(server.url + path, allow_redirects=False, timeout=60).headers["Location"]
+    assert location.startswith(f"http://{bucket}.s3.localhost:{s3.port}/{key}?")
+    done = haul("blob", "get", "blob:" + path.rpartition("/")[2], "--output", tmp_path / "got", url=server.url)
+    assert done.returncode == 0 and (tmp_path / "got").read_bytes() == data, done.stderr
 
 
 def test_a_bucket_of_another_database(s3, bucket, make_server, refused, tmp_path):
