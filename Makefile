@@ -21,7 +21,7 @@ packages-develop: ## and those of packaging/debian-packages-develop.txt
 demo: packages all ## transcode a real video as a background job (KEEP=1 leaves server and worker running)
 	@scripts/demo
 
-cluster: packages all ## PostgreSQL, a server, workers and Prometheus as processes of yours, until Ctrl-C (WORKERS=2)
+cluster: packages packages-develop all ## PostgreSQL, Redis, S3, two servers, workers and Prometheus as processes of yours, until Ctrl-C (WORKERS=2)
 	@scripts/cluster --haul $(BUILD)/haul --workers $(or $(WORKERS),2)
 
 bench: all ## measure submissions, whole lives and an idle start, beside the disk's own limits (SECONDS=5, DATA=/var/tmp)

@@ -10,15 +10,16 @@ import subprocess
 import pytest
 from conftest import HAUL, TOP
 
-UNITS = ["haul-server.service", "haul-worker.service"]
-THRESHOLD = {"haul-server.service": 12, "haul-worker.service": 55}  # tenths of what `systemd-analyze security` says
+UNITS = ["haul-server.service", "haul-server@.service", "haul-worker.service"]
+THRESHOLD = {"haul-server.service": 12, "haul-server@.service": 12, "haul-worker.service": 55}  # tenths of what `systemd-analyze security` says
 
 pytestmark = pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd-analyze is not installed")
 
 
 def unit_file(name, folder):
-    """The unit as it is installed, but for the path of the program."""
-    text = (TOP / "packaging" / "systemd" / f"{name}.in").read_text()
+    """The unit as it is installed, but for the path of the program. One of several servers is made from the server's."""
+    text = (TOP / "packaging" / "systemd" / f"{name.replace('@', '')}.in").read_text()
+    text = text.replace("@instance@", "-%i" if "@" in name else "").replace("@of@", " %i" if "@" in name else "")
     assert text.count("@bindir@/haul") == 1
     path = folder / name
     path.write_text(text.replace("@bindir@/haul", str(HAUL)))
