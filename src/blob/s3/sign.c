@@ -156,7 +156,7 @@ static void signature(const struct s3_signing *s, const char *hash, char ret[SHA
 
 void s3_sign(const struct s3_signing *s, struct buf *ret)
 {
-    struct s3_pair headers[S3_PAIRS_MAX] = {{NULL}};
+    struct s3_pair headers[S3_PAIRS_MAX] = {{0}};
     size_t n = sorted(s->headers, s->n_headers, headers);
     char hash[SHA256_HEX_MAX], sig[SHA256_HEX_MAX];
 
