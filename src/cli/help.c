@@ -5,8 +5,7 @@
 
 static const struct opt common[] = {
     {"server", 0, OPT_TEXT, 0, "URL", 0, 0,
-     "server to talk to, or several, URL,URL,...: the next one is asked when one does not answer (default: "
-     "HAUL_SERVER, the configuration file, "
+     "server, or several of one installation: URL,URL,... (default: HAUL_SERVER, the configuration file, "
      "http://127.0.0.1:8420)"},
     {"config", 0, OPT_TEXT, 0, "FILE", 0, 0,
      "configuration file (default: HAUL_CONFIG, ~/.config/haul/haul.yaml, /etc/haul/haul.yaml)"},

@@ -9,15 +9,14 @@
 #define RETRY_POOLED_US (60 * USEC_PER_SEC)
 #define ANSWER_US       (10 * USEC_PER_SEC)
 
-static const char tell_sql[] = "SELECT pg_notify($1, $2), set_config('synchronous_commit', 'off', true)";
+static const char tell_sql[] = "SELECT pg_notify($1, $2), set_config('synchronous_commit', 'off', true),"
+                               " current_setting('transaction_read_only')";
 
 static int refused(PGconn *pg, const char *what, struct err *err)
 {
-    char line[160] = "out of memory";
-    if (pg)
-        snprintf(line, sizeof(line), "%.150s", PQerrorMessage(pg));
-    line[strcspn(line, "\n")] = '\0';
-    return err_set(err, ERR_UNAVAILABLE, 0, "servers do not hear of one another's jobs: %s: %s", what, line);
+    const char *text = pg ? PQerrorMessage(pg) : "out of memory"; /* lines; none when nothing went wrong */
+    return err_set(err, ERR_UNAVAILABLE, 0, "servers do not hear of one another's jobs: %s%s%.*s", what,
+                   *text ? ": " : "", (int)MIN(strcspn(text, "\n"), 150u), text);
 }
 
 /** A pooler gives a connection to another server's backend for each transaction, and tells the number of none of them. */
@@ -172,17 +171,25 @@ static void hear(struct broker *b, char *text)
         notify_heard(b, &line);
 }
 
-/** Reads what is there. False: the connection is lost */
+/** Was it told, by a host that takes writes? Another one may do so by now, where the other servers went. */
+static bool told(const PGresult *res)
+{
+    return PQresultStatus(res) == PGRES_TUPLES_OK && strcmp(PQgetvalue(res, 0, 2), "off") == 0;
+}
+
+/** Reads what is there. False: the connection is of no use any more */
 static bool take(struct broker *b)
 {
     PGnotify *n;
-    if (!PQconsumeInput(b->pg))
-        return false;
-    while (b->busy && !PQisBusy(b->pg)) {
+    bool good = PQconsumeInput(b->pg);
+    while (good && b->busy && !PQisBusy(b->pg)) {
         PGresult *res = PQgetResult(b->pg);
         b->busy = res != NULL;
+        good = !res || told(res);
         PQclear(res);
     }
+    if (!good)
+        return false;
     while ((n = PQnotifies(b->pg)) != NULL) {
         hear(b, n->extra);
         PQfreemem(n);
@@ -215,7 +222,7 @@ void *listener_run(void *arg)
             connect_again(b);
         wait_for(b, b->pg ? tell(b) : b->retry_us);
         if (b->pg && !take(b))
-            lose(b, "the connection ended");
+            lose(b, "the connection ended, or its host takes no writes any more");
         else if (b->pg && b->busy && notify_now() >= b->sent_us + ANSWER_US)
             lose(b, "the database does not answer");
     }

@@ -175,14 +175,37 @@ static void test_another_deployment_does_not_hear(void **state)
     down(&b);
 }
 
-static void cut(void)
+static void sql(const char *text)
 {
     PGconn *pg = PQconnectdb(getenv("HAUL_TEST_POSTGRES"));
-    PGresult *res =
-        PQexec(pg, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'haul hints'");
-    assert_int_equal(PQresultStatus(res), PGRES_TUPLES_OK);
+    PGresult *res = PQexec(pg, text);
+    const ExecStatusType status = PQresultStatus(res);
+    assert_true(status == PGRES_TUPLES_OK || status == PGRES_COMMAND_OK);
     PQclear(res);
     PQfinish(pg);
+}
+
+static void cut(void)
+{
+    sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'haul hints'");
+}
+
+static void test_host_that_takes_no_writes_any_more_is_left(void **state)
+{
+    struct server a, b;
+    up(&a, "left");
+    up(&b, "left");
+    sql("ALTER SYSTEM SET default_transaction_read_only = on");
+    sql("SELECT pg_reload_conf()");
+    b.d->want(b.broker, "q", "encode", 1); /* which it says */
+    wait_until(&b, &b.lost, 1);
+    sql("ALTER SYSTEM RESET default_transaction_read_only");
+    sql("SELECT pg_reload_conf()");
+    wait_until(&b, &b.back, 1);
+    announce_heard(&a, "q", "encode", 5);
+    wait_until(&b, &b.jobs, 1);
+    down(&a);
+    down(&b);
 }
 
 static void test_connection_that_is_cut_comes_back(void **state)
@@ -268,6 +291,7 @@ int main(void)
         cmocka_unit_test(test_many_jobs_are_told_of_together),
         cmocka_unit_test(test_another_deployment_does_not_hear),
         cmocka_unit_test(test_connection_that_is_cut_comes_back),
+        cmocka_unit_test(test_host_that_takes_no_writes_any_more_is_left),
         cmocka_unit_test(test_strange_messages_are_passed_over),
         cmocka_unit_test(test_message_is_read_as_it_was_written),
     };
