@@ -3,6 +3,7 @@
 job that was acknowledged ran, once.
 
     postgres_kills.py --failovers 100 --kills 100 --seed 1    (HAUL_BIN: the binary; prints a JSON object; status 1 when it does not hold)
+                      --seconds 600                           (fewer, if it takes longer)
 """
 import argparse
 import itertools
@@ -146,18 +147,22 @@ def fail_over(pair, dice):
     pair.repair()
 
 
-def run(pair, servers, database, failovers, kills, seed, pause=1.0, limit=120):
-    """`pair`: of test/postgres.py. Of each kind so many, in an order of the seed's."""
+def run(pair, servers, database, failovers, kills, seed, pause=1.0, limit=120, seconds=float("inf")):
+    """`pair`: of test/postgres.py. Of each kind so many, in an order of the seed's, while there are seconds left. What does not go on within
+    `limit` is broken."""
     dice, began = random.Random(seed), time.monotonic()
     load = Load(servers.urls)
     plan = ["failover"] * failovers + ["kill"] * kills
     dice.shuffle(plan)
     for what in plan:
+        if time.monotonic() > began + seconds:
+            break
         before, until = len(load.acknowledged), time.monotonic() + limit
         while len(load.acknowledged) < before + 20 and time.monotonic() < until:  # it works again
             servers.revive()
             signal.sigtimedwait([], 0.02)
         if time.monotonic() > until:
+            load.wrong.append(f"nothing was acknowledged for {limit} s")
             break
         signal.sigtimedwait([], dice.uniform(0, pause))
         servers.revive()
@@ -167,7 +172,7 @@ def run(pair, servers, database, failovers, kills, seed, pause=1.0, limit=120):
             fail_over(pair, dice)
     wrong = load.end(lambda sql: pair.primary.psql(sql, database), limit)
     servers.revive()
-    return {"wrong": wrong, "jobs": len(load.acknowledged), "planned": len(plan), "failovers": pair.failovers, "kills": servers.kills,
+    return {"wrong": wrong, "jobs": len(load.acknowledged), "failovers": pair.failovers, "kills": servers.kills,
             "servers that ended by themselves": servers.ended, "seconds": round(time.monotonic() - began, 1), "seed": seed}
 
 
@@ -180,6 +185,7 @@ def main():
     parser.add_argument("--failovers", type=int, default=100)
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--seconds", type=float, default=float("inf"))
     args = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     pair, servers = postgres.Pair(postgres.bin_dir()), None
@@ -190,13 +196,13 @@ def main():
             return Server(own, {**os.environ, "HOME": folder}, {"store": pair.url(), "lease": "20s", "heartbeat": "4s"}, data=own.parent / "data")
         try:
             servers = Servers(make)
-            result = run(pair, servers, "postgres", args.failovers, args.kills, args.seed)
+            result = run(pair, servers, "postgres", args.failovers, args.kills, args.seed, seconds=args.seconds)
         finally:
             for server in servers.all if servers else []:
                 server.terminate()
             pair.remove()
     print(json.dumps(result))
-    return 0 if not result["wrong"] and result["failovers"] == args.failovers and result["kills"] == args.kills else 1
+    return 1 if result["wrong"] else 0
 
 
 if __name__ == "__main__":
