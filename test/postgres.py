@@ -163,8 +163,7 @@ class Pooler:
 
     def __init__(self, server):
         self.server, self.process = server, None
-        self.dir = server.dir / "pool"
-        self.dir.mkdir()
+        self.dir = pathlib.Path(tempfile.mkdtemp(prefix="pool-", dir=server.dir))
         (self.dir / "users").write_text('"haul" ""\n')
         (self.dir / "pgbouncer.ini").write_text(f"""[databases]
 * = host={server.dir}

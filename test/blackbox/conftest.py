@@ -1,7 +1,8 @@
 """Drives the real binary: servers and workers as processes, a client that speaks HTTP by itself.
 
 HAUL_BIN names the binary (default build/haul). HAUL_TEST_STORE=postgres has every server use a database of its own on a PostgreSQL of the
-test's own, where a test says nothing else. Nothing here sleeps where the server can tell: waiting is GET ?wait=.
+test's own, where a test says nothing else; with HAUL_TEST_POOLER=1 through PgBouncer in transaction mode.
+Nothing here sleeps where the server can tell: waiting is GET ?wait=.
 Whatever a test starts is stopped by its process id at the test's end."""
 import atexit
 import itertools
@@ -115,7 +116,7 @@ class Process:
 
 class Databases:
     """One PostgreSQL for this process of pytest, started when first asked for."""
-    server = None
+    server = pooler = None
     made = {}
 
     @classmethod
@@ -126,6 +127,9 @@ class Databases:
                 pytest.skip("PostgreSQL is not installed")
             cls.server = own_postgres.Postgres(found)
             atexit.register(cls.server.remove)
+            if os.environ.get("HAUL_TEST_POOLER"):
+                cls.pooler = own_postgres.Pooler(cls.server)
+                atexit.register(cls.pooler.stop)
         return cls.server
 
     @classmethod
@@ -135,7 +139,7 @@ class Databases:
         if folder not in cls.made:
             cls.made[folder] = f"haul{len(cls.made)}"
             server.psql(f"CREATE DATABASE {cls.made[folder]}")
-        return server.url(cls.made[folder])
+        return (cls.pooler or server).url(cls.made[folder])
 
 
 class Server(Process):
