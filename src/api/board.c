@@ -10,6 +10,7 @@ static const struct {
     [BOARD_COUNTS] = {USEC_PER_SEC, board_counts_make},
     [BOARD_WORKERS] = {2 * USEC_PER_SEC, board_workers_make},
     [BOARD_SLIS] = {2 * USEC_PER_SEC, board_slis_make},
+    [BOARD_ALERTS] = {2 * USEC_PER_SEC, board_alerts_make},
 };
 
 void boards_init(struct boards *b, struct api *api)

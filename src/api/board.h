@@ -10,7 +10,7 @@
 struct api;
 struct board;
 
-enum board_id { BOARD_COUNTS, BOARD_WORKERS, BOARD_SLIS, BOARD_COUNT };
+enum board_id { BOARD_COUNTS, BOARD_WORKERS, BOARD_SLIS, BOARD_ALERTS, BOARD_COUNT };
 
 /** The text of a board, kept as long as somebody holds it. */
 struct board_text {

@@ -8,3 +8,4 @@
 void board_counts_make(struct board *board);  /* stats.c */
 void board_workers_make(struct board *board); /* workers.c */
 void board_slis_make(struct board *board);    /* slis.c */
+void board_alerts_make(struct board *board);  /* alerts.c */

@@ -9,7 +9,7 @@
 #define BEAT_US     (15 * USEC_PER_SEC) /* a proxy cuts what is silent for a minute, often */
 #define KEPT_BYTES  ((size_t)64 << 10)  /* of the buffer of a stream that has nothing to say */
 
-static const char *const board_names[BOARD_COUNT] = {"counts", "workers", "slis"};
+static const char *const board_names[BOARD_COUNT] = {"counts", "workers", "slis", "alerts"};
 
 void events_emit(struct events *ev, const char *name, const struct buf *data)
 {
@@ -171,7 +171,7 @@ static int read_topics(struct http_request *req, struct events *ev, struct err *
 {
     static const char *const known[] = {"jobs",       "status",        "task_type", "queue",   "label",
                                         "job",        "log",           "counts",    "workers", "log_attempt",
-                                        "log_offset", "last_event_id", "slis",      NULL};
+                                        "log_offset", "last_event_id", "slis",      "alerts",  NULL};
     bool any = false;
     int rc = req_query_only(req, known, err);
     if (!rc)

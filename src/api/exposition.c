@@ -83,6 +83,14 @@ void expo_usec(struct exposition *x, const struct label *labels, size_t n, usec 
     sample(x, "", labels, n, NULL, text);
 }
 
+void expo_real(struct exposition *x, const struct label *labels, size_t n, double value)
+{
+    char text[48];
+
+    snprintf(text, sizeof(text), "%.6f", value);
+    sample(x, "", labels, n, NULL, text);
+}
+
 void expo_histogram(struct exposition *x, const struct label *labels, size_t n, const struct histogram_bounds *bounds,
                     const struct histogram *h, bool seconds)
 {

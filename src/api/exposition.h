@@ -26,6 +26,7 @@ void expo_metric(struct exposition *x, enum metric_id id);
 void expo_int(struct exposition *x, const struct label *labels, size_t n, int64_t value);
 /** Microseconds, shown in seconds. */
 void expo_usec(struct exposition *x, const struct label *labels, size_t n, usec value);
+void expo_real(struct exposition *x, const struct label *labels, size_t n, double value); /* six decimals */
 /** `seconds`: bounds and sum are microseconds, shown in seconds; else plain numbers. */
 void expo_histogram(struct exposition *x, const struct label *labels, size_t n, const struct histogram_bounds *bounds,
                     const struct histogram *h, bool seconds);

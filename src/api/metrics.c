@@ -238,6 +238,28 @@ static void render_process(const struct scrape *s, struct exposition *x)
     one(x, METRIC_MAX_FDS, p.max_fds);
 }
 
+static void render_alerts(const struct scrape *s, struct exposition *x)
+{
+    const struct engine_alerts *a = &s->engine->alerts;
+    const struct engine_alerts_config *cfg = a->config;
+
+    expo_metric(x, METRIC_OBJECTIVE_EVENTS);
+    for (size_t i = 0; a->counted && i < cfg->n_objectives; i++) {
+        struct label labels[2] = {{"objective", cfg->objectives[i].name}, {"result", "good"}};
+        expo_int(x, labels, 2, (int64_t)a->counted[i].good);
+        labels[1].value = "bad";
+        expo_int(x, labels, 2, (int64_t)a->counted[i].bad);
+    }
+    expo_metric(x, METRIC_OBJECTIVE_BUDGET);
+    for (size_t i = 0; a->objectives && i < cfg->n_objectives; i++)
+        expo_real(x, &(struct label){"objective", cfg->objectives[i].name}, 1, a->objectives[i].budget_left);
+    expo_metric(x, METRIC_ALERT_FIRING);
+    for (size_t i = 0; a->alerts && i < cfg->n_rules; i++) {
+        const struct label labels[2] = {{"alert", cfg->rules[i].name}, {"severity", cfg->rules[i].severity}};
+        expo_int(x, labels, 2, a->alerts[i].state == ALERT_FIRING);
+    }
+}
+
 static int read_workers(struct scrape *s, struct err *err)
 {
     const struct api *api = s->survey->api;
@@ -277,6 +299,7 @@ static int render_all(struct scrape *s, struct exposition *x, struct err *err)
     render_store(s, x);
     one(x, METRIC_EVENT_STREAMS, atomic_load(&s->survey->api->event_streams));
     render_broker(s, x);
+    render_alerts(s, x);
     render_process(s, x);
     int rc = render_http(s, x, err);
     return !rc && x->buf->failed ? no_memory(err) : rc;

@@ -112,6 +112,7 @@ const struct http_route api_routes[] = {
     {.method = "GET", .path = "/v1/events", .handle = events_get, .repeatable = events_repeatable},
     {.method = "GET", .path = "/v1/workers", .handle = workers_get},
     {.method = "GET", .path = "/v1/slis", .handle = slis_get},
+    {.method = "GET", .path = "/v1/alerts", .handle = alerts_get},
     {.method = "GET", .path = "/v1/stats", .handle = stats_get},
     {.method = "GET", .path = "/v1/openapi.yaml", .handle = openapi_get},
     {.method = "GET", .path = "/metrics", .handle = metrics_get},

@@ -1,4 +1,5 @@
-/* GET /v1/slis: is all well? Of this server, over the last minutes. */
+/* GET /v1/slis: is all well? Of this server, over the last minutes; and whether what was promised is kept. */
+#include "api/alerts.h"
 #include "api/boards_made.h"
 #include "api/routes.h"
 #include "api/survey.h"
@@ -58,8 +59,7 @@ static void render_slis(struct buf *body, const struct survey *s, size_t max)
     jw_object(&w, "all");
     render_all(&w, &s->engine);
     jw_object_end(&w);
-    jw_array(&w, "objectives"); /* none can be declared */
-    jw_array_end(&w);
+    render_objectives(&w, &s->engine.alerts);
     jw_object_end(&w);
 }
 

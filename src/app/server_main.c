@@ -185,7 +185,12 @@ static int start_engine(struct server *s, const struct policy *policy, struct er
                                    .rng = rng_real(),
                                    .policy = *policy,
                                    .ops_max = 8192,
-                                   .polls_max = 10000};
+                                   .polls_max = 10000,
+                                   .alerts = {.objectives = s->options.objectives.items,
+                                              .n_objectives = s->options.objectives.n,
+                                              .rules = s->options.alerts.rules,
+                                              .n_rules = s->options.alerts.n_rules,
+                                              .every_us = s->options.alerts.every}};
     int rc = engine_remove_leftovers(&config, err);
     if (!rc)
         rc = engine_new(&config, &s->engine, err);

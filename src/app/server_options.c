@@ -51,6 +51,8 @@ static int defaults(struct server_options *o, struct err *err)
 {
     int rc = options_defaults(rows, ARRAY_LEN(rows), o, err);
     o->types = (struct type_policies){.n = 0};
+    o->objectives = (struct objectives){.n = 0};
+    alert_options_default(&o->alerts);
     struct policy p = policy_default();
     o->lease = p.lease_us;
     o->heartbeat = p.heartbeat_us;
@@ -94,6 +96,7 @@ void server_options_release(struct server_options *o)
 {
     options_release(rows, ARRAY_LEN(rows), o);
     type_options_release(&o->types);
+    objectives_release(&o->objectives);
 }
 
 static void print_default(const struct option_row *row, const struct server_options *o)
@@ -126,6 +129,10 @@ static void print_help(const struct server_options *o)
     }
     puts("\nFor jobs of one task type, in the file only, under `task_types: NAME:`\n");
     type_options_help();
+    puts("\nWhat is promised, in the file only, under `objectives: NAME:`\n");
+    objectives_help();
+    puts("\nWhen to raise the alarm, in the file only, under `alerts:`\n");
+    alert_options_help();
 }
 
 /* --name VALUE, --name=VALUE, --bool; '-' reads as '_'. */
@@ -179,6 +186,10 @@ static int bind_file(const char *path, bool required, struct server_options *o, 
         rc = options_bind(rows, ARRAY_LEN(rows), o, c, config_find(c->root, "server"), err);
     if (!rc)
         rc = type_options_bind(c, config_find(c->root, "task_types"), &o->types, err);
+    if (!rc)
+        rc = objectives_bind(c, config_find(c->root, "objectives"), &o->objectives, err);
+    if (!rc)
+        rc = alert_options_bind(c, config_find(c->root, "alerts"), &o->objectives, &o->alerts, err);
     config_free(c);
     return rc;
 }

@@ -1,6 +1,7 @@
 #pragma once
 /* What `haul server` can be told, by flag or in section `server:` of the configuration file. */
 #include "base/config.h"
+#include "app/alert_options.h"
 #include "app/type_options.h"
 
 struct server_options {
@@ -10,7 +11,10 @@ struct server_options {
     usec lease, heartbeat, confirm, poll, backoff_base, backoff_cap, retention, dedup_window, upload_keep, blob_keep;
     int64_t max_attempts, max_interruptions, max_losses;
     int64_t event_streams;
-    struct type_policies types; /* of the file only */
+    /* of the file only */
+    struct type_policies types;
+    struct objectives objectives;
+    struct alert_options alerts;
 };
 
 /** Flags over file over defaults. *ret_help: only --help was wanted, and printed. Owned: server_options_release. */

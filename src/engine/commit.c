@@ -126,6 +126,7 @@ static void batch_decided(void *arg)
             e->lost = true;
         }
         metrics_note_op(e, op);
+        alerts_note_op(e, op);
         op->done(op); /* may free it */
     }
     free(b);

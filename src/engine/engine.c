@@ -33,6 +33,8 @@ int engine_new(const struct engine_config *config, struct engine **ret, struct e
         e->cfg.overlap_ops = OVERLAP_DEFAULT;
     int rc = metrics_init(e, err);
     if (rc == ERR_OK)
+        rc = alerts_init(e, err);
+    if (rc == ERR_OK)
         rc = dispatch_init(e, err);
     if (rc != ERR_OK) {
         engine_free(e);
@@ -72,6 +74,7 @@ void engine_free(struct engine *e)
         arena_free(e->sweepers[i].op.arena);
     dispatch_release(e);
     metrics_release(e);
+    alerts_release(e);
     feed_release(&e->feed);
     free(e);
 }
@@ -114,6 +117,7 @@ void engine_offload(struct engine *e,
 void engine_drain(struct engine *e)
 {
     e->draining = true;
+    alerts_keep(e);
     snapshot_give_up(e);
     dispatch_end(e, ERR_OK);
     watch_fire_all(e);
@@ -136,6 +140,7 @@ usec engine_step(struct engine *e)
     look_step(e);
     hints_place(e);
     metrics_sample(e);
+    alerts_step(e);
     sweep_run(e);
     dispatch_claims(e);
     hints_settle(e);
@@ -143,6 +148,7 @@ usec engine_step(struct engine *e)
     snapshot_step(e);
     usec wake_us = MIN(dispatch_timeouts(e, boot_us), watch_timeouts(e, boot_us));
     wake_us = MIN(wake_us, MIN(sweep_next_boot(e), look_next_boot(e)));
+    wake_us = MIN(wake_us, alerts_next_boot(e));
     /* Never asleep for long: only so is every pause that could cost a lease seen as lateness (sweep.c, grace). A lease on schedule has
      * three quarters left, and a pause that long is late by half of one. */
     wake_us = MIN(wake_us, boot_us + e->cfg.policy.lease_us / 4);

@@ -5,6 +5,7 @@
 #include "store/store.h"
 #include "blob/blob.h"
 #include "broker/broker.h"
+#include "engine/alerts.h"
 
 struct engine;
 
@@ -25,6 +26,7 @@ struct engine_config {
      * neither is called. NULL: no log is packed, and the engine waits while bytes are removed. The loop brings its own. */
     bool (*offload)(void *self, void (*work)(void *arg), void (*done)(struct engine *e, void *arg), void *arg);
     void *offload_self;
+    struct engine_alerts_config alerts;
 };
 
 int engine_new(const struct engine_config *config, struct engine **ret, struct err *err);

@@ -113,6 +113,7 @@ struct engine {
     /* watches */
     struct watch_bucket *watches;
     struct metrics metrics;
+    struct alerts *alerts; /* NULL: nobody asked for any */
     atomic_uint_fast64_t news[NEWS_BUCKETS], news_of_all;
     struct feed feed;
 };
@@ -169,6 +170,14 @@ void metrics_release(struct engine *e);
 size_t metrics_pair_index(struct engine *e, const char *queue, const char *task_type);
 void metrics_note_op(struct engine *e, const struct op *op); /* decided, or refused by the engine */
 void metrics_note_batch(struct engine *e, struct op *const *ops, size_t n, usec took_us);
+
+int alerts_init(struct engine *e, struct err *err);
+void alerts_release(struct engine *e);
+void alerts_note_op(struct engine *e, const struct op *op); /* decided */
+void alerts_step(struct engine *e);
+void alerts_keep(struct engine *e); /* what was counted since is written */
+usec alerts_next_boot(const struct engine *e);
+int alerts_copy(const struct engine *e, struct arena *arena, struct engine_alerts *ret, struct err *err);
 
 /* The logs a sweep found are packed, one after the other; then the next sweep looks. */
 void pack_take(struct engine *e, const struct op_sweep *found);

@@ -250,5 +250,5 @@ int engine_metrics(struct engine *e, struct arena *arena, struct engine_metrics 
         return err_set(err, ERR_NO_MEMORY, 0, "metrics");
     copy_ready(e, ret);
     copy_windows(e, ret);
-    return ERR_OK;
+    return alerts_copy(e, arena, &ret->alerts, err);
 }

@@ -4,6 +4,7 @@
 #include "base/err.h"
 #include "base/histogram.h"
 #include "core/job.h"
+#include "engine/alerts.h"
 #include "engine/window.h"
 #include "store/store.h"
 
@@ -40,6 +41,7 @@ struct engine_metrics {
     size_t ops_waiting, polls_held;
     struct window_totals last_1m, last_5m; /* of all pairs; `at`: how long that was */
     usec now;                              /* the store's */
+    struct engine_alerts alerts;
 };
 
 extern const struct histogram_bounds metrics_start_bounds, metrics_run_bounds, metrics_commit_bounds,

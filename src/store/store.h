@@ -6,6 +6,7 @@
 #include "base/err.h"
 #include "base/rate.h"
 #include "core/job.h"
+#include "core/tally.h"
 #include "core/lanes.h"
 
 struct store;
@@ -49,6 +50,7 @@ enum op_kind {
     OP_SWEEP_LANES,
     OP_SWEEP_DEAD,
     OP_GRACE,
+    OP_TALLY,
     OP_KIND_COUNT
 };
 
@@ -277,6 +279,12 @@ struct log_name {
 struct op_grace {
     usec until;
 };
+/** Adds events to a tally that is kept under a key; servers over one store add to the same. */
+struct op_tally {
+    const char *key;          /* "tally/NAME"; borrowed until done */
+    const struct tally *more; /* likewise */
+    struct tally *total;      /* out, in the arena: with those of all servers */
+};
 
 struct op {
     enum op_kind kind;
@@ -309,6 +317,7 @@ struct op {
         struct op_upload upload;
         struct op_sweep sweep;
         struct op_grace grace;
+        struct op_tally tally;
     } u;
 };
 

@@ -146,11 +146,11 @@ class Server(Process):
     def __init__(self, folder, environment, config, listen="127.0.0.1:0", data=None):
         self.data = data or folder / "data"
         self.config = folder / "haul.yaml"
-        config = dict(config or {})  # keys of section `server`, and perhaps section `task_types`
-        types = config.pop("task_types", None)
+        config = dict(config or {})  # keys of section `server`, and perhaps other sections
+        sections = {name: config.pop(name) for name in ("task_types", "objectives", "alerts") if name in config}
         if os.environ.get("HAUL_TEST_STORE") == "postgres":
             config.setdefault("store", Databases.url_of(self.data))
-        self.config.write_text(yaml.safe_dump({"server": config, **({"task_types": types} if types is not None else {})}))
+        self.config.write_text(yaml.safe_dump({"server": config, **sections}))
         self.url = None
         super().__init__(folder, "server", ["server", "--listen", listen, "--data", self.data, "--config", self.config],
                          environment)

@@ -171,7 +171,7 @@ def lists(api):
     api.get("/v1/jobs", params={"limit": "many"})
     api.get("/v1/jobs?limit=1&limit=2")
     api.get("/v1/dlq?cursor=nonsense")
-    for path in ("/v1/workers", "/v1/stats", "/v1/slis", "/metrics", "/healthz", "/readyz"):
+    for path in ("/v1/workers", "/v1/stats", "/v1/slis", "/v1/alerts", "/metrics", "/healthz", "/readyz"):
         api.get(path)
 
 

@@ -53,13 +53,13 @@ export interface Sli {
   job_success_rate_1m: number | null; job_success_rate_5m: number | null; started_per_s: number; finished_per_s: number;
 }
 export interface Objective {
-  task_type: string; kind: 'start' | 'success'; within_s: number | null; objective: number; window_s: number; good: number; bad: number;
-  budget_left: number; burn_5m: number | null; burn_1h: number | null; state: 'ok' | 'slow_burn' | 'fast_burn';
+  name: string; task_type: string | null; queue: string | null; kind: 'start' | 'success'; within_s: number | null; objective: number; window_s: number;
+  good: number; bad: number; budget_left: number; burn_5m: number | null; burn_1h: number | null; burn_6h: number | null; state: 'ok' | 'slow_burn' | 'fast_burn';
 }
-export interface Slis { at: string; all: Sli; types: (Sli & { queue: string; task_type: string })[]; objectives: Objective[] }
+export interface Slis { at: string; all: Sli; objectives: Objective[] }
 export interface Alert {
-  name: string; what: string; above: number; clear_at: number; for_s: number; state: 'ok' | 'pending' | 'firing';
-  value: number | null; since: string | null; severity: string; text: string;
+  name: string; what: string; above: number; clear_at: number; for_s: number; state: 'ok' | 'pending' | 'firing' | 'resolved';
+  value: number | null; since: string | null; fired_at: string | null; resolved_at: string | null; severity: string; text: string;
 }
 
 export interface Group {

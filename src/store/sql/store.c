@@ -34,6 +34,7 @@ static int (*const kinds[OP_KIND_COUNT])(struct tx *t) = {
     [OP_SWEEP_LANES] = op_sweep_lanes,
     [OP_SWEEP_DEAD] = op_sweep_dead,
     [OP_GRACE] = op_grace,
+    [OP_TALLY] = op_tally,
 };
 
 bool op_begin(struct op *op)

@@ -133,11 +133,53 @@ static void test_blobs_are_counted_as_they_come_and_go(void **state)
     assert_blobs(w, 1, 4);
 }
 
+static struct op *tally_op(struct world *w, const char *key, uint64_t good, uint64_t bad)
+{
+    struct tally *more = arena_alloc(w->arena, sizeof *more);
+    struct op *op = op_make(w, OP_TALLY);
+
+    tally_add(more, w->d->now(w->s), good, bad);
+    op->u.tally.key = key;
+    op->u.tally.more = more;
+    return op;
+}
+
+static void assert_tally(struct world *w, const struct tally *t, uint64_t good, uint64_t bad)
+{
+    struct tally_sum sum = tally_last(t, w->d->now(w->s), TALLY_US);
+
+    assert_int_equal(sum.good, good);
+    assert_int_equal(sum.bad, bad);
+}
+
+static void test_tallies_add_up_and_are_kept(void **state)
+{
+    struct world *w = *state;
+    struct op *ops[] = {tally_op(w, "tally/a", 3, 1), tally_op(w, "tally/b", 7, 0), tally_op(w, "tally/a", 1, 1)};
+    const char *text = NULL;
+    struct tally kept;
+
+    apply_all(w, ops, ARRAY_LEN(ops));
+    for (size_t i = 0; i < ARRAY_LEN(ops); i++)
+        assert_ok(ops[i]);
+    assert_tally(w, ops[0]->u.tally.total, 3, 1);
+    assert_tally(w, ops[1]->u.tally.total, 7, 0);
+    assert_tally(w, ops[2]->u.tally.total, 4, 2);
+    world_reopen(w);
+    assert_int_equal(w->d->meta_get(w->s, "tally/a", w->arena, &text, NULL), ERR_OK);
+    tally_read(&kept, text);
+    assert_tally(w, &kept, 4, 2);
+    struct op *more = tally_op(w, "tally/a", 1, 0);
+    apply(w, more);
+    assert_tally(w, more->u.tally.total, 5, 2);
+}
+
 const struct CMUnitTest told_tests[] = {
     TEST(test_a_report_tells_the_end_and_the_time_once),
     TEST(test_sweeps_tell_what_they_ended),
     TEST(test_a_repeated_poll_says_so),
     TEST(test_a_worker_is_busy_with_what_it_was_given),
     TEST(test_blobs_are_counted_as_they_come_and_go),
+    TEST(test_tallies_add_up_and_are_kept),
 };
 const size_t n_told_tests = ARRAY_LEN(told_tests);

@@ -2,10 +2,10 @@
 import type { ComponentChildren } from 'preact';
 import { count, duration, percent } from '../format';
 import { history, type Point, sums, useAlerts, useSlis, useStats, useWorkers } from '../feed';
-import type { Objective } from '../types';
 import { Failure } from '../ui/bits';
 import { Chart } from '../ui/chart';
 import { FiringAlerts } from './alerts';
+import { Objectives } from './objectives';
 
 function Tile({ name, value, note, href, bad }: { name: string; value: ComponentChildren; note?: ComponentChildren; href?: string; bad?: boolean }) {
   return (
@@ -30,32 +30,6 @@ function seen(points: Point[], s: number): { perS: number; success: number | nul
 const rate = (perS: number): string => (perS >= 1 || perS === 0 ? `${perS >= 100 ? count(Math.round(perS)) : perS.toFixed(perS ? 1 : 0)}/s` : `${(perS * 60).toFixed(1)}/min`);
 const share = (v: number | null | undefined): string => (v === null || v === undefined ? '–' : percent(v));
 const time = (v: number | null | undefined): string => (v === null || v === undefined ? '–' : duration(v));
-
-function Objectives({ all }: { all: Objective[] }) {
-  if (!all.length)
-    return null;
-  const words = { ok: 'kept', slow_burn: 'burns slowly', fast_burn: 'burns fast' };
-  return (
-    <section aria-label="Objectives">
-      <h2>Objectives</h2>
-      <div class="scroll" tabIndex={0} role="region" aria-label="objectives, one a row">
-        <table>
-          <thead><tr><th scope="col">Type</th><th scope="col">Promise</th><th scope="col">State</th><th scope="col" class="number">Error budget left</th><th scope="col" class="number">Burn, 5 min</th><th scope="col" class="number">Burn, 1 h</th></tr></thead>
-          <tbody>{all.map((o) => (
-            <tr key={`${o.task_type}/${o.kind}`}>
-              <td class="clip">{o.task_type}</td>
-              <td>{percent(o.objective)} {o.kind === 'start' ? `start within ${duration(o.within_s ?? 0)}` : 'succeed'}, over {duration(o.window_s)}</td>
-              <td><span class={`badge ${o.state === 'ok' ? 'success' : o.state === 'slow_burn' ? 'pending' : 'failed'}`}>{words[o.state]}</span></td>
-              <td class="number">{percent(o.budget_left)}</td>
-              <td class="number">{o.burn_5m === null ? '–' : o.burn_5m.toFixed(1)}</td>
-              <td class="number">{o.burn_1h === null ? '–' : o.burn_1h.toFixed(1)}</td>
-            </tr>
-          ))}</tbody>
-        </table>
-      </div>
-    </section>
-  );
-}
 
 export function OverviewPage() {
   const stats = useStats(), slis = useSlis(), alerts = useAlerts(), workers = useWorkers();

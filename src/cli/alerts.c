@@ -1,0 +1,113 @@
+/* haul alerts, haul objectives */
+#include "base/auto.h"
+#include "cli/command.h"
+#include "cli/table.h"
+
+static enum colour state_colour(const char *state)
+{
+    if (strcmp(state, "firing") == 0 || strcmp(state, "fast_burn") == 0)
+        return COLOUR_RED;
+    if (strcmp(state, "pending") == 0 || strcmp(state, "slow_burn") == 0)
+        return COLOUR_YELLOW;
+    return strcmp(state, "ok") == 0 ? COLOUR_GREEN : COLOUR_DIM;
+}
+
+/* "" where there is no number. */
+static void number_cell(struct table *t, const json_t *obj, const char *key)
+{
+    if (json_is_number(json_object_get(obj, key)))
+        table_cellf(t, "%.6g", jreal(obj, key));
+    else
+        table_cell(t, "");
+}
+
+static void alert_row(struct table *t, const json_t *a)
+{
+    const char *state = jtext(a, "state");
+    char since[32] = "";
+
+    if (*jtext(a, "since"))
+        ago_format(jtext(a, "since"), now_wall(), since);
+    table_cell(t, jtext(a, "name"));
+    table_cell_colour(t, state, state_colour(state));
+    table_cell(t, since);
+    number_cell(t, a, "value");
+    number_cell(t, a, "above");
+    table_cell(t, jtext(a, "severity"));
+    table_cell(t, jtext(a, "text"));
+}
+
+static void objective_row(struct table *t, const json_t *o)
+{
+    const char *state = jtext(o, "state");
+    char within[32];
+
+    left_format((usec)(jreal(o, "within_s") * 1e6), within);
+    table_cell(t, jtext(o, "name"));
+    table_cell_colour(t, state, state_colour(state));
+    table_cellf(t, "%.5g%% %s%s", jreal(o, "objective") * 100,
+                strcmp(jtext(o, "kind"), "start") == 0 ? "start within " : "succeed",
+                strcmp(jtext(o, "kind"), "start") == 0 ? within : "");
+    table_cell(t, *jtext(o, "task_type") ? jtext(o, "task_type") : "all");
+    table_cellf(t, "%lld", (long long)jint(o, "good"));
+    table_cellf(t, "%lld", (long long)jint(o, "bad"));
+    table_cellf(t, "%.1f%%", jreal(o, "budget_left") * 100);
+    number_cell(t, o, "burn_5m");
+    number_cell(t, o, "burn_1h");
+    number_cell(t, o, "burn_6h");
+}
+
+/** The rows of array `key` of what `path` answers. */
+static int show(struct cli *cli, const char *path, const char *key, const char *titles,
+                void (*row)(struct table *t, const json_t *item), const char *none)
+{
+    json_t *doc = NULL, *item;
+    size_t i;
+    int status = cli_call(cli, "GET", path, NULL, &doc, key);
+
+    if (status != EXIT_OK)
+        return status;
+    const json_t *items = json_object_get(doc, key);
+    if (cli->json) {
+        json_t *shown = json_pack("{s:O}", key, items);
+        print_json(shown);
+        json_decref(shown);
+    } else if (json_array_size(items) == 0) {
+        fprintf(stderr, "%s\n", none);
+    } else {
+        struct table *t = table_new(titles);
+        json_array_foreach (items, i, item)
+            row(t, item);
+        table_print(t, stdout, 0);
+        table_free(t);
+    }
+    json_decref(doc);
+    return EXIT_OK;
+}
+
+static int run_alerts(struct cli *cli, const void *args, int argc, char **argv)
+{
+    return show(cli, "/v1/alerts", "alerts", "*ALERT|STATE|SINCE|>VALUE|>ABOVE|SEVERITY|*SAYS", alert_row,
+                "no alerts; section alerts of the server's configuration turned all of them off");
+}
+
+static int run_objectives(struct cli *cli, const void *args, int argc, char **argv)
+{
+    return show(cli, "/v1/slis", "objectives",
+                "*OBJECTIVE|STATE|PROMISE|*TYPE|>GOOD|>BAD|>BUDGET LEFT|>BURN 5M|>1H|>6H", objective_row,
+                "no objectives; section objectives of the server's configuration declares them");
+}
+
+const struct command command_alerts = {
+    .name = "alerts",
+    .args = "",
+    .summary = "Alerts: which fire, and what they look at.",
+    .run = run_alerts,
+};
+
+const struct command command_objectives = {
+    .name = "objectives",
+    .args = "",
+    .summary = "What is promised, how much error budget is left, and how fast it burns.",
+    .run = run_objectives,
+};
