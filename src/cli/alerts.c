@@ -1,5 +1,6 @@
 /* haul alerts, haul objectives */
 #include "base/auto.h"
+#include "cli/alert_rules.h"
 #include "cli/command.h"
 #include "cli/table.h"
 
@@ -85,8 +86,34 @@ static int show(struct cli *cli, const char *path, const char *key, const char *
     return EXIT_OK;
 }
 
+struct alerts_args {
+    bool prometheus_rules;
+};
+static const struct opt alerts_options[] = {
+    {"prometheus-rules", 0, OPT_FLAG, offsetof(struct alerts_args, prometheus_rules), NULL, 0, 0,
+     "print them as a rule file of Prometheus, with the same meaning"},
+};
+
+static int print_rules(struct cli *cli)
+{
+    json_t *alerts = NULL, *slis = NULL;
+    int status = cli_call(cli, "GET", "/v1/alerts", NULL, &alerts, "alerts");
+
+    if (status == EXIT_OK)
+        status = cli_call(cli, "GET", "/v1/slis", NULL, &slis, "objectives");
+    if (status == EXIT_OK)
+        alert_rules_print(json_object_get(alerts, "alerts"), json_object_get(slis, "objectives"));
+    json_decref(alerts);
+    json_decref(slis);
+    return status;
+}
+
 static int run_alerts(struct cli *cli, const void *args, int argc, char **argv)
 {
+    const struct alerts_args *a = args;
+
+    if (a->prometheus_rules)
+        return print_rules(cli);
     return show(cli, "/v1/alerts", "alerts", "*ALERT|STATE|SINCE|>VALUE|>ABOVE|SEVERITY|*SAYS", alert_row,
                 "no alerts; section alerts of the server's configuration turned all of them off");
 }
@@ -102,6 +129,8 @@ const struct command command_alerts = {
     .name = "alerts",
     .args = "",
     .summary = "Alerts: which fire, and what they look at.",
+    .options = alerts_options,
+    .n_options = ARRAY_LEN(alerts_options),
     .run = run_alerts,
 };
 
