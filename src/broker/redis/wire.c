@@ -109,6 +109,8 @@ static int tls_wait(struct rwire *w, int result, usec until_us, struct err *err)
 static int tls_setup(struct rwire *w, const struct redis_url *url, struct err *err)
 {
     struct in6_addr address;
+    char host[sizeof(url->host)]; /* OpenSSL's macro wants one that it might write to */
+    memcpy(host, url->host, sizeof(host));
     w->tls = SSL_CTX_new(TLS_client_method());
     if (!w->tls || !SSL_CTX_set_min_proto_version(w->tls, TLS1_2_VERSION))
         return err_set(err, ERR_NO_MEMORY, 0, "TLS");
@@ -121,7 +123,7 @@ static int tls_setup(struct rwire *w, const struct redis_url *url, struct err *e
     SSL_set_mode(w->ssl, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
     const bool numeric = inet_pton(AF_INET, url->host, &address) == 1 || inet_pton(AF_INET6, url->host, &address) == 1;
     const bool named = numeric ? X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(w->ssl), url->host) == 1
-                               : SSL_set1_host(w->ssl, url->host) && SSL_set_tlsext_host_name(w->ssl, url->host);
+                               : SSL_set1_host(w->ssl, url->host) && SSL_set_tlsext_host_name(w->ssl, host);
     return named ? ERR_OK : err_set(err, ERR_NO_MEMORY, 0, "TLS");
 }
 
