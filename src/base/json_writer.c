@@ -23,21 +23,39 @@ static size_t plain_n(const char *s, size_t n)
     return i;
 }
 
+#define STEP 16 /* bytes looked at together: any compiler has something for that */
+typedef uint8_t step_bytes __attribute__((vector_size(STEP)));
+
+/* Is each of them plain? Of `n` bytes, a multiple of STEP. */
+static bool all_plain(const char *s, size_t n)
+{
+    step_bytes odd = {0};
+    for (size_t i = 0; i < n; i += STEP) {
+        step_bytes c;
+        memcpy(&c, s + i, STEP);
+        odd |= (step_bytes)((c < ' ') | (c > '~') | (c == '"') | (c == '\\'));
+    }
+    uint64_t halves[2];
+    memcpy(halves, &odd, STEP);
+    return (halves[0] | halves[1]) == 0;
+}
+
 /* The text between quotes, and the one character that follows them, when no byte needs an escape. Nearly all is so: it is copied in
- * one go. */
+ * one go, and looked at where it lies then, with spaces behind it. */
 static bool quote_plain(struct buf *buf, const char *s, size_t n, char after)
 {
-    if (!buf_reserve(buf, n + 3))
-        return true; /* failed for good */
-    char *at = buf->data + buf->len;
-    *at++ = '"';
-    for (size_t i = 0; i < n; i++) {
-        if (!is_plain[(unsigned char)s[i]]) {
-            buf->data[buf->len] = '\0';
-            return false;
-        }
-        *at++ = s[i];
+    if (!buf_reserve(buf, n + STEP + 3))
+        return buf->failed = true; /* for good */
+    char *at = buf->data + buf->len + 1;
+    at[-1] = '"';
+    if (n)
+        memcpy(at, s, n);
+    memset(at + n, ' ', STEP);
+    if (!all_plain(at, (n + STEP - 1) / STEP * STEP)) {
+        at[-1] = '\0';
+        return false;
     }
+    at += n;
     *at++ = '"';
     if (after)
         *at++ = after;
@@ -138,14 +156,19 @@ void jw_string(struct json_writer *w, const char *key, const char *s)
     jw_stringn(w, key, s, s ? strlen(s) : 0);
 }
 
+/* Its digits end at `end`. @return where they begin */
+static char *digits(char *end, uint64_t v)
+{
+    do
+        *--end = (char)('0' + v % 10);
+    while (v /= 10);
+    return end;
+}
+
 void jw_int(struct json_writer *w, const char *key, int64_t v)
 {
-    char text[24], *at = text + sizeof(text);
-    uint64_t rest = v < 0 ? -(uint64_t)v : (uint64_t)v;
+    char text[24], *at = digits(text + sizeof(text), v < 0 ? -(uint64_t)v : (uint64_t)v);
     begin(w, key);
-    do
-        *--at = (char)('0' + rest % 10);
-    while (rest /= 10);
     if (v < 0)
         *--at = '-';
     buf_add(w->buf, at, (size_t)(text + sizeof(text) - at));
@@ -194,16 +217,19 @@ void jw_time(struct json_writer *w, const char *key, usec t_us)
 
 void jw_duration_s(struct json_writer *w, const char *key, usec d_us)
 {
-    uint64_t us = d_us < 0 ? -(uint64_t)d_us : (uint64_t)d_us;
-    char text[48];
-    int n = snprintf(text, sizeof(text), "%s%" PRIu64 ".%06u", d_us < 0 ? "-" : "", us / 1000000u,
-                     (unsigned)(us % 1000000u));
-    while (n > 1 && text[n - 1] == '0')
-        n--;
-    if (n > 1 && text[n - 1] == '.')
-        n--;
+    uint64_t us = d_us < 0 ? -(uint64_t)d_us : (uint64_t)d_us, fraction = us % 1000000u;
+    char text[32], *end = text + sizeof(text), *at = end;
+    if (fraction) {
+        at = digits(end, 1000000u + fraction); /* the one in front becomes the point */
+        *at = '.';
+        while (end[-1] == '0')
+            end--;
+    }
+    at = digits(at, us / 1000000u);
+    if (d_us < 0)
+        *--at = '-';
     begin(w, key);
-    buf_add(w->buf, text, (size_t)n);
+    buf_add(w->buf, at, (size_t)(end - at));
 }
 
 void jw_raw(struct json_writer *w, const char *key, const char *json, size_t n)

@@ -10,19 +10,21 @@
 
 static bool is_token(const char *s)
 {
-    if (!*s)
-        return false;
-    for (; *s; s++)
-        if (!isalnum((unsigned char)*s) && !strchr("!#$%&'*+-.^_`|~", *s))
-            return false;
-    return true;
+    static const bool may[256] = {
+        ['0' ... '9'] = true, ['a' ... 'z'] = true, ['A' ... 'Z'] = true, ['!'] = true, ['#'] = true, ['$'] = true,
+        ['%'] = true,         ['&'] = true,         ['\''] = true,        ['*'] = true, ['+'] = true, ['-'] = true,
+        ['.'] = true,         ['^'] = true,         ['_'] = true,         ['`'] = true, ['|'] = true, ['~'] = true};
+    size_t n = 0;
+    while (may[(unsigned char)s[n]])
+        n++;
+    return n > 0 && !s[n];
 }
 
 static unsigned count(const struct http_request *req, const char *name, const char **ret_value)
 {
     unsigned n = 0;
     for (size_t i = 0; i < req->header.n; i++)
-        if (strcasecmp(req->header.items[i].name, name) == 0 && n++ == 0)
+        if (http_name_is(req->header.items[i].name, name) && n++ == 0)
             *ret_value = req->header.items[i].value;
     return n;
 }

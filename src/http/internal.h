@@ -124,6 +124,7 @@ struct http_server {
     struct MHD_Daemon *daemon;
     const struct http_route *routes;
     size_t n_routes;
+    uint8_t *route_segments;       /* of each route's path */
     struct http_counter *counters; /* one a route, and one for none */
     void *app;
     struct pool *pool;
@@ -194,6 +195,7 @@ struct http_resumed {
 struct http_resumed http_resume_begin(struct http_request *req);
 void http_resume_end(struct http_server *s, struct http_resumed resumed); /* the request may be gone afterwards */
 bool http_pairs_add(struct http_request *req, struct http_pairs *pairs, const char *name, const char *value);
+bool http_name_is(const char *name, const char *wanted); /* whatever the case */
 const char *http_pairs_get(const struct http_pairs *pairs, const char *name, bool ignore_case);
 
 /* check.c: refusals before routing. *ret_framing: where the body ends is in doubt, nothing more may be read. */
@@ -204,6 +206,7 @@ int http_check_body(struct http_request *req, struct err *err);
 /* route.c */
 int http_parse_uri(struct http_request *req, struct err *err);
 int http_find_route(struct http_request *req, struct err *err);
+uint8_t http_route_segments(const char *pattern);                /* how many there are in a route's path */
 int http_check_query(struct http_request *req, struct err *err); /* after the route is known */
 
 /* respond.c */

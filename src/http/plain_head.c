@@ -68,11 +68,19 @@ static bool read_request_line(char *line, struct plain_head *ret)
 /* What only libmicrohttpd does. `Connection: keep-alive` says what is so in any case. */
 static bool changes_course(const struct plain_line *l)
 {
-    static const char *const names[] = {"Transfer-Encoding", "Expect", "Upgrade", "Trailer", "TE"};
-    for (size_t i = 0; i < ARRAY_LEN(names); i++)
-        if (strcasecmp(l->name, names[i]) == 0)
-            return true;
-    return strcasecmp(l->name, "Connection") == 0 && strcasecmp(l->value, "keep-alive") != 0;
+    switch (l->name[0] | 0x20) {
+    case 't':
+        return strcasecmp(l->name, "Transfer-Encoding") == 0 || strcasecmp(l->name, "Trailer") == 0 ||
+               strcasecmp(l->name, "TE") == 0;
+    case 'e':
+        return strcasecmp(l->name, "Expect") == 0;
+    case 'u':
+        return strcasecmp(l->name, "Upgrade") == 0;
+    case 'c':
+        return strcasecmp(l->name, "Connection") == 0 && strcasecmp(l->value, "keep-alive") != 0;
+    default:
+        return false;
+    }
 }
 
 static bool read_line(char *line, struct plain_line *ret)

@@ -27,10 +27,15 @@ bool http_pairs_add(struct http_request *req, struct http_pairs *pairs, const ch
     return name && value;
 }
 
+bool http_name_is(const char *name, const char *wanted)
+{
+    return (name[0] | 0x20) == (wanted[0] | 0x20) && strcasecmp(name, wanted) == 0; /* most differ at once */
+}
+
 const char *http_pairs_get(const struct http_pairs *pairs, const char *name, bool ignore_case)
 {
     for (size_t i = 0; i < pairs->n; i++)
-        if ((ignore_case ? strcasecmp : strcmp)(pairs->items[i].name, name) == 0)
+        if (ignore_case ? http_name_is(pairs->items[i].name, name) : strcmp(pairs->items[i].name, name) == 0)
             return pairs->items[i].value;
     return NULL;
 }

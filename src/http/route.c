@@ -117,6 +117,14 @@ static bool is_param(const char *segment, size_t length)
     return segment[0] == '{' && length > 2 && segment[length - 1] == '}';
 }
 
+uint8_t http_route_segments(const char *pattern)
+{
+    uint8_t n = 0;
+    for (; *pattern; pattern++)
+        n = (uint8_t)(n + (*pattern == '/'));
+    return n;
+}
+
 static bool match(const char *pattern, const char **segments, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
@@ -174,7 +182,7 @@ int http_find_route(struct http_request *req, struct err *err)
         return rc;
     for (size_t i = 0; i < req->server->n_routes; i++) {
         const struct http_route *route = &req->server->routes[i];
-        if (!match(route->path, segments, n))
+        if (req->server->route_segments[i] != n || !match(route->path, segments, n))
             continue;
         for (const char *const *h = route->headers; h && *h; h += 2)
             http_set_header(req, h[0], h[1]);

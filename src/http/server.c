@@ -41,6 +41,7 @@ void http_server_unref(struct http_server *s)
     free(s->hosts);
     free(s->host);
     free(s->counters);
+    free(s->route_segments);
     pthread_mutex_destroy(&s->list);
     pthread_mutex_destroy(&s->leaf);
     pthread_cond_destroy(&s->timer_cond);
@@ -368,13 +369,18 @@ int http_start(const struct http_config *config, struct http_server **ret, struc
     if (!s)
         return err_set(err, ERR_NO_MEMORY, 0, "start the HTTP server");
     s->counters = calloc(config->n_routes + 1, sizeof *s->counters);
-    if (!s->counters) {
+    s->route_segments = calloc(config->n_routes + 1, sizeof *s->route_segments);
+    if (!s->counters || !s->route_segments) {
+        free(s->counters);
+        free(s->route_segments);
         free(s);
         return err_set(err, ERR_NO_MEMORY, 0, "start the HTTP server");
     }
     s->routes = config->routes;
     s->bodies_max = config->bodies_max ? config->bodies_max : HTTP_BODIES_MAX;
     s->n_routes = config->n_routes;
+    for (size_t i = 0; i < s->n_routes; i++)
+        s->route_segments[i] = http_route_segments(s->routes[i].path);
     s->app = config->app;
     s->pool = config->bytes_pool;
     s->patience_us = config->patience_us ? config->patience_us : PATIENCE_S * HTTP_SECOND;
