@@ -21,6 +21,7 @@ import uuid
 import requests
 
 BATCH = 10
+BACKLOG = 300  # jobs that wait: more are not submitted
 COMPLETE = {"exit_code": 0, "cpu_s": 0.1, "peak_memory_bytes": 1, "bytes_in": 0, "bytes_out": 0}
 UNKNOWN_OUTCOME = 17  # a server's exit status: it ends, to be started again
 
@@ -57,6 +58,9 @@ class Load:
         """By turns in a batch, and one by one."""
         session = requests.Session()
         while not self.full.is_set():
+            if len(self.acknowledged) > len(self.completed) + BACKLOG:
+                self.full.wait(0.05)
+                continue
             turn = next(self.numbers)
             keys = [f"{self.run}/{turn}/{i}" for i in range(BATCH)]
             if turn % 2:
@@ -99,16 +103,17 @@ class Load:
         for t in self.workers:
             t.join(60)
         ran = sql("SELECT coalesce(string_agg(job_id::text, ' '), '') FROM history WHERE status = 2").split()
+        known = ran + sql("SELECT coalesce(string_agg(job_id::text, ' '), '') FROM jobs").split()
         ids = set(self.acknowledged.values())
         found = {
-            "lost": sorted(ids - set(ran)),
-            "duplicated": sorted(set(ran) - ids),
+            "lost": sorted(ids - set(known))[:5],
+            "duplicated": sorted(set(known) - ids)[:5],
             "two keys, one job": len(self.acknowledged) - len(ids),
             "not done": int(sql("SELECT count(*) FROM jobs")),
             "completed twice": len(self.completed) - len(set(self.completed)),
-            "completed, and not": sorted(set(self.completed) - set(ran)),
+            "completed, and not": sorted(set(self.completed) - set(ran))[:5],
             "succeeded twice": int(sql("SELECT count(*) FROM (SELECT 1 FROM attempts WHERE outcome = 1 GROUP BY job_id HAVING count(*) > 1) k")),
-            "miscounted": int(sql("SELECT sum(n) FROM counters")) - len(ran),
+            "miscounted": int(sql("SELECT sum(n) FROM counters")) - len(known),
             "wrong answers": self.wrong[:5],
         }
         return {what: found[what] for what in found if found[what]}
