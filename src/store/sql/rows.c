@@ -286,7 +286,7 @@ static const char update_history[] = "UPDATE history" LIFE_SQL;
     " no_progress_us, fingerprint)"                                                                                    \
     " SELECT job_id, project, queue, task_type, priority, ?24, payload, payload_ref, labels, dedup_key, max_attempts," \
     " timeout_us, created_at, ?9, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20,"  \
-    " ?21, ?22, ?23, ?25, no_progress_us, ?26 FROM " from " WHERE job_id = ?1"
+    " ?21, ?22, ?23, ?25, no_progress_us, ?26 FROM " from " WHERE job_id = ?1 /*or fail*/"
 static const char move_to_history[] = MOVE_SQL("jobs", "history");
 static const char move_to_jobs[] = MOVE_SQL("history", "jobs");
 
