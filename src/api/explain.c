@@ -44,6 +44,12 @@ static int gather(struct survey *s, struct job *job, struct waiting_facts *f, st
     if (rc)
         return rc;
     *f = (struct waiting_facts){.job = job, .now = d->now(s->api->store), .run_mean_us = run_mean(s, job)};
+    const struct pause *pause = survey_pause(s, job->queue);
+    if (pause) {
+        f->paused_at = pause->at;
+        f->paused_by = pause->by;
+        f->paused_reason = pause->reason;
+    }
     rc = d->position(s->api->store, &id, POSITION_MAX + 1, &f->before, err);
     f->before_exact = f->before <= POSITION_MAX;
     f->before = MIN(f->before, POSITION_MAX);

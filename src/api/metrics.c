@@ -130,6 +130,24 @@ static void jobs_finished(struct scrape *s, struct exposition *x, size_t i, stru
     }
 }
 
+/** Those that are paused, and those of the engine's pairs that are not: so a series is there before the first pause. */
+static void queues_paused(const struct scrape *s, struct exposition *x)
+{
+    const struct survey *v = s->survey;
+    const char *last = METRICS_OTHER;
+
+    expo_metric(x, METRIC_QUEUE_PAUSED);
+    for (size_t i = 0; i < v->n_pauses; i++)
+        expo_int(x, &(struct label){"queue", v->pauses[i].queue}, 1, 1);
+    for (size_t i = 0; i < s->engine->n_pairs; i++) {
+        const struct metrics_pair *pair = v->by_name[i];
+
+        if (pair != s->engine->pairs && strcmp(pair->queue, last) != 0 && !survey_pause(v, pair->queue))
+            expo_int(x, &(struct label){"queue", pair->queue}, 1, 0);
+        last = pair->queue;
+    }
+}
+
 static void one(struct exposition *x, enum metric_id id, int64_t value)
 {
     expo_metric(x, id);
@@ -288,6 +306,7 @@ static int render_all(struct scrape *s, struct exposition *x, struct err *err)
     each_pair(s, x, METRIC_JOBS, jobs);
     each_pair(s, x, METRIC_READY_JOBS, ready_jobs);
     each_pair(s, x, METRIC_OLDEST_READY, oldest_ready);
+    queues_paused(s, x);
     each_pair(s, x, METRIC_SUBMISSIONS, submissions);
     each_pair(s, x, METRIC_ATTEMPTS_ENDED, attempts_ended);
     each_pair(s, x, METRIC_JOBS_EXPIRED, jobs_expired);

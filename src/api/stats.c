@@ -59,6 +59,14 @@ static int render_servers(struct json_writer *w, const struct survey *s, struct 
     return ERR_OK;
 }
 
+static void render_paused(struct json_writer *w, const struct survey *s)
+{
+    jw_array(w, "paused");
+    for (size_t i = 0; i < s->n_pauses; i++)
+        jw_string(w, NULL, s->pauses[i].queue);
+    jw_array_end(w);
+}
+
 static int render(struct survey *s, struct err *err)
 {
     struct json_writer w;
@@ -68,6 +76,7 @@ static int render(struct survey *s, struct err *err)
     jw_init(&w, &body);
     jw_object(&w, NULL);
     render_queues(&w, s, s->n_stats);
+    render_paused(&w, s);
     jw_object(&w, "server");
     jw_string(&w, "version", HAUL_VERSION);
     jw_duration_s(&w, "uptime_s", s->api->clock.boot_us(s->api->clock.self) - s->api->started_boot_us);
@@ -98,6 +107,7 @@ static int board_render(struct survey *s, struct err *err)
     jw_object(&w, NULL);
     render_queues(&w, s, BOARD_ROWS_MAX);
     jw_bool(&w, "more", s->n_stats > BOARD_ROWS_MAX);
+    render_paused(&w, s);
     jw_object_end(&w);
     board_made(s->board, &text);
     survey_free(s);

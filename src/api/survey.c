@@ -33,6 +33,20 @@ size_t survey_pair(const struct survey *s, const struct stat_row *row)
     return found ? (size_t)(*found - s->engine.pairs) : 0;
 }
 
+static int pause_order(const void *a, const void *b)
+{
+    const struct pause *x = a, *y = b;
+
+    return strcmp(x->queue, y->queue);
+}
+
+const struct pause *survey_pause(const struct survey *s, const char *queue)
+{
+    const struct pause key = {.queue = queue};
+
+    return s->n_pauses ? bsearch(&key, s->pauses, s->n_pauses, sizeof(key), pause_order) : NULL;
+}
+
 static void render_task(void *arg)
 {
     struct survey *s = arg;
@@ -70,7 +84,11 @@ static void read_task(void *arg)
     struct err err;
 
     err_clear(&err);
-    if (s->api->store_driver->stats(s->api->store, s->arena, &s->stats, &s->n_stats, &err) != ERR_OK)
+    const struct api *api = s->api;
+    int rc = api->store_driver->stats(api->store, s->arena, &s->stats, &s->n_stats, &err);
+    if (!rc)
+        rc = api->store_driver->pauses(api->store, API_PROJECT, s->arena, &s->pauses, &s->n_pauses, &err);
+    if (rc)
         s->failed(s, &err);
     else
         loop_post(s->api->loop, &s->letter, engine_letter, s);

@@ -11,6 +11,8 @@ struct survey {
     struct arena *arena;      /* 64 MiB */
     struct stat_row *stats;
     size_t n_stats;
+    struct pause *pauses; /* by queue */
+    size_t n_pauses;
     struct engine_metrics engine;
     /* within survey.c */
     int (*render)(struct survey *s, struct err *err);
@@ -24,5 +26,7 @@ void survey_start(struct http_request *req, int (*render)(struct survey *s, stru
 /** Makes a board's text: `render` ends in board_made and survey_free. */
 void survey_board(struct board *board, int (*render)(struct survey *s, struct err *err));
 void survey_free(void *survey); /* NULL accepted */
+/** NULL: the queue is not paused. */
+const struct pause *survey_pause(const struct survey *s, const char *queue);
 /** Where a row of the store is counted by the engine: an index into engine.pairs, 0 ("other") for those beyond its bound. */
 size_t survey_pair(const struct survey *s, const struct stat_row *row);

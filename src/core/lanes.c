@@ -16,7 +16,7 @@ static bool contains(const char *const *list, size_t n, const char *s)
 
 bool lane_fits(const struct lane *lane, const struct want *want)
 {
-    return contains(want->task_types, want->n_task_types, lane->task_type) &&
+    return !lane->paused && contains(want->task_types, want->n_task_types, lane->task_type) &&
            (want->n_queues == 0 || contains(want->queues, want->n_queues, lane->queue));
 }
 

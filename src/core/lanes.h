@@ -11,6 +11,7 @@ struct lane {
     int priority;
     uint64_t ready; /* jobs standing in it */
     usec oldest_at; /* when its head became ready; 0 unknown */
+    bool paused;    /* its queue is: nobody takes from it */
 };
 
 struct want {

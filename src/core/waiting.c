@@ -4,9 +4,9 @@
 #include "core/words.h"
 #include <sys/param.h>
 
-static const char *const names[WAITING_COUNT] = {"running",      "finished",      "waits_for_jobs",
-                                                 "scheduled",    "backing_off",   "no_worker",
-                                                 "no_free_slot", "behind_others", "next"};
+static const char *const names[WAITING_COUNT] = {"running",       "finished",     "waits_for_jobs", "scheduled",
+                                                 "backing_off",   "queue_paused", "no_worker",      "no_free_slot",
+                                                 "behind_others", "next"};
 
 const char *waiting_name(enum waiting w)
 {
@@ -24,6 +24,8 @@ static enum waiting why(const struct waiting_facts *f)
         return WAITING_FOR_JOBS;
     if (job->run_at > f->now)
         return job->retries > 0 ? WAITING_BACKING_OFF : WAITING_SCHEDULED;
+    if (f->paused_at)
+        return WAITING_PAUSED;
     if (f->serving == 0)
         return WAITING_NO_WORKER;
     if (f->free_slots == 0)

@@ -98,6 +98,18 @@ static void words_before(const struct waiting_facts *f, char ret[64])
                  f->before == 1 && f->before_exact ? " stands" : "s stand");
 }
 
+static void words_paused(const struct waiting_facts *f, char ret[JOB_WORDS_MAX])
+{
+    char since[RFC3339_MAX], before[64];
+    rfc3339_format(f->paused_at, since);
+    words_before(f, before);
+    int n = snprintf(ret, JOB_WORDS_MAX, "%sits queue is paused since %s%s%s%s%s", before, since,
+                     f->paused_by ? " by " : "", f->paused_by ? f->paused_by : "", f->paused_reason ? ": " : "",
+                     f->paused_reason ? f->paused_reason : "");
+    if (n >= JOB_WORDS_MAX)
+        ret[utf8_cut(ret, JOB_WORDS_MAX - 1)] = '\0';
+}
+
 void words_waiting(const struct waiting_facts *f, enum waiting why, char ret[JOB_WORDS_MAX])
 {
     const struct job *job = f->job;
@@ -120,6 +132,9 @@ void words_waiting(const struct waiting_facts *f, enum waiting why, char ret[JOB
         break;
     case WAITING_BACKING_OFF:
         snprintf(ret, JOB_WORDS_MAX, "it failed, and is tried again after %s: retry %" PRIu32, at, job->retries);
+        break;
+    case WAITING_PAUSED:
+        words_paused(f, ret);
         break;
     case WAITING_NO_WORKER:
         snprintf(ret, JOB_WORDS_MAX, "none of the %u live workers runs '%.128s': start one that does", f->live,

@@ -120,6 +120,7 @@ static void batch_decided(void *arg)
         if (op->err.code == ERR_OK) {
             for (size_t c = 0; c < op->n_changes; c++)
                 dispatch_lane_change(e, &op->changes[c]);
+            dispatch_note_decided(e, op);
             sweep_note_decided(e, op);
             watch_note_decided(e, op);
         } else if (op->err.code == ERR_UNKNOWN_OUTCOME) {

@@ -79,8 +79,10 @@ int dispatch_load(struct engine *e, struct err *err)
             entry = lane_add(e, &lanes[i]);
         if (!entry)
             rc = err_set(err, ERR_NO_MEMORY, 0, "lanes");
-        else
+        if (rc == ERR_OK) {
             entry->lane.ready = lanes[i].ready;
+            entry->lane.paused = lanes[i].paused;
+        }
     }
     arena_free(arena);
     e->lanes_stale = rc != ERR_OK;
@@ -94,7 +96,7 @@ void dispatch_look_began(struct engine *e)
     struct lane_entry *entry, *tmp;
 
     HASH_ITER (hh, e->lanes, entry, tmp)
-        entry->moved = false;
+        entry->moved = entry->pause_moved = false;
 }
 
 bool dispatch_waits(const struct engine *e)
@@ -113,6 +115,8 @@ static void lane_unseen(struct engine *e, struct lane_entry *entry)
     if (entry->moved || entry->reserved)
         return;
     entry->lane.ready = 0;
+    if (!entry->pause_moved)
+        entry->lane.paused = false; /* not known: the store tells with the next claim */
     if (HASH_COUNT(e->lanes) <= LANES_KEPT)
         return;
     HASH_DELETE(hh, e->lanes, entry);
@@ -137,6 +141,8 @@ void dispatch_lanes_seen(struct engine *e, const struct lane *lanes, size_t n)
         else
             entry->lane.ready = lanes[i].ready;
         entry->lane.oldest_at = lanes[i].oldest_at;
+        if (!entry->pause_moved)
+            entry->lane.paused = lanes[i].paused;
         e->work_arrived = e->work_arrived || entry->lane.ready > entry->reserved;
     }
     HASH_ITER (hh, e->lanes, entry, tmp)
@@ -199,6 +205,21 @@ void dispatch_lane_change(struct engine *e, const struct lane_change *change)
         entry->lane.oldest_at = change->lane.oldest_at;
 }
 
+void dispatch_note_decided(struct engine *e, const struct op *op)
+{
+    struct lane_entry *entry, *tmp;
+
+    if (op->kind != OP_PAUSE && op->kind != OP_RESUME)
+        return;
+    HASH_ITER (hh, e->lanes, entry, tmp) {
+        if (strcmp(entry->lane.queue, op->u.pause.pause.queue) != 0 || strcmp(entry->lane.project, op->project) != 0)
+            continue;
+        entry->lane.paused = op->kind == OP_PAUSE;
+        entry->pause_moved = true;
+    }
+    e->work_arrived = true;
+}
+
 /* Their ids are not given again: a claim on its way to one comes back with nothing. */
 void dispatch_lanes_gone(struct engine *e, const int64_t *lane_ids, size_t n)
 {
@@ -233,6 +254,11 @@ static void lanes_settle(struct engine *e, const struct op *op)
         if (!entry)
             continue;
         entry->reserved -= MIN(entry->reserved, claim->take[i].count);
+        if (op->err.code == ERR_OK && claim->take[i].paused) {
+            entry->lane.paused = true;
+            hints_answered(e, entry->lane.lane_id, BROKER_NOTHING);
+            continue;
+        }
         /* It got what it was given before: nobody looked into the lane. */
         if (claim->again && !BUG("repeat-empties-lane")) {
             hints_answered(e, entry->lane.lane_id, BROKER_NOBODY);
@@ -325,6 +351,8 @@ static bool claim_takes(struct engine *e, struct op_claim *claim, struct lease_p
         claim->n_tokens += count;
         from[claim->n_take] = entries[i];
         claim->take[claim->n_take].lane_id = entries[i]->lane.lane_id;
+        if (!(claim->take[claim->n_take].queue = arena_strdup(p->arena, entries[i]->lane.queue)))
+            return false;
         claim->take[claim->n_take].count = count;
         claim->take[claim->n_take++].from_start = entries[i]->from_start;
     }

@@ -159,7 +159,8 @@ static bool somebody_waits(const struct engine *e, const struct lane *lane)
  * then the message has done its work. @return BROKER_LATER: not yet */
 static enum broker_outcome unasked(const struct engine *e, struct lane_entry *entry, unsigned jobs)
 {
-    if (!entry || !entry->lane.ready)
+    if (!entry || !entry->lane.ready ||
+        entry->lane.paused) /* a resumed queue's lanes are looked at without being told of */
         return BROKER_NOTHING;
     if (somebody_waits(e, &entry->lane))
         return BROKER_LATER;

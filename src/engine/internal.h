@@ -17,6 +17,7 @@ struct lane_entry {
     bool from_start;   /* the next claim must not trust the store's low-water mark: the last one came back short */
     bool moved;        /* more jobs came since the look that is under way began */
     bool seen;         /* by the latest look */
+    bool pause_moved;  /* whether its queue is paused was decided here since then */
     UT_hash_handle hh;
 };
 
@@ -130,6 +131,7 @@ void dispatch_lanes_seen(struct engine *e, const struct lane *lanes, size_t n); 
 void dispatch_look_began(struct engine *e);
 bool dispatch_waits(const struct engine *e); /* a poll waits for work */
 void dispatch_lane_change(struct engine *e, const struct lane_change *change);
+void dispatch_note_decided(struct engine *e, const struct op *op); /* a queue was paused or resumed, perhaps */
 void dispatch_lanes_gone(struct engine *e, const int64_t *lane_ids, size_t n);
 void dispatch_claims(struct engine *e);
 /* A submission joins a batch: where a worker waits for its like, the claim joins the same batch (one transaction, one sync). */

@@ -36,6 +36,8 @@ enum op_kind {
     OP_DISCARD,
     OP_REDRIVE,
     OP_REDRIVE_CANCEL,
+    OP_PAUSE,
+    OP_RESUME,
     OP_BLOB_ADD,
     OP_UPLOAD_ADD,
     OP_UPLOAD_TOUCH,
@@ -97,8 +99,10 @@ struct op_claim { /* a worker's poll: repeats what the poll id was given before,
     unsigned slots_total, slots_busy;
     struct {
         int64_t lane_id;
+        const char *queue; /* the lane's; may be NULL where the count is 0 */
         unsigned count;
         bool from_start; /* ignore the remembered mark */
+        bool paused;     /* out: the queue is, so nothing was taken */
     } take[16];
     size_t n_take;
     struct token *tokens;    /* secrets minted, one a job; the store fills `attempt` in */
@@ -232,6 +236,20 @@ struct
     uint8_t request_hash[32];
     bool duplicate; /* out: the key was known; redrive is the first one */
 };
+#define PAUSES_MAX       1000
+#define PAUSE_BY_MAX     200
+#define PAUSE_REASON_MAX 1000
+/** A queue from which nobody takes jobs; whatever else happens to them goes on. */
+struct pause {
+    const char *queue;
+    usec at;                 /* since when */
+    const char *by, *reason; /* as whoever paused it says; NULL: they did not */
+};
+struct
+    op_pause { /* OP_PAUSE: one that is paused stays as it is; ERR_CONFLICT when PAUSES_MAX are. OP_RESUME: in is the queue */
+    struct pause pause; /* in: but `at`. out: as it stands, or stood until it was resumed */
+    bool changed;       /* out: it was not so before */
+};
 struct blob_row {
     struct uuid blob_id;
     const char *project;
@@ -313,6 +331,7 @@ struct op {
         struct op_fail fail;
         struct op_job job;
         struct op_redrive redrive;
+        struct op_pause pause;
         struct op_blob_add blob_add;
         struct op_upload upload;
         struct op_sweep sweep;
@@ -467,6 +486,9 @@ struct store_driver {
                        struct redrive *ret, struct err *err);
     int (*redrives)(struct store *s, const struct redrive_filter *f, struct arena *arena, struct redrive_page *ret,
                     struct err *err);
+    /** Paused queues, by name. */
+    int (*pauses)(struct store *s, const char *project, struct arena *arena, struct pause **ret, size_t *ret_n,
+                  struct err *err);
     int (*attempts)(struct store *s, const struct uuid *job_id, struct arena *arena, struct attempt **ret,
                     size_t *ret_n, struct err *err);
     /** Published outputs of the winning attempt, by name. */

@@ -89,6 +89,7 @@ def fill(api):
     dead(api, 1, "dying", "out of cheese")
     made = api.post("/v1/redrives", {"action": "retry", "filter": {}, "dry_run": True}).json()
     until(lambda: api.get("/v1/redrives/" + made["redrive_id"]).json()["state"] == "done")
+    api.post("/v1/queues/held/pause", {"by": "ada", "reason": "until it has moved"})
     api.submit("later", payload=None, run_at="2099-01-01T00:00:00Z")
     for n in range(5):
         api.submit("waiting", payload={"n": n}, priority=n, queue="slow", labels={"batch": "7"}, dedup_key=f"w{n}")
@@ -117,7 +118,8 @@ def told(api):
             "stats": counts_of(api),
             "workers": api.get("/v1/workers").json()["workers"],
             "labels": [j["job_id"] for j in api.get("/v1/jobs", params={"label": "batch=7"}).json()["jobs"]],
-            "dead": api.get("/v1/dlq").json(), "redrives": api.get("/v1/redrives").json()}
+            "dead": api.get("/v1/dlq").json(), "redrives": api.get("/v1/redrives").json(),
+            "paused": [(q["queue"], q["paused_at"], q["paused_by"], q["paused_reason"]) for q in api.get("/v1/queues").json()["queues"]]}
 
 
 def counts_of(api):

@@ -94,7 +94,7 @@ def path_of(operation, **values):
 @pytest.mark.parametrize("operation", [o for o in OPERATIONS if (o.body_schema() or {}).get("type") == "object"], ids=lambda o: o.id)
 def test_the_server_knows_the_same_members(api, operation):
     """An unknown member is refused, and the refusal names the known ones: those of the file."""
-    claim = {"job_id": str(uuid.uuid4()), "redrive_id": uuid.uuid4(), "attempt": 1, "token": "1." + "0" * 32}
+    claim = {"job_id": str(uuid.uuid4()), "redrive_id": uuid.uuid4(), "queue": "q", "attempt": 1, "token": "1." + "0" * 32}
     answer = api.request(operation.verb.upper(), path_of(operation, **claim), json={"zz_unknown": 1}, headers={"Haul-Token": claim["token"]})
     assert answer.status_code == 422, answer.text
     problem = answer.json()
@@ -110,7 +110,7 @@ def test_the_server_knows_the_same_members(api, operation):
 
 @pytest.mark.parametrize("operation", [o for o in OPERATIONS if o.verb == "get" and o.template.startswith("/v1/")], ids=lambda o: o.id)
 def test_the_server_knows_the_same_parameters(api, operation):
-    answer = api.get(path_of(operation, job_id=uuid.uuid4(), blob_id=uuid.uuid4(), redrive_id=uuid.uuid4()), params={"zz_unknown": "1"})
+    answer = api.get(path_of(operation, job_id=uuid.uuid4(), blob_id=uuid.uuid4(), redrive_id=uuid.uuid4(), queue="q"), params={"zz_unknown": "1"})
     assert answer.status_code == 422 and answer.json()["field"] == "zz_unknown", answer.text
     known = answer.json()["detail"].rpartition("; known: ")[2]
     assert {k for k in known.split(", ") if k and k != "none"} == operation.query(), answer.text
@@ -171,6 +171,13 @@ def lists(api):
     api.get("/v1/jobs", params={"limit": "many"})
     api.get("/v1/jobs?limit=1&limit=2")
     api.get("/v1/dlq?cursor=nonsense")
+    api.post("/v1/queues/listed/pause", {"by": "me", "reason": "a test"})
+    api.post("/v1/queues/listed/pause", {"by": 1})
+    for path in ("/v1/queues", "/v1/queues/listed", "/v1/queues/nobody", "/v1/queues/-"):
+        api.get(path)
+    for _ in range(2):
+        api.post("/v1/queues/listed/resume", {})
+    api.post("/v1/queues/-/resume", {})
     for path in ("/v1/workers", "/v1/stats", "/v1/slis", "/v1/alerts", "/metrics", "/healthz", "/readyz"):
         api.get(path)
 
@@ -301,7 +308,8 @@ def test_every_operation_gives_every_answer_that_is_described(api):
     assert not missing, sorted(missing)
     members = {path.split(".")[-1].removesuffix("[]") for _, status, path in contract.fields_seen if status[0] == "2"}
     elsewhere = {"retry_after_s", "servers", "server_id", "self"}  # with a 503; test_many.py
-    for name in ("Job", "Attempt", "Output", "Blob", "Claim", "Worker", "Stats", "BatchAnswer", "BulkAnswer", "DeadLetterGroup", "Redrive"):
+    for name in ("Job", "Attempt", "Output", "Blob", "Claim", "Worker", "Stats", "BatchAnswer", "BulkAnswer", "DeadLetterGroup", "Redrive",
+                 "Queue", "QueuePause"):
         wanted = properties(strict(resolved(SPEC["components"]["schemas"][name]))) - elsewhere
         assert wanted <= members, f"{name}: no answer had a value for {sorted(wanted - members)}"
 

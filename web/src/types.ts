@@ -41,7 +41,7 @@ export interface QueueStats {
   pending: number; running: number; success: number; failed: number; cancelled: number;
   ready: number | null; oldest_ready_age_s: number | null;
 }
-export interface Stats { queues: QueueStats[]; server: { version: string; uptime_s?: number } }
+export interface Stats { queues: QueueStats[]; paused: string[]; server: { version: string; uptime_s?: number } }
 
 export interface Worker {
   worker_id: string; name: string | null; host: string | null; version: string | null; isolation: string | null; handlers: Record<string, string>;

@@ -46,14 +46,25 @@ test('queues show what waits and who could take it', async () => {
   const row = page.locator('tbody tr', { hasText: 'nobody_v1' });
   await row.getByText('none').waitFor();
   await unharmed(page);
-  const pauses = await fetch(`${world.url}/v1/queues`);
-  if (pauses.ok) {
-    const bad = page.getByRole('button', { name: 'Pause bad_v1' });
-    await bad.click();
-    await yes(page, 'Pause the queue');
-    await page.getByRole('button', { name: 'Resume bad_v1' }).click();
-    await bad.waitFor();
-  }
+  const bad = page.getByRole('button', { name: 'Pause bad_v1' });
+  await bad.click();
+  await yes(page, 'Leave as it is');
+  assert.deepEqual((await world.get('/v1/stats')).paused, []);
+  await bad.click();
+  await page.locator('dialog input').fill(`the disk is full ${HOSTILE[0]}`.slice(0, 200));
+  await yes(page, 'Pause the queue');
+  const paused = page.locator('tbody tr', { hasText: 'bad_v1' });
+  await paused.getByText('the disk is full').waitFor();
+  assert.equal((await world.get('/v1/queues/bad_v1')).paused_by, 'dashboard');
+  await unharmed(page);
+  await page.getByRole('button', { name: 'Resume bad_v1' }).click();
+  await yes(page, 'Resume the queue');
+  await bad.waitFor();
+  assert.equal((await world.get('/v1/queues/bad_v1')).paused_at, null);
+  await world.post('/v1/queues/later_v1/pause', {}); // by somebody else, before its first job
+  await page.getByRole('button', { name: 'Resume later_v1' }).waitFor();
+  await world.post('/v1/queues/later_v1/resume');
+  await page.getByRole('button', { name: 'Resume later_v1' }).waitFor({ state: 'detached' });
   await row.getByRole('link', { name: '1', exact: true }).click();
   await page.waitForURL('**/jobs?status=pending&queue=nobody_v1&task_type=nobody_v1');
   await page.locator('.badge.pending').first().waitFor();

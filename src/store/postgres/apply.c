@@ -11,6 +11,7 @@
 #define STANDBY_MS      5000   /* how long a standby may take to have it, too */
 #define LOCK_MS         "4000" /* less */
 #define TRIES           4      /* of a batch that met a deadlock */
+#define PAUSE_LOCK      "1751217517"
 
 enum applied {
     APPLIED, /* or refused, with nothing changed */
@@ -91,14 +92,31 @@ static int transaction_wants(struct pg_store *s, const char *statement_ms, struc
                  "t", statement_ms);
 }
 
+/** A pause is not committed beside a claim that did not see it: it waits for those under way, and later ones wait for it. Before any row is
+ * locked, so that nobody waits for whoever waits here. */
+static int pause_gate(struct pg_store *s, struct op *const *ops, size_t n, struct err *err)
+{
+    bool claims = false, pauses = false;
+
+    for (size_t i = 0; i < n; i++) {
+        claims |= ops[i]->kind == OP_CLAIM && ops[i]->u.claim.n_take > 0;
+        pauses |= ops[i]->kind == OP_PAUSE;
+    }
+    if (pauses)
+        return q_run(s->s.w, NULL, err, "SELECT pg_advisory_xact_lock(" PAUSE_LOCK ")", "");
+    return claims ? q_run(s->s.w, NULL, err, "SELECT pg_advisory_xact_lock_shared(" PAUSE_LOCK ")", "") : ERR_OK;
+}
+
 /** A server whose idea of the time is not the database's divides by zero here, and so commits nothing: no round trip is spent on asking. One that
  * is stopped in the middle holds nobody's rows for long. */
-static int batch_begin(struct pg_store *s, usec now, struct err *err)
+static int batch_begin(struct pg_store *s, struct op *const *ops, size_t n, usec now, struct err *err)
 {
     int rc = q_run(s->s.w, NULL, err, PG_READ_COMMITTED, "");
 
     if (rc == ERR_OK)
         rc = transaction_wants(s, "30000", err);
+    if (rc == ERR_OK)
+        rc = pause_gate(s, ops, n, err);
     if (rc == ERR_OK)
         rc = q_run(s->s.w, NULL, err,
                    "SELECT 1 / CASE WHEN ?1 = 0 OR abs(extract(epoch FROM clock_timestamp()) * 1000000 - ?1) < 1000000"
@@ -200,7 +218,7 @@ static int batch_try(struct pg_store *s, struct op **ops, size_t n, usec now, bo
     pg_forget(&s->w);
     heads_clear(s->heads);
     s->w.eager = savepoints;
-    int rc = batch_begin(s, now, err);
+    int rc = batch_begin(s, ops, n, now, err);
     *ret_spoilt = false;
     if (rc == ERR_OK && !savepoints) {
         pg_gather(&s->w);

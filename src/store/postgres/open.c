@@ -10,7 +10,8 @@ static const char lanes_ready[] =
     " WHERE l.lane_id IS NOT NULL)"
     " SELECT l.lane_id, h.project, h.queue, h.task_type, CAST(h.priority AS bigint), (SELECT count(*) FROM (SELECT 1 "
     "FROM jobs k"
-    " WHERE k.lane_id = l.lane_id AND k.ready_seq IS NOT NULL LIMIT 20000) c), h.run_at FROM l"
+    " WHERE k.lane_id = l.lane_id AND k.ready_seq IS NOT NULL LIMIT 20000) c), h.run_at,"
+    " (SELECT count(*) FROM pauses p WHERE p.project = h.project AND p.queue = h.queue) FROM l"
     " CROSS JOIN LATERAL (SELECT project, queue, task_type, priority, run_at FROM jobs j WHERE j.lane_id = l.lane_id"
     " AND j.ready_seq IS NOT NULL ORDER BY j.ready_seq LIMIT 1) h WHERE l.lane_id IS NOT NULL ORDER BY l.lane_id";
 _Static_assert(LANE_SEEN_MAX == 20000, "as the statement says");
@@ -154,6 +155,7 @@ const struct store_driver *store_postgres(void)
         .dead_groups = read_dead_groups,
         .redrive_get = read_redrive_get,
         .redrives = read_redrives,
+        .pauses = read_pauses,
         .attempts = read_attempts,
         .outputs = read_outputs,
         .checkpoint = read_checkpoint,

@@ -216,8 +216,11 @@ int op_claim(struct tx *t)
         err_clear(t->err);
         return err_field(t->err, "handlers", "must be a JSON object");
     }
-    for (size_t i = 0; rc == ERR_OK && i < op->n_take && i < ARRAY_LEN(op->take); i++)
-        rc = take_lane(t, op, &k, op->take[i].lane_id, op->take[i].count, op->take[i].from_start);
+    for (size_t i = 0; rc == ERR_OK && i < op->n_take && i < ARRAY_LEN(op->take); i++) {
+        rc = queue_paused(t, op->take[i].queue, &op->take[i].paused);
+        if (rc == ERR_OK && !op->take[i].paused)
+            rc = take_lane(t, op, &k, op->take[i].lane_id, op->take[i].count, op->take[i].from_start);
+    }
     json_decref(k.handlers);
     if (rc == ERR_OK && op->n_claimed > 0)
         rc = worker_given(t, op);

@@ -86,6 +86,7 @@ struct store {
         struct uuid job_id;
     } dead_walk;
     bool checkpoints;                  /* there may be some: else no job's end looks for one */
+    bool pauses;                       /* likewise: else no claim looks for one */
     struct arena *scratch;             /* of the op at work */
     unsigned lanes_era;                /* another one when a lane that somebody remembers may be gone */
     int64_t batch_blobs, batch_bytes;  /* what the batch at work adds to these: */
@@ -235,6 +236,16 @@ int checkpoints_load(struct store *s, struct err *err);
 int checkpoint_redone(struct tx *t, const struct uuid *job_id, double reached, double *ret);
 /** The job needs it no more: its rows, and their references to blobs. */
 int checkpoint_release(struct tx *t, const struct uuid *job_id);
+
+/* --- pauses.c --- */
+
+int op_pause(struct tx *t);
+int op_resume(struct tx *t);
+int pauses_load(struct store *s, struct err *err);
+/** Is the queue paused, for the op's project? */
+int queue_paused(struct tx *t, const char *queue, bool *ret);
+int read_pauses(struct store *s, const char *project, struct arena *arena, struct pause **ret, size_t *ret_n,
+                struct err *err);
 
 /* --- uploads.c --- */
 

@@ -276,7 +276,8 @@ static bool lane_row(struct list *l, struct query *st)
                           .task_type = col_text(st, 3, l->arena),
                           .priority = (int)col_int(st, 4),
                           .ready = (uint64_t)col_int(st, 5),
-                          .oldest_at = col_int(st, 6)};
+                          .oldest_at = col_int(st, 6),
+                          .paused = col_int(st, 7) != 0};
     return lane->project && lane->queue && lane->task_type;
 }
 

@@ -20,6 +20,8 @@ static int (*const kinds[OP_KIND_COUNT])(struct tx *t) = {
     [OP_DISCARD] = op_discard,
     [OP_REDRIVE] = op_redrive,
     [OP_REDRIVE_CANCEL] = op_redrive_cancel,
+    [OP_PAUSE] = op_pause,
+    [OP_RESUME] = op_resume,
     [OP_BLOB_ADD] = op_blob_add,
     [OP_UPLOAD_ADD] = op_upload_add,
     [OP_UPLOAD_TOUCH] = op_upload_touch,
@@ -204,7 +206,9 @@ int sql_store_load(struct store *s, struct err *err)
     s->lane_next++;
     if (rc == ERR_OK)
         rc = counts_load(s, err);
-    return rc == ERR_OK ? checkpoints_load(s, err) : rc;
+    if (rc == ERR_OK)
+        rc = checkpoints_load(s, err);
+    return rc == ERR_OK ? pauses_load(s, err) : rc;
 }
 
 void sql_store_release(struct store *s)

@@ -121,7 +121,8 @@ static const struct sql_own own = {
     .chunks_some = "DELETE FROM log_chunks WHERE rowid IN (SELECT rowid FROM log_chunks WHERE job_id = ?1 LIMIT ?2)",
     .labels_delete = "DELETE FROM labels WHERE project = ?1 AND job_id = ?2 AND key IN (SELECT key FROM json_each(?3))",
     .lanes_ready = "SELECT l.lane_id, l.project, l.queue, l.task_type, l.priority, k.n,"
-                   " (SELECT run_at FROM jobs j WHERE j.lane_id = l.lane_id AND j.ready_seq = k.first)"
+                   " (SELECT run_at FROM jobs j WHERE j.lane_id = l.lane_id AND j.ready_seq = k.first),"
+                   " (SELECT count(*) FROM pauses p WHERE p.project = l.project AND p.queue = l.queue)"
                    " FROM (SELECT lane_id, count(*) AS n, min(ready_seq) AS first FROM jobs WHERE ready_seq IS NOT NULL"
                    " GROUP BY lane_id) k JOIN lanes l ON l.lane_id = k.lane_id ORDER BY l.lane_id",
     .dead_next = "SELECT project, status, job_id, fingerprint FROM jobs INDEXED BY jobs_status WHERE status <> 0"
@@ -227,6 +228,7 @@ const struct store_driver *store_sqlite(void)
         .dead_groups = read_dead_groups,
         .redrive_get = read_redrive_get,
         .redrives = read_redrives,
+        .pauses = read_pauses,
         .attempts = read_attempts,
         .outputs = read_outputs,
         .checkpoint = read_checkpoint,

@@ -173,7 +173,9 @@ struct op *claim_op(struct world *w, struct uuid worker, const char *poll_id, co
     assert_non_null(c->tokens);
     for (size_t i = 0; i < count; i++)
         c->tokens[i] = token_mint(0, w->rng);
-    c->take[0].lane_id = lane_of(w, task_type).lane_id;
+    const struct lane lane = lane_of(w, task_type);
+    c->take[0].lane_id = lane.lane_id;
+    c->take[0].queue = lane.queue;
     c->take[0].count = count;
     c->n_take = 1;
     return op;

@@ -23,7 +23,8 @@ int main(void)
                  {upload_tests, n_upload_tests},
                  {checkpoint_tests, n_checkpoint_tests},
                  {dead_tests, n_dead_tests},
-                 {redrive_tests, n_redrive_tests}};
+                 {redrive_tests, n_redrive_tests},
+                 {pause_tests, n_pause_tests}};
 
     contract_driver = CONTRACT_DRIVER();
 #ifdef CONTRACT_FRESH

@@ -1,5 +1,6 @@
 /* Why a job waits: one reason, the one that holds it back now. */
 #include "check.h"
+#include "base/text.h"
 #include "core/waiting.h"
 #include <string.h>
 
@@ -83,10 +84,33 @@ static void test_workers_and_their_slots(void **state)
     assert_int_equal(judge(&f, WAITING_NO_WORKER, "none of the 3 live workers runs 'film'").likely_at, 0);
 }
 
+static void test_a_paused_queue_comes_before_its_workers(void **state)
+{
+    struct waiting_facts f = usual();
+    char reason[1001];
+    f.paused_at = NOW;
+    f.before = 2;
+    assert_int_equal(judge(&f, WAITING_PAUSED, "2 jobs stand before it, and its queue is paused since 20").likely_at,
+                     0);
+    f.serving = 0;
+    f.paused_by = "ada";
+    f.paused_reason = "no disk";
+    judge(&f, WAITING_PAUSED, " by ada: no disk");
+    memset(reason, 0xc3, sizeof(reason));
+    for (size_t i = 1; i < sizeof(reason); i += 2)
+        reason[i] = (char)0xa9; /* a character of two bytes is not cut */
+    reason[sizeof(reason) - 1] = '\0';
+    f.paused_reason = reason;
+    struct waiting_verdict v = judge(&f, WAITING_PAUSED, " by ada: ");
+    assert_true(utf8_valid(v.words, strlen(v.words)));
+    job.run_at = NOW + 60 * USEC_PER_SEC; /* its own reasons go first */
+    judge(&f, WAITING_SCHEDULED, "not due until 20");
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_who_does_not_wait),
-                                       cmocka_unit_test(test_its_own_reasons_come_before_the_workers),
-                                       cmocka_unit_test(test_workers_and_their_slots)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_who_does_not_wait), cmocka_unit_test(test_its_own_reasons_come_before_the_workers),
+        cmocka_unit_test(test_workers_and_their_slots), cmocka_unit_test(test_a_paused_queue_comes_before_its_workers)};
     return cmocka_run_group_tests_name("waiting", tests, NULL, NULL);
 }

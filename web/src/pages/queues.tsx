@@ -1,5 +1,7 @@
 // Queues and their task types: how much waits and for how long, who could take it, pause and resume.
-import { get, post, Problem } from '../api';
+import { useSignal } from '@preact/signals';
+import { useEffect } from 'preact/hooks';
+import { get, post } from '../api';
 import { count, duration } from '../format';
 import { useStats, useWorkers } from '../feed';
 import { useData } from '../live';
@@ -7,30 +9,36 @@ import type { QueueStats, Worker } from '../types';
 import { Empty, Failure, Time } from '../ui/bits';
 import { ask, attempt, say } from '../ui/dialog';
 
-interface Paused { queue: string; paused_at: string | null }
+interface Paused { queue: string; paused_at: string | null; paused_by: string | null; paused_reason: string | null }
 
 const serving = (workers: Worker[], q: QueueStats): number => workers.filter((w) => w.state === 'live' && q.task_type in w.handlers).length;
 const filter = (q: QueueStats, status: string): string => `/jobs?status=${status}&queue=${encodeURIComponent(q.queue)}&task_type=${encodeURIComponent(q.task_type)}`;
 
-/** null: this server cannot pause. */
-const usePaused = () => useData<Paused[] | null>('paused', async (signal) => {
-  try {
-    return (await get<{ queues: Paused[] }>('/v1/queues', signal)).queues.filter((q) => q.paused_at);
-  } catch (e) {
-    if (e instanceof Problem && e.status === 404)
-      return null;
-    throw e;
-  }
-}, 5000);
+const usePaused = () => useData<Paused[]>('paused', async (signal) => (await get<{ queues: Paused[] }>('/v1/queues', signal)).queues.filter((q) => q.paused_at), 5000);
+
+/** A queue may be paused before its first job. */
+const without = (queue: string): QueueStats => ({ project: '', queue, task_type: '–', pending: 0, running: 0, success: 0, failed: 0, cancelled: 0, ready: 0, oldest_ready_age_s: 0 });
 
 export function QueuesPage() {
   const stats = useStats(), workers = useWorkers(), paused = usePaused();
-  const rows = [...(stats.value?.queues ?? [])].sort((a, b) => a.queue.localeCompare(b.queue) || a.task_type.localeCompare(b.task_type));
-  const pausedAt = (queue: string): string | null | undefined => paused.value?.find((p) => p.queue === queue)?.paused_at;
+  const reason = useSignal('');
+  const listed = stats.value?.queues ?? [];
+  const unlisted = (paused.value ?? []).filter((p) => !listed.some((q) => q.queue === p.queue)).map((p) => without(p.queue));
+  const rows = [...listed, ...unlisted].sort((a, b) => a.queue.localeCompare(b.queue) || a.task_type.localeCompare(b.task_type));
+  const names = stats.value?.paused.join(' ');
+  useEffect(() => paused.again(), [names]); // the stream said so
   const turn = async (queue: string, verb: 'pause' | 'resume'): Promise<void> => {
-    if (verb === 'pause' && !(await ask(`Pause the queue ${queue}?`, <p>What runs goes on; nothing else of it is started until it is resumed.</p>, 'Pause the queue')))
+    reason.value = '';
+    const sure = verb === 'pause'
+      ? await ask(`Pause the queue ${queue}?`, <>
+        <p>What runs goes on; nothing else of it is started until it is resumed.</p>
+        <label>Why <input maxLength={200} onInput={(e) => (reason.value = e.currentTarget.value.trim())} /></label>
+      </>, 'Pause the queue')
+      : await ask(`Resume the queue ${queue}?`, <p>Workers begin with what waits in it at once.</p>, 'Resume the queue', false);
+    if (!sure)
       return;
-    if (await attempt(() => post(`/v1/queues/${encodeURIComponent(queue)}/${verb}`))) {
+    const body = verb === 'pause' ? { by: 'dashboard', ...(reason.value && { reason: reason.value }) } : {};
+    if (await attempt(() => post(`/v1/queues/${encodeURIComponent(queue)}/${verb}`, body))) {
       say(verb === 'pause' ? `${queue} is paused.` : `${queue} goes on.`);
       paused.again();
     }
@@ -48,7 +56,7 @@ export function QueuesPage() {
             <tbody>{rows.map((q, i) => {
               const n = serving(workers.value?.workers ?? [], q);
               const first = i === 0 || rows[i - 1].queue !== q.queue;
-              const at = pausedAt(q.queue);
+              const pause = paused.value?.find((p) => p.queue === q.queue);
               return (
                 <tr key={`${q.queue}/${q.task_type}`}>
                   <td class="clip" title={q.queue}><a href={`/jobs?queue=${encodeURIComponent(q.queue)}`}>{q.queue}</a></td>
@@ -61,8 +69,8 @@ export function QueuesPage() {
                   <td class="number">{q.failed ? <a href={`/dead-letters?task_type=${encodeURIComponent(q.task_type)}`}>{count(q.failed)}</a> : 0}</td>
                   <td class="number">{workers.value ? <span class={n ? '' : 'warn'}>{n || 'none'}</span> : '–'}</td>
                   {paused.value && (
-                    <td>{first && (at
-                      ? <><span class="badge pending">paused</span> <Time at={at} /> <button type="button" onClick={() => turn(q.queue, 'resume')} aria-label={`Resume ${q.queue}`}>Resume</button></>
+                    <td>{first && (pause
+                      ? <><span class="badge pending" title={[pause.paused_by, pause.paused_reason].filter(Boolean).join(': ')}>paused</span> <Time at={pause.paused_at} /> {pause.paused_reason && <span class="clip">{pause.paused_reason} </span>}<button type="button" onClick={() => turn(q.queue, 'resume')} aria-label={`Resume ${q.queue}`}>Resume</button></>
                       : <button type="button" onClick={() => turn(q.queue, 'pause')} aria-label={`Pause ${q.queue}`}>Pause</button>)}</td>
                   )}
                 </tr>

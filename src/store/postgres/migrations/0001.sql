@@ -1,4 +1,4 @@
--- The tables of src/store/sqlite as its migrations 0001 to 0014 left them. Every row carries its project. Times are microseconds of the
+-- The tables of src/store/sqlite as its migrations 0001 to 0016 left them. Every row carries its project. Times are microseconds of the
 -- store's clock; 0 where an instant is absent, unless said. Names sort by their bytes. Payloads, labels and logs are bytes.
 -- Rows of jobs change often and stay few: room in their pages, and a vacuum long before a fifth of them is dead.
 
@@ -186,3 +186,10 @@ CREATE TABLE redrives (
 );
 CREATE INDEX redrives_next ON redrives (next_at) WHERE state = 0;
 CREATE UNIQUE INDEX redrives_key ON redrives (project, request_key) WHERE request_key IS NOT NULL;
+
+-- Queues from which nobody takes jobs.
+CREATE TABLE pauses (
+    project text COLLATE "C" NOT NULL, queue text COLLATE "C" NOT NULL,
+    paused_at bigint NOT NULL, paused_by text, reason text, -- as whoever paused it says
+    PRIMARY KEY (project, queue)
+);
