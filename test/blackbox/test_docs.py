@@ -33,7 +33,6 @@ def test_every_page_is_named_in_the_readme():
 
 def test_decisions_have_numbers_of_their_own():
     decisions = sorted((ROOT / "docs" / "adr").glob("*.md"))
-    numbers = [int(d.name[:4]) for d in decisions]
-    assert numbers[0] == 1 and len(set(numbers)) == len(numbers)
+    assert [int(d.name[:4]) for d in decisions] == list(range(1, len(decisions) + 1))
     for d in decisions:
         assert re.match(rf"# {int(d.name[:4])}\. ", d.read_text()), d.name
