@@ -75,7 +75,7 @@ struct check {
     usec retention_us;
     usec lease_us, began_at, healed_at; /* began_at: the server's latest start, or end of a pause */
     bool news;                          /* somebody follows jobs */
-    struct finding *found;
+    struct violation *found;
     size_t n;
 };
 
@@ -85,8 +85,8 @@ __attribute__((format(printf, 4, 5))) static void broken(struct check *c, const 
     va_list ap;
 
     if (c->n < FINDINGS_MAX) {
-        struct finding *f = &c->found[c->n];
-        *f = (struct finding){.job = job ? *job : (struct uuid){{0}}};
+        struct violation *f = &c->found[c->n];
+        *f = (struct violation){.job = job ? *job : (struct uuid){{0}}};
         snprintf(f->invariant, sizeof f->invariant, "%s", invariant);
         va_start(ap, fmt);
         vsnprintf(f->text, sizeof f->text, fmt, ap);
@@ -738,7 +738,7 @@ static void release(struct check *c)
     }
 }
 
-size_t history_check(const struct history *h, struct finding ret[FINDINGS_MAX])
+size_t history_check(const struct history *h, struct violation ret[FINDINGS_MAX])
 {
     struct check c = {.found = ret};
 

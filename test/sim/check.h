@@ -3,11 +3,11 @@
 #include "history.h"
 
 #define FINDINGS_MAX 16
-struct finding {
+struct violation {
     char invariant[4]; /* "I3" */
     struct uuid job;   /* nil: none in particular */
     char text[160];
 };
 
 /** @param h  ordered by time. @return how many were found; the first FINDINGS_MAX are in `ret` */
-size_t history_check(const struct history *h, struct finding ret[FINDINGS_MAX]);
+size_t history_check(const struct history *h, struct violation ret[FINDINGS_MAX]);

@@ -192,7 +192,7 @@ static void history_make(struct history *h, const struct broken *b)
 static void test_good_history_breaks_nothing(void **state)
 {
     struct history h = {0};
-    struct finding found[FINDINGS_MAX];
+    struct violation found[FINDINGS_MAX];
 
     history_make(&h, NULL);
     if (history_check(&h, found))
@@ -204,7 +204,7 @@ static void test_each_invariant_is_seen_broken(void **state)
 {
     for (size_t i = 0; i < ARRAY_LEN(histories); i++) {
         struct history h = {0};
-        struct finding found[FINDINGS_MAX];
+        struct violation found[FINDINGS_MAX];
         bool seen = false;
 
         history_make(&h, &histories[i]);
@@ -239,7 +239,7 @@ static void test_what_wakes_with_its_machine_has_a_second(void **state)
 
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         struct history h = {0};
-        struct finding found[FINDINGS_MAX];
+        struct violation found[FINDINGS_MAX];
         char line[256];
 
         history_make(&h, &(struct broken){.without = LEAVES_W1, .more = rows[i].machine});
@@ -270,7 +270,7 @@ static void test_a_sampled_row_is_judged_by_when_it_may_have_changed(void **stat
 
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         struct history h = {0};
-        struct finding found[FINDINGS_MAX];
+        struct violation found[FINDINGS_MAX];
         char line[256];
 
         history_make(&h, &(struct broken){.without = LOST_A, .more = START});

@@ -38,7 +38,7 @@ struct total {
     usec took_us;
 };
 
-static void complain(const char *where, const struct history *h, const struct finding *found, size_t n)
+static void complain(const char *where, const struct history *h, const struct violation *found, size_t n)
 {
     char *text = NULL;
     size_t size = 0;
@@ -60,7 +60,7 @@ static void complain(const char *where, const struct history *h, const struct fi
     free(text);
 }
 
-static struct result seed_run(const struct options *o, uint64_t seed, bool quiet, struct finding found[FINDINGS_MAX])
+static struct result seed_run(const struct options *o, uint64_t seed, bool quiet, struct violation found[FINDINGS_MAX])
 {
     struct history h;
     struct result r = {.seed = seed, .took_us = sim_run(seed, &h)};
@@ -100,7 +100,7 @@ static void result_add(const struct options *o, struct total *t, const struct re
 /* Every J-th seed, told to the parent. */
 static void child(const struct options *o, unsigned which, int to)
 {
-    struct finding found[FINDINGS_MAX];
+    struct violation found[FINDINGS_MAX];
 
     for (uint64_t i = which; i < o->seeds; i += o->jobs) {
         struct result r = seed_run(o, o->first + i, false, found);
@@ -138,7 +138,7 @@ static int seeds_run(const struct options *o, struct total *t)
 
 static int bug_hunt(const struct options *o, const char *name)
 {
-    struct finding found[FINDINGS_MAX];
+    struct violation found[FINDINGS_MAX];
     usec took_us = 0;
 
     if (!bug_plant(name)) {
@@ -165,7 +165,7 @@ static int check_files(int n, char **paths)
 
     for (int i = 0; i < n; i++) {
         struct history h = {0};
-        struct finding found[FINDINGS_MAX];
+        struct violation found[FINDINGS_MAX];
         struct err err = {0};
         if (history_read(paths[i], &h, &err) != ERR_OK) {
             fprintf(stderr, "haul-sim: %s\n", err.msg);
