@@ -68,13 +68,17 @@ static void accepted(const struct http_request *req)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     char host[] = "127.0.0.1", method[32] = "", uri[4096] = "", version[32] = "";
-    struct http_server server = {.routes = routes, .n_routes = sizeof(routes) / sizeof(*routes), .host = host};
+    uint8_t segments[sizeof(routes) / sizeof(*routes)];
+    struct http_server server = {
+        .routes = routes, .n_routes = sizeof(segments), .route_segments = segments, .host = host};
     struct http_connection socket = {.fd = -1};
     struct http_request req = {.server = &server, .socket = &socket, .content_length = -1, .owes_reply = true};
     struct err err = {0};
     bool framing = false;
     const char *p = (const char *)data, *end = p + size;
 
+    for (size_t i = 0; i < sizeof(segments); i++)
+        segments[i] = http_route_segments(routes[i].path);
     req.arena = arena_new(HTTP_ARENA_MAX);
     MUST(req.arena);
     char *first = line_next(req.arena, &p, end);

@@ -9,7 +9,8 @@ static const struct http_route route = {.method = "GET", .path = "/v1/jobs", .re
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     char host[] = "127.0.0.1";
-    struct http_server server = {.routes = &route, .n_routes = 1, .host = host};
+    uint8_t segments = http_route_segments(route.path);
+    struct http_server server = {.routes = &route, .n_routes = 1, .route_segments = &segments, .host = host};
     struct http_request req = {.server = &server, .method = "GET", .content_length = -1};
     struct job_filter f = {0};
     struct err err = {0};
