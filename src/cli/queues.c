@@ -77,11 +77,12 @@ static const struct opt pause_options[] = {
 /* "ada@host", for whoever asks who did it. */
 static json_t *who(void)
 {
-    const struct passwd *p = getpwuid(geteuid());
-    char host[65] = "", text[160];
+    struct passwd entry, *p = NULL;
+    char host[65] = "", strings[4096], text[160];
 
+    (void)getpwuid_r(geteuid(), &entry, strings, sizeof(strings), &p); /* p stays NULL on failure */
     gethostname(host, sizeof(host) - 1);
-    snprintf(text, sizeof(text), "%.80s%s%s", p && p->pw_name ? p->pw_name : "?", *host ? "@" : "", host);
+    snprintf(text, sizeof(text), "%.80s%s%s", p ? p->pw_name : "?", *host ? "@" : "", host);
     json_t *s = json_string(text);
     return s ? s : json_string("?"); /* a name that is no UTF-8 */
 }

@@ -191,8 +191,8 @@ def test_there_and_back(serve, migrate, embedded, database, make_config, filled)
 
 def test_what_came_along_works_in_postgres(serve, migrate, embedded, database, filled, haul):
     said = migrate(embedded, database)
-    assert "66 rows and 3 blobs" in said.stdout and "of 66" not in said.stdout
-    assert "rows: 66 of 66 rows" in said.stderr and "compared: 66 of 66 rows" in said.stderr and "blobs: " in said.stderr
+    assert "67 rows and 3 blobs" in said.stdout and "of 67" not in said.stdout
+    assert "rows: 67 of 67 rows" in said.stderr and "compared: 67 of 67 rows" in said.stderr and "blobs: " in said.stderr
     server = serve(database)
     goes_on(server.api, filled)
     # The counts that a server keeps are those of the rows.

@@ -112,7 +112,7 @@ static void lose(struct broker *b, const char *what)
 /** What is to be told now. @return when there may be more, on the boot clock */
 static usec compose(struct broker *b, struct buf *out, usec now)
 {
-    size_t told = 0;
+    size_t n = 0;
     message_begin(out, b->self);
     const size_t empty = out->len;
     if (b->hello)
@@ -122,11 +122,11 @@ static usec compose(struct broker *b, struct buf *out, usec now)
         message_waits(out);
         b->said_us = now;
     }
-    while (told < b->n_notices && message_ready(out, b->notices[told].queue, b->notices[told].task_type,
-                                                b->notices[told].priority, b->notices[told].jobs))
-        notice_free(&b->notices[told++]);
-    b->n_notices -= told;
-    memmove(b->notices, b->notices + told, b->n_notices * sizeof(b->notices[0]));
+    while (n < b->n_notices &&
+           message_ready(out, b->notices[n].queue, b->notices[n].task_type, b->notices[n].priority, b->notices[n].jobs))
+        notice_free(&b->notices[n++]);
+    b->n_notices -= n;
+    memmove(b->notices, b->notices + n, b->n_notices * sizeof(b->notices[0]));
     const usec next_us = b->waiting > 0 ? b->said_us + AGAIN_US : USEC_NEVER;
     pthread_mutex_unlock(&b->lock);
     b->hello = false;
