@@ -247,7 +247,7 @@ class Api:
         assert answer.status_code == 200, answer.text
         return answer.json()
 
-    def wait(self, job_id, reached=lambda job: job["status"] in TERMINAL, deadline=45):
+    def wait(self, job_id, reached=lambda job: job["status"] in TERMINAL, deadline=120):
         """Follows a job by long polls until it is where the test wants it."""
         end = time.monotonic() + deadline
         job = self.job(job_id)

@@ -407,7 +407,7 @@ def test_P15_nothing_is_claimed_beyond_free_slots(server, api, make_worker, tmp_
     (tmp_path / "go").touch()
 
 
-@pytest.mark.timeout(3600 if "HAUL_TEST_RESTARTS" in os.environ else 180)
+@pytest.mark.timeout(3600 if "HAUL_TEST_RESTARTS" in os.environ else 600)  # a start takes seconds under a sanitizer
 def test_P16_worker_resumes_after_every_server_restart(make_server, make_worker, worker_status, haul):
     """HAUL_TEST_RESTARTS=100 for more than the few that fit an ordinary run."""
     server = make_server(SHORT)

@@ -75,7 +75,8 @@ def test_P05_stop_now_hands_back_what_another_worker_takes_at_once(make_server, 
     jobs = [running(api, "steady", max_attempts=1) for _ in range(2)]
     done = stop(worker, "--now")
     assert done.returncode == 0 and "being handed back" in done.stdout, done
-    assert worker.popen.wait(30) == 0 and not supervisors(worker)
+    assert worker.popen.wait(30) == 0
+    until(lambda: not supervisors(worker))
     for job_id in jobs:
         job = api.job(job_id)
         assert (job["status"], job["interruptions"], job["retries"], job["losses"]) == ("pending", 1, 0, 0), job
