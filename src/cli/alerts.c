@@ -62,8 +62,7 @@ static void objective_row(struct table *t, const json_t *o)
 static int show(struct cli *cli, const char *path, const char *key, const char *titles,
                 void (*row)(struct table *t, const json_t *item), const char *none)
 {
-    json_t *doc = NULL, *item;
-    size_t i;
+    json_t *doc = NULL;
     int status = cli_call(cli, "GET", path, NULL, &doc, key);
 
     if (status != EXIT_OK)
@@ -73,14 +72,8 @@ static int show(struct cli *cli, const char *path, const char *key, const char *
         json_t *shown = json_pack("{s:O}", key, items);
         print_json(shown);
         json_decref(shown);
-    } else if (json_array_size(items) == 0) {
-        fprintf(stderr, "%s\n", none);
     } else {
-        struct table *t = table_new(titles);
-        json_array_foreach (items, i, item)
-            row(t, item);
-        table_print(t, stdout, 0);
-        table_free(t);
+        print_rows(items, titles, row, none);
     }
     json_decref(doc);
     return EXIT_OK;

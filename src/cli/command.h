@@ -83,6 +83,10 @@ bool cli_job_id(const struct command *cmd, const char *s);
 /** Prints JSON text with a newline. */
 void print_json_text(const char *text);
 void print_json(const json_t *doc);
+struct table;
+/** A table with a row for each item of an array; where there is none, `none` to stderr. */
+void print_rows(const json_t *items, const char *titles, void (*row)(struct table *t, const json_t *item),
+                const char *none);
 
 /* help.c */
 void help_command(const struct command *cmd, FILE *f);

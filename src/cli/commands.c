@@ -7,6 +7,7 @@
 #include "base/uuid.h"
 #include "cli/cli.h"
 #include "cli/config.h"
+#include "cli/table.h"
 #include "cli/term.h"
 #include <assert.h>
 #include <ctype.h>
@@ -159,6 +160,22 @@ void print_json(const json_t *doc)
 {
     AUTO_FREE char *text = json_text(doc, JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(15));
     print_json_text(text ? text : "null");
+}
+
+void print_rows(const json_t *items, const char *titles, void (*row)(struct table *t, const json_t *item),
+                const char *none)
+{
+    const json_t *item;
+    size_t i;
+    if (json_array_size(items) == 0) {
+        fprintf(stderr, "%s\n", none);
+        return;
+    }
+    struct table *t = table_new(titles);
+    json_array_foreach (items, i, item)
+        row(t, item);
+    table_print(t, stdout, 0);
+    table_free(t);
 }
 
 const char *jtext(const json_t *obj, const char *key)

@@ -64,16 +64,7 @@ static void row(struct table *t, const json_t *r)
 
 static void print(const json_t *redrives)
 {
-    struct table *t = table_new("REDRIVE|ACTION|STATE|>DONE|>MATCHED|RATE|MADE|*WHICH");
-    const json_t *r;
-    size_t i;
-    json_array_foreach (redrives, i, r)
-        row(t, r);
-    if (json_array_size(redrives) == 0)
-        fprintf(stderr, "no redrives\n");
-    else
-        table_print(t, stdout, 0);
-    table_free(t);
+    print_rows(redrives, "REDRIVE|ACTION|STATE|>DONE|>MATCHED|RATE|MADE|*WHICH", row, "no redrives");
 }
 
 static int list(struct cli *cli, int64_t limit)

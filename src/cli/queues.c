@@ -41,24 +41,17 @@ static void row(struct table *t, const json_t *q)
 static int list(struct cli *cli, const void *args, int argc, char **argv)
 {
     AUTO_FREE char *text = NULL;
-    json_t *doc = NULL, *q;
-    size_t i;
+    json_t *doc = NULL;
     int status = cli_call(cli, "GET", "/v1/queues", &text, &doc, "queues list");
 
     if (status != EXIT_OK)
         return status;
-    const json_t *queues = json_object_get(doc, "queues");
-    if (cli->json) {
+    if (cli->json)
         print_json_text(text);
-    } else if (json_array_size(queues) == 0) {
-        fprintf(stderr, "no queues: no job was submitted yet\n");
-    } else {
-        struct table *t = table_new("*QUEUE|>WAITING|>READY|>RUNNING|>SUCCEEDED|>DEAD|>OLDEST|STATE|SINCE|*WHY");
-        json_array_foreach (queues, i, q)
-            row(t, q);
-        table_print(t, stdout, 0);
-        table_free(t);
-    }
+    else
+        print_rows(json_object_get(doc, "queues"),
+                   "*QUEUE|>WAITING|>READY|>RUNNING|>SUCCEEDED|>DEAD|>OLDEST|STATE|SINCE|*WHY", row,
+                   "no queues: no job was submitted yet");
     json_decref(doc);
     return EXIT_OK;
 }

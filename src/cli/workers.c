@@ -30,23 +30,15 @@ static void row(struct table *t, const json_t *w)
 static int run(struct cli *cli, const void *args, int argc, char **argv)
 {
     AUTO_FREE char *text = NULL;
-    json_t *doc = NULL, *w;
-    size_t i;
+    json_t *doc = NULL;
     int status = cli_call(cli, "GET", "/v1/workers", &text, &doc, "workers");
     if (status != EXIT_OK)
         return status;
-    const json_t *workers = json_object_get(doc, "workers");
-    if (cli->json) {
+    if (cli->json)
         print_json_text(text);
-    } else if (json_array_size(workers) == 0) {
-        fprintf(stderr, "no workers; 'haul worker' starts one\n");
-    } else {
-        struct table *t = table_new("*NAME|*HOST|STATE|>BUSY|ISOLATION|VERSION|SEEN|*HANDLERS");
-        json_array_foreach (workers, i, w)
-            row(t, w);
-        table_print(t, stdout, 0);
-        table_free(t);
-    }
+    else
+        print_rows(json_object_get(doc, "workers"), "*NAME|*HOST|STATE|>BUSY|ISOLATION|VERSION|SEEN|*HANDLERS", row,
+                   "no workers; 'haul worker' starts one");
     json_decref(doc);
     return EXIT_OK;
 }
