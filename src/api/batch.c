@@ -5,6 +5,7 @@
 #include "api/render.h"
 #include "api/routes.h"
 #include "api/submission.h"
+#include "api/traced.h"
 #include "base/auto.h"
 
 /* The ops, and for each item what its text becomes: a few times the text at most. */
@@ -67,6 +68,8 @@ static int read_batch(struct many *m, struct err *err)
         rc = batch_key(header, i, m->arena, &key, err);
         if (!rc)
             rc = read_item(m, &items[i], key, &m->ops[i], err);
+        if (!rc)
+            rc = traced_by_headers(m->req, m->arena, &m->ops[i].u.submit.job, err);
     }
     return rc;
 }

@@ -2,6 +2,7 @@
 #include "api/render.h"
 #include "api/routes.h"
 #include "api/submission.h"
+#include "api/traced.h"
 
 static void submitted(struct call *c)
 {
@@ -23,8 +24,10 @@ void jobs_submit(struct http_request *req)
     const struct api *api = c->api;
     size_t n = 0;
     const char *body = http_body(req, &n);
-    if (req_query_none(req, &err) || submission_parse(body, n, http_header(req, "Idempotency-Key"), &api->policy,
-                                                      http_arena(req), &c->op.u.submit, &err)) {
+    if (req_query_none(req, &err) ||
+        submission_parse(body, n, http_header(req, "Idempotency-Key"), &api->policy, http_arena(req), &c->op.u.submit,
+                         &err) ||
+        traced_by_headers(req, http_arena(req), &c->op.u.submit.job, &err)) {
         reply_err(req, &err);
         return;
     }

@@ -143,6 +143,7 @@ static int render_claim(struct lease_call *l, struct json_writer *w, const struc
         return rc;
     jw_raw(w, "labels", job->labels, strlen(job->labels));
     render_limits(w, job);
+    render_trace(w, job->traceparent, job->tracestate);
     jw_int(w, "max_attempts", job->max_attempts);
     jw_int(w, "retries", job->retries);
     jw_duration_s(w, "lease_s", p->lease_us);

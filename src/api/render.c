@@ -43,6 +43,12 @@ void render_limits(struct json_writer *w, const struct job *job)
     render_limit(w, "no_progress_timeout_s", job->no_progress_us);
 }
 
+void render_trace(struct json_writer *w, const char *traceparent, const char *tracestate)
+{
+    jw_string(w, "traceparent", traceparent);
+    jw_string(w, "tracestate", tracestate);
+}
+
 void render_inputs(struct json_writer *w, const char *key, const struct job *job)
 {
     jw_array(w, key);
@@ -122,6 +128,7 @@ void render_job(struct json_writer *w, const char *key, const struct job *job, c
     jw_string(w, "dedup_key", job->dedup_key);
     jw_int(w, "max_attempts", job->max_attempts);
     render_limits(w, job);
+    render_trace(w, job->traceparent, job->tracestate);
     jw_time(w, "created_at", job->created_at);
     jw_time(w, "run_at", job->run_at);
     jw_time(w, "start_deadline_at", job->start_deadline_at);

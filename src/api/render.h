@@ -18,6 +18,7 @@ const char *render_result_url(struct arena *arena, const struct job *job, const 
 /** Why a pending job does not run. `can_run`: a live worker knows its task type. */
 const char *render_waiting_reason(struct arena *arena, const struct job *job, bool can_run, usec now);
 void render_limits(struct json_writer *w, const struct job *job); /* "timeout_s", "no_progress_timeout_s"; none: null */
+void render_trace(struct json_writer *w, const char *traceparent, const char *tracestate);
 /** Inputs as a JSON array of {name, ref}. */
 void render_inputs(struct json_writer *w, const char *key, const struct job *job);
 void render_attempt(struct json_writer *w, const struct attempt *a);

@@ -1,9 +1,11 @@
 /* A submission as text -> op. */
 #include "api/submission.h"
+#include "api/traced.h"
 #include "base/sha256.h"
 #include "base/text.h"
 
 #define IDEMPOTENCY_WINDOW_US (INT64_C(24) * 3600 * USEC_PER_SEC)
+#define TRACE_FIELD_MAX       512
 
 /* Where a submission comes from, and what names it there. */
 enum source { SOURCE_REQUEST, SOURCE_BATCH, SOURCE_MESSAGE };
@@ -195,6 +197,13 @@ static void read_times(struct json_reader *r, struct op_submit *op)
         op->delay_us = 0;
 }
 
+static int read_trace(struct json_reader *r, struct arena *arena, struct job *job)
+{
+    const char *parent = json_get_string(r, "traceparent", false, 1, TRACE_FIELD_MAX);
+    const char *state = json_get_string(r, "tracestate", false, 1, TRACE_FIELD_MAX);
+    return r->code ? r->code : (r->code = traced_by_members(parent, state, arena, job, r->err));
+}
+
 static int parse_members(struct json_reader *r, const char *payload, size_t payload_n, const struct origin *from,
                          const struct policy *policy, struct arena *arena, struct op_submit *op)
 {
@@ -213,7 +222,7 @@ static int parse_members(struct json_reader *r, const char *payload, size_t payl
     if (read_inputs(r, arena, job) ||
         read_string_map(r, "labels", JOB_LABELS_MAX, JOB_LABEL_KEY_MAX, JOB_LABEL_VALUE_MAX, false, arena,
                         &job->labels) ||
-        read_key(r, from, policy, arena, op))
+        read_key(r, from, policy, arena, op) || read_trace(r, arena, job))
         return r->code;
     if (!job->labels)
         job->labels = "{}";

@@ -114,6 +114,8 @@ struct haul_client *cli_client(struct cli *cli, int *ret_exit)
     cli->client = haul_client_new(cli->server, "haul/" HAUL_VERSION, &herr);
     if (!cli->client)
         *ret_exit = cli_haul_err(cli, &herr, NULL);
+    else
+        haul_client_trace(cli->client, getenv("TRACEPARENT"), getenv("TRACESTATE"));
     return cli->client;
 }
 

@@ -85,6 +85,8 @@ static void show_job(const json_t *job, const char *raw)
     line_limit("timeout", job, "timeout_s");
     line_limit("no progress", job, "no_progress_timeout_s");
     line("dedup key", jtext(job, "dedup_key"));
+    line("traceparent", jtext(job, "traceparent"));
+    line("tracestate", jtext(job, "tracestate"));
     if (json_object_size(labels) > 0)
         line_json("labels", labels);
     /* As it was submitted: 1.10 stays 1.10. */

@@ -18,7 +18,7 @@
 struct args {
     struct text_list inputs, pairs, labels;
     const char *payload, *payload_ref, *queue, *dedup_key, *out;
-    const char *delay, *run_at, *start_within, *timeout, *no_progress_timeout;
+    const char *delay, *run_at, *start_within, *timeout, *no_progress_timeout, *traceparent;
     int64_t priority, max_attempts;
     usec wait_timeout;
     bool wait;
@@ -50,6 +50,8 @@ static const struct opt options[] = {
     {"timeout", 0, OPT_TEXT, offsetof(struct args, timeout), "DURATION", 0, 0, "longest time of one attempt"},
     {"no-progress-timeout", 0, OPT_TEXT, offsetof(struct args, no_progress_timeout), "DURATION", 0, 0,
      "end an attempt that writes neither a report nor a log for so long"},
+    {"traceparent", 0, OPT_TEXT, offsetof(struct args, traceparent), "TEXT", 0, 0,
+     "the trace that the job is part of (W3C Trace Context; default: $TRACEPARENT and $TRACESTATE)"},
     {"batch", 'b', OPT_TEXT, offsetof(struct args, batch.file), "FILE", 0, 0,
      "submit a job for each line of FILE (- is stdin); other options are for lines without"},
     {"ids", 0, OPT_TEXT, offsetof(struct args, batch.ids), "FILE", 0, 0,
@@ -273,6 +275,8 @@ static void request_write(struct buf *b, const struct request *q, const struct a
         jw_string(&w, "timeout", a->timeout);
     if (a->no_progress_timeout)
         jw_string(&w, "no_progress_timeout", a->no_progress_timeout);
+    if (a->traceparent)
+        jw_string(&w, "traceparent", a->traceparent);
     jw_object_end(&w);
 }
 

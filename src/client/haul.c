@@ -103,6 +103,23 @@ void haul_client_timeout(struct haul_client *c, int64_t timeout_ms)
     c->timeout_ms = timeout_ms > 0 ? timeout_ms : CALL_TIMEOUT_MS;
 }
 
+static void header_value_keep(char *ret, size_t size, const char *value)
+{
+    size_t n = 0;
+    while (value && n < size && value[n] >= ' ' && value[n] <= '~')
+        n++;
+    if (!value || n == size || value[n])
+        n = 0;
+    memcpy(ret, n ? value : "", n);
+    ret[n] = '\0';
+}
+
+void haul_client_trace(struct haul_client *c, const char *traceparent, const char *tracestate)
+{
+    header_value_keep(c->traceparent, sizeof(c->traceparent), traceparent);
+    header_value_keep(c->tracestate, sizeof(c->tracestate), c->traceparent[0] ? tracestate : NULL);
+}
+
 /* ---- one exchange ---- */
 
 /* What is too long is none of ours. */
@@ -382,6 +399,8 @@ static int call_once(struct haul_client *c, const char *method, const char *path
     exchange_header(&x, HAUL_PROTOCOL_NAME, HAUL_PROTOCOL_TEXT);
     exchange_header(&x, "Haul-Token", token);
     exchange_header(&x, "Idempotency-Key", key);
+    exchange_header(&x, "traceparent", c->traceparent[0] ? c->traceparent : NULL);
+    exchange_header(&x, "tracestate", c->tracestate[0] ? c->tracestate : NULL);
     int rc = exchange_run(&x, err);
     if (rc == HAUL_OK && ret_json) {
         *ret_json = x.body.len > 0 ? buf_take(&x.body) : strdup("");

@@ -43,6 +43,10 @@ void haul_client_free(struct haul_client *c); /* NULL accepted */
 /** Whole-call timeout of all but transfers and long polls; 0 = the default, 30 s. Connect timeout is 5 s. */
 void haul_client_timeout(struct haul_client *c, int64_t timeout_ms);
 
+/** The trace that what follows is part of (W3C Trace Context): JSON calls carry these headers, and a job that they submit belongs to it. NULL
+ * or "", or what cannot stand in a header: none. */
+void haul_client_trace(struct haul_client *c, const char *traceparent, const char *tracestate);
+
 /** From any thread: the call that runs ends within a second or two with HAUL_ABORTED, and so does every later one, until it is
  * switched off. JSON calls only. */
 void haul_client_interrupt(struct haul_client *c, bool on);

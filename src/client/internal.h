@@ -11,7 +11,9 @@
 #define CALL_TIMEOUT_MS    30000
 #define CONNECT_TIMEOUT_MS 5000
 #define CONNECT_NEXT_MS    2000 /* when there is another server */
-#define SILENCE_S          60   /* a transfer without a byte for this long is cut */
+#define TRACEPARENT_BYTES  256
+#define TRACESTATE_BYTES   513
+#define SILENCE_S          60 /* a transfer without a byte for this long is cut */
 
 struct server {
     char *url; /* without a '/' at the end */
@@ -25,6 +27,7 @@ struct haul_client {
     atomic_uint used; /* written by the client's thread; who asks for its name may be another */
     unsigned down;    /* servers in a row that could not be used */
     char *user_agent;
+    char traceparent[TRACEPARENT_BYTES], tracestate[TRACESTATE_BYTES]; /* "": none */
     int64_t timeout_ms;
     atomic_bool interrupted;
     char curl_text[CURL_ERROR_SIZE];

@@ -88,7 +88,8 @@ struct job {
     usec timeout_us;       /* run time limit; 0 = none */
     usec no_progress_us;   /* how long its handler may be silent; 0 = as the worker says */
     usec created_at;
-    usec start_deadline_at; /* 0 = none */
+    usec start_deadline_at;               /* 0 = none */
+    const char *traceparent, *tracestate; /* the trace that it is part of (W3C Trace Context), or NULL */
 
     /* its life */
     enum job_status status;

@@ -89,6 +89,8 @@ const char *http_query_nth(struct http_request *req, const char *name, size_t i)
 /** First query key not in `known` (NULL-terminated), or NULL: unknown ones are refused. */
 const char *http_query_unknown(struct http_request *req, const char *const *known);
 const char *http_header(struct http_request *req, const char *name);
+/** Likewise of a header that may be there several times. */
+const char *http_header_nth(struct http_request *req, const char *name, size_t i);
 int64_t http_content_length(struct http_request *req); /* of the request; -1: chunked, or there is no body */
 const char *http_id(struct http_request *req);         /* request id: the client's X-Request-Id or ours; echoed */
 const char *http_body(struct http_request *req, size_t *ret_n);

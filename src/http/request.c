@@ -489,6 +489,14 @@ const char *http_header(struct http_request *req, const char *name)
     return http_pairs_get(&req->header, name, true);
 }
 
+const char *http_header_nth(struct http_request *req, const char *name, size_t i)
+{
+    for (size_t k = 0; k < req->header.n; k++)
+        if (http_name_is(req->header.items[k].name, name) && i-- == 0)
+            return req->header.items[k].value;
+    return NULL;
+}
+
 int64_t http_content_length(struct http_request *req)
 {
     return req->content_length;

@@ -166,6 +166,8 @@ static int document_read(struct attempt *a, size_t n, struct err *err)
     a->token = string_of(job, "token");
     a->task_type = string_of(job, "task_type");
     a->queue = string_of(job, "queue");
+    a->traceparent = string_of(job, "traceparent");
+    a->tracestate = string_of(job, "tracestate");
     a->number = (unsigned)int_of(job, "attempt");
     a->retries = int_of(job, "retries");
     a->max_attempts = int_of(job, "max_attempts");

@@ -20,6 +20,7 @@ struct attempt {
     size_t payload_n;
     char dir[PATH_MAX - 64], scratch[PATH_MAX - 32]; /* absolute */
     const char *server, *job_id, *token, *task_type, *queue;
+    const char *traceparent, *tracestate; /* of what the handler does; "": none */
     unsigned number;
     int64_t retries, max_attempts;
     struct input *inputs;

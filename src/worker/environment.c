@@ -1,7 +1,7 @@
 #include "worker/environment.h"
 #include "base/auto.h"
 
-#define OWN_MAX 12
+#define OWN_MAX 14
 
 int environment_make(const struct attempt *a, bool resumed, struct string_list *ret, struct err *err)
 {
@@ -19,6 +19,10 @@ int environment_make(const struct attempt *a, bool resumed, struct string_list *
     bad = asprintf(&lines[n++], "TMPDIR=/tmp") < 0 || bad;
     bad = asprintf(&lines[n++], "PATH=/usr/local/bin:/usr/bin:/bin") < 0 || bad;
     bad = asprintf(&lines[n++], "LANG=C.UTF-8") < 0 || bad;
+    if (*a->traceparent)
+        bad = asprintf(&lines[n++], "TRACEPARENT=%s", a->traceparent) < 0 || bad;
+    if (*a->traceparent && *a->tracestate)
+        bad = asprintf(&lines[n++], "TRACESTATE=%s", a->tracestate) < 0 || bad;
     if (resumed)
         bad = asprintf(&lines[n++], "HAUL_RESUME=1") < 0 || bad;
     ret->items = calloc(OWN_MAX + a->env.n + 1, sizeof *ret->items);

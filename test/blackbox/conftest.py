@@ -323,7 +323,7 @@ def binary():
 def environment(tmp_path):
     """A user's environment without anything of haul's in it, and a home of its own."""
     (tmp_path / "home").mkdir()
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("HAUL_", "XDG_"))}
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("HAUL_", "XDG_", "TRACE", "OTEL_"))}
     return {**kept, "HOME": str(tmp_path / "home"), "LC_ALL": "C.UTF-8", "NO_COLOR": "1"}
 
 

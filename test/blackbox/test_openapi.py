@@ -155,7 +155,10 @@ def submissions(api):
     api.post("/v1/jobs:batch", {"jobs": []})
     api.post("/v1/jobs:batch", {"jobs": [{"task_type": "b"}] * 1001})
     api.post("/v1/jobs:batch", data=b"{", headers={"Content-Type": "application/json"})
-    job = api.submit("t", payload_ref=ref, labels={"a": "b"}, timeout="10m", no_progress_timeout="5m", start_within=3600)
+    trace = {"traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", "tracestate": "rojo=1"}
+    api.post("/v1/jobs", {"task_type": "t"}, headers=trace)
+    api.post("/v1/jobs:batch", {"jobs": [{"task_type": "b"}, {"task_type": "b", **trace}]}, headers=trace)
+    job = api.submit("t", payload_ref=ref, labels={"a": "b"}, timeout="10m", no_progress_timeout="5m", start_within=3600, **trace)
     api.job(job["job_id"])
     for verb in ("cancel", "retry", "cancel", "discard", "cancel"):
         api.post(f"/v1/jobs:{verb}", {"job_ids": [job["job_id"], str(uuid.uuid4())]})
@@ -237,7 +240,8 @@ def uploads(api):
 
 def attempt(api):
     ref = api.put_blob(b"input")["ref"]
-    job, claim = claims(api, inputs=[{"name": "i", "ref": ref}], payload_ref=ref, labels={"a": "b"}, dedup_key=uuid.uuid4().hex, timeout=60, no_progress_timeout=30)
+    job, claim = claims(api, inputs=[{"name": "i", "ref": ref}], payload_ref=ref, labels={"a": "b"}, dedup_key=uuid.uuid4().hex, timeout=60, no_progress_timeout=30,
+                        traceparent="00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", tracestate="rojo=1")
     path = f"/v1/jobs/{job['job_id']}"
     stale = {**claim, "token": "1." + "0" * 32}
     for c in (claim, stale):

@@ -10,12 +10,14 @@ int pg_insert_job(struct tx *t, const struct row *row)
         "INSERT INTO jobs (job_id, project, queue, task_type, priority, lane_id, payload, payload_ref, labels,"
         " dedup_key, max_attempts, timeout_us, no_progress_us, created_at, start_deadline_at, status, run_at,"
         " waiting_on, ready_seq, attempt, retries, interruptions, losses, token_attempt, lease_until, confirmed,"
-        " cancel_requested_at, started_at, finished_at, last_outcome, progress, progress_at, version) VALUES"
+        " cancel_requested_at, started_at, finished_at, last_outcome, progress, progress_at, version,"
+        " traceparent, tracestate) VALUES"
         " (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19,"
-        " 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, -1, 0, 1)",
-        "utttiixtxtiiiiiiiiz", &j->job_id, j->project, j->queue, j->task_type, (int64_t)j->priority, row->lane_id,
+        " 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, -1, 0, 1, ?20, ?21)",
+        "utttiixtxtiiiiiiiiztt", &j->job_id, j->project, j->queue, j->task_type, (int64_t)j->priority, row->lane_id,
         j->payload, j->payload_ref, j->labels, j->dedup_key, (int64_t)j->max_attempts, j->timeout_us, j->no_progress_us,
-        j->created_at, j->start_deadline_at, (int64_t)j->status, j->run_at, (int64_t)j->waiting_on, row->ready_seq);
+        j->created_at, j->start_deadline_at, (int64_t)j->status, j->run_at, (int64_t)j->waiting_on, row->ready_seq,
+        j->traceparent, j->tracestate);
 }
 
 int pg_insert_label(struct tx *t, const struct job *job, const char *key, const char *value)

@@ -143,7 +143,7 @@ int row_load(struct conn *c, const char *project, const struct uuid *id, enum lo
     "token_attempt, "                                                                                                  \
     "owner_id, lease_until, confirmed, cancel_requested_at, started_at, finished_at, last_outcome, error_log, "        \
     "progress, "                                                                                                       \
-    "progress_message, progress_at, version, ready_seq, fingerprint"
+    "progress_message, progress_at, version, ready_seq, fingerprint, traceparent, tracestate"
 #define ROW_READY_SEQ 36 /* its place in there */
 int row_read(struct query *st, struct arena *arena, struct row *ret, struct err *err);
 int row_inputs(struct conn *c, struct arena *arena, struct job *job, struct err *err);

@@ -14,7 +14,7 @@
     "max_attempts:i timeout_us:i created_at:i start_deadline_at:i status:i run_at:i waiting_on:i attempt:i retries:i " \
     "interruptions:i losses:i token:b token_attempt:i owner_id:u lease_until:i confirmed:i cancel_requested_at:i "     \
     "started_at:i finished_at:i last_outcome:i error_log:b progress:d progress_message:t progress_at:i version:i "     \
-    "ready_seq:i no_progress_us:i fingerprint:i"
+    "ready_seq:i no_progress_us:i fingerprint:i traceparent:t tracestate:t"
 
 const struct move_table move_tables[] = {
     {"blobs", "blob_id:u project:t size:i sha256:b refs:i created_at:i expires_at:i", "blob_id:u"},

@@ -51,10 +51,15 @@ int row_read(struct query *st, struct arena *arena, struct row *ret, struct err 
     j->version = col_int(st, i++);
     ret->ready_seq = col_int(st, i++);
     j->fingerprint = ret->fingerprint_was = (uint64_t)col_int(st, i++);
+    bool has_trace = !col_null(st, i);
+    j->traceparent = col_text(st, i++, arena);
+    bool has_state = !col_null(st, i);
+    j->tracestate = col_text(st, i++, arena);
     ret->was = j->status;
 
     if (!j->project || !j->queue || !j->task_type || !j->payload || !j->labels || (has_ref && !j->payload_ref) ||
-        (has_key && !j->dedup_key) || (has_log && !j->error_log) || (has_message && !j->progress_message))
+        (has_key && !j->dedup_key) || (has_log && !j->error_log) || (has_message && !j->progress_message) ||
+        (has_trace && !j->traceparent) || (has_state && !j->tracestate))
         return err_set(err, ERR_NO_MEMORY, 0, "job");
     if ((unsigned)j->status >= JOB_STATUS_COUNT)
         return err_set(err, ERR_CORRUPT, 0, "job with status %d", (int)j->status);
@@ -283,10 +288,10 @@ static const char update_history[] = "UPDATE history" LIFE_SQL;
     " dedup_key, max_attempts, timeout_us, created_at, start_deadline_at, status, run_at, waiting_on, attempt,"        \
     " retries, interruptions, losses, token, token_attempt, owner_id, lease_until, confirmed, cancel_requested_at,"    \
     " started_at, finished_at, last_outcome, error_log, progress, progress_message, progress_at, version, ready_seq,"  \
-    " no_progress_us, fingerprint)"                                                                                    \
+    " no_progress_us, fingerprint, traceparent, tracestate)"                                                           \
     " SELECT job_id, project, queue, task_type, priority, ?24, payload, payload_ref, labels, dedup_key, max_attempts," \
     " timeout_us, created_at, ?9, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20,"  \
-    " ?21, ?22, ?23, ?25, no_progress_us, ?26 FROM " from " WHERE job_id = ?1 /*or fail*/"
+    " ?21, ?22, ?23, ?25, no_progress_us, ?26, traceparent, tracestate FROM " from " WHERE job_id = ?1 /*or fail*/"
 static const char move_to_history[] = MOVE_SQL("jobs", "history");
 static const char move_to_jobs[] = MOVE_SQL("history", "jobs");
 

@@ -129,6 +129,8 @@ static struct job fresh(const struct tx *t, const struct op_submit *op)
         .max_attempts = in->max_attempts,
         .timeout_us = in->timeout_us,
         .no_progress_us = in->no_progress_us,
+        .traceparent = in->traceparent,
+        .tracestate = in->tracestate,
         .created_at = t->now,
         .start_deadline_at = op->start_within_us > 0 ? after(t->now, op->start_within_us) : in->start_deadline_at,
         .status = JOB_PENDING,

@@ -27,9 +27,9 @@ struct inserts {
     " dedup_key, max_attempts, timeout_us, created_at, start_deadline_at, status, run_at, waiting_on, attempt,"        \
     " retries, interruptions, losses, token, token_attempt, owner_id, lease_until, confirmed, cancel_requested_at,"    \
     " started_at, finished_at, last_outcome, error_log, progress, progress_message, progress_at, version, ready_seq,"  \
-    " no_progress_us) VALUES "
-#define JOB_ROW   "(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,0,0,0,0,NULL,0,NULL,0,0,0,0,0,0,NULL,-1,NULL,0,1,?,?)"
-#define JOB_TYPES "utttiixtxtiiiiiiizi"
+    " no_progress_us, fingerprint, traceparent, tracestate) VALUES "
+#define JOB_ROW   "(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,0,0,0,0,NULL,0,NULL,0,0,0,0,0,0,NULL,-1,NULL,0,1,?,?,0,?,?)"
+#define JOB_TYPES "utttiixtxtiiiiiiizitt"
 #define KEY_INTO                                                                                                       \
     "INSERT OR FAIL INTO dedup (rowid, project, key, job_id, request_hash, content_hash, expires_at) VALUES "
 #define KEY_ROW   "(?,?,?,?,?,?,?)"
@@ -47,7 +47,7 @@ static int job_bind(struct query *st, size_t i, const void *arg, struct err *err
     return q_bind(st, (int)(i * strlen(JOB_TYPES)), err, JOB_TYPES, &j->job_id, j->project, j->queue, j->task_type,
                   (int64_t)j->priority, w->lane_id, j->payload, j->payload_ref, j->labels, j->dedup_key,
                   (int64_t)j->max_attempts, j->timeout_us, j->created_at, j->start_deadline_at, (int64_t)j->status,
-                  j->run_at, (int64_t)j->waiting_on, w->ready_seq, j->no_progress_us);
+                  j->run_at, (int64_t)j->waiting_on, w->ready_seq, j->no_progress_us, j->traceparent, j->tracestate);
 }
 
 static int key_bind(struct query *st, size_t i, const void *arg, struct err *err)

@@ -24,7 +24,8 @@ int main(void)
                  {checkpoint_tests, n_checkpoint_tests},
                  {dead_tests, n_dead_tests},
                  {redrive_tests, n_redrive_tests},
-                 {pause_tests, n_pause_tests}};
+                 {pause_tests, n_pause_tests},
+                 {trace_tests, n_trace_tests}};
 
     contract_driver = CONTRACT_DRIVER();
 #ifdef CONTRACT_FRESH

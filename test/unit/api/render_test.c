@@ -49,7 +49,7 @@ static void test_job(void **state)
     render_job(&w, NULL, &job, &(struct job_view){.waiting_reason = "waiting for a free slot"});
     assert_non_null(strstr(buf_str(&body), "\"payload\":{\"a\": 1}"));
     json_t *o = parsed();
-    assert_int_equal(json_object_size(o), 34);
+    assert_int_equal(json_object_size(o), 36);
     assert_string_equal(json_string_value(json_object_get(o, "job_id")), "0190a000-0000-7000-8000-000000000001");
     assert_string_equal(json_string_value(json_object_get(o, "status")), "pending");
     assert_true(json_is_null(json_object_get(o, "owner_id")));

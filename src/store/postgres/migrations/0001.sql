@@ -1,4 +1,4 @@
--- The tables of src/store/sqlite as its migrations 0001 to 0016 left them. Every row carries its project. Times are microseconds of the
+-- The tables of src/store/sqlite as its migrations 0001 to 0017 left them. Every row carries its project. Times are microseconds of the
 -- store's clock; 0 where an instant is absent, unless said. Names sort by their bytes. Payloads, labels and logs are bytes.
 -- Rows of jobs change often and stay few: room in their pages, and a vacuum long before a fifth of them is dead.
 
@@ -42,7 +42,8 @@ CREATE TABLE jobs (
     version bigint NOT NULL,
     ready_seq bigint, -- order of becoming ready, roughly the time of it; NULL while it cannot be claimed
     no_progress_us bigint NOT NULL,
-    fingerprint bigint NOT NULL DEFAULT 0 -- 64 bits; 0: none
+    fingerprint bigint NOT NULL DEFAULT 0, -- 64 bits; 0: none
+    traceparent text, tracestate text      -- as its submitter said
 ) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 1000,
         autovacuum_analyze_scale_factor = 0.05);
 CREATE INDEX jobs_ready ON jobs (lane_id, ready_seq) WHERE ready_seq IS NOT NULL;

@@ -1,0 +1,5 @@
+-- The trace that a job is part of, as its submitter said (W3C Trace Context); NULL: they did not.
+ALTER TABLE jobs ADD COLUMN traceparent TEXT;
+ALTER TABLE jobs ADD COLUMN tracestate TEXT;
+ALTER TABLE history ADD COLUMN traceparent TEXT;
+ALTER TABLE history ADD COLUMN tracestate TEXT;
