@@ -378,6 +378,14 @@ static int interrupt_look(void *arg, curl_off_t down_total, curl_off_t down, cur
     return atomic_load(&c->interrupted);
 }
 
+static void trace_headers(struct exchange *x, const struct haul_client *c)
+{
+    if (c->traceparent[0])
+        exchange_header(x, "traceparent", c->traceparent);
+    if (c->tracestate[0])
+        exchange_header(x, "tracestate", c->tracestate);
+}
+
 static int call_once(struct haul_client *c, const char *method, const char *path, const char *body, const char *token,
                      const char *key, int64_t extra_wait_ms, char **ret_json, struct haul_error *err)
 {
@@ -399,8 +407,7 @@ static int call_once(struct haul_client *c, const char *method, const char *path
     exchange_header(&x, HAUL_PROTOCOL_NAME, HAUL_PROTOCOL_TEXT);
     exchange_header(&x, "Haul-Token", token);
     exchange_header(&x, "Idempotency-Key", key);
-    exchange_header(&x, "traceparent", c->traceparent[0] ? c->traceparent : NULL);
-    exchange_header(&x, "tracestate", c->tracestate[0] ? c->tracestate : NULL);
+    trace_headers(&x, c);
     int rc = exchange_run(&x, err);
     if (rc == HAUL_OK && ret_json) {
         *ret_json = x.body.len > 0 ? buf_take(&x.body) : strdup("");
