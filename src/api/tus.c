@@ -1,5 +1,6 @@
 #include "api/tus.h"
 #include "base/auto.h"
+#include "base/base64.h"
 #include "base/sha256.h"
 #include <ctype.h>
 #include <inttypes.h>
@@ -20,38 +21,6 @@ int tus_bytes_parse(const char *text, const char *name, int64_t *ret, struct err
         return err_field(err, name, "must be a number of bytes from 0 to %" PRId64 ", in digits", INT64_MAX);
     *ret = n;
     return ERR_OK;
-}
-
-static int base64_digit(char c)
-{
-    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    const char *at = c ? strchr(digits, c) : NULL;
-    return at ? (int)(at - digits) : -1;
-}
-
-/** @param ret  of max bytes; what is longer is only looked at. @return length, -1: not base64 */
-static int64_t base64_read(const char *s, size_t n, char *ret, size_t max)
-{
-    size_t out = 0, padding = 0;
-    unsigned bits = 0, have = 0;
-    while (padding < 2 && n > padding && s[n - 1 - padding] == '=')
-        padding++;
-    if (n % 4 != 0)
-        return -1;
-    for (size_t i = 0; i < n - padding; i++) {
-        int v = base64_digit(s[i]);
-        if (v < 0)
-            return -1;
-        bits = (bits << 6 | (unsigned)v) & 0xffff;
-        have += 6;
-        if (have >= 8) {
-            have -= 8;
-            if (out < max)
-                ret[out] = (char)(bits >> have & 0xff);
-            out++;
-        }
-    }
-    return (int64_t)out;
 }
 
 static int read_hash(const char *value, size_t n, uint8_t ret_sha256[32], struct err *err)

@@ -96,6 +96,34 @@ void hex_format(const uint8_t *p, size_t n, char *ret)
     ret[2 * n] = '\0';
 }
 
+static void digest_of_two(const uint8_t block[SHA256_CBLOCK], const void *bytes, size_t len, uint8_t ret[32])
+{
+    SHA256_CTX ctx;
+
+    SHA256_Init(&ctx);
+    SHA256_Update(&ctx, block, SHA256_CBLOCK);
+    SHA256_Update(&ctx, bytes, len);
+    SHA256_Final(ret, &ctx);
+    explicit_bzero(&ctx, sizeof(ctx));
+}
+
+void hmac_sha256(const void *key, size_t n, const void *bytes, size_t len, uint8_t ret[32])
+{
+    uint8_t block[SHA256_CBLOCK] = {0}, inner[32];
+
+    if (n > sizeof(block))
+        sha256_once(key, n, block);
+    else
+        memcpy(block, key, n);
+    for (size_t i = 0; i < sizeof(block); i++)
+        block[i] ^= 0x36;
+    digest_of_two(block, bytes, len, inner);
+    for (size_t i = 0; i < sizeof(block); i++)
+        block[i] ^= 0x36 ^ 0x5c;
+    digest_of_two(block, inner, sizeof(inner), ret);
+    explicit_bzero(block, sizeof(block));
+}
+
 static int nibble(char c)
 {
     if (c >= '0' && c <= '9')

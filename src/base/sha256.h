@@ -17,6 +17,9 @@ void sha256_save(const struct sha256 *h, uint8_t ret[SHA256_STATE_BYTES]);
 struct sha256 *sha256_load(const uint8_t state[SHA256_STATE_BYTES]); /* NULL on ENOMEM, or when it is none */
 void sha256_once(const void *p, size_t n, uint8_t ret[32]);
 
+/** HMAC (RFC 2104). @param ret  may be `key` */
+void hmac_sha256(const void *key, size_t n, const void *bytes, size_t len, uint8_t ret[32]);
+
 /** Lower-case hex of n bytes; ret holds 2n+1. */
 void hex_format(const uint8_t *p, size_t n, char *ret);
 /** Exactly 2n hex digits; 0 on success, -1 otherwise. */

@@ -66,35 +66,9 @@ void s3_encode_query(struct buf *b, const struct s3_pair *query, size_t n)
     }
 }
 
-/** HMAC-SHA-256 (RFC 2104) over base/sha256.h: OpenSSL's own header speaks of rand(), which is banned. @param ret  may be `key` */
-static void hmac_bytes(const void *key, size_t n, const void *bytes, size_t len, uint8_t ret[32])
-{
-    uint8_t block[64 + 32] = {0}, *inner;
-
-    if (n > 64)
-        sha256_once(key, n, block);
-    else
-        memcpy(block, key, n);
-    inner = malloc(64 + len);
-    if (!inner) { /* a signature that S3 refuses */
-        memset(ret, 0, 32);
-        return;
-    }
-    for (size_t i = 0; i < 64; i++)
-        inner[i] = block[i] ^ 0x36;
-    memcpy(inner + 64, bytes, len);
-    sha256_once(inner, 64 + len, block + 64);
-    for (size_t i = 0; i < 64; i++)
-        block[i] ^= 0x5c;
-    sha256_once(block, sizeof(block), ret);
-    explicit_bzero(inner, 64);
-    explicit_bzero(block, sizeof(block));
-    free(inner);
-}
-
 static void hmac(const void *key, size_t n, const char *text, uint8_t ret[32])
 {
-    hmac_bytes(key, n, text, strlen(text), ret);
+    hmac_sha256(key, n, text, strlen(text), ret);
 }
 
 /** "20130524/us-east-1/s3/aws4_request" */

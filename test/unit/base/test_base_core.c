@@ -3,6 +3,7 @@
 
 #include "base/arena.h"
 #include "base/auto.h"
+#include "base/base64.h"
 #include "base/buf.h"
 #include "base/err.h"
 #include "base/fs.h"
@@ -185,6 +186,55 @@ static const char *in_top(const char *name)
     return path;
 }
 
+static void assert_hmac(const char *key, const char *text, const char *hex)
+{
+    char got[SHA256_HEX_MAX];
+    uint8_t mac[32];
+
+    hmac_sha256(key, strlen(key), text, strlen(text), mac);
+    hex_format(mac, sizeof(mac), got);
+    assert_string_equal(got, hex);
+}
+
+/* RFC 4231, cases 2 and 6 */
+static void test_hmac(void **state)
+{
+    char key[132] = "";
+
+    assert_hmac("Jefe", "what do ya want for nothing?",
+                "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843");
+    memset(key, 0xaa, 131);
+    assert_hmac(key, "Test Using Larger Than Block-Size Key - Hash Key First",
+                "60e431591ee0b67f0d8a26aacbf5b77f8e0bc6213728c5140546040f0ee37f54");
+}
+
+/* RFC 4648, section 10 */
+static void test_base64(void **state)
+{
+    static const char *const pairs[][2] = {{"", ""},
+                                           {"f", "Zg=="},
+                                           {"fo", "Zm8="},
+                                           {"foo", "Zm9v"},
+                                           {"foob", "Zm9vYg=="},
+                                           {"fooba", "Zm9vYmE="},
+                                           {"foobar", "Zm9vYmFy"}};
+    char text[16] = "";
+    struct buf made;
+
+    for (size_t i = 0; i < ARRAY_LEN(pairs); i++) {
+        const size_t n = strlen(pairs[i][0]), len = strlen(pairs[i][1]);
+        buf_init(&made, 64);
+        base64_write(&made, (const uint8_t *)pairs[i][0], n);
+        assert_string_equal(buf_str(&made), pairs[i][1]);
+        buf_release(&made);
+        assert_int_equal(base64_read(pairs[i][1], len, text, sizeof(text)), n);
+        assert_memory_equal(text, pairs[i][0], n);
+    }
+    assert_int_equal(base64_read("Zg=", 3, text, sizeof(text)), -1);
+    assert_int_equal(base64_read("Z!==", 4, text, sizeof(text)), -1);
+    assert_int_equal(base64_read("Zm9vYmFy", 8, text, 2), 6);
+}
+
 static void test_files(void **state)
 {
     struct err err;
@@ -327,6 +377,8 @@ int main(void)
         cmocka_unit_test(test_buffer_keeps_its_max),
         cmocka_unit_test(test_text),
         cmocka_unit_test(test_sha256),
+        cmocka_unit_test(test_hmac),
+        cmocka_unit_test(test_base64),
         cmocka_unit_test(test_files),
         cmocka_unit_test(test_lock_is_exclusive),
         cmocka_unit_test(test_remove_tree_does_not_follow_links),
