@@ -80,7 +80,7 @@ void render_alerts(struct json_writer *w, const struct engine_alerts *a)
     jw_array_end(w);
 }
 
-static void render_body(struct buf *body, const struct survey *s, size_t max)
+static int render_body(struct buf *body, const struct survey *s, size_t max, struct err *err)
 {
     struct json_writer w;
 
@@ -88,14 +88,19 @@ static void render_body(struct buf *body, const struct survey *s, size_t max)
     jw_init(&w, body);
     jw_object(&w, NULL);
     render_alerts(&w, &s->engine.alerts);
+    int rc = render_receivers(&w, s->api->notify, s->arena, err);
     jw_object_end(&w);
+    if (rc)
+        buf_release(body);
+    return rc;
 }
 
 static int render(struct survey *s, struct err *err)
 {
     struct buf body;
 
-    render_body(&body, s, API_ANSWER_MAX);
+    if (render_body(&body, s, API_ANSWER_MAX, err) != ERR_OK)
+        return (int)err->code;
     reply_json(s->req, 200, &body);
     return ERR_OK;
 }
@@ -109,7 +114,8 @@ static int board_render(struct survey *s, struct err *err)
 {
     struct buf text;
 
-    render_body(&text, s, BOARD_TEXT_MAX);
+    if (render_body(&text, s, BOARD_TEXT_MAX, err) != ERR_OK)
+        return (int)err->code;
     board_made(s->board, &text);
     survey_free(s);
     return ERR_OK;

@@ -12,6 +12,7 @@
 #include "core/job.h"
 #include "engine/loop.h"
 #include "http/http.h"
+#include "notify/notify.h"
 #include "store/store.h"
 #include <pthread.h>
 #include <stdatomic.h>
@@ -25,6 +26,7 @@ struct api {
     struct blobs *blobs;
     const struct broker_driver *broker_driver;
     struct broker *broker; /* NULL: none is configured */
+    struct notify *notify; /* NULL: alerts are sent to nobody */
     struct clock clock;
     struct rng rng;
     struct policy policy;

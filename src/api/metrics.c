@@ -278,6 +278,28 @@ static void render_alerts(const struct scrape *s, struct exposition *x)
     }
 }
 
+static int render_sending(const struct scrape *s, struct exposition *x, struct err *err)
+{
+    struct notify_view *views = NULL;
+    size_t n = 0;
+    int rc = notify_look(s->survey->api->notify, s->survey->arena, &views, &n, err);
+
+    expo_metric(x, METRIC_RECEIVER_MESSAGES);
+    for (size_t i = 0; !rc && i < n; i++) {
+        struct label labels[2] = {{"receiver", views[i].name}, {"result", "sent"}};
+        expo_int(x, labels, 2, (int64_t)views[i].sent);
+        labels[1].value = "given_up";
+        expo_int(x, labels, 2, (int64_t)views[i].given_up);
+    }
+    expo_metric(x, METRIC_RECEIVER_FAILURES);
+    for (size_t i = 0; !rc && i < n; i++)
+        expo_int(x, &(struct label){"receiver", views[i].name}, 1, (int64_t)views[i].failed);
+    expo_metric(x, METRIC_RECEIVER_WAITING);
+    for (size_t i = 0; !rc && i < n; i++)
+        expo_int(x, &(struct label){"receiver", views[i].name}, 1, views[i].waiting);
+    return rc;
+}
+
 static int read_workers(struct scrape *s, struct err *err)
 {
     const struct api *api = s->survey->api;
@@ -319,8 +341,10 @@ static int render_all(struct scrape *s, struct exposition *x, struct err *err)
     one(x, METRIC_EVENT_STREAMS, atomic_load(&s->survey->api->event_streams));
     render_broker(s, x);
     render_alerts(s, x);
+    int rc = render_sending(s, x, err);
     render_process(s, x);
-    int rc = render_http(s, x, err);
+    if (!rc)
+        rc = render_http(s, x, err);
     return !rc && x->buf->failed ? no_memory(err) : rc;
 }
 

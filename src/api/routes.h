@@ -31,6 +31,7 @@ void log_get(struct http_request *req);
 void job_explain(struct http_request *req);
 void slis_get(struct http_request *req);
 void alerts_get(struct http_request *req);
+void receiver_test_post(struct http_request *req);
 void events_get(struct http_request *req);
 int blob_begin(struct http_request *req, struct err *err);
 int blob_body(struct http_request *req, const void *p, size_t n, struct err *err);

@@ -1,6 +1,7 @@
 /* `haul server`: opens what the server needs, serves until it is told to stop, closes in the order that loses nothing. */
 #include "app/server_main.h"
 #include "api/api.h"
+#include "app/alert_sending.h"
 #include "app/broker_calls.h"
 #include "app/drivers.h"
 #include "app/server_options.h"
@@ -37,6 +38,7 @@ struct server {
     char deployment[UUID_STR_MAX]; /* the same for all servers over one store */
     struct broker_link broker;
     struct pool *reads, *bytes;
+    struct alert_sending sending;
     struct engine *engine; /* until the loop owns it */
     struct loop *loop;
     struct http_server *http;
@@ -191,6 +193,10 @@ static int start_engine(struct server *s, const struct policy *policy, struct er
                                               .rules = s->options.alerts.rules,
                                               .n_rules = s->options.alerts.n_rules,
                                               .every_us = s->options.alerts.every}};
+    if (s->sending.notify) {
+        config.alerts.looked = alert_sending_looked;
+        config.alerts.self = &s->sending;
+    }
     int rc = engine_remove_leftovers(&config, err);
     if (!rc)
         rc = engine_new(&config, &s->engine, err);
@@ -223,6 +229,7 @@ static void start_api(struct server *s, const struct policy *policy)
                           .policy = *policy,
                           .backup_dir = s->backup_dir,
                           .event_streams_max = (unsigned)s->options.event_streams,
+                          .notify = s->sending.notify,
                           .reads = s->reads,
                           .bytes = s->bytes};
     api_init(&s->api);
@@ -271,6 +278,8 @@ static int start(struct server *s, struct err *err)
     if (!rc)
         rc = open_broker(s, err);
     if (!rc)
+        rc = alert_sending_start(&s->sending, &s->options.alerts, &s->options.objectives, &s->options.receivers, err);
+    if (!rc)
         rc = start_engine(s, &policy, err);
     if (!rc) {
         start_api(s, &policy);
@@ -293,6 +302,7 @@ static void stop(struct server *s)
         api_drain(&s->api);
     if (s->loop)
         loop_drain(s->loop);
+    notify_stop(s->sending.notify); /* answers who tries a receiver */
     if (s->broker.broker)
         s->broker.driver->stop(s->broker.broker);
     if (s->http)
@@ -304,6 +314,7 @@ static void stop(struct server *s)
     pool_stop(s->bytes);
     loop_free(s->loop); /* what it decides yet for requests that were given up is refused by the pools */
     engine_free(s->engine);
+    notify_free(s->sending.notify);
     if (s->broker.broker)
         s->broker.driver->close(s->broker.broker);
     pool_free(s->reads);

@@ -53,6 +53,7 @@ static int defaults(struct server_options *o, struct err *err)
     o->types = (struct type_policies){.n = 0};
     o->objectives = (struct objectives){.n = 0};
     alert_options_default(&o->alerts);
+    o->receivers = (struct receivers){.n = 0};
     struct policy p = policy_default();
     o->lease = p.lease_us;
     o->heartbeat = p.heartbeat_us;
@@ -97,6 +98,7 @@ void server_options_release(struct server_options *o)
     options_release(rows, ARRAY_LEN(rows), o);
     type_options_release(&o->types);
     objectives_release(&o->objectives);
+    receivers_release(&o->receivers);
 }
 
 static void print_default(const struct option_row *row, const struct server_options *o)
@@ -133,6 +135,8 @@ static void print_help(const struct server_options *o)
     objectives_help();
     puts("\nWhen to raise the alarm, in the file only, under `alerts:`\n");
     alert_options_help();
+    puts("\nWhom to tell, in the file only, under `alert_receivers: NAME:`\n");
+    receivers_help();
 }
 
 /* --name VALUE, --name=VALUE, --bool; '-' reads as '_'. */
@@ -190,6 +194,8 @@ static int bind_file(const char *path, bool required, struct server_options *o, 
         rc = objectives_bind(c, config_find(c->root, "objectives"), &o->objectives, err);
     if (!rc)
         rc = alert_options_bind(c, config_find(c->root, "alerts"), &o->objectives, &o->alerts, err);
+    if (!rc)
+        rc = receivers_bind(c, config_find(c->root, "alert_receivers"), &o->alerts, &o->receivers, err);
     config_free(c);
     return rc;
 }

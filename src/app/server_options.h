@@ -2,6 +2,7 @@
 /* What `haul server` can be told, by flag or in section `server:` of the configuration file. */
 #include "base/config.h"
 #include "app/alert_options.h"
+#include "app/receiver_options.h"
 #include "app/type_options.h"
 
 struct server_options {
@@ -15,6 +16,7 @@ struct server_options {
     struct type_policies types;
     struct objectives objectives;
     struct alert_options alerts;
+    struct receivers receivers;
 };
 
 /** Flags over file over defaults. *ret_help: only --help was wanted, and printed. Owned: server_options_release. */

@@ -306,16 +306,18 @@ int config_wrap(const struct config *c, const struct config_node *node, int rc, 
 
 int config_check_sections(const struct config *c, struct err *err)
 {
-    static const char *const known[] = {"server", "task_types", "objectives", "alerts", "worker", "client"};
+    static const char *const known[] = {"server",          "task_types", "objectives", "alerts",
+                                        "alert_receivers", "worker",     "client"};
     for (size_t i = 0; i < c->root->n_items; i++) {
         const struct config_node *node = c->root->items[i];
         size_t k = 0;
         while (k < ARRAY_LEN(known) && strcmp(node->key, known[k]) != 0)
             k++;
         if (k == ARRAY_LEN(known))
-            return config_refuse(
-                c, node, err, "unknown section '%.64s'; known: server, task_types, objectives, alerts, worker, client",
-                node->key);
+            return config_refuse(c, node, err,
+                                 "unknown section '%.64s'; known: server, task_types, objectives, alerts, "
+                                 "alert_receivers, worker, client",
+                                 node->key);
     }
     return ERR_OK;
 }

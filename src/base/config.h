@@ -36,7 +36,7 @@ int config_refuse(const struct config *c, const struct config_node *node, struct
     __attribute__((format(printf, 4, 5)));
 /** Puts "path:line:column" before what `err` says. @return rc */
 int config_wrap(const struct config *c, const struct config_node *node, int rc, struct err *err);
-/** Refuses a section that is none of haul's: server, task_types, objectives, alerts, worker, client. Each program checks what is in its own. */
+/** Refuses a section that is none of haul's: server, task_types, objectives, alerts, alert_receivers, worker, client. Each program checks what is in its own. */
 int config_check_sections(const struct config *c, struct err *err);
 
 enum option_type { OPTION_STRING, OPTION_INT, OPTION_SIZE, OPTION_DURATION, OPTION_BOOL, OPTION_STRING_LIST };

@@ -58,6 +58,32 @@ static void objective_row(struct table *t, const json_t *o)
     number_cell(t, o, "burn_6h");
 }
 
+static void receiver_row(struct table *t, const json_t *r)
+{
+    char sent[32] = "", failed[32] = "";
+
+    ago_format(jtext(r, "sent_at"), now_wall(), sent);
+    ago_format(jtext(r, "failed_at"), now_wall(), failed);
+    table_cell(t, jtext(r, "receiver"));
+    table_cell(t, jtext(r, "to"));
+    table_cellf(t, "%lld", (long long)jint(r, "sent"));
+    table_cell(t, sent);
+    if (jint(r, "waiting"))
+        table_cell_colour(t, "waiting", COLOUR_YELLOW);
+    else
+        table_cell(t, "");
+    table_cell(t, failed);
+    table_cell(t, jtext(r, "error"));
+}
+
+static void print_receivers(const json_t *receivers)
+{
+    if (json_array_size(receivers) == 0)
+        return;
+    putchar('\n');
+    print_rows(receivers, "*RECEIVER|TO|>SENT|LAST|NEWS|FAILED|*BECAUSE", receiver_row, "");
+}
+
 /** The rows of array `key` of what `path` answers. */
 static int show(struct cli *cli, const char *path, const char *key, const char *titles,
                 void (*row)(struct table *t, const json_t *item), const char *none)
@@ -69,11 +95,12 @@ static int show(struct cli *cli, const char *path, const char *key, const char *
         return status;
     const json_t *items = json_object_get(doc, key);
     if (cli->json) {
-        json_t *shown = json_pack("{s:O}", key, items);
+        json_t *shown = json_pack("{s:O, s:O*}", key, items, "receivers", json_object_get(doc, "receivers"));
         print_json(shown);
         json_decref(shown);
     } else {
         print_rows(items, titles, row, none);
+        print_receivers(json_object_get(doc, "receivers"));
     }
     json_decref(doc);
     return EXIT_OK;
@@ -121,7 +148,7 @@ static int run_objectives(struct cli *cli, const void *args, int argc, char **ar
 const struct command command_alerts = {
     .name = "alerts",
     .args = "",
-    .summary = "Alerts: which fire, and what they look at.",
+    .summary = "Alerts: which fire, what they look at, and whom they are sent to.",
     .options = alerts_options,
     .n_options = ARRAY_LEN(alerts_options),
     .run = run_alerts,

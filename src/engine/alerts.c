@@ -209,11 +209,11 @@ static void look(struct engine *e)
     judge(e, e->alerts->reports);
     facts_now(e, &facts);
     for (size_t i = 0; i < cfg->n_rules; i++) {
-        struct alert *alert = &e->alerts->alerts[i];
-        bool news = alert_step(&cfg->rules[i], alert, alert_value(&cfg->rules[i], &facts), facts.now_us);
-        if (news && cfg->changed && (alert->state == ALERT_FIRING || alert->state == ALERT_RESOLVED))
-            cfg->changed(cfg->self, &cfg->rules[i], alert);
+        const double value = alert_value(&cfg->rules[i], &facts);
+        alert_step(&cfg->rules[i], &e->alerts->alerts[i], value, facts.now_us);
     }
+    if (cfg->looked)
+        cfg->looked(cfg->self, e->alerts->alerts);
 }
 
 void alerts_step(struct engine *e)

@@ -147,7 +147,7 @@ class Server(Process):
         self.data = data or folder / "data"
         self.config = folder / "haul.yaml"
         config = dict(config or {})  # keys of section `server`, and perhaps other sections
-        sections = {name: config.pop(name) for name in ("task_types", "objectives", "alerts") if name in config}
+        sections = {name: config.pop(name) for name in ("task_types", "objectives", "alerts", "alert_receivers") if name in config}
         if os.environ.get("HAUL_TEST_STORE") == "postgres":
             config.setdefault("store", Databases.url_of(self.data))
         self.config.write_text(yaml.safe_dump({"server": config, **sections}))

@@ -287,7 +287,7 @@ def test_listening_beyond_loopback_is_refused(haul, tmp_path, listen):
     ("server:\n  lease: [1]\n", "2:3: lease: must be one value, not a list"),
     ("server:\n  nonsense: 1\n", "2:3: nonsense: unknown; known: listen, data, "),
     ("server: [\n", "2:1: "),
-    ("surprise: {}\n", "1:1: unknown section 'surprise'; known: server, task_types, objectives, alerts, worker, client"),
+    ("surprise: {}\n", "1:1: unknown section 'surprise'; known: server, task_types, objectives, alerts, alert_receivers, worker, client"),
     ("server:\n  lease: 5s\n  lease: 6s\n", "3:3: key 'lease' is given twice (first in line 2): remove one"),
     ("server: {lease: &a 5s}\n", "1:17: anchors are not allowed: write the value out"),
     ("server:\n\tlease: 5s\n", "2:1: a tab: YAML is indented with spaces"),

@@ -143,7 +143,7 @@ def test_promtool_finds_nothing_to_complain_about(api):
 
 
 def test_documentation_and_server_agree(make_server):
-    api = Api(make_server({"objectives": {"o": {"success": 0.9}}}).url)
+    api = Api(make_server({"objectives": {"o": {"success": 0.9}}, "alert_receivers": {"r": {"command": ["true"]}}}).url)
     life(api)
     families, samples = parse(scrape(api))
     docs = documented()

@@ -5,7 +5,7 @@ import uuid
 import contract
 import jsonschema
 import pytest
-from conftest import COMPLETE, TOP, until
+from conftest import COMPLETE, TOP, Api, until
 from contract import OPERATIONS, SPEC, resolved, strict
 
 OCTETS = {"Content-Type": "application/octet-stream"}
@@ -181,6 +181,8 @@ def lists(api):
     for _ in range(2):
         api.post("/v1/queues/listed/resume", {})
     api.post("/v1/queues/-/resume", {})
+    for receiver in ("ring", "broken", "nobody"):
+        api.post(f"/v1/alerts/receivers/{receiver}/test", {})
     for path in ("/v1/workers", "/v1/stats", "/v1/slis", "/v1/alerts", "/metrics", "/healthz", "/readyz"):
         api.get(path)
 
@@ -301,7 +303,8 @@ ELSEWHERE = {"backup", "readyz", "streamEvents"}
 WITH_S3 = {("getBlob", "307")}  # test_s3.py
 
 
-def test_every_operation_gives_every_answer_that_is_described(api):
+def test_every_operation_gives_every_answer_that_is_described(make_server):
+    api = Api(make_server({"alert_receivers": {"ring": {"command": ["true"]}, "broken": {"command": ["false"]}}}).url)
     contract.seen.clear()
     contract.fields_seen.clear()
     for part in (submissions, blobs, uploads, attempt, redrives, ends, lists):
@@ -311,9 +314,9 @@ def test_every_operation_gives_every_answer_that_is_described(api):
     missing = {(o, s) for o, s in described() - contract.seen if o not in ELSEWHERE} - WITH_S3
     assert not missing, sorted(missing)
     members = {path.split(".")[-1].removesuffix("[]") for _, status, path in contract.fields_seen if status[0] == "2"}
-    elsewhere = {"retry_after_s", "servers", "server_id", "self"}  # with a 503; test_many.py
+    elsewhere = {"retry_after_s", "servers", "server_id", "self", "next_try_at"}  # with a 503; test_many.py, test_alert_receivers.py
     for name in ("Job", "Attempt", "Output", "Blob", "Claim", "Worker", "Stats", "BatchAnswer", "BulkAnswer", "DeadLetterGroup", "Redrive",
-                 "Queue", "QueuePause"):
+                 "Queue", "QueuePause", "AlertReceiver"):
         wanted = properties(strict(resolved(SPEC["components"]["schemas"][name]))) - elsewhere
         assert wanted <= members, f"{name}: no answer had a value for {sorted(wanted - members)}"
 

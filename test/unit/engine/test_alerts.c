@@ -18,28 +18,38 @@ static const struct alert_rule rules[] = {
 };
 
 static struct {
-    char name[ALERT_NAME_MAX];
+    const char *name;
     enum alert_state state;
 } told[16];
 static size_t n_told;
 
-static void changed(void *self, const struct alert_rule *rule, const struct alert *alert)
+static enum alert_state seen[ARRAY_LEN(rules)];
+
+/* Keeps what became of them. */
+static void looked(void *self, const struct alert *alerts)
 {
     assert_ptr_equal(self, told);
-    assert_true(n_told < ARRAY_LEN(told));
-    snprintf(told[n_told].name, sizeof told[n_told].name, "%s", rule->name);
-    told[n_told++].state = alert->state;
+    for (size_t i = 0; i < ARRAY_LEN(rules); i++) {
+        const enum alert_state state = alerts[i].state;
+        if (state != seen[i] && (state == ALERT_FIRING || state == ALERT_RESOLVED)) {
+            assert_true(n_told < ARRAY_LEN(told));
+            told[n_told].name = rules[i].name;
+            told[n_told++].state = state;
+        }
+        seen[i] = state;
+    }
 }
 
 static void with_alerts(struct world *w)
 {
     n_told = 0;
+    memset(seen, 0, sizeof seen);
     w->cfg.alerts = (struct engine_alerts_config){.objectives = objectives,
                                                   .n_objectives = ARRAY_LEN(objectives),
                                                   .rules = rules,
                                                   .n_rules = ARRAY_LEN(rules),
                                                   .every_us = 5 * SEC,
-                                                  .changed = changed,
+                                                  .looked = looked,
                                                   .self = told};
     world_engine(w, NULL);
 }
