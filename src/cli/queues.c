@@ -67,8 +67,7 @@ static const struct opt pause_options[] = {
      "why, for whoever wonders; kept until the queue is resumed"},
 };
 
-/* "ada@host", for whoever asks who did it. */
-static json_t *who(void)
+json_t *cli_who(void)
 {
     struct passwd entry, *p = NULL;
     char host[65] = "", strings[4096], text[160];
@@ -127,7 +126,7 @@ static int each(struct cli *cli, const char *verb, const json_t *body, int argc,
 static int pause_run(struct cli *cli, const void *args, int argc, char **argv)
 {
     const struct args *a = args;
-    json_t *body = json_pack("{s:o*,s:s*}", "by", who(), "reason", a->reason);
+    json_t *body = json_pack("{s:o*,s:s*}", "by", cli_who(), "reason", a->reason);
 
     if (!body)
         return cli_usage(&command_queues_pause, "--reason must be UTF-8 text");

@@ -93,6 +93,14 @@ static bool harmful(uint32_t cp)
            cp == 0x2028 || cp == 0x2029;
 }
 
+size_t text_step(const char *s, int *ret_columns)
+{
+    uint32_t cp = 0;
+    int len = utf8_step(s, strnlen(s, 4), &cp);
+    *ret_columns = len <= 0 || harmful(cp) ? -1 : wcwidth((wchar_t)cp);
+    return len <= 0 ? 1 : (size_t)len;
+}
+
 size_t text_columns(const char *s)
 {
     size_t columns = 0, n = strlen(s);

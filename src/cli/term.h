@@ -19,6 +19,9 @@ enum colour status_colour(const char *status);
 size_t text_columns(const char *s);
 /** Bytes of `s` that fit into `columns`. */
 size_t text_fit(const char *s, size_t columns);
+/** The first character of `s`, not empty. @return its bytes. ret_columns: 0..2 as shown; -1: it must not be shown as it is (a control
+ * character, one that reorders what is read, a byte that is not UTF-8) */
+size_t text_step(const char *s, int *ret_columns);
 /** One line: control characters, bad UTF-8 and direction overrides become \xNN. free(); NULL out of memory. */
 char *text_safe(const char *s);
 
