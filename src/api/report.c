@@ -1,15 +1,17 @@
 /* The bodies of complete and fail. */
 #include "api/report.h"
+#include "api/samples.h"
 #include "base/auto.h"
 #include "base/text.h"
 
-static void read_usage(struct json_reader *r, int exit_code_absent, struct usage *ret)
+static void read_usage(struct json_reader *r, bool newer, int exit_code_absent, struct arena *arena, struct usage *ret)
 {
     ret->exit_code = (int)json_get_int(r, "exit_code", exit_code_absent, -1, 255);
     ret->cpu_us = json_get_duration(r, "cpu_s", 0, 0, INT64_MAX / 2);
     ret->peak_memory_bytes = json_get_int(r, "peak_memory_bytes", 0, 0, INT64_MAX);
     ret->bytes_in = json_get_int(r, "bytes_in", 0, 0, INT64_MAX);
     ret->bytes_out = json_get_int(r, "bytes_out", 0, 0, INT64_MAX);
+    read_samples(r, newer, arena, &ret->samples, &ret->n_samples);
 }
 
 int complete_parse(json_t *root, bool newer, struct arena *arena, struct op_complete *ret, struct err *err)
@@ -19,7 +21,7 @@ int complete_parse(json_t *root, bool newer, struct arena *arena, struct op_comp
     if (!r.code)
         read_strings(&r, "outputs", JOB_OUTPUTS_MAX, filename_valid, "a file name", arena, &ret->outputs,
                      &ret->n_outputs);
-    read_usage(&r, 0, &ret->usage);
+    read_usage(&r, newer, 0, arena, &ret->usage);
     return worker_json_end(&r, newer);
 }
 
@@ -53,6 +55,6 @@ int fail_parse(json_t *root, bool newer, struct arena *arena, struct op_fail *re
     ret->usage.signal = (int)json_get_int(&r, "signal", 0, 0, 128);
     if (read_error_log(&r, arena, &ret->failure.error_log))
         return r.code;
-    read_usage(&r, -1, &ret->usage);
+    read_usage(&r, newer, -1, arena, &ret->usage);
     return worker_json_end(&r, newer);
 }

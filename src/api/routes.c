@@ -46,6 +46,7 @@ const struct http_route api_routes[] = {
     {.method = "POST", .path = JOB "/cancel", .flags = HTTP_JSON_BODY, .body_max = JSON_MAX, .handle = job_cancel_post},
     {.method = "POST", .path = JOB "/retry", .flags = HTTP_JSON_BODY, .body_max = JSON_MAX, .handle = job_retry_post},
     {.method = "GET", .path = JOB "/attempts", .handle = attempts_get},
+    {.method = "GET", .path = ATTEMPT "/usage", .handle = usage_get},
     {.method = "GET", .path = JOB "/outputs", .handle = outputs_get},
     {.method = "GET", .path = JOB "/checkpoint", .handle = checkpoint_get},
     {.method = "GET", .path = JOB "/explain", .handle = job_explain},

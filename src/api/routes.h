@@ -24,6 +24,7 @@ void job_cancel_post(struct http_request *req);
 void job_retry_post(struct http_request *req);
 void job_discard(struct http_request *req);
 void attempts_get(struct http_request *req);
+void usage_get(struct http_request *req); /* usage.c */
 void outputs_get(struct http_request *req);
 void checkpoint_get(struct http_request *req);
 void checkpoint_put(struct http_request *req);

@@ -2,6 +2,7 @@
 #include "api/render.h"
 #include "api/report.h"
 #include "api/routes.h"
+#include "api/samples.h"
 #include "api/upload.h"
 #include "base/text.h"
 
@@ -31,6 +32,21 @@ static void heartbeat_done(struct call *c)
     answer_object(c, 200, heartbeat_members);
 }
 
+static int heartbeat_parse(struct http_request *req, struct op_heartbeat *op, struct err *err)
+{
+    json_t *root = NULL;
+    struct json_reader r;
+    int rc = req_json(req, false, &root, err);
+    if (rc || !root)
+        return rc;
+    json_reader_init(&r, root, "", err);
+    const bool newer = req_newer(req);
+    read_samples(&r, newer, http_arena(req), &op->samples, &op->n_samples);
+    rc = worker_json_end(&r, newer);
+    json_decref(root);
+    return rc;
+}
+
 void worker_heartbeat(struct http_request *req)
 {
     struct err err;
@@ -39,8 +55,7 @@ void worker_heartbeat(struct http_request *req)
         return;
     err_clear(&err);
     struct op_heartbeat *op = &c->op.u.heartbeat;
-    if (req_query_none(req, &err) || req_token(req, &op->job_id, &op->token, &err) ||
-        (!req_newer(req) && req_no_json(req, &err)))
+    if (req_query_none(req, &err) || req_token(req, &op->job_id, &op->token, &err) || heartbeat_parse(req, op, &err))
         reply_err(req, &err);
     else
         call_offer(c);

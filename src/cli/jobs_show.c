@@ -3,6 +3,7 @@
 #include "base/json.h"
 #include "base/timefmt.h"
 #include "cli/command.h"
+#include "cli/spark.h"
 #include "cli/table.h"
 
 static void line_colour(const char *name, const char *value, enum colour c)
@@ -166,6 +167,53 @@ static void show_attempts(const json_t *attempts)
     table_free(t);
 }
 
+#define POINTS_MAX 1000
+
+static void show_spark(const char *name, const double *values, size_t n, const char *words)
+{
+    char bars[SPARK_MAX], text[SPARK_MAX + 160];
+    spark_format(values, n, bars);
+    snprintf(text, sizeof(text), "%s  %s", bars, words);
+    line(name, text);
+}
+
+/* The latest attempt's. Silent where nothing was measured, or where a server has no such thing. */
+static void show_usage(struct cli *cli, const json_t *job)
+{
+    static double cpu[POINTS_MAX], memory[POINTS_MAX];
+    char path[160], words[128], now[32], peak[32];
+    AUTO_FREE char *text = NULL;
+    json_t *doc = NULL, *p;
+    size_t i, n = 0;
+    double most_cpu = 0, most_memory = 0;
+    int status;
+    struct haul_client *c = cli_client(cli, &status);
+    struct haul_error herr;
+    snprintf(path, sizeof(path), "/v1/jobs/%.64s/attempts/%lld/usage", jtext(job, "job_id"),
+             (long long)jint(job, "attempt"));
+    if (jint(job, "attempt") < 1 || !c || haul_call(c, "GET", path, NULL, NULL, 0, &text, &herr) != HAUL_OK ||
+        json_parse(text, strlen(text), &doc, NULL) != ERR_OK)
+        return;
+    json_array_foreach (json_object_get(doc, "points"), i, p) {
+        const json_t *of_cpu = json_object_get(p, "cpu"), *of_memory = json_object_get(p, "memory_bytes");
+        if (n == POINTS_MAX)
+            break;
+        cpu[n] = MAX(jreal(of_cpu, "mean"), 0);
+        memory[n++] = MAX(jreal(of_memory, "mean"), 0);
+        most_cpu = MAX(most_cpu, jreal(of_cpu, "most"));
+        most_memory = MAX(most_memory, jreal(of_memory, "most"));
+    }
+    if (n > 0) {
+        snprintf(words, sizeof(words), "%.3g CPUs, at most %.3g", cpu[n - 1], most_cpu);
+        show_spark("cpu over time", cpu, n, words);
+        bytes_format((int64_t)memory[n - 1], now);
+        bytes_format((int64_t)most_memory, peak);
+        snprintf(words, sizeof(words), "%s, at most %s", now, peak);
+        show_spark("memory", memory, n, words);
+    }
+    json_decref(doc);
+}
+
 static int run(struct cli *cli, const void *args, int argc, char **argv)
 {
     char path[128];
@@ -182,6 +230,7 @@ static int run(struct cli *cli, const void *args, int argc, char **argv)
         status = cli_call(cli, "GET", path, NULL, &attempts, argv[0]);
         if (status == EXIT_OK) {
             show_job(job, text);
+            show_usage(cli, job);
             show_attempts(json_object_get(attempts, "attempts"));
             show_log(job);
         }
@@ -195,7 +244,7 @@ const struct command command_jobs_show = {
     .name = "jobs",
     .sub = "show",
     .args = "ID",
-    .summary = "Show a job, its attempts and why it failed.",
+    .summary = "Show a job, its attempts, what it used and why it failed.",
     .min_args = 1,
     .max_args = 1,
     .run = run,

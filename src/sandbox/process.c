@@ -21,8 +21,14 @@ bool sandbox_process_read(const char *pid, struct process *ret)
     text[n] = 0;
     const char *after = strrchr(text, ')'); /* the name before it may hold anything */
     int parent = 0;
-    if (!after || sscanf(after + 1, " %c %d", &ret->state, &parent) != 2)
+    unsigned long long user = 0, system = 0;
+    long long user_children = 0, system_children = 0;
+    if (!after ||
+        sscanf(after + 1, " %c %d %*d %*d %*d %*d %*u %*u %*u %*u %*u %llu %llu %lld %lld %*d %*d %*d %*d %*u %*u %lld",
+               &ret->state, &parent, &user, &system, &user_children, &system_children, &ret->pages) != 7)
         return false;
+    ret->own_ticks = user + system;
+    ret->children_ticks = (unsigned long long)(user_children + system_children);
     ret->pid = (pid_t)strtol(pid, NULL, 10);
     ret->parent = (pid_t)parent;
     return true;

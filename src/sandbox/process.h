@@ -6,7 +6,9 @@
 struct process {
     pid_t pid, parent;
     char state;
-    bool ours; /* the caller's to use */
+    bool ours;                                    /* the caller's to use */
+    unsigned long long own_ticks, children_ticks; /* CPU: its own, and that of its children that it waited for */
+    long long pages;                              /* resident */
 };
 
 /** @param pid  a name in /proc. false: no process, or it is gone. */

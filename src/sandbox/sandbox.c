@@ -6,6 +6,7 @@
 #include "sandbox/bwrap.h"
 #include "sandbox/init.h"
 #include "sandbox/process.h"
+#include "sandbox/tree.h"
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -33,6 +34,7 @@ extern const size_t sandbox_init_size;
 
 struct sandbox {
     pid_t child; /* bwrap, or init itself on the bare host */
+    pid_t init;  /* as it is called out here; 0: not known */
     int init_fd; /* pidfd of init; readable when it, and with it its namespace, is gone */
     int control;
     int status;
@@ -177,6 +179,7 @@ static int started_wait(struct sandbox *s, const struct sandbox_spec *spec, int 
             struct ucred u;
             memcpy(&u, CMSG_DATA(c), sizeof u);
             s->init_fd = (int)syscall(SYS_pidfd_open, u.pid, 0);
+            s->init = u.pid;
         }
     /* A handler that ends at once may have taken init with it: gone is what sandbox_free waits for, and the result is in the pipe. */
     if (s->init_fd < 0 && errno != ESRCH)
@@ -365,6 +368,14 @@ int sandbox_result(struct sandbox *s, int *ret_wait_status, usec *ret_cpu_us, in
     *ret_cpu_us = s->value.cpu_us;
     *ret_peak_bytes = s->value.peak_bytes;
     return ERR_OK;
+}
+
+bool sandbox_usage(const struct sandbox *s, struct sandbox_usage *ret)
+{
+    struct pollfd p = {.fd = s->init_fd, .events = POLLIN};
+    /* Alive afterwards, too: so its number was nobody else's meanwhile. */
+    return s->init > 0 && s->init_fd >= 0 && tree_usage(s->init, &ret->cpu_us, &ret->memory_bytes) &&
+           poll(&p, 1, 0) == 0;
 }
 
 void sandbox_free(struct sandbox *s)

@@ -47,5 +47,12 @@ int sandbox_signal(struct sandbox *s, int sig, struct err *err);
 void sandbox_until(struct sandbox *s, usec boot_us);
 /** The raw wait status of the handler; ERR_BUSY when it has not ended. ret_cpu_us and ret_peak_bytes of the tree (rusage). */
 int sandbox_result(struct sandbox *s, int *ret_wait_status, usec *ret_cpu_us, int64_t *ret_peak_bytes, struct err *err);
+struct sandbox_usage {
+    usec cpu_us; /* of the tree so far; what a process used whose parent did not wait for it goes when it goes */
+    int64_t memory_bytes; /* resident now, summed: pages that processes share count once for each */
+};
+/** What the tree uses while it runs, from /proc out here: neither init nor the tree notice. Costs some system calls a thread.
+ * @return false: it cannot be told (the tree is gone, /proc hides it, or the kernel has no CONFIG_PROC_CHILDREN) */
+bool sandbox_usage(const struct sandbox *s, struct sandbox_usage *ret);
 /** Kills what is left of the tree, waits until nothing remains, frees. NULL accepted. */
 void sandbox_free(struct sandbox *s);

@@ -6,6 +6,7 @@
 #include "base/err.h"
 #include "base/rate.h"
 #include "core/job.h"
+#include "core/series.h"
 #include "core/tally.h"
 #include "core/lanes.h"
 
@@ -114,6 +115,9 @@ struct op_claim { /* a worker's poll: repeats what the poll id was given before,
 struct op_heartbeat {
     struct uuid job_id;
     struct token token;
+    const struct sample
+        *samples; /* by time; those that are no later than the last one, or are from the future, are passed over */
+    size_t n_samples;
     usec lease_until;
     bool cancel; /* out: both, and */
     enum job_status was;
@@ -170,6 +174,8 @@ struct usage {
     int signal;
     usec cpu_us;
     int64_t peak_memory_bytes, bytes_in, bytes_out;
+    const struct sample *samples; /* what heartbeats did not tell, as they do. Reads leave it NULL */
+    size_t n_samples;
 };
 struct op_complete { /* a decided token: the stored answer again */
     struct uuid job_id;
@@ -491,6 +497,8 @@ struct store_driver {
                   struct err *err);
     int (*attempts)(struct store *s, const struct uuid *job_id, struct arena *arena, struct attempt **ret,
                     size_t *ret_n, struct err *err);
+    /** What an attempt used over time; empty: nothing was measured. ERR_NOT_FOUND: no such attempt. */
+    int (*series)(struct store *s, const struct uuid *job_id, uint32_t attempt, struct series *ret, struct err *err);
     /** Published outputs of the winning attempt, by name. */
     int (*outputs)(struct store *s, const struct uuid *job_id, struct arena *arena, struct output **ret, size_t *ret_n,
                    struct err *err);

@@ -6,6 +6,8 @@
 #include "worker/reports.h"
 #include "worker/transfer.h"
 
+struct meter;
+
 struct ending {
     const char *outcome; /* "success", "error", "timeout", "stalled", "signal", "interrupted", "cancelled" */
     bool permanent;
@@ -13,6 +15,7 @@ struct ending {
     struct string_list outputs;
     const struct progress *progress; /* the last one, when the server does not have it yet; else NULL */
     int exit_code, signal;           /* -1: none */
+    struct meter *meter;             /* what it holds goes along; or NULL */
     usec cpu_us;
     int64_t peak_bytes, bytes_in, log_total;
 };

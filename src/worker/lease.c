@@ -1,5 +1,6 @@
 #include "worker/lease.h"
 #include "base/auto.h"
+#include "base/buf.h"
 #include "base/json.h"
 #include "base/log.h"
 #include <errno.h>
@@ -9,8 +10,11 @@
 #include <sys/eventfd.h>
 #include <sys/timerfd.h>
 
+#define BODY_MAX 65536
+
 struct lease {
-    const struct attempt *a; /* borrowed */
+    const struct attempt *a; /* borrowed; and */
+    struct meter *meter;     /* or NULL */
     pthread_t beat_thread, guard_thread;
     bool beat_runs, guard_runs;
     pthread_mutex_t lock;
@@ -106,6 +110,18 @@ static bool answer_read(const char *text, usec *ret_lease_us, bool *ret_cancel)
     return good;
 }
 
+/* @return meter_write's mark */
+static uint64_t body_write(const struct lease *l, struct buf *ret)
+{
+    struct json_writer w;
+    buf_init(ret, BODY_MAX);
+    jw_init(&w, ret);
+    jw_object(&w, NULL);
+    const uint64_t mark = l->meter ? meter_write(l->meter, &w) : 0;
+    jw_object_end(&w);
+    return mark;
+}
+
 /* One heartbeat; false when there is no sense in more. */
 static bool beat(struct lease *l, struct haul_client *c, const char *path, bool *ret_answered)
 {
@@ -116,7 +132,13 @@ static bool beat(struct lease *l, struct haul_client *c, const char *path, bool 
     haul_client_timeout(c, MAX(1000, MIN(10000, left_us / 2 / USEC_PER_MSEC)));
     AUTO_FREE char *json = NULL;
     struct haul_error he = {0};
-    const int rc = haul_call(c, "POST", path, "{}", l->a->token, 0, &json, &he);
+    struct buf body;
+    const uint64_t mark = body_write(l, &body);
+    /* Without memory for what was measured the lease still comes first. */
+    const int rc = haul_call(c, "POST", path, body.failed ? "{}" : buf_str(&body), l->a->token, 0, &json, &he);
+    if (rc == HAUL_OK && mark && !body.failed)
+        meter_told(l->meter, mark);
+    buf_release(&body);
     usec lease_us;
     bool cancel;
     *ret_answered = false;
@@ -186,12 +208,13 @@ static void *guard_run(void *arg)
     }
 }
 
-int lease_start(const struct attempt *a, struct lease **ret, struct err *err)
+int lease_start(const struct attempt *a, struct meter *meter, struct lease **ret, struct err *err)
 {
     struct lease *l = calloc(1, sizeof *l);
     if (!l)
         return err_set(err, ERR_NO_MEMORY, 0, "lease");
     l->a = a;
+    l->meter = meter;
     l->end_us = a->claim_sent_us + a->lease_us;
     pthread_mutex_init(&l->lock, NULL);
     l->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);

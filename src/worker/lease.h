@@ -2,6 +2,7 @@
 /* Keeps an attempt's lease, and holds the handler still when it cannot. Threads and a connection of its own: neither the handler nor
  * a transfer can delay it. */
 #include "worker/attempt.h"
+#include "worker/meter.h"
 
 enum lease_state {
     LEASE_UNCONFIRMED, /* no heartbeat was answered yet */
@@ -11,7 +12,8 @@ enum lease_state {
 };
 
 struct lease;
-int lease_start(const struct attempt *a, struct lease **ret, struct err *err);
+/** @param meter  what its heartbeats tell; borrowed; NULL: nothing */
+int lease_start(const struct attempt *a, struct meter *meter, struct lease **ret, struct err *err);
 /** Readable when state or cancel changed; lease_look clears it. */
 int lease_event_fd(const struct lease *l);
 enum lease_state lease_look(struct lease *l, bool *ret_cancel);

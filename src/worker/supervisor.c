@@ -9,6 +9,7 @@
 #include "worker/completion.h"
 #include "worker/environment.h"
 #include "worker/lease.h"
+#include "worker/meter.h"
 #include "worker/presence.h"
 #include "worker/reports.h"
 #include <errno.h>
@@ -21,12 +22,17 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
+/* Between two samples of what the program uses: three a heartbeat. */
+#define SAMPLE_LEAST_US (200 * USEC_PER_MSEC)
+#define SAMPLE_MOST_US  (5 * USEC_PER_SEC)
+
 enum stage { STAGE_FETCHING, STAGE_RUNNING, STAGE_VERIFYING, STAGE_CHECKPOINTING, STAGE_REPORTING };
 enum stop { STOP_NONE, STOP_CANCEL, STOP_TIMEOUT, STOP_STALLED, STOP_INTERRUPT, STOP_LOST, STOP_ORPHAN };
 
 struct run {
     const struct attempt *a;
     struct lease *lease;
+    struct meter *meter;
     struct logs *log;
     struct reports *_Atomic reports;
     struct checkpoints *checkpoints;
@@ -198,7 +204,7 @@ static usec limit_at(const struct run *r, enum stop *ret_why)
     return MIN(end_us, quiet_us);
 }
 
-/* When the loop must look again even if nothing happens: milliseconds, or -1. */
+/* When the loop must look again even if nothing happens: milliseconds. */
 static int next_deadline(struct run *r)
 {
     enum stop why;
@@ -208,8 +214,7 @@ static int next_deadline(struct run *r)
         wait_us = r->kill_at_us - boot_now();
     else if (!r->kill_at_us && limit_us != USEC_NEVER)
         wait_us = limit_us - run_now(r);
-    if (wait_us == USEC_NEVER)
-        return -1;
+    wait_us = MIN(wait_us, meter_next_us(r->meter) - boot_now());
     wait_us = MAX(wait_us, 0);
     return (int)MIN(wait_us / USEC_PER_MSEC + 1, 60000); /* CLOCK_BOOTTIME and poll's clock differ over a suspend */
 }
@@ -251,6 +256,7 @@ static void program_wait(struct run *r)
             stop_ask(r, STOP_INTERRUPT);
         }
         deadlines_check(r);
+        meter_look(r->meter, r->box, lease_frozen(r->lease));
         if (p[BOX]
                 .revents) { /* the whole tree is gone, and this would only spin until both pipes have come to their end */
             (void)sandbox_result(r->box, &r->wait_status, &r->cpu_us, &r->peak_bytes, NULL);
@@ -281,6 +287,7 @@ static int program_run(struct run *r, const struct string_list *command, struct 
         return failure_set(f, "error", false, "%s", err->msg), rc;
     lease_guard(r->lease, r->box);
     r->started_us = r->heard_us = run_now(r);
+    meter_begin(r->meter);
     program_wait(r);
     reports_end(r->reports);
     checkpoint_look(r);
@@ -412,6 +419,7 @@ static int attempt_end(struct run *r, struct failure *f, struct ending *e, struc
     e->outcome = f->outcome ? f->outcome : "success";
     e->permanent = f->permanent;
     e->error_log = error_log;
+    e->meter = r->meter;
     e->cpu_us = r->cpu_us;
     e->peak_bytes = r->peak_bytes;
     e->bytes_in = r->bytes_in;
@@ -425,6 +433,7 @@ static int attempt_end(struct run *r, struct failure *f, struct ending *e, struc
     buf_release(&text);
     e->error_log = NULL; /* both end here */
     e->progress = NULL;
+    e->meter = NULL;
     return rc;
 }
 
@@ -476,9 +485,14 @@ static int supervise(const struct attempt *a, bool report_only, int signal_fd, s
                     .wall_us = clock.wall_us(clock.self),
                     .stage = report_only ? STAGE_REPORTING : STAGE_FETCHING};
     struct presence *presence = NULL;
-    int rc = lease_start(a, &r.lease, err); /* also while reporting: an upload may take longer than a lease */
-    if (rc)
+    r.meter = meter_new(MAX(SAMPLE_LEAST_US, MIN(a->heartbeat_us / 3, SAMPLE_MOST_US)));
+    if (!r.meter)
+        return err_set(err, ERR_NO_MEMORY, 0, "meter");
+    int rc = lease_start(a, r.meter, &r.lease, err); /* also while reporting: an upload may take longer than a lease */
+    if (rc) {
+        meter_free(r.meter);
         return rc;
+    }
     if (presence_start(a->dir, self_tell, &r, &presence, err))
         log_err("nobody can ask this supervisor", err); /* worth a line, but not a job */
     if (report_only)
@@ -489,6 +503,7 @@ static int supervise(const struct attempt *a, bool report_only, int signal_fd, s
         rc = err_set(err, ERR_STALE_TOKEN, 0, "the claim was not confirmed");
     presence_stop(presence);
     lease_free(r.lease);
+    meter_free(r.meter);
     if (r.reports && rc == ERR_STALE_TOKEN) {
         int64_t sent;
         reports_stop(r.reports, &sent);

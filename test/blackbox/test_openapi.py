@@ -247,7 +247,7 @@ def attempt(api):
     path = f"/v1/jobs/{job['job_id']}"
     stale = {**claim, "token": "1." + "0" * 32}
     for c in (claim, stale):
-        api.act(c, "heartbeat", {})
+        api.act(c, "heartbeat", {"samples": [{"at_s": 0.5, "cpu": 1.5, "memory_bytes": 4096}]})
         api.act(c, "progress", {"percent": 10.5, "message": "m"})
         api.act(c, "log?offset=0", data=b"0123456789", headers=OCTETS)
         api.act(c, "outputs/o", method="PUT", data=b"text", headers=OCTETS)
@@ -272,7 +272,7 @@ def attempt(api):
     api.post(path + "/retry", {})
     api.act(again, "complete", {"outputs": ["o"], **COMPLETE})
     api.get(f"/v1/jobs/{again['job_id']}/checkpoint")
-    for sub in ("", "/attempts", "/outputs"):
+    for sub in ("", "/attempts", "/attempts/1/usage", "/attempts/9/usage", "/outputs"):
         api.get(path + sub)
         api.get(f"/v1/jobs/{uuid.uuid4()}{sub}")
     api.post(path + "/cancel", {})

@@ -110,14 +110,14 @@ def test_an_outcome_of_a_later_build_counts_as_an_error(api):
     claim = api.lease("t")[0]
     body = {"outcome": "melted", "error_log": "it melted", "zz_new": 1}
     problem(api.act(claim, "fail", body), 422, "invalid", "outcome")
-    for number in ("1", "0", "-2", "", "two", "99999999999999999999"):  # not newer, or no number at all: what is unknown is a mistake
+    for number in ("1", "2", "0", "-2", "", "two", "99999999999999999999"):  # not newer, or no number at all: what is unknown is a mistake
         problem(api.act(claim, "fail", body, headers={"Haul-Protocol": number}), 422, "invalid", "outcome")
         problem(api.act(claim, "complete", {"outputs": [], **COMPLETE, "zz_new": 1}, headers={"Haul-Protocol": number}), 422, "invalid", "zz_new")
-    problem(api.act(claim, "fail", {"outcome": "lost"}, headers={"Haul-Protocol": "2"}), 422, "invalid", "outcome")
-    assert api.act(claim, "fail", body, headers={"Haul-Protocol": "2"}).status_code == 200
+    problem(api.act(claim, "fail", {"outcome": "lost"}, headers={"Haul-Protocol": "3"}), 422, "invalid", "outcome")
+    assert api.act(claim, "fail", body, headers={"Haul-Protocol": "3"}).status_code == 200
     job = api.job(job_id)
     assert (job["status"], job["outcome"], job["error_log"]) == ("failed", "error", "it melted")
-    problem(api.post("/v1/jobs", {"task_type": "t", "zz_new": 1}, headers={"Haul-Protocol": "2"}), 422, "invalid", "zz_new")
+    problem(api.post("/v1/jobs", {"task_type": "t", "zz_new": 1}, headers={"Haul-Protocol": "3"}), 422, "invalid", "zz_new")
 
 
 # --- the database: what the last build of every earlier schema left, as test/upgrade/record wrote it down ---

@@ -27,6 +27,9 @@ export interface Attempt {
   bytes_in: number; bytes_out: number; log_bytes: number; error: string | null; redone: number | null;
 }
 
+export interface UsageRange { least: number; mean: number; most: number }
+export interface UsagePoint { at_s: number; cpu: UsageRange; memory_bytes: UsageRange }
+
 export interface Output { name: string; ref: string; url: string; size: number; sha256: string }
 
 export interface Page { jobs: JobSummary[]; next_cursor: string | null }

@@ -10,7 +10,7 @@ cp in/picture.png out/ 2>/dev/null; printf 'first line\\nsecond <b>line</b>\\n' 
 let world, browser;
 
 before(async () => {
-  world = await World.make();
+  world = await World.make('server: {heartbeat: 1s}\n');
   process.env.HAUL_WEB_GO = world.folder; // a job ends when a file with its id appears here
   const go = SLOW.replace('$HAUL_WEB_GO', world.folder);
   await world.worker({
@@ -50,6 +50,30 @@ test('a job goes from pending to success before the eyes of its reader', async (
   assert.equal(download.suggestedFilename(), 'words.txt');
   calm(page);
   await page.context().close();
+});
+
+test('what its program uses is drawn while it runs, in both themes, and said in words', async () => {
+  const { writeFileSync } = await import('node:fs');
+  const id = await world.submit('slow_v1');
+  const page = await open(browser, world, `/jobs/${id}`);
+  const charts = page.getByLabel('CPU and memory', { exact: true });
+  await charts.getByRole('img', { name: /^CPUs busy: most now \d/ }).waitFor();
+  const memory = charts.getByRole('img', { name: /^Memory: .*mean now [\d.]+ (B|[KMG]iB), least/ });
+  await memory.waitFor();
+  await until('it is drawn further by itself', async () => (await world.get(`/v1/jobs/${id}/attempts/1/usage`)).points.length > 2);
+  for (const colorScheme of ['dark', 'light']) {
+    await page.emulateMedia({ colorScheme });
+    await until('both are drawn', async () => (await charts.locator('canvas').count()) === 2);
+    assert.deepEqual(await seriousFindings(page), []);
+  }
+  writeFileSync(`${world.folder}/${id}`, '');
+  await page.locator('.title .badge.success').waitFor();
+  await charts.getByText('As a table').first().click();
+  await charts.locator('tbody tr').nth(2).waitFor(); // all of it is kept
+  await page.context().close();
+  const other = await open(browser, world, `/jobs/${await world.submit('quick_v1')}`);
+  await other.getByText('Nothing was measured').waitFor();
+  await other.context().close();
 });
 
 test('a long log begins at its end, is searched, loaded whole and downloaded', async () => {

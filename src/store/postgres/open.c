@@ -160,6 +160,7 @@ const struct store_driver *store_postgres(void)
         .outputs = read_outputs,
         .checkpoint = read_checkpoint,
         .position = read_position,
+        .series = read_series,
         .log_read = read_log,
         .blob_get = read_blob_get,
         .upload_get = read_upload_get,

@@ -50,6 +50,8 @@ static int attempt_decide(struct tx *t, struct row *row, const struct usage *u, 
                    (int64_t)u->exit_code, (int64_t)u->signal, u->cpu_us, u->peak_memory_bytes, u->bytes_in,
                    u->bytes_out, error, (int64_t)job->status, job->run_at, end.state);
     row->log_closed = true;
+    if (rc == ERR_OK)
+        rc = series_take(t, job, u->samples, u->n_samples);
     return rc == ERR_OK ? log_end_done(t, &job->job_id, job->attempt, &end) : rc;
 }
 

@@ -298,6 +298,8 @@ int op_discard(struct tx *t);
 /** Tells in op->ended that an attempt of the job ended. `ran_us` as there. */
 int ended_add(struct tx *t, const struct job *job, enum outcome outcome, usec ran_us);
 /** The attempt's row ends without a report of the worker. */
+/** Takes the job's latest attempt's series further, if there are samples. series.c */
+int series_take(struct tx *t, const struct job *job, const struct sample *samples, size_t n);
 int attempt_end(struct tx *t, const struct uuid *job_id, uint32_t attempt, enum outcome outcome, const char *error);
 int op_sweep_leases(struct tx *t); /* sweep.c */
 int op_sweep_due(struct tx *t);
@@ -339,6 +341,7 @@ int read_outputs(struct store *s, const struct uuid *job_id, struct arena *arena
                  struct err *err);
 int read_checkpoint(struct store *s, const struct uuid *job_id, struct arena *arena, struct checkpoint *ret,
                     struct err *err); /* checkpoints.c */
+int read_series(struct store *s, const struct uuid *job_id, uint32_t attempt, struct series *ret, struct err *err);
 int read_position(struct store *s, const struct uuid *job_id, unsigned max, int64_t *ret, struct err *err);
 int read_log(struct store *s, const struct uuid *job_id, uint32_t attempt, int64_t offset, void *buf, size_t max,
              struct log_part *ret, struct err *err); /* logs.c */

@@ -30,7 +30,7 @@ const struct move_table move_tables[] = {
      "job_id:u attempt:i project:t token:b poll_id:t worker_id:u worker_name:t handler_version:t started_at:i "
      "ended_at:i outcome:i exit_code:i signal:i cpu_us:i peak_memory_bytes:i bytes_in:i bytes_out:i log_bytes:i "
      "error:b decided:i answer_status:i answer_run_at:i charged:i log_cut_from:i log_cut_to:i log_state:i log_blob:u "
-     "redone:d",
+     "redone:d series:b",
      "job_id:u attempt:i"},
     {"outputs", "job_id:u attempt:i name:t blob_id:u size:i sha256:b published:i", "job_id:u attempt:i name:t"},
     {"log_chunks", "job_id:u attempt:i at:i bytes:b", "job_id:u attempt:i at:i"},

@@ -50,6 +50,8 @@ int op_heartbeat(struct tx *t)
                    " WHERE job_id = ?1 AND attempt = ?2",
                    "ui", &op->job_id, (int64_t)row.job.attempt);
     if (rc == ERR_OK)
+        rc = series_take(t, &row.job, op->samples, op->n_samples);
+    if (rc == ERR_OK)
         rc = op->was == JOB_PENDING ? row_save(t, &row) : row_save_running(t, &row);
     if (rc == ERR_OK)
         rc = q_run(t->c, NULL, t->err,

@@ -25,7 +25,9 @@ int main(void)
                  {dead_tests, n_dead_tests},
                  {redrive_tests, n_redrive_tests},
                  {pause_tests, n_pause_tests},
-                 {trace_tests, n_trace_tests}};
+                 {trace_tests, n_trace_tests},
+
+                 {series_tests, n_series_tests}};
 
     contract_driver = CONTRACT_DRIVER();
 #ifdef CONTRACT_FRESH

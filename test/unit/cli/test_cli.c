@@ -9,6 +9,7 @@
 #include "base/auto.h"
 #include "cli/command.h"
 #include "cli/payload.h"
+#include "cli/spark.h"
 #include "cli/table.h"
 #include <locale.h>
 
@@ -157,6 +158,25 @@ static void test_numbers_for_people(void **state)
     assert_string_equal(t, "");
 }
 
+static void test_numbers_as_bars(void **state)
+{
+    static const double rise[] = {0, 1, 2, 7};
+    double many[1000] = {0};
+    char bars[SPARK_MAX];
+
+    spark_format(NULL, 0, bars);
+    assert_string_equal(bars, "");
+    spark_format(rise, 4, bars);
+    assert_string_equal(bars, "▁▂▃█");
+    spark_format(many, 1000, bars);
+    assert_int_equal(text_columns(bars), SPARK_COLUMNS);
+    assert_null(strstr(bars, "█"));
+    many[777] = 1; /* one of a thousand is seen */
+    spark_format(many, 1000, bars);
+    assert_int_equal(text_columns(bars), SPARK_COLUMNS);
+    assert_non_null(strstr(bars, "█"));
+}
+
 static void test_text_is_made_harmless(void **state)
 {
     AUTO_FREE char *a = text_safe("a\033]0;x\007b\r\n\t\xc2\x9b"
@@ -223,6 +243,7 @@ int main(void)
         cmocka_unit_test(test_eta),
         cmocka_unit_test(test_rate_is_told_in_the_unit_that_reads_best),
         cmocka_unit_test(test_numbers_for_people),
+        cmocka_unit_test(test_numbers_as_bars),
         cmocka_unit_test(test_text_is_made_harmless),
         cmocka_unit_test(test_stream_is_made_harmless_however_it_is_cut),
         cmocka_unit_test(test_error_to_exit_status),

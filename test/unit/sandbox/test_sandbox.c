@@ -247,6 +247,26 @@ static void held_after_its_time(enum sandbox_level level)
     close(r.report[0]);
 }
 
+/* A child's child that lost its parent, what it holds, and what one used that is gone already. */
+static void usage_of_the_tree(enum sandbox_level level)
+{
+    struct run r = {.level = level};
+    struct sandbox_usage u;
+    shell(&r, "(i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done); "
+              "(x=$(head -c 30000000 /dev/zero | tr '\\0' x); echo y >&3; sleep 1000) & exec 3>&-; sleep 1000");
+    until_line(r.report[0]);
+    assert_true(sandbox_usage(r.box, &u));
+    assert_in_range(u.memory_bytes, 30000000, 1000000000);
+    assert_in_range(u.cpu_us, 50000, 600 * USEC_PER_SEC);
+    struct err err;
+    assert_int_equal(sandbox_signal(r.box, SIGKILL, &err), ERR_OK);
+    end(&r);
+    struct pollfd gone = {.fd = r.report[0], .events = POLLIN};
+    poll(&gone, 1, 30000);
+    finish(&r);
+    close(r.report[0]);
+}
+
 static void file_size_limit(enum sandbox_level level)
 {
     struct run r = {.level = level};
@@ -296,6 +316,10 @@ static void test_P03_held_after_its_time(void **state)
     each_level(held_after_its_time);
 }
 
+static void test_usage_of_the_tree(void **state)
+{
+    each_level(usage_of_the_tree);
+}
 static void test_file_size_limit(void **state)
 {
     each_level(file_size_limit);
@@ -350,6 +374,7 @@ int main(void)
         cmocka_unit_test(test_P11_term_ignored_is_killed),
         cmocka_unit_test(test_P03_freeze_and_thaw),
         cmocka_unit_test(test_P03_held_after_its_time),
+        cmocka_unit_test(test_usage_of_the_tree),
         cmocka_unit_test(test_file_size_limit),
         cmocka_unit_test(test_bad_commands),
         cmocka_unit_test(test_confined),

@@ -26,7 +26,7 @@ static void test_a_lease_that_is_over_when_it_comes_is_not_held(void **state)
     struct err err;
     bool cancel = false;
 
-    assert_int_equal(lease_start(&a, &lease, &err), ERR_OK);
+    assert_int_equal(lease_start(&a, NULL, &lease, &err), ERR_OK);
     assert_int_equal(lease_confirm(lease), LEASE_HELD);
     assert_int_equal(lease_look(lease, &cancel), LEASE_HELD);
     assert_true(cancel); /* only the second answer said so */

@@ -10,6 +10,7 @@ import { Bar, Copy, Fact, Failure, StatusBadge, Time } from '../ui/bits';
 import { ask, attempt as tryIt, say } from '../ui/dialog';
 import { Files } from '../ui/files';
 import { LogView } from '../ui/log';
+import { Usage } from '../ui/usage';
 
 const POLL_MS = 1000, ATTEMPTS_MS = 2000, EXPLAIN_MS = 3000;
 const ended = (job: Job): boolean => !['pending', 'running'].includes(job.status);
@@ -234,6 +235,7 @@ export function JobPage({ id }: { id: string }) {
       {j.status === 'failed' && <Cause job={j} />}
       <Facts job={j} />
       {all.length > 0 && <Timeline job={j} attempts={all} chosen={chosen?.attempt ?? 0} choose={setPicked} />}
+      {chosen && <Usage key={`${id}/usage/${chosen.attempt}`} jobId={j.job_id} attempt={chosen} live={j.status === 'running' && chosen.attempt === j.attempt} />}
       {chosen && (
         <section aria-label="Log">
           <h2>Log of attempt {chosen.attempt}</h2>

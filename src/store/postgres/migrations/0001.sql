@@ -79,6 +79,7 @@ CREATE TABLE attempts (
     log_state smallint NOT NULL DEFAULT 0,                         -- 0 may grow; closed: 1 to be packed, 2 as it will stay
     log_blob uuid,                                                 -- the packed log's bytes; NULL: they are in log_chunks
     redone double precision NOT NULL DEFAULT -1,                   -- of the attempt before: a share, 0 to 1; -1: not known
+    series bytea,                                                  -- CPU and memory over time; NULL: nothing was measured
     PRIMARY KEY (job_id, attempt)
 ) WITH (fillfactor = 80);
 CREATE INDEX attempts_poll ON attempts (worker_id, poll_id) WHERE ended_at = 0;

@@ -3,3 +3,5 @@ ALTER TABLE jobs ADD COLUMN traceparent TEXT;
 ALTER TABLE jobs ADD COLUMN tracestate TEXT;
 ALTER TABLE history ADD COLUMN traceparent TEXT;
 ALTER TABLE history ADD COLUMN tracestate TEXT;
+-- CPU and memory over time (core/series.c); NULL: nothing was measured.
+ALTER TABLE attempts ADD COLUMN series BLOB;
