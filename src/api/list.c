@@ -7,6 +7,7 @@
 #include "base/auto.h"
 #include "base/text.h"
 #include "base/timefmt.h"
+#include "core/search.h"
 
 #define LIST_ARENA_MAX (192u * 1024 * 1024) /* 1000 jobs with everything at its largest */
 
@@ -114,6 +115,14 @@ static int read_fingerprint(struct http_request *req, struct job_filter *f, stru
     return ERR_OK;
 }
 
+static int read_text(struct http_request *req, struct job_filter *f, struct err *err)
+{
+    f->text = http_query(req, "text");
+    if (f->text && (!*f->text || strlen(f->text) > SEARCH_TEXT_MAX || !utf8_valid(f->text, strlen(f->text))))
+        return err_field(err, "text", "must be text (UTF-8) of 1 to %d bytes", SEARCH_TEXT_MAX);
+    return ERR_OK;
+}
+
 int list_filter(struct http_request *req, struct job_filter *f, struct err *err)
 {
     *f = (struct job_filter){.project = API_PROJECT};
@@ -154,8 +163,9 @@ bool list_fits(const struct job_filter *f, const struct job *job)
 
 int list_parse(struct http_request *req, struct job_filter *f, struct err *err)
 {
-    static const char *const known[] = {"status",         "task_type",   "queue", "label",  "created_after",
-                                        "created_before", "fingerprint", "limit", "cursor", NULL};
+    static const char *const known[] = {"status",        "task_type",      "queue",       "label",
+                                        "created_after", "created_before", "fingerprint", "text",
+                                        "limit",         "cursor",         NULL};
     const char *cursor = http_query(req, "cursor");
     int64_t limit = 0;
     int rc = req_query_only(req, known, err);
@@ -169,6 +179,8 @@ int list_parse(struct http_request *req, struct job_filter *f, struct err *err)
         rc = read_instant(req, "created_before", &f->created_before, err);
     if (!rc)
         rc = read_fingerprint(req, f, err);
+    if (!rc)
+        rc = read_text(req, f, err);
     if (!rc && cursor && !uuid_parse(cursor, &f->before))
         rc = err_field(err, "cursor", "must be the next_cursor of an earlier answer");
     f->limit = (unsigned)limit;

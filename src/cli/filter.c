@@ -3,6 +3,7 @@
 #include "base/auto.h"
 #include "base/buf.h"
 #include "base/timefmt.h"
+#include "base/uuid.h"
 #include "cli/term.h"
 
 #define QUERY_MAX 7000
@@ -16,7 +17,7 @@ bool fingerprint_valid(const char *s)
 bool filter_empty(const struct filter *f)
 {
     return !f->status && !f->task_type && !f->queue && !f->created_after && !f->created_before && !f->fingerprint &&
-           !f->failed_before && f->labels.n == 0;
+           !f->failed_before && !f->text && f->labels.n == 0;
 }
 
 static bool status_known(const char *s)
@@ -67,6 +68,7 @@ int filter_query(const struct command *cmd, const struct filter *f, struct buf *
                          f->status);
     add(ret, "task_type", f->task_type);
     add(ret, "queue", f->queue);
+    add(ret, "text", f->text);
     for (size_t i = 0; i < f->labels.n; i++) {
         if (f->labels.items[i][0] == '\0' || f->labels.items[i][0] == '=')
             return cli_usage(cmd, "--label takes KEY or KEY=VALUE, got '%.80s'", f->labels.items[i]);
@@ -90,6 +92,21 @@ static int page(struct cli *cli, const char *query, const char *status, int64_t 
     return rc;
 }
 
+/* A search may go through much before it finds something: on a terminal it says how far back it is. @param id  a UUIDv7, made then */
+static void searched_to(struct bar *b, const char *id)
+{
+    struct uuid uuid;
+    char at[RFC3339_MAX], text[80];
+    usec ms = 0;
+    if (!uuid_parse(id, &uuid))
+        return;
+    for (int i = 0; i < 6; i++)
+        ms = ms << 8 | uuid.b[i];
+    rfc3339_format(ms * USEC_PER_MSEC, at);
+    snprintf(text, sizeof(text), "searched back to %s", at);
+    bar_line(b, -1, text);
+}
+
 static int no_way_on(void)
 {
     struct err err = {0};
@@ -101,12 +118,15 @@ int filter_walk(struct cli *cli, const char *query, const char *status, int64_t 
                 int (*take)(void *arg, json_t *job), void *arg, char **ret_cursor)
 {
     AUTO_FREE char *cursor = NULL;
+    struct bar bar = {.label = "jobs"};
     while (limit > 0) {
         json_t *doc = NULL, *job;
         size_t i;
         int rc = page(cli, query, status, MIN(limit, (int64_t)PAGE_MAX), cursor, &doc);
-        if (rc != EXIT_OK)
+        if (rc != EXIT_OK) {
+            bar_clear(&bar);
             return rc;
+        }
         const json_t *jobs = json_object_get(doc, "jobs");
         json_array_foreach (jobs, i, job)
             if ((rc = take(arg, job)) != EXIT_OK)
@@ -117,6 +137,10 @@ int filter_walk(struct cli *cli, const char *query, const char *status, int64_t 
         bool stuck = next && cursor && strcmp(next, cursor) == 0;
         free(cursor);
         cursor = next ? strdup(next) : NULL;
+        if (next && json_array_size(jobs) == 0)
+            searched_to(&bar, next);
+        else
+            bar_clear(&bar);
         json_decref(doc);
         if (rc == EXIT_OK && stuck)
             rc = no_way_on();

@@ -5,6 +5,7 @@
 struct filter {
     const char *status, *task_type, *queue, *created_after, *created_before;
     const char *fingerprint, *failed_before; /* of a redrive's; no part of filter_query */
+    const char *text;                        /* of lists; no redrive has it */
     struct text_list labels;
     int64_t limit;
 };
@@ -14,8 +15,10 @@ struct filter {
 #define FILTER_OPTIONS(args, f)                                                                                        \
     {"status", 0, OPT_TEXT, offsetof(struct args, f.status), "STATUS", 0, 0,                                           \
      "pending, running, success, failed or cancelled"},                                                                \
+    {"text", 0, OPT_TEXT, offsetof(struct args, f.text), "TEXT", 0, 0,                                                 \
+     "with TEXT in its type, key, a label's value or its error, or an id that begins so"},                             \
     FILTER_OPTIONS_ANY(args, f)
-/* Without --status. */
+/* Without --status and --text. */
 #define FILTER_OPTIONS_ANY(args, f)                                                                                    \
     {"type", 't', OPT_TEXT, offsetof(struct args, f.task_type), "NAME", 0, 0, "jobs of this task type"},               \
     {"queue", 'q', OPT_TEXT, offsetof(struct args, f.queue), "NAME", 0, 0, "jobs of this queue"},                      \

@@ -212,6 +212,7 @@ struct job_filter {
     usec created_before;  /* earlier than that; 0 any */
     uint64_t fingerprint; /* dead letters of it; 0 any job */
     usec failed_before;   /* finished earlier than that; 0 any */
+    const char *text;     /* core/search.h; NULL any. Of lists only: no redrive's */
     struct uuid before;   /* nil: newest */
     unsigned limit;       /* 1..1000 */
 };

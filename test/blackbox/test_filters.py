@@ -1,4 +1,5 @@
 """GET /v1/jobs with filters: labels, times, names; pages."""
+import json
 import uuid
 from datetime import datetime, timedelta, timezone
 
@@ -106,3 +107,42 @@ def test_labels_survive_a_restart(server, api):
     server.kill()
     server.restart()
     assert found(api, ("label", "a=1")) == [made[3], made[1]]
+
+
+def test_text_is_looked_for_in_ids_types_keys_labels_and_errors(api):
+    by_type = api.submit("transcode_v1")["job_id"]
+    by_key = api.submit("t", dedup_key="Order-50%_4711 <b>")["job_id"]
+    by_label = api.submit("t", labels={"customer": "Größe & \"Söhne\" \\ tmp", "no": "x"})["job_id"]
+    failed = api.submit("fails", max_attempts=1)["job_id"]
+    assert api.act(api.lease("fails")[0], "fail", {"outcome": "error", "error_log": "cannot open /in/café.mp4\nexit status 3"}).status_code == 200
+    for text, jobs in [("TRANSCODE", [by_type]), ("code_", [by_type]), ("order-50%_4711 <B>", [by_key]), ("50%4711", []), ("5_%", []), ("*", []), ("%", [by_key]),
+                       ("größe & \"s", [by_label]), ("GRÖSSE", []), ("\\ tmp", [by_label]), ("customer", []), ("café.MP4", [failed]), ("a" * 200, []),
+                       ("ü" * 100, []), (by_key, [by_key]), (by_key.upper(), [by_key]), (by_key[:30], None), (by_key[1:], []), (" ", [failed, by_label, by_key]),
+                       ("' OR 1=1 --", [])]:
+        if jobs is None:
+            assert by_key in found(api, ("text", text))
+        else:
+            assert found(api, ("text", text)) == found(api, ("text", text), limit=1) == jobs, text
+    assert found(api, ("text", "t"), ("status", "failed")) == [failed]
+    assert found(api, ("text", "o"), ("label", "no")) == []
+    assert found(api, ("text", "SÖHNE"), ("label", "no=x"), ("task_type", "t"), ("queue", "t"), ("status", "pending")) == []  # Ö is not ö
+    assert found(api, ("text", "Söhne"), ("label", "no=x"), ("task_type", "t"), ("queue", "t"), ("status", "pending")) == [by_label]
+
+
+@pytest.mark.parametrize("query, status", [("text=", 422), ("text=" + "a" * 201, 422), ("text=" + "%C3%BC" * 101, 422), ("text=%FF", 400), ("text=%C3", 400),
+                                           ("text=a%00b", 400), ("text=a%0Ab", 400), ("text=%1B[31m", 400), ("text=a&text=b", 400)])
+def test_text_that_is_refused(api, query, status):
+    answer = api.get("/v1/jobs?" + query)
+    assert answer.status_code == status, answer.text
+    assert answer.json().get("field") == "text" or status == 400
+
+
+def test_the_command_line_looks_for_text(api, haul, server):
+    ids = [api.submit("t", labels={"n": f"film {i}"})["job_id"] for i in range(3)]
+    done = haul("jobs", "list", "--text", "FILM 1", "--json", url=server.url)
+    assert [j["job_id"] for j in json.loads(done.stdout)["jobs"]] == [ids[1]]
+    assert haul("jobs", "cancel", "--text", "film 2", "--yes", url=server.url).returncode == 0
+    assert [api.job(i)["status"] for i in ids] == ["pending", "pending", "cancelled"]
+    assert haul("jobs", "list", "--text", "a" * 201, url=server.url).returncode == 11
+    assert haul("jobs", "list", "--text", "", url=server.url).returncode == 11
+    assert haul("dlq", "list", "--text", "x", url=server.url).returncode == 2

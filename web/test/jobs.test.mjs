@@ -156,6 +156,48 @@ test('filters stand in the address, ids are found, the way back works', async ()
   await page.context().close();
 });
 
+test('text is looked for, page by page and by itself', async () => {
+  const told = `it is ${HOSTILE[0]}`.slice(0, 60);
+  const key = await world.submit('nobody_v1', { dedup_key: 'Order 50%_4711', labels: { note: told } });
+  const page = await open(browser, world, '/jobs');
+  const box = page.getByRole('searchbox', { name: 'Text' });
+  await box.fill('order 50%_');
+  await box.press('Enter');
+  await until('only it is shown', async () => (await rows(page).count()) === 1);
+  assert.equal(await rows(page).first().locator('a').getAttribute('title'), key);
+  assert.equal(new URL(page.url()).searchParams.get('text'), 'order 50%_');
+  await box.fill(told);
+  await box.press('Enter');
+  await until('only it is shown', async () => (await rows(page).count()) === 1);
+  await unharmed(page);
+  // A server with so much that most pages end without a find.
+  const pages = { '': ['01936d5e-7a2b-7000-8000-000000000003'], '01936d5e-7a2b-7000-8000-000000000003': ['01936d5e-0000-7000-8000-000000000002'], '01936d5e-0000-7000-8000-000000000002': [] };
+  const job = await world.job(key);
+  await page.route('**/v1/jobs?*', (route) => {
+    const cursor = new URL(route.request().url()).searchParams.get('cursor') ?? '';
+    const next = pages[cursor]?.[0] ?? null;
+    return route.fulfill({ json: { jobs: next ? [] : [job], next_cursor: next } });
+  });
+  await box.fill('far back');
+  await box.press('Enter');
+  await page.getByRole('status').filter({ hasText: /^searched back to 2024-11-2/ }).or(rows(page).first()).first().waitFor();
+  await until('it is found on the last page', async () => (await rows(page).count()) === 1);
+  await page.unroute('**/v1/jobs?*');
+  await page.route('**/v1/jobs?*', (route) => { // it never ends: each page leads a little further back
+    const cursor = new URL(route.request().url()).searchParams.get('cursor');
+    const at = cursor ? parseInt(cursor.slice(-12), 16) - 1 : 0xffffff;
+    return route.fulfill({ json: { jobs: [], next_cursor: `01936d5e-7a2b-7000-8000-${at.toString(16).padStart(12, '0')}` } });
+  });
+  await box.fill('for ever');
+  await box.press('Enter');
+  await page.getByRole('button', { name: 'Search further back' }).click(); // it rests, and goes on when asked
+  await page.getByRole('status').filter({ hasText: 'searched back to 2024-11-27' }).waitFor();
+  await page.getByRole('button', { name: 'Search further back' }).waitFor();
+  assert.deepEqual(await seriousFindings(page), []);
+  calm(page);
+  await page.context().close();
+});
+
 test('many are cancelled, retried and discarded at once', async () => {
   const jobs = await Promise.all(Array.from({ length: 5 }, () => world.submit('nobody_v1', { queue: 'many' })));
   const page = await open(browser, world, '/jobs?queue=many');

@@ -1,5 +1,6 @@
 /* A connection and its statements: prepared once, found by the address of their text. */
 #include "store/sqlite/driver.h"
+#include "core/search.h"
 #include "store/sqlite/wal_file.h"
 
 #define TEXT_MAX 4096
@@ -50,6 +51,20 @@ int conn_exec(struct sqlite_conn *c, const char *sql, struct err *err)
     return rc == SQLITE_OK ? ERR_OK : conn_err(c, rc, err);
 }
 
+/* haul_has_text(text, job_id, task_type, dedup_key, labels, error_log): job_has_text. */
+static void has_text(sqlite3_context *context, int n, sqlite3_value **v)
+{
+    struct job job = {.task_type = (const char *)sqlite3_value_text(v[2]),
+                      .dedup_key = (const char *)sqlite3_value_text(v[3]),
+                      .labels = (const char *)sqlite3_value_text(v[4]),
+                      .error_log = (const char *)sqlite3_value_text(v[5])};
+    const char *text = (const char *)sqlite3_value_text(v[0]);
+
+    if (sqlite3_value_bytes(v[1]) == sizeof(job.job_id.b))
+        memcpy(job.job_id.b, sqlite3_value_blob(v[1]), sizeof(job.job_id.b));
+    sqlite3_result_int(context, n == 6 && text && job_has_text(&job, text));
+}
+
 int conn_open(struct sqlite_conn *c, const char *path, bool writer, struct clock clock, struct err *err)
 {
     int flags = SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE |
@@ -70,6 +85,9 @@ int conn_open(struct sqlite_conn *c, const char *path, bool writer, struct clock
     sqlite3_progress_handler(c->db, 1000, over_deadline, c);
     rc = conn_exec(
         c, "PRAGMA query_only = 1; PRAGMA mmap_size = 0; PRAGMA cache_size = -4096; PRAGMA trusted_schema = 0", err);
+    if (rc == ERR_OK && sqlite3_create_function_v2(c->db, "haul_has_text", 6, SQLITE_UTF8 | SQLITE_DETERMINISTIC, NULL,
+                                                   has_text, NULL, NULL, NULL) != SQLITE_OK)
+        rc = conn_err(c, SQLITE_NOMEM, err);
     if (rc != ERR_OK)
         conn_close(c);
     return rc;

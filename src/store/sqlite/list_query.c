@@ -179,6 +179,8 @@ static void add_row_conditions(struct buf *sql, const struct plan *p)
         buf_adds(sql, " AND created_at < :until");
     if (f->failed_before)
         buf_adds(sql, " AND finished_at < :failed");
+    if (f->text) /* last: it costs the most */
+        buf_adds(sql, " AND haul_has_text(:text, job_id, task_type, dedup_key, labels, error_log)");
 }
 
 static void add_table(struct buf *sql, const struct plan *p, const char *table)
@@ -207,7 +209,7 @@ static void add_from_ids(struct buf *sql, const struct plan *p)
 {
     const struct job_filter *f = p->f;
     bool row = f->status >= 0 || f->task_type || f->queue || f->created_after || f->created_before ||
-               f->failed_before || (f->fingerprint && p->lead != BY_FINGERPRINT);
+               f->failed_before || f->text || (f->fingerprint && p->lead != BY_FINGERPRINT);
 
     buf_adds(sql, "SELECT job_id, 1");
     add_labels(sql, p, "l.job_id");
@@ -280,6 +282,7 @@ static int bind_all(sqlite3_stmt *st, const struct plan *p)
     bind_int(st, &rc, ":until", f->created_before);
     bind_int(st, &rc, ":fingerprint", (int64_t)f->fingerprint);
     bind_int(st, &rc, ":failed", f->failed_before);
+    bind_text(st, &rc, ":text", f->text);
     bind_id(st, &rc, ":from", &p->from);
     bind_id(st, &rc, ":before", &p->before);
     for (size_t i = 0; i < f->n_labels; i++) {

@@ -225,10 +225,102 @@ static void test_any_filter_finds_exactly_what_fits(void **state)
     }
 }
 
+static struct uuid with_key(struct world *w, const char *key, const char *labels)
+{
+    struct op *op = submit_op(w, "encode");
+
+    op->u.submit.job.dedup_key = key;
+    op->u.submit.job.labels = labels;
+    apply(w, op);
+    assert_ok(op);
+    later(w, 1000);
+    return op->u.submit.job.job_id;
+}
+
+static size_t text_count(struct world *w, const char *text)
+{
+    return count_of(w, (struct job_filter){.status = -1, .text = text});
+}
+
+/* In whichever table the job stands, and whichever condition leads. */
+static void test_text_is_found_wherever_it_stands(void **state)
+{
+    struct world *w = *state;
+    char id[UUID_STR_MAX], prefix[UUID_STR_MAX];
+    struct uuid key = with_key(w, "Order 50%_4711", "{}");
+    struct job_filter f = {.status = -1, .text = "kiel"};
+
+    with_key(w, NULL, "{\"city\":\"K\\u0069el \\\"Nord\\\"\"}");
+    with_key(w, NULL, "{\"kiel\":\"Hamburg\"}");
+    struct job failed = claim(w, w->worker, "encode");
+    struct op *op = fail_op(w, &failed, OUTCOME_ERROR, true);
+    op->u.fail.failure.error_log = "cannot open /in/a.mp4";
+    apply(w, op);
+    assert_ok(op);
+    assert_int_equal(text_count(w, "enCODE"), 3);
+    assert_int_equal(text_count(w, "order 50%_"), 1);
+    assert_int_equal(text_count(w, "r 5%4711"), 0);
+    assert_int_equal(text_count(w, "r_5"), 0);
+    assert_int_equal(text_count(w, "kiel \"NORD\""), 1);
+    assert_int_equal(text_count(w, "OPEN /in"), 1);
+    assert_int_equal(text_count(w, "nowhere"), 0);
+    uuid_format(&key, id);
+    assert_int_equal(text_count(w, id), 1);
+    snprintf(prefix, sizeof(prefix), "%.30s", id);
+    assert_in_range(text_count(w, prefix), 1, 3);
+    assert_int_equal(text_count(w, id + 9), 0);
+    assert_int_equal(count_of(w, f), 1);
+    f.status = JOB_PENDING;
+    assert_int_equal(count_of(w, f), 1);
+    f.labels[f.n_labels++] = (struct label_filter){"kiel", NULL}; /* that leads, where an index does */
+    assert_int_equal(count_of(w, f), 0);
+    f.text = "hamb";
+    assert_int_equal(count_of(w, f), 1);
+    f.task_type = "encode";
+    assert_int_equal(count_of(w, f), 1);
+    f.project = "another";
+    assert_int_equal(count_of(w, f), 0);
+    assert_int_equal(apply(w, job_op(w, OP_DISCARD, failed.job_id)), ERR_OK);
+    assert_int_equal(text_count(w, "OPEN /in"), 0);
+    struct job job = claim(w, w->worker, "encode");
+    assert_int_equal(apply(w, complete_op(w, &job, NULL, 0)), ERR_OK); /* to history */
+    assert_int_equal(text_count(w, "enCODE"), 2);
+}
+
+/* Far apart: a page looks at so much, and the next one goes on behind it. */
+static void test_text_that_few_have_is_found_page_by_page(void **state)
+{
+    struct world *w = *state;
+    struct job_filter f = {.project = "default", .status = -1, .text = "needle", .limit = 50};
+    struct op *ops[500];
+    struct job_page page = {0};
+    size_t n = 0;
+
+    for (int batch = 0; batch < 6; batch++) {
+        for (size_t i = 0; i < ARRAY_LEN(ops); i++) {
+            ops[i] = submit_op(w, "encode");
+            if (batch % 5 == 0 && i == 250)
+                ops[i]->u.submit.job.labels = "{\"a\":\"the needle\"}";
+        }
+        apply_all(w, ops, ARRAY_LEN(ops));
+        later(w, 2000);
+    }
+    do {
+        struct uuid before = f.before;
+        assert_int_equal(w->d->job_list(w->s, &f, w->arena, &page, NULL), ERR_OK);
+        n += page.n;
+        f.before = page.next;
+        assert_false(page.more && uuid_equal(&before, &page.next));
+    } while (page.more);
+    assert_int_equal(n, 2);
+}
+
 const struct CMUnitTest list_tests[] = {
     TEST(test_labels_follow_a_job),
     TEST(test_labels_are_any_text),
     TEST(test_refused_labels),
     TEST(test_any_filter_finds_exactly_what_fits),
+    TEST(test_text_is_found_wherever_it_stands),
+    TEST(test_text_that_few_have_is_found_page_by_page),
 };
 const size_t n_list_tests = ARRAY_LEN(list_tests);

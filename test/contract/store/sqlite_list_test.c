@@ -36,7 +36,7 @@ static void test_P29_no_filter_scans_or_sorts(void **state)
     submit(w, "encode"); /* not empty */
     snprintf(path, sizeof(path), "%s/haul.db", w->dir);
     assert_int_equal(conn_open(&c, path, false, clock_fake_view(&w->clock), NULL), ERR_OK);
-    for (unsigned bits = 0; bits < 1u << 9; bits++)
+    for (unsigned bits = 0; bits < 1u << 10; bits++)
         for (int status = -1; status < JOB_STATUS_COUNT; status++) {
             struct job_filter f = {.project = "default", .status = status, .limit = 50};
             if (bits & 1)
@@ -57,6 +57,8 @@ static void test_P29_no_filter_scans_or_sorts(void **state)
                 f.fingerprint = 7;
             if (bits & 256)
                 f.failed_before = w->clock.wall_us;
+            if (bits & 512)
+                f.text = "text";
             plan_of(&c, &f, plan, sizeof(plan));
             if (strstr(plan, "SCAN") || strstr(plan, "TEMP B-TREE"))
                 fail_msg("bits %u, status %d:\n%s", bits, status, plan);

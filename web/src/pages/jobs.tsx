@@ -2,7 +2,7 @@
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { get, post, query } from '../api';
 import { useTopic } from '../events';
-import { count, duration, seconds } from '../format';
+import { clock, count, duration, seconds } from '../format';
 import { now, useData, useThrottled } from '../live';
 import { go, here, withQuery } from '../router';
 import { type BulkAnswer, type JobSummary, type Page, STATUSES } from '../types';
@@ -13,8 +13,9 @@ import { Windowed } from '../ui/windowed';
 const PAGE = 200;
 const AT_ONCE = 1000; // what one bulk request may name
 const POLL_MS = 2000;
+const EMPTY_MOST = 100; // pages in a row without a job that a search for text goes through by itself
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
-const FILTERS = ['status', 'task_type', 'queue', 'created_after', 'created_before', 'fingerprint'] as const;
+const FILTERS = ['status', 'task_type', 'queue', 'created_after', 'created_before', 'fingerprint', 'text'] as const;
 
 /** The API's filter, of what the address says. */
 function filterOf(q: URLSearchParams): Record<string, string | string[]> {
@@ -46,6 +47,9 @@ function Filters() {
           <option value="">any</option>
           {STATUSES.map((s) => <option key={s} value={s}>{s}</option>)}
         </select>
+      </label>
+      <label>Text
+        <input type="search" value={q.get('text') ?? ''} maxLength={200} placeholder="in key, labels, errors" onChange={(e) => set('text', e.currentTarget.value.trim())} />
       </label>
       {text('task_type', 'Task type', 'transcode_v1')}
       {text('queue', 'Queue', 'video')}
@@ -84,12 +88,13 @@ function FindById() {
   );
 }
 
+/** When the job of an id was made (UUIDv7). */
+const madeAt = (id: string): string => new Date(parseInt(id.replace('-', '').slice(0, 12), 16)).toISOString();
+
 /** The first page is loaded again and again; what it covers replaces what was there, what lies behind it stays. */
 function merged(fresh: Page, older: JobSummary[]): JobSummary[] {
-  const last = fresh.jobs.at(-1);
-  if (!last || !fresh.next_cursor)
-    return fresh.jobs;
-  return [...fresh.jobs, ...older.filter((j) => j.job_id < last.job_id)];
+  const { jobs, next_cursor } = fresh;
+  return next_cursor ? [...jobs, ...older.filter((j) => j.job_id < next_cursor)] : jobs;
 }
 
 function useJobs(filter: Record<string, string | string[]>) {
@@ -99,12 +104,14 @@ function useJobs(filter: Record<string, string | string[]>) {
   const [loading, setLoading] = useState(false);
   const generation = useRef(0);
   const paged = useRef(false);
-  const first = useData(key, (signal) => get<Page>(`/v1/jobs${query({ ...filter, limit: PAGE })}`, signal), POLL_MS, true);
+  const empty = useRef(0); // pages in a row in which there was nothing
+  const first = useData(key, (signal) => get<Page>(`/v1/jobs${query({ ...filter, limit: PAGE })}`, signal), filter.text ? 0 : POLL_MS, !filter.text);
   const again = useThrottled(first.again, 1000);
 
   useEffect(() => {
     generation.current++;
     paged.current = false;
+    empty.current = 0;
     setRows([]);
     setCursor(null);
     setLoading(false);
@@ -123,12 +130,12 @@ function useJobs(filter: Record<string, string | string[]>) {
         setRows((old) => old.map((j) => (j.job_id === data.job_id ? { ...j, ...data } : j)));
       else if (event === 'left')
         setRows((old) => old.filter((j) => j.job_id !== data.job_id));
-      if (event === 'job' || event === 'left' || event === 'reset')
+      if (!filter.text && (event === 'job' || event === 'left' || event === 'reset'))
         again();
     });
 
-  const more = async (): Promise<void> => {
-    if (!cursor || loading)
+  const more = async (asked = false): Promise<void> => {
+    if (!cursor || loading || (!asked && empty.current >= EMPTY_MOST))
       return;
     const mine = generation.current;
     setLoading(true);
@@ -137,6 +144,7 @@ function useJobs(filter: Record<string, string | string[]>) {
       if (mine !== generation.current)
         return;
       paged.current = true;
+      empty.current = page.jobs.length || asked ? 0 : empty.current + 1;
       setRows((old) => {
         const known = new Set(old.map((j) => j.job_id));
         return [...old, ...page.jobs.filter((j) => !known.has(j.job_id))];
@@ -146,7 +154,7 @@ function useJobs(filter: Record<string, string | string[]>) {
     if (mine === generation.current)
       setLoading(false);
   };
-  return { first, rows, cursor, loading, more };
+  return { first, rows, cursor, loading, more, resting: cursor !== null && empty.current >= EMPTY_MOST };
 }
 
 const ACTS = {
@@ -197,7 +205,7 @@ function Row({ job }: { job: JobSummary }) {
 
 export function JobsPage() {
   const filter = filterOf(here.value.query);
-  const { first, rows, cursor, loading, more } = useJobs(filter);
+  const { first, rows, cursor, loading, more, resting } = useJobs(filter);
   const [chosen, setChosen] = useState<ReadonlySet<string>>(new Set());
   const key = query(filter);
   useEffect(() => setChosen(new Set()), [key]);
@@ -222,12 +230,14 @@ export function JobsPage() {
           const n = picked.filter(ACTS[name].fits).length;
           return <button key={name} type="button" class={ACTS[name].danger ? 'danger' : ''} disabled={!n} onClick={() => act(name)}>{ACTS[name].verb}{n ? ` ${count(n)}` : ''}</button>;
         })}
-        {loading && <span class="faint">loading…</span>}
+        {loading && !filter.text && <span class="faint">loading…</span>}
+        {filter.text && cursor && <span class="faint" role="status">searched back to {clock(madeAt(cursor))}</span>}
+        {filter.text && cursor && resting && <button type="button" onClick={() => more(true)}>Search further back</button>}
       </div>
       <Failure data={first} />
       {first.value && !rows.length && !cursor && <Empty>No job fits. <a href="/jobs">All jobs</a></Empty>}
       <Windowed
-        label="Jobs, newest first" columns={10} rows={rows} more={cursor !== null} onEnd={more} id={(j) => j.job_id}
+        label="Jobs, newest first" columns={10} rows={rows} more={cursor !== null} behind={loading ? null : cursor} onEnd={more} id={(j) => j.job_id}
         rowClass={(j) => (chosen.has(j.job_id) ? 'chosen' : '')}
         head={<>
           <th class="check"><input type="checkbox" aria-label="choose all that are loaded" checked={rows.length > 0 && picked.length === rows.length}

@@ -15,9 +15,10 @@ interface Props<T> {
   id: (item: T) => string;
   rowClass?: (item: T) => string;
   onEnd?: () => void; // the last rows are in sight
+  behind?: string | null; // where they go on: when it changes and they are in sight still, onEnd is called again
 }
 
-export function Windowed<T>({ label, head, columns, rows, more, row, id, rowClass, onEnd }: Props<T>) {
+export function Windowed<T>({ label, head, columns, rows, more, row, id, rowClass, onEnd, behind }: Props<T>) {
   const box = useRef<HTMLDivElement>(null);
   const [seen, setSeen] = useState({ from: 0, to: 60 });
   const look = (): void => {
@@ -37,7 +38,7 @@ export function Windowed<T>({ label, head, columns, rows, more, row, id, rowClas
   useEffect(() => {
     if (more && seen.to >= rows.length)
       onEnd?.();
-  }, [seen.to, rows.length, more]);
+  }, [seen.to, rows.length, more, behind]);
 
   const from = Math.min(seen.from, Math.max(rows.length - 1, 0));
   const shown = rows.slice(from, seen.to);
