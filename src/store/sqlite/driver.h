@@ -53,12 +53,12 @@ int q_rows(struct conn *c, const struct sql_rows *how, const void *const *rows, 
 /* --- durable.c: commits, numbered from 1, and which of them are on the disk --- */
 
 struct durable {
-    pthread_mutex_t lock; /* guards what follows up to `stop`; the rest is the applying thread's */
-    pthread_cond_t changed;
-    uint64_t begun;   /* up to here a reader may see commits, */
-    uint64_t written; /* up to here their frames are in the log, */
-    uint64_t wanted;  /* up to here the thread is to sync them, */
-    uint64_t synced;  /* and up to here they are durable */
+    pthread_mutex_t lock;          /* guards what follows up to `stop`; the rest is the applying thread's */
+    pthread_cond_t changed, asked; /* what is below; there is something for the thread to do */
+    uint64_t begun;                /* up to here a reader may see commits, */
+    uint64_t written;              /* up to here their frames are in the log, */
+    uint64_t wanted;               /* up to here the thread is to sync them, */
+    uint64_t synced;               /* and up to here they are durable */
     bool syncing, failed, stop;
     sqlite3_file *log;
     pthread_t thread;

@@ -10,6 +10,8 @@ int durable_init(struct durable *d, struct err *err)
 {
     int rc = pthread_cond_init(&d->changed, NULL);
 
+    if (rc == 0 && (rc = pthread_cond_init(&d->asked, NULL)) != 0)
+        pthread_cond_destroy(&d->changed);
     if (rc != 0)
         return err_set(err, ERR_NO_MEMORY, rc, "condition");
     pthread_mutex_init(&d->lock, NULL);
@@ -19,6 +21,7 @@ int durable_init(struct durable *d, struct err *err)
 void durable_release(struct durable *d)
 {
     durable_stop(d);
+    pthread_cond_destroy(&d->asked);
     pthread_cond_destroy(&d->changed);
     pthread_mutex_destroy(&d->lock);
 }
@@ -108,6 +111,7 @@ bool durable_decided(struct durable *d, uint64_t n)
     return is;
 }
 
+/** Sleeps while nobody asked for a sync that is not there: others' commits and syncs do not wake it. */
 static void *thread_main(void *arg)
 {
     struct durable *d = arg;
@@ -117,7 +121,7 @@ static void *thread_main(void *arg)
         if (d->wanted > d->synced && !d->failed)
             upto(d, d->wanted);
         else
-            pthread_cond_wait(&d->changed, &d->lock);
+            pthread_cond_wait(&d->asked, &d->lock);
     pthread_mutex_unlock(&d->lock);
     return NULL;
 }
@@ -138,7 +142,7 @@ void durable_stop(struct durable *d)
         return;
     pthread_mutex_lock(&d->lock);
     d->stop = true;
-    pthread_cond_broadcast(&d->changed);
+    pthread_cond_signal(&d->asked);
     pthread_mutex_unlock(&d->lock);
     pthread_join(d->thread, NULL);
     d->threaded = false;
@@ -150,6 +154,7 @@ void durable_want(struct durable *d)
         return;
     pthread_mutex_lock(&d->lock);
     d->wanted = d->written;
-    pthread_cond_broadcast(&d->changed);
+    if (d->wanted > d->synced)
+        pthread_cond_signal(&d->asked);
     pthread_mutex_unlock(&d->lock);
 }
