@@ -3,6 +3,7 @@
 #include "base/bug.h"
 #include "base/fs.h"
 #include "store/sqlite/inserts.h"
+#include "store/sqlite/memory.h"
 #include "store/sqlite/schema.h"
 #include <inttypes.h>
 
@@ -107,6 +108,7 @@ static int open_failed(int rc, const char *dir, struct err *err)
 static void sqlite_set_up(void)
 {
     sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
+    sqlite_memory_set_up();
 }
 
 static const struct sql_own own = {
