@@ -22,11 +22,22 @@ void sha256_free(struct sha256 *h)
     free(h);
 }
 
-/* A digest that has begun cannot fail; if it did, a wrong hash would be worse than a dead process. */
+/* Numbers and names come in a few bytes each: what does not fill a block only waits in it, as OpenSSL would have it wait.
+ * A digest that has begun cannot fail; if it did, a wrong hash would be worse than a dead process. */
 void sha256_add(struct sha256 *h, const void *p, size_t n)
 {
-    if (n && SHA256_Update(&h->ctx, p, n) != 1)
+    SHA256_CTX *c = &h->ctx;
+
+    if (n < SHA256_CBLOCK - c->num) {
+        if (n == 0)
+            return;
+        memcpy((uint8_t *)c->data + c->num, p, n);
+        c->num += (unsigned)n;
+        c->Nl += (SHA_LONG)n << 3;
+        c->Nh += c->Nl < (SHA_LONG)n << 3;
+    } else if (SHA256_Update(c, p, n) != 1) {
         abort();
+    }
 }
 
 void sha256_end(struct sha256 *h, uint8_t ret[32])

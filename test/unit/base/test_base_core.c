@@ -163,6 +163,53 @@ static void test_sha256(void **state)
     assert_int_equal(hex_parse("ag", again, 1), -1);
 }
 
+/* Pieces of any length, which end before, at and behind the end of a block, and one that goes on from what was saved. */
+static void test_sha256_in_pieces(void **state)
+{
+    uint8_t bytes[200], whole[32], pieces[32], saved[SHA256_STATE_BYTES];
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(bytes); i++)
+        bytes[i] = (uint8_t)(i * 7);
+    for (size_t n = 0; n <= sizeof(bytes); n++)
+        for (size_t piece = 1; piece <= 70; piece++) {
+            struct sha256 *h = sha256_new();
+
+            for (size_t at = 0; at < n; at += piece)
+                sha256_add(h, bytes + at, MIN(piece, n - at));
+            sha256_save(h, saved);
+            sha256_end(h, pieces);
+            sha256_free(h);
+            sha256_once(bytes, n, whole);
+            assert_memory_equal(pieces, whole, sizeof(whole));
+            h = sha256_load(saved);
+            assert_non_null(h);
+            sha256_end(h, pieces);
+            sha256_free(h);
+            assert_memory_equal(pieces, whole, sizeof(whole));
+        }
+}
+
+/* The count of bits goes on beyond 32 of them, in pieces that fill no block. */
+static void test_sha256_counts_beyond_32_bits(void **state)
+{
+    static const uint8_t before[] = {0, 0, 0, 0, 0xff, 0xff, 0xfe, 0, 0}, after[] = {0, 0, 0, 1, 0, 0, 0, 0x80, 16};
+    uint8_t saved[SHA256_STATE_BYTES];
+    struct sha256 *h = sha256_new();
+
+    (void)state;
+    sha256_save(h, saved);
+    sha256_free(h);
+    memcpy(saved + 32, before, sizeof(before)); /* bits so far, and bytes that wait */
+    h = sha256_load(saved);
+    assert_non_null(h);
+    for (size_t i = 0; i < 80; i++)
+        sha256_add(h, "x", 1);
+    sha256_save(h, saved);
+    sha256_free(h);
+    assert_memory_equal(saved + 32, after, sizeof(after));
+}
+
 static char top[PATH_MAX];
 
 static int make_top(void **state)
@@ -379,6 +426,8 @@ int main(void)
         cmocka_unit_test(test_sha256),
         cmocka_unit_test(test_hmac),
         cmocka_unit_test(test_base64),
+        cmocka_unit_test(test_sha256_in_pieces),
+        cmocka_unit_test(test_sha256_counts_beyond_32_bits),
         cmocka_unit_test(test_files),
         cmocka_unit_test(test_lock_is_exclusive),
         cmocka_unit_test(test_remove_tree_does_not_follow_links),
