@@ -253,7 +253,8 @@ static int parse(const char *body, size_t n, const struct origin *from, const st
         return rc;
     ret->job.project = API_PROJECT;
     ret->job.progress = -1;
-    return submission_hash(ret, ret->request_hash, err);
+    /* Without a key nobody asks for it, and without references the store's own hash of the content tells as much. */
+    return ret->job.dedup_key && ret->job.n_inputs > 0 ? submission_hash(ret, ret->request_hash, err) : ERR_OK;
 }
 
 int submission_parse(const char *body, size_t n, const char *idempotency_key, const struct policy *policy,

@@ -83,14 +83,15 @@ struct claimed {
 };
 
 struct op_submit {
-    struct job job;           /* in: id minted; created_at, status, lane are the store's to set. out: as it stands */
-    usec delay_us;            /* run_at = now + delay, unless job.run_at is set */
-    usec start_within_us;     /* start_deadline_at = now + this; 0 none */
-    uint8_t request_hash[32]; /* of the request as sent */
-    usec dedup_us;            /* window of the key */
-    bool id_only;             /* in: of a known key's job the id is enough, `job` is else left as it was */
-    bool duplicate;           /* out: the key was known; job is the first one */
-    struct job *asked; /* the store's: what `job` was before it was filled or became the first one; NULL at first */
+    struct job job;       /* in: id minted; created_at, status, lane are the store's to set. out: as it stands */
+    usec delay_us;        /* run_at = now + delay, unless job.run_at is set */
+    usec start_within_us; /* start_deadline_at = now + this; 0 none */
+    uint8_t
+        request_hash[32]; /* of the request as sent; zeros: none, then its content decides whether it is a repetition */
+    usec dedup_us;        /* window of the key */
+    bool id_only;         /* in: of a known key's job the id is enough, `job` is else left as it was */
+    bool duplicate;       /* out: the key was known; job is the first one */
+    struct job *asked;    /* the store's: what `job` was before it was filled or became the first one; NULL at first */
 };
 struct op_claim { /* a worker's poll: repeats what the poll id was given before, else takes */
     struct uuid worker_id;

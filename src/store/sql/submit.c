@@ -74,13 +74,22 @@ static int refs_take(struct tx *t, const struct job *j)
     return rc;
 }
 
+/** To the byte: then whatever it refers to may be gone by now. None was made of one that refers to nothing. */
+static bool same_request(const struct known_key *known, const struct op_submit *op)
+{
+    static const uint8_t none[sizeof(op->request_hash)];
+
+    return memcmp(op->request_hash, none, sizeof(none)) != 0 &&
+           memcmp(op->request_hash, known->request_hash, sizeof(none)) == 0;
+}
+
 /** The key is known: the first job, or a conflict. */
 static int submit_again(struct tx *t, const struct known_key *known)
 {
     struct op_submit *op = &t->op->u.submit;
     struct row row;
 
-    if (memcmp(known->request_hash, op->request_hash, 32) != 0) {
+    if (!same_request(known, op)) {
         uint8_t content[32];
         int rc = content_hash(t, &op->job, content);
 

@@ -82,6 +82,26 @@ static void test_key_with_another_request_is_a_conflict(void **state)
     assert_int_equal(ready(w, "encode"), 1);
 }
 
+/* Of a request that refers to nothing no hash is made: none is not like none, and an earlier server's is no obstacle. */
+static void test_without_a_hash_the_content_decides(void **state)
+{
+    static const uint8_t before[] = {0, 1};
+    struct world *w = *state;
+
+    for (size_t i = 0; i < ARRAY_LEN(before); i++) {
+        struct op *first = keyed(w, i ? "k1" : "k0", before[i]), *again = keyed(w, i ? "k1" : "k0", 0),
+                  *other = keyed(w, i ? "k1" : "k0", 0);
+
+        again->u.submit.delay_us = USEC_PER_SEC; /* when it is to run is not what */
+        other->u.submit.job.priority = 9;
+        apply_all(w, (struct op *[]){first, again, other}, 3);
+        assert_ok(first);
+        assert_ok(again);
+        assert_true(again->u.submit.duplicate);
+        assert_refused(other, ERR_CONFLICT);
+    }
+}
+
 static void test_same_bytes_uploaded_twice_are_the_same_request(void **state)
 {
     struct world *w = *state;
@@ -331,6 +351,7 @@ const struct CMUnitTest submit_tests[] = {
     TEST(test_unknown_job_is_not_found),
     TEST(test_P26_one_key_one_job),
     TEST(test_key_with_another_request_is_a_conflict),
+    TEST(test_without_a_hash_the_content_decides),
     TEST(test_same_bytes_uploaded_twice_are_the_same_request),
     TEST(test_key_is_free_after_its_window),
     TEST(test_references_are_taken_with_the_submission),

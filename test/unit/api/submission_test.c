@@ -140,34 +140,51 @@ static void test_idempotency_key(void **state)
 /* P26: the key is outside the hash, all else inside. */
 static void test_P26_hash_is_of_the_request(void **state)
 {
+#define REF "\"payload_ref\":\"blob:0197ba5e-0000-7000-8000-000000000001\""
     static const char *const others[] = {
-        "{\"task_type\":\"u\"}",
-        "{\"task_type\":\"t\",\"queue\":\"q\"}",
-        "{\"task_type\":\"t\",\"payload\":[]}",
-        "{\"task_type\":\"t\",\"priority\":4}",
-        "{\"task_type\":\"t\",\"delay\":1}",
-        "{\"task_type\":\"t\",\"timeout\":1}",
-        "{\"task_type\":\"t\",\"max_attempts\":1}",
-        "{\"task_type\":\"t\",\"labels\":{\"a\":\"b\"}}",
-        "{\"task_type\":\"t\",\"start_within\":1}",
+        "{\"task_type\":\"u\"," REF "}",
+        "{\"task_type\":\"t\",\"queue\":\"q\"," REF "}",
+        "{\"task_type\":\"t\",\"payload\":[]," REF "}",
+        "{\"task_type\":\"t\",\"priority\":4," REF "}",
+        "{\"task_type\":\"t\",\"delay\":1," REF "}",
+        "{\"task_type\":\"t\",\"timeout\":1," REF "}",
+        "{\"task_type\":\"t\",\"max_attempts\":1," REF "}",
+        "{\"task_type\":\"t\",\"labels\":{\"a\":\"b\"}," REF "}",
+        "{\"task_type\":\"t\",\"start_within\":1," REF "}",
+        "{\"task_type\":\"t\",\"payload_ref\":\"blob:0197ba5e-0000-7000-8000-000000000002\"}",
     };
     struct op_submit a, b;
     struct err err;
-    assert_int_equal(parse("{\"task_type\":\"t\",\"dedup_key\":\"x\"}", NULL, &a, &err), ERR_OK);
-    assert_int_equal(parse(" {\"task_type\" : \"t\"}", "y", &b, &err), ERR_OK);
+    assert_int_equal(parse("{\"task_type\":\"t\",\"dedup_key\":\"x\"," REF "}", NULL, &a, &err), ERR_OK);
+    assert_int_equal(parse(" {\"task_type\" : \"t\", " REF "}", "y", &b, &err), ERR_OK);
     assert_memory_equal(a.request_hash, b.request_hash, 32);
     for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
-        assert_int_equal(parse(others[i], NULL, &b, &err), ERR_OK);
+        assert_int_equal(parse(others[i], "y", &b, &err), ERR_OK);
         assert_memory_not_equal(a.request_hash, b.request_hash, 32);
     }
+}
+
+/* Nobody looks at it: the store's hash of what is in the job does instead. */
+static void test_no_hash_without_a_key_or_references(void **state)
+{
+    static const uint8_t none[32];
+    struct op_submit op;
+    struct err err;
+    assert_int_equal(parse("{\"task_type\":\"t\"," REF "}", NULL, &op, &err), ERR_OK);
+    assert_memory_equal(op.request_hash, none, 32);
+    assert_int_equal(parse("{\"task_type\":\"t\",\"payload\":1}", "y", &op, &err), ERR_OK);
+    assert_memory_equal(op.request_hash, none, 32);
 }
 
 static void test_label_order_is_no_difference(void **state)
 {
     struct op_submit a, b;
     struct err err;
-    assert_int_equal(parse("{\"task_type\":\"t\",\"labels\":{\"a\":\"1\",\"b\":\"2\"}}", NULL, &a, &err), ERR_OK);
-    assert_int_equal(parse("{\"task_type\":\"t\",\"labels\":{\"b\":\"2\",\"a\":\"1\"}}", NULL, &b, &err), ERR_OK);
+    assert_int_equal(parse("{\"task_type\":\"t\",\"labels\":{\"a\":\"1\",\"b\":\"2\"}," REF "}", "y", &a, &err),
+                     ERR_OK);
+    assert_int_equal(parse("{\"task_type\":\"t\",\"labels\":{\"b\":\"2\",\"a\":\"1\"}," REF "}", "y", &b, &err),
+                     ERR_OK);
+    assert_string_equal(a.job.labels, b.job.labels);
     assert_memory_equal(a.request_hash, b.request_hash, 32);
 }
 
@@ -181,6 +198,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_refusals, setup, teardown),
         cmocka_unit_test_setup_teardown(test_idempotency_key, setup, teardown),
         cmocka_unit_test_setup_teardown(test_P26_hash_is_of_the_request, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_no_hash_without_a_key_or_references, setup, teardown),
         cmocka_unit_test_setup_teardown(test_label_order_is_no_difference, setup, teardown),
     };
     return cmocka_run_group_tests_name("api submission", tests, NULL, NULL);
