@@ -87,10 +87,21 @@ static int pair_of(struct store *s, const char *project, const char *queue, cons
 
     if (n == 0)
         return err_set(err, ERR_INVALID, 0, "queue or task type are longer than %d bytes", JOB_NAME_MAX);
-    HASH_FIND(hh, s->pairs, names, n, *ret);
+    *ret = s->pair_last; /* five times a job's life; and most batches are of few */
+    if (!*ret || (*ret)->names_n != n || memcmp((*ret)->names, names, n) != 0)
+        HASH_FIND(hh, s->pairs, names, n, *ret);
     if (!*ret)
         *ret = pair_add(s, names, n);
+    s->pair_last = *ret;
     return *ret ? ERR_OK : err_set(err, ERR_NO_MEMORY, 0, "counters");
+}
+
+static void pair_free(struct store *s, struct pair *p)
+{
+    if (s->pair_last == p)
+        s->pair_last = NULL;
+    HASH_DEL(s->pairs, p);
+    free(p);
 }
 
 static bool pair_empty(const struct pair *p)
@@ -242,10 +253,8 @@ void counts_settle(struct store *s, bool committed)
             memset(p->n, 0, sizeof(p->n));
         else if (committed)
             memcpy(p->saved, p->n, sizeof(p->saved));
-        if (pair_empty(p) && !lanes_remembered(s, p)) {
-            HASH_DEL(s->pairs, p);
-            free(p);
-        }
+        if (pair_empty(p) && !lanes_remembered(s, p))
+            pair_free(s, p);
     }
 }
 
@@ -285,10 +294,8 @@ void counts_free(struct store *s)
 {
     struct pair *p, *tmp;
 
-    HASH_ITER (hh, s->pairs, p, tmp) {
-        HASH_DEL(s->pairs, p);
-        free(p);
-    }
+    HASH_ITER (hh, s->pairs, p, tmp)
+        pair_free(s, p);
     free(s->changes);
 }
 

@@ -77,6 +77,7 @@ struct store {
     usec marks_until;             /* where they are believed for a while only */
     usec id_skew_us;              /* at most what meta says of it; 0 after a rollback */
     struct pair *pairs, *touched; /* counts.c: all; those of the batch at work */
+    struct pair *pair_last;       /* looked up; or NULL */
     struct count_change *changes; /* of the batch at work, in order */
     size_t n_changes, changes_max;
     _Atomic int64_t counters; /* rows of that table: as it will be; where others write, too, as it was a while ago */

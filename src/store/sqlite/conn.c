@@ -184,10 +184,10 @@ static sqlite3_stmt *stmt(struct query *st)
     return ((struct sqlite_query *)st)->st; /* which begins with it */
 }
 
+/* What was bound stays, and is not looked at: before its next step all of a statement is bound anew. */
 static void stmt_close(struct query *st)
 {
     sqlite3_reset(stmt(st));
-    sqlite3_clear_bindings(stmt(st));
 }
 
 static int stmt_open(struct conn *conn, struct query **ret, struct err *err, const char *sql, const char *types,
