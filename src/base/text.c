@@ -76,16 +76,16 @@ size_t utf8_cut(const char *s, size_t n)
 
 bool name_valid(const char *s, size_t max)
 {
-    static const char first[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_";
-    if (!s || !*s || !strchr(first, *s))
+    enum { FIRST = 1, LATER = 2 };
+    static const unsigned char in_name[256] = {
+        ['A' ... 'Z'] = FIRST, ['a' ... 'z'] = FIRST, ['0' ... '9'] = FIRST, ['_'] = FIRST,
+        ['.'] = LATER,         [':'] = LATER,         ['-'] = LATER};
+    if (!s || in_name[(unsigned char)*s] != FIRST)
         return false;
-    size_t n = strnlen(s, max + 1);
-    if (n > max)
-        return false;
-    for (size_t i = 0; i < n; i++)
-        if (!strchr(first, s[i]) && !strchr(".:-", s[i]))
-            return false;
-    return true;
+    size_t n = 1;
+    while (n <= max && in_name[(unsigned char)s[n]])
+        n++;
+    return n <= max && !s[n];
 }
 
 bool filename_valid(const char *s)
