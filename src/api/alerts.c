@@ -88,6 +88,7 @@ static int render_body(struct buf *body, const struct survey *s, size_t max, str
     jw_init(&w, body);
     jw_object(&w, NULL);
     render_alerts(&w, &s->engine.alerts);
+    jw_bool(&w, "sending", notify_tells(s->api->notify));
     int rc = render_receivers(&w, s->api->notify, s->arena, err);
     jw_object_end(&w);
     if (rc)

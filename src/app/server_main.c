@@ -278,7 +278,8 @@ static int start(struct server *s, struct err *err)
     if (!rc)
         rc = open_broker(s, err);
     if (!rc)
-        rc = alert_sending_start(&s->sending, &s->options.alerts, &s->options.objectives, &s->options.receivers, err);
+        rc = alert_sending_start(&s->sending, &s->options.alerts, &s->options.objectives, &s->options.receivers,
+                                 s->store_driver->shared, err);
     if (!rc)
         rc = start_engine(s, &policy, err);
     if (!rc) {
@@ -302,7 +303,7 @@ static void stop(struct server *s)
         api_drain(&s->api);
     if (s->loop)
         loop_drain(s->loop);
-    notify_stop(s->sending.notify); /* answers who tries a receiver */
+    alert_sending_stop(&s->sending, s->loop); /* answers who tries a receiver */
     if (s->broker.broker)
         s->broker.driver->stop(s->broker.broker);
     if (s->http)
@@ -314,7 +315,7 @@ static void stop(struct server *s)
     pool_stop(s->bytes);
     loop_free(s->loop); /* what it decides yet for requests that were given up is refused by the pools */
     engine_free(s->engine);
-    notify_free(s->sending.notify);
+    alert_sending_release(&s->sending);
     if (s->broker.broker)
         s->broker.driver->close(s->broker.broker);
     pool_free(s->reads);

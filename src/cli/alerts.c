@@ -76,11 +76,13 @@ static void receiver_row(struct table *t, const json_t *r)
     table_cell(t, jtext(r, "error"));
 }
 
-static void print_receivers(const json_t *receivers)
+static void print_receivers(const json_t *doc)
 {
+    const json_t *receivers = json_object_get(doc, "receivers");
+
     if (json_array_size(receivers) == 0)
         return;
-    putchar('\n');
+    puts(json_is_true(json_object_get(doc, "sending")) ? "" : "\nAnother server sends alerts now; of this one:");
     print_rows(receivers, "*RECEIVER|TO|>SENT|LAST|NEWS|FAILED|*BECAUSE", receiver_row, "");
 }
 
@@ -95,12 +97,13 @@ static int show(struct cli *cli, const char *path, const char *key, const char *
         return status;
     const json_t *items = json_object_get(doc, key);
     if (cli->json) {
-        json_t *shown = json_pack("{s:O, s:O*}", key, items, "receivers", json_object_get(doc, "receivers"));
+        json_t *shown = json_pack("{s:O, s:O*, s:O*}", key, items, "sending", json_object_get(doc, "sending"),
+                                  "receivers", json_object_get(doc, "receivers"));
         print_json(shown);
         json_decref(shown);
     } else {
         print_rows(items, titles, row, none);
-        print_receivers(json_object_get(doc, "receivers"));
+        print_receivers(doc);
     }
     json_decref(doc);
     return EXIT_OK;

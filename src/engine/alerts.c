@@ -213,7 +213,7 @@ static void look(struct engine *e)
         alert_step(&cfg->rules[i], &e->alerts->alerts[i], value, facts.now_us);
     }
     if (cfg->looked)
-        cfg->looked(cfg->self, e->alerts->alerts);
+        cfg->looked(cfg->self, e, e->alerts->alerts);
 }
 
 void alerts_step(struct engine *e)

@@ -10,8 +10,9 @@ struct engine_alerts_config {
     const struct alert_rule *rules; /* borrowed; at most ALERTS_MAX */
     size_t n_rules;
     usec every_us; /* between two looks; 0: none, and nothing is counted */
-    /** How all of them stand after a look, one a rule. On the engine's thread, which it must not hold up. May be NULL. */
-    void (*looked)(void *self, const struct alert *alerts);
+    /** How all of them stand after a look, one a rule. On the engine's thread, which it must not hold up; it may offer ops. May be
+     * NULL. */
+    void (*looked)(void *self, struct engine *e, const struct alert *alerts);
     void *self;
 };
 

@@ -1,5 +1,6 @@
 #include "notify/notify.h"
 #include "base/auto.h"
+#include "base/json.h"
 #include "base/log.h"
 #include "base/rng.h"
 #include "notify/command.h"
@@ -22,6 +23,7 @@ struct slot {
     struct uuid id;
     usec at; /* wall clock: when it became news */
     struct notify_state state;
+    usec fired_at; /* the latest time that was news */
 };
 
 struct post {
@@ -43,8 +45,10 @@ struct notify {
     struct clock clock;
     struct post *posts;
     pthread_mutex_t lock; /* of all below, and of the posts */
-    bool stopping;
-    int stop_fd; /* readable from then on */
+    bool stopping, telling;
+    uint64_t noted; /* changes with what receivers were told */
+    unsigned turn;  /* a number of those between two notify_rest */
+    int stop_fd;    /* readable from then on */
 };
 
 static usec now_boot(const struct notify *n)
@@ -69,16 +73,123 @@ static void want(struct post *p, struct slot *s, const struct notify_state *stat
     s->at = now_wall(n);
     s->id = uuid_v7(s->at, rng_real());
     s->state = *state;
+    if (state->is == NOTIFY_FIRING) {
+        s->fired_at = state->fired_at;
+    } else if (!state->resolved_at) { /* it was over when this server looked first */
+        s->state.fired_at = s->fired_at;
+        s->state.resolved_at = s->at;
+    }
     pthread_cond_signal(&p->wake);
 }
 
 void notify_tell(struct notify *n, const struct notify_state *states)
 {
     pthread_mutex_lock(&n->lock);
-    for (size_t i = 0; i < n->config.n_receivers && !n->stopping; i++)
+    for (size_t i = 0; i < n->config.n_receivers && n->telling && !n->stopping; i++)
         for (size_t k = 0; k < n->config.n_topics; k++)
             want(&n->posts[i], &n->posts[i].slots[k], &states[k]);
     pthread_mutex_unlock(&n->lock);
+}
+
+/* --- whose turn it is --- */
+
+static const char *const told_names[] = {
+    [TOLD_NOTHING] = "nothing", [TOLD_FIRING] = "firing", [TOLD_REFUSED] = "refused"};
+
+/* ["firing", whether a try was made since, when it began to] */
+static void read_slot(const json_t *note, struct slot *s)
+{
+    const char *told = json_string_value(json_array_get(note, 0));
+
+    for (size_t i = 0; told && i < ARRAY_LEN(told_names); i++)
+        if (strcmp(told, told_names[i]) == 0)
+            s->box.told = (enum outbox_told)i;
+    s->box.tried = json_is_true(json_array_get(note, 1));
+    s->fired_at = (usec)json_integer_value(json_array_get(note, 2));
+}
+
+static void forget(struct notify *n)
+{
+    n->turn++;
+    for (size_t i = 0; i < n->config.n_receivers; i++)
+        for (size_t k = 0; k < n->config.n_topics; k++) {
+            struct slot *s = &n->posts[i].slots[k];
+            *s = (struct slot){.wanted = s->wanted};
+        }
+}
+
+void notify_begin(struct notify *n, const char *notes)
+{
+    json_t *doc = NULL;
+
+    if (json_parse(notes, strlen(notes), &doc, NULL) != ERR_OK)
+        doc = NULL; /* the first time there are none */
+    pthread_mutex_lock(&n->lock);
+    forget(n);
+    n->telling = true;
+    for (size_t i = 0; i < n->config.n_receivers; i++) {
+        const json_t *of = json_object_get(doc, n->config.receivers[i].name);
+        for (size_t k = 0; k < n->config.n_topics; k++)
+            read_slot(json_object_get(of, n->config.topics[k].name), &n->posts[i].slots[k]);
+    }
+    pthread_mutex_unlock(&n->lock);
+    json_decref(doc);
+}
+
+void notify_rest(struct notify *n)
+{
+    pthread_mutex_lock(&n->lock);
+    forget(n);
+    n->telling = false;
+    pthread_mutex_unlock(&n->lock);
+}
+
+bool notify_tells(struct notify *n)
+{
+    if (!n)
+        return false;
+    pthread_mutex_lock(&n->lock);
+    const bool telling = n->telling;
+    pthread_mutex_unlock(&n->lock);
+    return telling;
+}
+
+uint64_t notify_noted(struct notify *n)
+{
+    pthread_mutex_lock(&n->lock);
+    const uint64_t noted = n->noted;
+    pthread_mutex_unlock(&n->lock);
+    return noted;
+}
+
+static void write_slot(struct json_writer *w, const char *name, const struct slot *s)
+{
+    if (s->box.told == TOLD_NOTHING && !s->box.tried)
+        return;
+    jw_array(w, name);
+    jw_string(w, NULL, told_names[s->box.told]);
+    jw_bool(w, NULL, s->box.tried);
+    jw_int(w, NULL, s->fired_at);
+    jw_array_end(w);
+}
+
+uint64_t notify_notes(struct notify *n, struct buf *ret)
+{
+    struct json_writer w;
+
+    jw_init(&w, ret);
+    pthread_mutex_lock(&n->lock);
+    jw_object(&w, NULL);
+    for (size_t i = 0; i < n->config.n_receivers; i++) {
+        jw_object(&w, n->config.receivers[i].name);
+        for (size_t k = 0; k < n->config.n_topics; k++)
+            write_slot(&w, n->config.topics[k].name, &n->posts[i].slots[k]);
+        jw_object_end(&w);
+    }
+    jw_object_end(&w);
+    const uint64_t noted = n->noted;
+    pthread_mutex_unlock(&n->lock);
+    return noted;
 }
 
 /* --- a receiver's thread; with the lock but where it is said --- */
@@ -163,7 +274,7 @@ static struct message message_of(const struct post *p, enum message_kind kind, c
 static void serve(struct post *p, size_t topic)
 {
     struct slot *s = &p->slots[topic];
-    const uint64_t serial = outbox_try(&s->box);
+    const uint64_t serial = outbox_try(&s->box), turn = p->all->turn;
     const bool firing = s->box.firing;
     struct message m = message_of(p, firing ? MESSAGE_FIRING : MESSAGE_RESOLVED, &s->id, s->at);
     struct outcome o;
@@ -176,7 +287,8 @@ static void serve(struct post *p, size_t topic)
     if (o.what != DELIVERY_SENT && p->all->stopping)
         return; /* cut off: that says nothing of the receiver */
     count(p, &o);
-    const bool given_up = settle(p, s, serial, firing, &o);
+    const bool given_up = turn == p->all->turn && settle(p, s, serial, firing, &o);
+    p->all->noted++;
     p->given_up += given_up;
     tell_log(&m, &o, given_up);
 }

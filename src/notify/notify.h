@@ -3,6 +3,7 @@
  * Who calls says, as often as he likes, how all alerts stand; what is news to a receiver, and what to do when it does not take it, is
  * decided here (outbox.h). */
 #include "base/arena.h"
+#include "base/buf.h"
 #include "base/clock.h"
 #include "base/err.h"
 #include <stdbool.h>
@@ -11,6 +12,7 @@ struct notify;
 struct receiver;
 
 #define NOTIFY_TOPICS_MAX 256
+#define NOTIFY_NOTES_MAX  ((size_t)1 << 19)
 
 /** An alert, as it is declared. */
 struct notify_topic {
@@ -33,9 +35,19 @@ struct notify_config {
     const char *server; /* this one's name, for people; borrowed */
 };
 
-/** Starts the threads. */
+/** Starts the threads. Nothing is told before notify_begin. */
 int notify_new(const struct notify_config *config, struct notify **ret, struct err *err);
-/** Any thread, never waits for a receiver. @param states  one a topic, in their order */
+/** It is this server that tells from now on. @param notes  what notify_notes wrote before a restart, or at the server that told until now; what
+ * it cannot make out counts as nothing */
+void notify_begin(struct notify *n, const char *notes);
+/** Another one tells from now on: what waits is forgotten. */
+void notify_rest(struct notify *n);
+/** What receivers were told, for notify_begin: at most NOTIFY_NOTES_MAX bytes. @return a number that changes with it */
+uint64_t notify_notes(struct notify *n, struct buf *ret);
+/** That number alone; cheap. */
+uint64_t notify_noted(struct notify *n);
+bool notify_tells(struct notify *n);
+/** Any thread, never waits for a receiver; does nothing between notify_rest and notify_begin. @param states  one a topic, in their order */
 void notify_tell(struct notify *n, const struct notify_state *states);
 /** Ends what is under way, and the threads; what waits is not sent any more. NULL accepted. */
 void notify_stop(struct notify *n);

@@ -54,6 +54,7 @@ enum op_kind {
     OP_SWEEP_DEAD,
     OP_GRACE,
     OP_TALLY,
+    OP_OFFICE,
     OP_KIND_COUNT
 };
 
@@ -312,6 +313,18 @@ struct op_tally {
     struct tally *total;      /* out, in the arena: with those of all servers */
 };
 
+/** What one server at a time does: it holds the office for a while, and leaves notes to whoever comes after it. The notes are its holder's: of
+ * another they are passed over. */
+struct op_office {
+    const char *key;    /* "office/NAME"; borrowed until done, as the others */
+    const char *holder; /* 1..64, no blanks */
+    usec for_us;        /* from now on; 0: it is given up */
+    const char *notes;  /* NULL: they stay */
+    bool held;          /* out: by `holder`; when it gives up: until now */
+    bool taken;         /* out: and it was not before, so `was` is news */
+    const char *was;    /* out, in the arena: the notes as they were; "" at first */
+};
+
 struct op {
     enum op_kind kind;
     const char *project;         /* whose; "default" */
@@ -345,6 +358,7 @@ struct op {
         struct op_sweep sweep;
         struct op_grace grace;
         struct op_tally tally;
+        struct op_office office;
     } u;
 };
 

@@ -9,7 +9,7 @@ import queue
 import threading
 
 import pytest
-from conftest import Api, problem, until
+from conftest import Api, Databases, problem, until
 from test_metrics import parse, scrape, value
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
@@ -264,6 +264,64 @@ def test_tls_is_verified_by_the_ca_that_is_named(make_server, secret, tmp_path):
     assert api.post("/v1/alerts/receivers/known/test", {}).json()["sent"] is True
     assert "certificate" in api.post("/v1/alerts/receivers/strange/test", {}).json()["error"]
     hook.stop()
+
+
+def loud(api):
+    """queue_depth fires, and this server would tell"""
+    answer = api.get("/v1/alerts").json()
+    return answer["sending"] and {a["name"]: a for a in answer["alerts"]}["queue_depth"]["state"] == "firing"
+
+
+def test_a_restart_remembers_what_was_told(make_server, make_hook, secret):
+    hook = make_hook()
+    server, api = start(make_server, {"oncall": {"webhook": hook.url, "secret_file": secret, **LOCAL}})
+    job = ring(api)
+    fires = hook.next()
+    server.terminate()
+    server.restart()
+    until(lambda: loud(api))
+    calm(api, job)
+    over = hook.next()  # and not once more that it fires
+    assert over["type"] == "alert.resolved" and over["data"]["resolved_at"] > fires["data"]["fired_at"]
+
+
+def test_what_ended_while_the_server_was_away_is_told(make_server, make_hook, secret):
+    hook = make_hook()
+    server, api = start(make_server, {"oncall": {"webhook": hook.url, "secret_file": secret, **LOCAL}})
+    ring(api)
+    fires = hook.next()
+    server.terminate()
+    server.config.write_text(server.config.read_text().replace("above: 0", "above: 5").replace("clear_at: 0", "clear_at: 5"))
+    server.restart()
+    over = hook.next()
+    assert over["type"] == "alert.resolved" and over["data"]["fired_at"] == fires["data"]["fired_at"] < over["data"]["resolved_at"]
+
+
+def test_of_several_servers_one_sends(make_server, make_hook, secret, tmp_path):
+    hook = make_hook()
+    url = Databases.url_of(tmp_path)
+    config = {"store": url, "alerts": QUICK, "alert_receivers": {"oncall": {"webhook": hook.url, "secret_file": secret, **LOCAL}}}
+    servers = [make_server(dict(config), data=tmp_path / "shared")]
+    until(lambda: Api(servers[0].url).get("/v1/alerts").json()["sending"])
+    servers.append(make_server(dict(config), data=tmp_path / "shared"))
+    first, second = (Api(s.url) for s in servers)
+
+    def sql(text):
+        return Databases.postgres().psql(text, Databases.made[tmp_path])
+    jobs = [ring(first)]
+    fires = hook.next()
+    assert not second.get("/v1/alerts").json()["sending"]
+    jobs.append(ring(second))
+    until(lambda: "firing" in sql("SELECT value FROM meta WHERE key = 'office/alerts'"))
+    servers[0].kill()
+    sql("UPDATE meta SET value = regexp_replace(value, ' [0-9]+ ', ' 0 ') WHERE key = 'office/alerts'")  # its time is over
+    until(lambda: loud(second))
+    assert hook.got.empty()  # the other one told that it fires
+    for job in jobs:
+        calm(second, job)
+    over = hook.next()
+    assert fires["type"] == "alert.firing" and over["type"] == "alert.resolved" and hook.got.empty()
+    assert "this server sends alerts from now on" in servers[1].said
 
 
 GOOD = "webhook: https://example.com/hook, secret_file: SECRET"

@@ -315,7 +315,8 @@ int retire_one(struct tx *t, const struct uuid *id, int64_t rows, bool *ret_whol
 /** What is left of RETENTION_ROWS since q_written said `began`. */
 int rows_left(struct tx *t, int64_t began, int64_t *ret);
 int op_grace(struct tx *t);
-int op_tally(struct tx *t); /* tally.c */
+int op_tally(struct tx *t);  /* tally.c */
+int op_office(struct tx *t); /* office.c */
 
 /* --- store.c, read.c --- */
 /** Applies the op of the batch at work, or refuses it: its changes are whole, or none is told. */

@@ -37,6 +37,7 @@ static int (*const kinds[OP_KIND_COUNT])(struct tx *t) = {
     [OP_SWEEP_DEAD] = op_sweep_dead,
     [OP_GRACE] = op_grace,
     [OP_TALLY] = op_tally,
+    [OP_OFFICE] = op_office,
 };
 
 bool op_begin(struct op *op)

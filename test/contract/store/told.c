@@ -174,6 +174,56 @@ static void test_tallies_add_up_and_are_kept(void **state)
     assert_tally(w, more->u.tally.total, 5, 2);
 }
 
+static struct op *office_op(struct world *w, const char *holder, usec for_us, const char *notes)
+{
+    struct op *op = op_make(w, OP_OFFICE);
+
+    op->u.office = (struct op_office){.key = "office/x", .holder = holder, .for_us = for_us, .notes = notes};
+    return op;
+}
+
+static void assert_office(struct world *w, const char *holder, usec for_us, const char *notes, bool held, bool taken,
+                          const char *was)
+{
+    struct op *op = office_op(w, holder, for_us, notes);
+
+    assert_int_equal(apply(w, op), ERR_OK);
+    assert_int_equal(op->u.office.held, held);
+    assert_int_equal(op->u.office.taken, taken);
+    assert_string_equal(op->u.office.was, was);
+}
+
+static void test_an_office_is_held_by_one(void **state)
+{
+    const usec half = 10 * USEC_PER_SEC;
+    struct world *w = *state;
+
+    assert_office(w, "a", 2 * half, "not yet mine to leave", true, true, "");
+    assert_office(w, "a", 2 * half, "a's notes", true, false, "");
+    assert_office(w, "b", 2 * half, "b's notes", false, false, "a's notes");
+    later(w, half);
+    assert_office(w, "a", 2 * half, NULL, true, false, "a's notes");
+    later(w, half + 1);
+    assert_office(w, "b", 2 * half, NULL, false, false, "a's notes");
+    world_reopen(w);
+    later(w, half);
+    assert_office(w, "b", 2 * half, "too early", true, true, "a's notes");
+    assert_office(w, "a", 2 * half, "too late", false, false, "a's notes");
+    assert_office(w, "b", 0, "b's notes", true, false, "a's notes"); /* given up: nobody has to wait */
+    assert_office(w, "a", 2 * half, NULL, true, true, "b's notes");
+}
+
+static void test_two_in_one_batch_do_not_both_hold_an_office(void **state)
+{
+    struct world *w = *state;
+    struct op *a = office_op(w, "a", USEC_PER_SEC, NULL), *b = office_op(w, "b", USEC_PER_SEC, NULL);
+
+    apply_all(w, (struct op *[]){a, b}, 2);
+    assert_ok(a);
+    assert_ok(b);
+    assert_int_equal(a->u.office.held + b->u.office.held, 1);
+}
+
 const struct CMUnitTest told_tests[] = {
     TEST(test_a_report_tells_the_end_and_the_time_once),
     TEST(test_sweeps_tell_what_they_ended),
@@ -181,5 +231,7 @@ const struct CMUnitTest told_tests[] = {
     TEST(test_a_worker_is_busy_with_what_it_was_given),
     TEST(test_blobs_are_counted_as_they_come_and_go),
     TEST(test_tallies_add_up_and_are_kept),
+    TEST(test_an_office_is_held_by_one),
+    TEST(test_two_in_one_batch_do_not_both_hold_an_office),
 };
 const size_t n_told_tests = ARRAY_LEN(told_tests);

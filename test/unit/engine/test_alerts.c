@@ -26,7 +26,7 @@ static size_t n_told;
 static enum alert_state seen[ARRAY_LEN(rules)];
 
 /* Keeps what became of them. */
-static void looked(void *self, const struct alert *alerts)
+static void looked(void *self, struct engine *e, const struct alert *alerts)
 {
     assert_ptr_equal(self, told);
     for (size_t i = 0; i < ARRAY_LEN(rules); i++) {
