@@ -48,6 +48,7 @@ static struct op *keyed(struct world *w, struct op *op, struct arena *arena, int
 {
     *op = (struct op){.kind = OP_SUBMIT, .project = "default", .arena = arena};
     op->u.submit.id_only = true;
+    op->u.submit.request_hash[0] = 1;
     op->u.submit.dedup_us = 100 * w->policy.retention_us;
     op->u.submit.job = (struct job){.job_id = id_make(w),
                                     .queue = "encode",
@@ -152,6 +153,8 @@ static void test_a_key_goes_with_its_job_wherever_it_is(void **state)
     meet(w, 1, true);
 }
 
+#define FIRST_BYTE_1 "0100000000000000000000000000000000000000000000000000000000000000"
+
 static void test_keys_of_an_earlier_schema_are_indexed_at_the_start(void **state)
 {
     struct world *w = *state;
@@ -168,7 +171,7 @@ static void test_keys_of_an_earlier_schema_are_indexed_at_the_start(void **state
                                     "PRAGMA user_version = 5; PRAGMA application_id = 1751217516;"
                                     "WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < %d)"
                                     "INSERT INTO dedup SELECT 'default', 'key-' || i, zeroblob(15) || x'01',"
-                                    " x'00', x'00', 9000000000000000000 FROM n",
+                                    " x'" FIRST_BYTE_1 "', x'00', 9000000000000000000 FROM n",
                                     KEYS - 1);
     assert_int_equal(sqlite3_exec(db, rows, NULL, NULL, NULL), SQLITE_OK);
     sqlite3_close(db);
