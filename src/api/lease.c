@@ -4,6 +4,7 @@
 #include "api/routes.h"
 #include "api/submission.h"
 #include "base/text.h"
+#include <inttypes.h>
 
 #define LEASE_ARENA_MAX  (48u * 1024 * 1024) /* 64 jobs with everything at its largest, twice */
 #define LEASE_ANSWER_MAX (32u * 1024 * 1024)
@@ -53,6 +54,31 @@ static int read_handlers(struct json_reader *r, json_t *map, struct arena *arena
     return ERR_OK;
 }
 
+#define LOAD_CPUS_MAX 65536
+
+/* Written anew: what is kept holds these members and no others. */
+static int read_load(struct json_reader *outer, bool newer, struct arena *arena, const char **ret)
+{
+    struct json_reader r;
+    json_t *load = json_get_value(outer, "load", false, JSON_OBJECT);
+    if (!load)
+        return outer->code;
+    json_reader_init(&r, load, "load.", outer->err);
+    const int64_t cpus = json_get_int(&r, "cpus", 0, 1, LOAD_CPUS_MAX);
+    const double cpu = json_get_real(&r, "cpu", -1, 0, LOAD_CPUS_MAX);
+    const int64_t used = json_get_int(&r, "memory_bytes", -1, 0, INT64_MAX);
+    const int64_t total = json_get_int(&r, "memory_total_bytes", -1, 0, INT64_MAX);
+    outer->code = worker_json_end(&r, newer);
+    if (!outer->code && (cpus < 1 || cpu < 0 || used < 0 || total < 0))
+        outer->code = err_field(outer->err, "load", "must have cpus, cpu, memory_bytes and memory_total_bytes");
+    if (outer->code)
+        return outer->code;
+    *ret = arena_printf(
+        arena, "{\"cpus\":%" PRId64 ",\"cpu\":%.3f,\"memory_bytes\":%" PRId64 ",\"memory_total_bytes\":%" PRId64 "}",
+        cpus, cpu, used, total);
+    return *ret ? ERR_OK : (outer->code = no_memory(outer->err));
+}
+
 static int parse_members(struct json_reader *r, json_t *root, bool newer, usec poll_us, struct arena *arena,
                          struct lease_request *ask)
 {
@@ -83,6 +109,8 @@ static int parse_members(struct json_reader *r, json_t *root, bool newer, usec p
     ask->want.slots = (unsigned)slots;
     ask->slots_total = (unsigned)json_get_int(r, "slots_total", slots, 0, 65536);
     ask->slots_busy = (unsigned)json_get_int(r, "slots_busy", 0, 0, 65536);
+    if (read_load(r, newer, arena, &ask->load))
+        return r->code;
     ask->wait_us = json_get_duration(r, "wait", poll_us, 0, API_WAIT_MAX_US);
     return worker_json_end(r, newer);
 }
@@ -274,6 +302,7 @@ void lease_post(struct http_request *req)
     p->worker_version = l->ask.version;
     p->isolation = l->ask.isolation;
     p->handlers = l->ask.handlers;
+    p->load = l->ask.load;
     p->want = l->ask.want;
     p->slots_total = l->ask.slots_total;
     p->slots_busy = l->ask.slots_busy;

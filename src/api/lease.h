@@ -7,6 +7,7 @@ struct lease_request {
     char poll_id[65];
     const char *name, *host, *version, *isolation; /* NULL when not given */
     const char *handlers;                          /* JSON object text */
+    const char *load;                              /* likewise, or NULL */
     const char *const *versions;                   /* beside want.task_types */
     struct want want;
     unsigned slots_total, slots_busy;

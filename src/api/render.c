@@ -259,6 +259,10 @@ void render_worker(struct json_writer *w, const struct worker_row *row, usec now
     jw_raw(w, "handlers", handlers, strlen(handlers));
     jw_int(w, "slots_total", row->slots_total);
     jw_int(w, "slots_busy", row->slots_busy);
+    if (row->load)
+        jw_raw(w, "load", row->load, strlen(row->load));
+    else
+        jw_null(w, "load");
     jw_time(w, "first_seen", row->first_seen);
     jw_time(w, "last_seen", row->last_seen);
     jw_string(w, "state", now - row->last_seen > gone_after_us ? "gone" : "live");

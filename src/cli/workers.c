@@ -19,6 +19,17 @@ static void row(struct table *t, const json_t *w)
     table_cell(t, jtext(w, "host"));
     table_cell_colour(t, state, status_colour(state));
     table_cellf(t, "%lld/%lld", (long long)jint(w, "slots_busy"), (long long)jint(w, "slots_total"));
+    const json_t *load = json_object_get(w, "load");
+    char used[32], total[32];
+    if (json_is_object(load)) {
+        bytes_format(jint(load, "memory_bytes"), used);
+        bytes_format(jint(load, "memory_total_bytes"), total);
+        table_cellf(t, "%.1f/%lld", jreal(load, "cpu"), (long long)jint(load, "cpus"));
+        table_cellf(t, "%s/%s", used, total);
+    } else {
+        table_cell(t, "-");
+        table_cell(t, "-");
+    }
     table_cell(t, jtext(w, "isolation"));
     table_cell(t, jtext(w, "version"));
     ago_format(jtext(w, "last_seen"), now_wall(), seen);
@@ -37,7 +48,8 @@ static int run(struct cli *cli, const void *args, int argc, char **argv)
     if (cli->json)
         print_json_text(text);
     else
-        print_rows(json_object_get(doc, "workers"), "*NAME|*HOST|STATE|>BUSY|ISOLATION|VERSION|SEEN|*HANDLERS", row,
+        print_rows(json_object_get(doc, "workers"),
+                   "*NAME|*HOST|STATE|>BUSY|>CPU|>MEMORY|ISOLATION|VERSION|SEEN|*HANDLERS", row,
                    "no workers; 'haul worker' starts one");
     json_decref(doc);
     return EXIT_OK;

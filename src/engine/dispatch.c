@@ -390,6 +390,7 @@ static void claim_offer(struct engine *e, struct lease_poll *p, struct lane_entr
     claim->worker_version = p->worker_version;
     claim->isolation = p->isolation;
     claim->handlers = p->handlers;
+    claim->load = p->load;
     claim->slots_total = p->slots_total;
     claim->slots_busy = p->slots_busy;
     if (!claim_takes(e, claim, p, entries, take, n)) {

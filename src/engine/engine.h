@@ -40,7 +40,7 @@ void engine_offer(struct engine *e, struct op *op);
 struct lease_poll {
     struct uuid worker_id;
     char poll_id[65];
-    const char *worker_name, *worker_host, *worker_version, *isolation, *handlers;
+    const char *worker_name, *worker_host, *worker_version, *isolation, *handlers, *load;
     struct want want;
     unsigned slots_total, slots_busy;
     usec wait_us;

@@ -99,6 +99,7 @@ struct op_claim { /* a worker's poll: repeats what the poll id was given before,
     const char *poll_id;                                                /* 1..64 */
     const char *worker_name, *worker_host, *worker_version, *isolation; /* recorded with last_seen; NULL leaves as is */
     const char *handlers; /* JSON object text {task_type: version} or NULL */
+    const char *load;     /* JSON object text: how busy its host is; NULL: it did not say */
     unsigned slots_total, slots_busy;
     struct {
         int64_t lane_id;
@@ -451,7 +452,7 @@ struct log_part {
 };
 struct worker_row {
     struct uuid worker_id;
-    const char *name, *host, *version, *isolation, *handlers;
+    const char *name, *host, *version, *isolation, *handlers, *load; /* load: as of its last poll, or NULL */
     unsigned slots_total, slots_busy;
     usec first_seen, last_seen;
 };

@@ -2,6 +2,7 @@
 /* What the agent's parts share: agent.c (signals, draining, status), poll.c (asks for jobs), slots.c (what runs here). */
 #include "client/haul.h"
 #include "worker/handlers.h"
+#include "worker/host.h"
 #include "worker/presence.h"
 #include "worker/settings.h"
 #include "worker/state.h"
@@ -16,6 +17,7 @@ struct agent {
     char host[256];
     struct state state;
     struct presence *presence;
+    struct host_meter meter;    /* the poll thread's; and */
     struct haul_client *client; /* of the poll thread; interrupted from the main one */
     usec wall_us, boot_us;      /* when this agent began */
     int wake_fd, signal_fd;     /* wake: a slot may be free, or stop */

@@ -81,7 +81,20 @@ static bool jobs_start(struct agent *g, const char *answer, usec sent_us)
     return all;
 }
 
-static char *poll_body(const struct agent *g, const char *poll_id, unsigned busy, unsigned want)
+static void load_write(struct agent *g, struct json_writer *w)
+{
+    struct host_load l;
+    if (!host_look(&g->meter, boot_now(), &l))
+        return;
+    jw_object(w, "load");
+    jw_int(w, "cpus", l.cpus);
+    jw_real(w, "cpu", (double)(int64_t)(l.cpu * 1000 + 0.5) / 1000);
+    jw_int(w, "memory_bytes", l.memory_bytes);
+    jw_int(w, "memory_total_bytes", l.memory_total_bytes);
+    jw_object_end(w);
+}
+
+static char *poll_body(struct agent *g, const char *poll_id, unsigned busy, unsigned want)
 {
     struct buf b;
     struct json_writer w;
@@ -108,6 +121,7 @@ static char *poll_body(const struct agent *g, const char *poll_id, unsigned busy
     jw_int(&w, "slots", want);
     jw_int(&w, "slots_total", g->set.slots);
     jw_int(&w, "slots_busy", busy);
+    load_write(g, &w);
     jw_string(&w, "wait", want ? "30s" : "0s");
     jw_object_end(&w);
     return buf_take(&b);

@@ -183,6 +183,8 @@ def lists(api):
     api.post("/v1/queues/-/resume", {})
     for receiver in ("ring", "broken", "nobody"):
         api.post(f"/v1/alerts/receivers/{receiver}/test", {})
+    api.post("/v1/lease", {"worker_id": str(uuid.uuid4()), "poll_id": "p", "handlers": {"t": "1"}, "slots": 0, "wait": "0s",
+                           "load": {"cpus": 8, "cpu": 3.2, "memory_bytes": 1, "memory_total_bytes": 2}})
     for path in ("/v1/workers", "/v1/stats", "/v1/slis", "/v1/alerts", "/metrics", "/healthz", "/readyz"):
         api.get(path)
 

@@ -131,3 +131,32 @@ def test_what_is_not_there(api):
     problem(api.get(f"/v1/jobs/{job_id}/attempts/1/usage?since=1"), 422, "invalid", "since")
     assert api.act(claim, "complete", {"outputs": [], **COMPLETE}).status_code == 200
     assert usage(api, job_id) == []
+
+
+def poll(api, load):
+    return api.post("/v1/lease", {"worker_id": str(uuid.uuid4()), "poll_id": "p", "handlers": {"t": "1"}, "slots": 0, "wait": "0s", "load": load})
+
+
+def test_a_worker_tells_how_busy_its_host_is(api, server, make_worker, haul):
+    make_worker(server.url, {"one": "exit 0"})
+
+    def told():
+        """it polls behind each job"""
+        api.wait(api.submit("one")["job_id"])
+        return api.get("/v1/workers").json()["workers"][0]["load"]
+    load = until(told)
+    assert 0 <= load["cpu"] <= load["cpus"] and 0 < load["memory_bytes"] < load["memory_total_bytes"]
+    shown = haul("workers", url=server.url).stdout
+    assert "CPU" in shown and f"/{load['cpus']} " in shown
+
+
+@pytest.mark.parametrize("load, field", [
+    (7, "load"), ({}, "load"), ({"cpus": 1, "cpu": 1, "memory_bytes": 1}, "load"), ({"cpus": 0, "cpu": 1, "memory_bytes": 1, "memory_total_bytes": 1}, "load.cpus"),
+    ({"cpus": 1, "cpu": -1, "memory_bytes": 1, "memory_total_bytes": 1}, "load.cpu"), ({"cpus": 1, "cpu": 1e300, "memory_bytes": 1, "memory_total_bytes": 1}, "load.cpu"),
+    ({"cpus": 1, "cpu": 1, "memory_bytes": -1, "memory_total_bytes": 1}, "load.memory_bytes"),
+    ({"cpus": 1, "cpu": 1, "memory_bytes": 1, "memory_total_bytes": 1, "gpus": 1}, "load.gpus")])
+def test_load_that_is_refused(api, load, field):
+    problem(poll(api, load), 422, "invalid", field)
+    assert api.get("/v1/workers").json()["workers"] == []
+    assert poll(api, None).status_code == 200
+    assert api.get("/v1/workers").json()["workers"][0]["load"] is None

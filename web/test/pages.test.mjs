@@ -107,11 +107,14 @@ test('a redrive under way is stopped', async () => {
 });
 
 test('workers show their slots and what runs there', async () => {
+  await until('its host is measured', async () => (await world.reached(await world.submit('quick_v1'), 'success')) && (await world.get('/v1/workers')).workers[0].load);
   const id = await world.submit('long_v1');
   await world.reached(id, 'running');
   const page = await open(browser, world, '/workers');
   await page.locator('.worker', { hasText: 'long_v1' }).locator(`.runs a[title="${id}"]`).waitFor();
   await page.getByText(/1 live, \d of 3 slots busy/).waitFor();
+  await page.getByRole('meter', { name: 'busy CPUs' }).waitFor();
+  await page.getByRole('meter', { name: 'used memory' }).waitFor();
   await world.post(`/v1/jobs/${id}/cancel`);
   await until('it is gone from there', async () => (await page.locator('.runs').count()) === 0);
   calm(page);

@@ -8,14 +8,14 @@ static int worker_seen(struct tx *t, const struct op_claim *op)
     return q_run(
         t->c, NULL, t->err,
         "INSERT INTO workers (worker_id, name, host, version, isolation, handlers, slots_total, slots_busy, first_seen,"
-        " last_seen) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?9) ON CONFLICT (worker_id) DO UPDATE SET"
+        " last_seen, load) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?9, ?10) ON CONFLICT (worker_id) DO UPDATE SET"
         " name = coalesce(excluded.name, workers.name), host = coalesce(excluded.host, workers.host),"
         " version = coalesce(excluded.version, workers.version),"
         " isolation = coalesce(excluded.isolation, workers.isolation),"
         " handlers = coalesce(excluded.handlers, workers.handlers), slots_total = excluded.slots_total,"
-        " slots_busy = excluded.slots_busy, last_seen = excluded.last_seen /*first*/",
-        "utttttiii", &op->worker_id, op->worker_name, op->worker_host, op->worker_version, op->isolation, op->handlers,
-        (int64_t)op->slots_total, (int64_t)op->slots_busy, t->now);
+        " slots_busy = excluded.slots_busy, last_seen = excluded.last_seen, load = excluded.load /*first*/",
+        "utttttiiit", &op->worker_id, op->worker_name, op->worker_host, op->worker_version, op->isolation, op->handlers,
+        (int64_t)op->slots_total, (int64_t)op->slots_busy, t->now, op->load);
 }
 
 /** What it was just given is busy, too: a worker without a free slot does not ask again, and would look idle until it does. */

@@ -20,7 +20,8 @@ const struct move_table move_tables[] = {
     {"blobs", "blob_id:u project:t size:i sha256:b refs:i created_at:i expires_at:i", "blob_id:u"},
     {"uploads", "upload_id:u project:t size:i sha256:b metadata:t created_at:i expires_at:i", "upload_id:u"},
     {"workers",
-     "worker_id:u name:t host:t version:t isolation:t handlers:t slots_total:i slots_busy:i first_seen:i last_seen:i",
+     "worker_id:u name:t host:t version:t isolation:t handlers:t slots_total:i slots_busy:i first_seen:i last_seen:i "
+     "load:t",
      "worker_id:u"},
     {"lanes", "lane_id:i project:t queue:t task_type:t priority:i", "lane_id:i"},
     {"jobs", JOB_COLUMNS, "job_id:u"},

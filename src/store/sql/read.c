@@ -204,6 +204,7 @@ static bool worker_row(struct list *l, struct query *st)
         .slots_busy = (unsigned)col_int(st, 7),
         .first_seen = col_int(st, 8),
         .last_seen = col_int(st, 9),
+        .load = col_text(st, 10, l->arena),
     };
     return true;
 }
@@ -213,7 +214,7 @@ int read_workers(struct store *s, struct arena *arena, struct worker_row **ret, 
     struct list l = {.arena = arena, .item_size = sizeof(**ret)};
     int rc = read_list(s, READ_DEADLINE_US, &l, worker_row, err,
                        "SELECT worker_id, name, host, version, isolation, handlers, slots_total, slots_busy, "
-                       "first_seen, last_seen FROM workers ORDER BY last_seen DESC LIMIT 10000",
+                       "first_seen, last_seen, load FROM workers ORDER BY last_seen DESC LIMIT 10000",
                        "");
 
     *ret = l.items;

@@ -146,8 +146,11 @@ static void test_workers_are_recorded(void **state)
     struct op *op = claim_op(w, w->worker, "p", "none", 1);
 
     op->u.claim.worker_host = "h";
+    op->u.claim.load = "{\"cpus\":1}";
     apply(w, op);
     assert_ok(op);
+    assert_int_equal(w->d->workers(w->s, w->arena, &rows, &n, NULL), ERR_OK);
+    assert_string_equal(rows[0].load, "{\"cpus\":1}");
     later(w, 5);
     op = claim_op(w, w->worker, "p2", "none", 1);
     op->u.claim.worker_name = NULL;
@@ -157,6 +160,7 @@ static void test_workers_are_recorded(void **state)
     assert_string_equal(rows[0].name, "w1");
     assert_string_equal(rows[0].host, "h");
     assert_int_equal(rows[0].slots_total, 8);
+    assert_null(rows[0].load); /* it is of the last poll */
     assert_int_equal(rows[0].last_seen - rows[0].first_seen, 5);
 }
 

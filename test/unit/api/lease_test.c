@@ -34,7 +34,8 @@ static void test_whole(void **state)
     struct err err;
     assert_int_equal(parse("{" ID ",\"name\":\"w\",\"host\":\"h\",\"version\":\"0.1\",\"isolation\":\"namespaces\","
                            "\"handlers\":{\"a\":\"1\",\"b\":\"2\"},"
-                           "\"queues\":[\"q\"],\"slots\":3,\"slots_total\":4,\"slots_busy\":1,\"wait\":\"5s\"}",
+                           "\"queues\":[\"q\"],\"slots\":3,\"slots_total\":4,\"slots_busy\":1,\"wait\":\"5s\","
+                           "\"load\":{\"cpus\":8,\"cpu\":3.25,\"memory_bytes\":1,\"memory_total_bytes\":2}}",
                            &ask, &err),
                      ERR_OK);
     assert_string_equal(ask.poll_id, "p1");
@@ -49,6 +50,7 @@ static void test_whole(void **state)
     assert_int_equal(ask.slots_total, 4);
     assert_int_equal(ask.slots_busy, 1);
     assert_int_equal(ask.wait_us, 5 * USEC_PER_SEC);
+    assert_string_equal(ask.load, "{\"cpus\":8,\"cpu\":3.250,\"memory_bytes\":1,\"memory_total_bytes\":2}");
     assert_string_equal(ask.handlers, "{\"a\":\"1\",\"b\":\"2\"}");
 }
 

@@ -1,6 +1,6 @@
 // Workers: who lives, with how many slots, and what runs where.
 import { get } from '../api';
-import { count } from '../format';
+import { bytes, count } from '../format';
 import { useWorkers } from '../feed';
 import { useData } from '../live';
 import type { JobSummary, Page, Worker } from '../types';
@@ -18,6 +18,12 @@ function Card({ worker, jobs }: { worker: Worker; jobs: JobSummary[] }) {
       </div>
       <dl class="facts bare">
         <div class="fact"><dt>Slots</dt><dd><meter min={0} max={Math.max(worker.slots_total, 1)} value={worker.slots_busy} aria-label="busy slots" /> {worker.slots_busy} of {worker.slots_total}</dd></div>
+        {worker.load && (
+          <>
+            <div class="fact"><dt>CPU of its host</dt><dd><meter min={0} max={worker.load.cpus} value={worker.load.cpu} aria-label="busy CPUs" /> {worker.load.cpu.toFixed(1)} of {worker.load.cpus}</dd></div>
+            <div class="fact"><dt>Memory of its host</dt><dd><meter min={0} max={worker.load.memory_total_bytes} value={worker.load.memory_bytes} aria-label="used memory" /> {bytes(worker.load.memory_bytes)} of {bytes(worker.load.memory_total_bytes)}</dd></div>
+          </>
+        )}
         <div class="fact"><dt>Last contact</dt><dd><Time at={worker.last_seen} /></dd></div>
         <div class="fact"><dt>Host</dt><dd>{worker.host || '–'}</dd></div>
         <div class="fact"><dt>Version</dt><dd>{worker.version || '–'}</dd></div>

@@ -115,7 +115,8 @@ CREATE INDEX blobs_unreferenced ON blobs (expires_at) WHERE refs = 0;
 CREATE TABLE workers (
     worker_id uuid PRIMARY KEY,
     name text, host text, version text, isolation text, handlers text,
-    slots_total bigint NOT NULL, slots_busy bigint NOT NULL, first_seen bigint NOT NULL, last_seen bigint NOT NULL
+    slots_total bigint NOT NULL, slots_busy bigint NOT NULL, first_seen bigint NOT NULL, last_seen bigint NOT NULL,
+    load text -- how busy its host is, as its last poll said: JSON; NULL: it did not
 ) WITH (fillfactor = 50);
 
 -- Each server adds to rows of its own; readers sum. Those of servers that are gone become one, of server 0.

@@ -5,3 +5,5 @@ ALTER TABLE history ADD COLUMN traceparent TEXT;
 ALTER TABLE history ADD COLUMN tracestate TEXT;
 -- CPU and memory over time (core/series.c); NULL: nothing was measured.
 ALTER TABLE attempts ADD COLUMN series BLOB;
+-- How busy a worker's host is, as its last poll said: JSON; NULL: it did not.
+ALTER TABLE workers ADD COLUMN load TEXT;
