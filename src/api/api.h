@@ -3,6 +3,7 @@
 #include "api/blob_check.h"
 #include "api/board.h"
 #include "api/elsewhere.h"
+#include "api/spans.h"
 #include "api/writers.h"
 #include "base/clock.h"
 #include "base/pool.h"
@@ -33,6 +34,7 @@ struct api {
     struct pool *reads;         /* reads of the store */
     struct pool *bytes;         /* blob bytes */
     unsigned event_streams_max; /* open at once */
+    const struct spans *spans;  /* NULL: no collector is configured */
     const char *backup_dir; /* where a snapshot lies while it is sent, beside database and blobs; NULL: no backups */
 
     /* set by api_init */

@@ -156,7 +156,7 @@ static int render_lease_inputs(struct lease_call *l, struct json_writer *w, cons
 static int render_claim(struct lease_call *l, struct json_writer *w, const struct job *job, struct err *err)
 {
     const struct policy *p = &l->api->policy;
-    char token[TOKEN_STR_MAX];
+    char token[TOKEN_STR_MAX], traceparent[TRACEPARENT_MAX];
     token_format(&job->token, token);
     jw_object(w, NULL);
     render_uuid(w, "job_id", &job->job_id);
@@ -171,7 +171,7 @@ static int render_claim(struct lease_call *l, struct json_writer *w, const struc
         return rc;
     jw_raw(w, "labels", job->labels, strlen(job->labels));
     render_limits(w, job);
-    render_trace(w, job->traceparent, job->tracestate);
+    render_trace(w, spans_claimed(l->api->spans, job, traceparent), job->tracestate);
     jw_int(w, "max_attempts", job->max_attempts);
     jw_int(w, "retries", job->retries);
     jw_duration_s(w, "lease_s", p->lease_us);

@@ -241,6 +241,18 @@ static int render_http(const struct scrape *s, struct exposition *x, struct err 
     return ERR_OK;
 }
 
+static void render_spans(const struct scrape *s, struct exposition *x)
+{
+    const struct spans *spans = s->survey->api->spans;
+    struct exporter_counts counts = {0};
+
+    if (spans)
+        exporter_counts(spans->exporter, &counts);
+    expo_metric(x, METRIC_TRACE_SPANS);
+    expo_int(x, &(struct label){"result", "exported"}, 1, (int64_t)counts.exported);
+    expo_int(x, &(struct label){"result", "dropped"}, 1, (int64_t)counts.dropped);
+}
+
 static void render_process(const struct scrape *s, struct exposition *x)
 {
     struct process p;
@@ -340,6 +352,7 @@ static int render_all(struct scrape *s, struct exposition *x, struct err *err)
     render_store(s, x);
     one(x, METRIC_EVENT_STREAMS, atomic_load(&s->survey->api->event_streams));
     render_broker(s, x);
+    render_spans(s, x);
     render_alerts(s, x);
     int rc = render_sending(s, x, err);
     render_process(s, x);

@@ -14,6 +14,62 @@ static void read_usage(struct json_reader *r, bool newer, int exit_code_absent, 
     read_samples(r, newer, arena, &ret->samples, &ret->n_samples);
 }
 
+static const char *const phase_names[PART_COUNT] = {"download", "run", "verify", "checkpoint", "upload"};
+
+static int phase_kind(const char *name)
+{
+    for (int i = 0; i < PART_COUNT; i++)
+        if (strcmp(phase_names[i], name) == 0)
+            return i;
+    return -1;
+}
+
+static int read_phase(json_t *item, size_t i, bool newer, struct parts *ret, struct err *err)
+{
+    struct json_reader r;
+    char where[32];
+    snprintf(where, sizeof(where), "phases[%zu].", i);
+    json_reader_init(&r, item, where, err);
+    const char *name = json_get_string(&r, "name", true, 1, 32);
+    const usec at_us = json_get_duration(&r, "at_s", 0, 0, API_DURATION_MAX_US);
+    const usec took_us = json_get_duration(&r, "took_s", 0, 0, API_DURATION_MAX_US);
+    int rc = worker_json_end(&r, newer);
+    if (rc)
+        return rc;
+    int kind = phase_kind(name);
+    if (kind < 0 && newer)
+        return ERR_OK;
+    if (kind < 0) {
+        char field[ERR_FIELD_MAX];
+        snprintf(field, sizeof(field), "%sname", where);
+        return err_field(err, field, "must be download, run, verify, checkpoint or upload");
+    }
+    ret->items[ret->n++] = (struct part){(enum part_kind)kind, at_us, took_us};
+    return ERR_OK;
+}
+
+static int read_phases(struct json_reader *r, bool newer, struct arena *arena, const struct parts **ret)
+{
+    json_t *array = json_get_value(r, "phases", false, JSON_ARRAY);
+    size_t n = json_array_size(array);
+    if (!array)
+        return r->code;
+    if (n > PARTS_MAX)
+        return r->code = err_field(r->err, "phases", "must have at most %d items", PARTS_MAX);
+    struct parts *phases = arena_alloc(arena, sizeof(*phases));
+    if (!phases)
+        return r->code = no_memory(r->err);
+    for (size_t i = 0; i < n && !r->code; i++)
+        r->code = read_phase(json_array_get(array, i), i, newer, phases, r->err);
+    *ret = phases;
+    return r->code;
+}
+
+const char *phase_name(enum part_kind kind)
+{
+    return phase_names[kind];
+}
+
 int complete_parse(json_t *root, bool newer, struct arena *arena, struct op_complete *ret, struct err *err)
 {
     struct json_reader r;
@@ -22,6 +78,8 @@ int complete_parse(json_t *root, bool newer, struct arena *arena, struct op_comp
         read_strings(&r, "outputs", JOB_OUTPUTS_MAX, filename_valid, "a file name", arena, &ret->outputs,
                      &ret->n_outputs);
     read_usage(&r, newer, 0, arena, &ret->usage);
+    if (r.code || read_phases(&r, newer, arena, &ret->phases))
+        return r.code;
     return worker_json_end(&r, newer);
 }
 
@@ -56,5 +114,7 @@ int fail_parse(json_t *root, bool newer, struct arena *arena, struct op_fail *re
     if (read_error_log(&r, arena, &ret->failure.error_log))
         return r.code;
     read_usage(&r, newer, -1, arena, &ret->usage);
+    if (r.code || read_phases(&r, newer, arena, &ret->phases))
+        return r.code;
     return worker_json_end(&r, newer);
 }

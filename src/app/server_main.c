@@ -18,15 +18,16 @@
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 
-#define READ_THREADS  4
-#define READ_QUEUE    1024
-#define BYTES_THREADS 4
-#define S3_THREADS    16 /* which wait for a network more than they work */
-#define BYTES_QUEUE   4096
-#define BACKUP_FOLDER "backup.tmp"
-#define BLOBS_FOLDER  "blobs"
-#define LARGE_BYTES   (1 << 20)
-#define STOP_LIMIT_US (INT64_C(20) * USEC_PER_SEC)
+#define READ_THREADS    4
+#define READ_QUEUE      1024
+#define BYTES_THREADS   4
+#define S3_THREADS      16 /* which wait for a network more than they work */
+#define BYTES_QUEUE     4096
+#define BACKUP_FOLDER   "backup.tmp"
+#define BLOBS_FOLDER    "blobs"
+#define LARGE_BYTES     (1 << 20)
+#define TRACES_FLUSH_US (2 * USEC_PER_SEC)
+#define STOP_LIMIT_US   (INT64_C(20) * USEC_PER_SEC)
 
 struct server {
     struct server_options options;
@@ -44,6 +45,7 @@ struct server {
     struct http_server *http;
     struct api api;
     bool api_up;
+    struct spans spans;
     char backup_dir[PATH_MAX];
 };
 
@@ -116,8 +118,12 @@ static int check_database_there(const char *data, struct err *err)
 static int open_data(struct server *s, const struct policy *policy, struct err *err)
 {
     char path[PATH_MAX], folder_id[UUID_STR_MAX];
-    struct store_config config = {
-        .dir = s->options.data, .url = s->options.store, .clock = clock_real(), .rng = rng_real(), .policy = *policy};
+    struct store_config config = {.dir = s->options.data,
+                                  .url = s->options.store,
+                                  .clock = clock_real(),
+                                  .rng = rng_real(),
+                                  .policy = *policy,
+                                  .tell_ends = s->options.otlp_url != NULL};
     int rc = config.url ? ERR_OK : check_database_there(s->options.data, err);
     if (!rc)
         rc = s->store_driver->open(&config, &s->store, err);
@@ -192,7 +198,9 @@ static int start_engine(struct server *s, const struct policy *policy, struct er
                                               .n_objectives = s->options.objectives.n,
                                               .rules = s->options.alerts.rules,
                                               .n_rules = s->options.alerts.n_rules,
-                                              .every_us = s->options.alerts.every}};
+                                              .every_us = s->options.alerts.every},
+                                   .applied = s->spans.exporter ? spans_applied : NULL,
+                                   .applied_self = &s->spans};
     if (s->sending.notify) {
         config.alerts.looked = alert_sending_looked;
         config.alerts.self = &s->sending;
@@ -207,6 +215,13 @@ static int start_engine(struct server *s, const struct policy *policy, struct er
     if (!rc)
         s->engine = NULL;
     return rc;
+}
+
+static int start_traces(struct server *s, struct err *err)
+{
+    const struct exporter_config config = {.url = s->options.otlp_url, .flush_us = TRACES_FLUSH_US};
+    s->spans.share = s->options.trace_share;
+    return config.url ? exporter_new(&config, &s->spans.exporter, err) : ERR_OK;
 }
 
 static int start_pools(struct server *s, struct err *err)
@@ -228,6 +243,7 @@ static void start_api(struct server *s, const struct policy *policy)
                           .rng = rng_real(),
                           .policy = *policy,
                           .backup_dir = s->backup_dir,
+                          .spans = s->spans.exporter ? &s->spans : NULL,
                           .event_streams_max = (unsigned)s->options.event_streams,
                           .notify = s->sending.notify,
                           .reads = s->reads,
@@ -281,6 +297,8 @@ static int start(struct server *s, struct err *err)
         rc = alert_sending_start(&s->sending, &s->options.alerts, &s->options.objectives, &s->options.receivers,
                                  s->store_driver->shared, err);
     if (!rc)
+        rc = start_traces(s, err);
+    if (!rc)
         rc = start_engine(s, &policy, err);
     if (!rc) {
         start_api(s, &policy);
@@ -316,6 +334,7 @@ static void stop(struct server *s)
     loop_free(s->loop); /* what it decides yet for requests that were given up is refused by the pools */
     engine_free(s->engine);
     alert_sending_release(&s->sending);
+    exporter_free(s->spans.exporter);
     if (s->broker.broker)
         s->broker.driver->close(s->broker.broker);
     pool_free(s->reads);

@@ -3,6 +3,7 @@
 #include "base/auto.h"
 #include "base/fs.h"
 #include "base/timefmt.h"
+#include "trace/exporter.h"
 #include <arpa/inet.h>
 #include <errno.h>
 #include <limits.h>
@@ -45,12 +46,17 @@ static const struct option_row rows[] = {
      "how long an unfinished upload may rest"},
     {"blob_keep", OPTION_DURATION, AT(blob_keep), USEC_PER_SEC, YEARS_US, NULL,
      "how long a blob that no job refers to is kept"},
+    {"otlp_endpoint", OPTION_STRING, AT(otlp_endpoint), 1, 2000, NULL,
+     "http://HOST:4318: a collector of OpenTelemetry, to which spans of jobs are sent"},
+    {"trace_sample", OPTION_STRING, AT(trace_sample), 1, 32, "1",
+     "of jobs submitted in no trace: which share is recorded, 0 to 1"},
 };
 
 static int defaults(struct server_options *o, struct err *err)
 {
     int rc = options_defaults(rows, ARRAY_LEN(rows), o, err);
     o->types = (struct type_policies){.n = 0};
+    o->otlp_url = NULL;
     o->objectives = (struct objectives){.n = 0};
     alert_options_default(&o->alerts);
     o->receivers = (struct receivers){.n = 0};
@@ -96,6 +102,7 @@ struct policy server_options_policy(const struct server_options *o)
 void server_options_release(struct server_options *o)
 {
     options_release(rows, ARRAY_LEN(rows), o);
+    free(o->otlp_url);
     type_options_release(&o->types);
     objectives_release(&o->objectives);
     receivers_release(&o->receivers);
@@ -236,6 +243,20 @@ static int default_data(char **ret, struct err *err)
     return *ret ? ERR_OK : err_set(err, ERR_NO_MEMORY, 0, "data folder");
 }
 
+/* As OpenTelemetry's own programs: an address for traces alone is the whole URL. */
+static int trace_options(struct server_options *o, struct err *err)
+{
+    const char *traces = getenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"), *all = getenv("OTEL_EXPORTER_OTLP_ENDPOINT");
+    int rc = share_parse(o->trace_sample, "trace_sample", 0, 1, &o->trace_share, err);
+    if (rc)
+        return rc;
+    if (o->otlp_endpoint)
+        return exporter_url(o->otlp_endpoint, false, "otlp_endpoint", &o->otlp_url, err);
+    if (traces && *traces)
+        return exporter_url(traces, true, "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", &o->otlp_url, err);
+    return all && *all ? exporter_url(all, false, "OTEL_EXPORTER_OTLP_ENDPOINT", &o->otlp_url, err) : ERR_OK;
+}
+
 static int check(const struct server_options *o, struct err *err)
 {
     if (o->heartbeat >= o->lease)
@@ -273,6 +294,8 @@ int server_options_read(int argc, char **argv, struct server_options *ret, bool 
     }
     if (!rc && !ret->data)
         rc = default_data(&ret->data, err);
+    if (!rc)
+        rc = trace_options(ret, err);
     return rc ? rc : check(ret, err);
 }
 

@@ -115,6 +115,7 @@ static void batch_decided(void *arg)
     e->batches_in_flight--;
     metrics_note_batch(e, b->ops, b->n, engine_boot(e) - b->began_boot_us);
     hints_announce(e, b->ops, b->n);
+    const usec now = e->cfg.applied ? engine_store_now(e) : 0;
     for (size_t i = 0; i < b->n; i++) {
         struct op *op = b->ops[i];
         if (op->err.code == ERR_OK) {
@@ -123,6 +124,8 @@ static void batch_decided(void *arg)
             dispatch_note_decided(e, op);
             sweep_note_decided(e, op);
             watch_note_decided(e, op);
+            if (e->cfg.applied)
+                e->cfg.applied(e->cfg.applied_self, op, now);
         } else if (op->err.code == ERR_UNKNOWN_OUTCOME) {
             e->lost = true;
         }

@@ -97,7 +97,7 @@ void engine_offer(struct engine *e, struct op *op)
         return;
     }
     err_clear(&op->err);
-    op->n_changes = op->n_ended = 0;
+    op->n_changes = op->n_ended = op->n_ends = 0;
     op->next = NULL;
     *q->last = op;
     q->last = &op->next;

@@ -27,6 +27,10 @@ struct engine_config {
     bool (*offload)(void *self, void (*work)(void *arg), void (*done)(struct engine *e, void *arg), void *arg);
     void *offload_self;
     struct engine_alerts_config alerts;
+    /** Hears of each op that was applied, before its owner does; on the engine's thread, which it may not hold up. NULL: nobody wants to.
+     * @param now  the store's time */
+    void (*applied)(void *self, const struct op *op, usec now);
+    void *applied_self;
 };
 
 int engine_new(const struct engine_config *config, struct engine **ret, struct err *err);

@@ -78,6 +78,18 @@ struct ended {
     usec took_us;           /* from its submission to its success; -1 where it is none */
 };
 
+/** One attempt that ended, or outcome EXPIRED: one that never began. For traces. */
+struct attempt_end {
+    struct uuid job_id, worker_id;
+    uint32_t attempt;
+    const char *queue, *task_type;
+    const char *traceparent, *tracestate; /* of the job, or NULL */
+    const char *error;                    /* what the worker said, cut; or NULL */
+    usec began_at, ended_at;              /* began: was claimed; EXPIRED: was due */
+    enum outcome outcome;
+    enum job_status status; /* of the job, then */
+};
+
 /** A job handed to a worker. */
 struct claimed {
     struct job job; /* token minted, lease set */
@@ -180,10 +192,22 @@ struct usage {
     const struct sample *samples; /* what heartbeats did not tell, as they do. Reads leave it NULL */
     size_t n_samples;
 };
+#define PARTS_MAX 8
+enum part_kind { PART_DOWNLOAD, PART_RUN, PART_VERIFY, PART_CHECKPOINT, PART_UPLOAD, PART_COUNT };
+/** What a worker spent the time of an attempt on. For traces: not kept. */
+struct part {
+    enum part_kind kind;
+    usec at_us, took_us; /* at: since it heard of its claim */
+};
+struct parts {
+    struct part items[PARTS_MAX];
+    size_t n;
+};
 struct op_complete { /* a decided token: the stored answer again */
     struct uuid job_id;
     struct token token;
     struct usage usage;
+    const struct parts *phases; /* or NULL */
     const char *const *outputs;
     size_t n_outputs;       /* names staged before, all of which must exist: ERR_INVALID names a missing one */
     enum job_status status; /* out */
@@ -192,6 +216,7 @@ struct op_fail {
     struct uuid job_id;
     struct token token;
     struct usage usage;
+    const struct parts *phases; /* or NULL */
     struct job_failure failure;
     enum job_status status;
     usec run_at;
@@ -339,6 +364,8 @@ struct op {
     struct ended
         *ended; /* out, in the arena: at most OP_CHANGES_MAX. A report that was answered before ends nothing again */
     size_t n_ended;
+    struct attempt_end *ends; /* out, in the arena: where the store was opened to tell of them */
+    size_t n_ends;
     bool log_to_pack; /* out: an attempt's log was closed, and is large enough to be packed */
     union {
         struct op_submit submit;
@@ -481,6 +508,7 @@ struct store_config {
     struct clock clock;
     struct rng rng;
     struct policy policy;
+    bool tell_ends; /* ops are to tell of each attempt that they end (op.ends) */
 };
 
 struct store_driver {

@@ -61,6 +61,7 @@ int attempt_write(const char *dir, const char *job, size_t job_n, const struct h
     jw_string(&w, "server", o->server);
     jw_string(&w, "isolation", sandbox_level_name(h->bare ? SANDBOX_NONE : o->level));
     jw_int(&w, "claim_sent_us", o->claim_sent_us);
+    jw_int(&w, "claimed_us", o->claimed_us);
     jw_int(&w, "orphan_us", o->orphan_us);
     list_write(&w, "command", &h->command);
     list_write(&w, "verify", &h->verify);
@@ -172,6 +173,7 @@ static int document_read(struct attempt *a, size_t n, struct err *err)
     a->retries = int_of(job, "retries");
     a->max_attempts = int_of(job, "max_attempts");
     a->claim_sent_us = int_of(a->doc, "claim_sent_us");
+    a->claimed_us = int_of(a->doc, "claimed_us");
     a->orphan_us = int_of(a->doc, "orphan_us");
     a->lease_us = seconds_of(job, "lease_s", 60, 86400);
     a->heartbeat_us = seconds_of(job, "heartbeat_s", 15, 86400);

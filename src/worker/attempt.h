@@ -26,6 +26,7 @@ struct attempt {
     struct input *inputs;
     size_t n_inputs;
     usec claim_sent_us; /* CLOCK_BOOTTIME, before the poll that brought it was sent */
+    usec claimed_us;    /* and when its answer was there */
     usec lease_us, heartbeat_us, grace_us, timeout_us, orphan_us;
     usec no_progress_us, verify_timeout_us; /* 0: none */
     enum sandbox_level level;
@@ -41,7 +42,7 @@ struct attempt {
 struct attempt_origin {
     const char *server;
     enum sandbox_level level; /* of the host */
-    usec claim_sent_us, orphan_us;
+    usec claim_sent_us, claimed_us, orphan_us;
 };
 int attempt_write(const char *dir, const char *job, size_t job_n, const struct handler *h,
                   const struct attempt_origin *o, struct err *err);

@@ -60,7 +60,7 @@ static void body_write(struct json_writer *w, const struct ending *e)
 }
 
 /* The body is left open by one member, bytes_out, known only after the upload. */
-int completion_text(const struct ending *e, struct buf *ret, struct err *err)
+int completion_text(const struct attempt *a, const struct ending *e, struct buf *ret, struct err *err)
 {
     struct json_writer w;
     buf_init(ret, 1U << 20);
@@ -76,6 +76,7 @@ int completion_text(const struct ending *e, struct buf *ret, struct err *err)
     }
     if (e->meter) /* beside the body: an older build that finds this file sends that as it is, and its server knows no samples */
         (void)meter_write(e->meter, &w);
+    phases_write(a, &e->phases, &w); /* likewise */
     body_write(&w, e);
     jw_object_end(&w);
     jw_object_end(&w);
@@ -257,13 +258,21 @@ static int document_deliver(const struct attempt *a, struct haul_client *c, json
     if (!log_deliver(a, c, log, log_sent))
         log_event(LOG_INFO, "token is stale, the ending will tell", "job_id", a->job_id, NULL);
     progress_deliver(a, c, doc);
-    json_t *samples = json_object_get(doc, "samples");
-    if (samples && json_object_set(body, "samples", samples))
-        return err_set(err, ERR_NO_MEMORY, 0, "completion");
+    static const char *const beside[] = {"samples", "phases"};
+    for (size_t i = 0; i < ARRAY_LEN(beside); i++) {
+        json_t *value = json_object_get(doc, beside[i]);
+        if (value && json_object_set(body, beside[i], value))
+            return err_set(err, ERR_NO_MEMORY, 0, "completion");
+    }
     if (!strcmp(kind, "complete")) {
         int64_t bytes = 0;
         bool is_stale = false;
-        const int rc = outputs_send(a, c, json_object_get(body, "outputs"), &bytes, &is_stale, err);
+        const json_t *outputs = json_object_get(body, "outputs");
+        struct phase_time upload = {"upload", boot_now(), 0};
+        const int rc = outputs_send(a, c, outputs, &bytes, &is_stale, err);
+        upload.took_us = boot_now() - upload.at_us;
+        if (json_array_size(outputs))
+            phases_append(a, body, &upload);
         if (is_stale)
             return ERR_OK;
         if (rc) {

@@ -3,6 +3,7 @@
 #include "base/buf.h"
 #include "worker/attempt.h"
 #include "worker/logs.h"
+#include "worker/phases.h"
 #include "worker/reports.h"
 #include "worker/transfer.h"
 
@@ -18,9 +19,10 @@ struct ending {
     struct meter *meter;             /* what it holds goes along; or NULL */
     usec cpu_us;
     int64_t peak_bytes, bytes_in, log_total;
+    struct phase_times phases;
 };
 /** completion.json's text. @param ret  initialised here, released by the caller also on error */
-int completion_text(const struct ending *e, struct buf *ret, struct err *err);
+int completion_text(const struct attempt *a, const struct ending *e, struct buf *ret, struct err *err);
 /** completion.json, durable. Without room for it, whatever of the scratch the ending does not need goes first. */
 int completion_journal(const struct attempt *a, const struct buf *text, bool success, struct err *err);
 /** Sends the rest of the log, the outputs, and the ending; repeats each until answered. ERR_OK also when the server no longer wants it

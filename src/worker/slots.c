@@ -178,7 +178,7 @@ int job_start(struct agent *g, const char *text, size_t n, usec sent_us, struct 
     AUTO_FREE char *servers = haul_client_servers(g->client); /* the one that gave it first */
     if (!servers)
         return err_set(err, ERR_NO_MEMORY, 0, "servers");
-    const struct attempt_origin o = {servers, g->level, sent_us, g->set.orphan_limit_us};
+    const struct attempt_origin o = {servers, g->level, sent_us, boot_now(), g->set.orphan_limit_us};
     rc = attempt_write(dir, text, n, h, &o, err);
     if (!rc)
         rc = supervisor_spawn(dir, lock_fd, false, err);

@@ -46,6 +46,7 @@ struct run {
     usec started_us, heard_us;     /* run_now() when it began, and when it last said something */
     bool line_begins;              /* the log is at the beginning of a line */
     int wait_status;
+    struct phase_times phases;
     usec cpu_us;
     int64_t peak_bytes, bytes_in;
     usec wall_us;      /* when this process began */
@@ -348,6 +349,7 @@ static void outcome_judge(struct run *r, const char *who, struct ending *e, stru
 static int scratch_fill(struct run *r, struct failure *f, struct err *err)
 {
     struct restored restored = {0};
+    phases_next(&r->phases, "download");
     int rc = inputs_fetch(r->a, r->lease, r->signal_fd, &r->bytes_in, f, err);
     if (!rc)
         rc = checkpoint_restore(r->a, r->log, r->lease, r->signal_fd, &restored, f, err);
@@ -366,6 +368,7 @@ static void checkpoint_last(struct run *r, const struct failure *f)
                               {.fd = lease_event_fd(r->lease), .events = POLLIN}};
         bool cancel = false;
         r->stage = STAGE_CHECKPOINTING;
+        phases_next(&r->phases, "checkpoint");
         checkpoints_finish(r->checkpoints, !strcmp(f->outcome, "interrupted"));
         while (!p[0].revents && lease_look(r->lease, &cancel) == LEASE_HELD && !cancel)
             (void)poll(p, 2, -1);
@@ -377,6 +380,7 @@ static void checkpoint_last(struct run *r, const struct failure *f)
 static int handler_run(struct run *r, struct ending *e, struct failure *f, struct err *err)
 {
     r->stage = STAGE_RUNNING;
+    phases_next(&r->phases, "run");
     r->limit_us = r->a->timeout_us;
     r->quiet_limit_us = r->a->no_progress_us;
     r->line_begins = true;
@@ -394,6 +398,7 @@ static int verify_run(struct run *r, struct ending *e, struct failure *f, struct
     if (!r->line_begins)
         log_take(r, "\n", 1);
     r->stage = STAGE_VERIFYING;
+    phases_next(&r->phases, "verify");
     r->limit_us = r->a->verify_timeout_us;
     r->quiet_limit_us = 0;
     reports_error_forget(r->reports);
@@ -409,6 +414,7 @@ static int attempt_end(struct run *r, struct failure *f, struct ending *e, struc
     int64_t sent = 0;
     struct progress last;
     r->stage = STAGE_REPORTING;
+    phases_next(&r->phases, NULL);
     if (r->reports)
         reports_stop(r->reports, &sent);
     if (r->reports && reports_unsent(r->reports, &last))
@@ -423,9 +429,10 @@ static int attempt_end(struct run *r, struct failure *f, struct ending *e, struc
     e->cpu_us = r->cpu_us;
     e->peak_bytes = r->peak_bytes;
     e->bytes_in = r->bytes_in;
+    e->phases = r->phases;
     e->log_total = r->log ? logs_total(r->log) : 0;
     struct buf text;
-    int rc = completion_text(e, &text, err);
+    int rc = completion_text(r->a, e, &text, err);
     if (!rc && completion_journal(r->a, &text, !f->outcome, err))
         log_err("the ending is not on disk: telling it all the same", err); /* a crash before the answer loses it */
     if (!rc)

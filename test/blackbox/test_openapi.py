@@ -265,14 +265,15 @@ def attempt(api):
     waiting = api.submit("waits", priority=1, start_within="1h")["job_id"]
     for job_id in (waiting, api.submit("waits", delay="1h")["job_id"], job["job_id"], str(uuid.uuid4())):
         api.get(f"/v1/jobs/{job_id}/explain")
-    api.act(claim, "fail", {"outcome": "signal", "signal": 9, "exit_code": 1, "error_log": "again", "retry_after": "0s"})
+    api.act(claim, "fail", {"outcome": "error", "phases": [{"name": "nap"}]})
+    api.act(claim, "fail", {"outcome": "signal", "signal": 9, "phases": [{"name": "download", "took_s": 0.1}], "exit_code": 1, "error_log": "again", "retry_after": "0s"})
     again = api.lease(job["task_type"])[0]
     api.act(again, "outputs/o", method="PUT", data=b"text", headers=OCTETS)
     kept = {"name": "part", "ref": api.put_blob(b"part")["ref"], "executable": False}
     api.act(again, "checkpoint", {"percent": 50, "sequence": 2, "files": [kept]}, method="PUT")
     api.get(f"/v1/jobs/{again['job_id']}/checkpoint")
     api.post(path + "/retry", {})
-    api.act(again, "complete", {"outputs": ["o"], **COMPLETE})
+    api.act(again, "complete", {"outputs": ["o"], "phases": [{"name": "run", "at_s": 0.1, "took_s": 1}], **COMPLETE})
     api.get(f"/v1/jobs/{again['job_id']}/checkpoint")
     for sub in ("", "/attempts", "/attempts/1/usage", "/attempts/9/usage", "/outputs"):
         api.get(path + sub)

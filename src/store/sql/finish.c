@@ -55,9 +55,38 @@ static int attempt_decide(struct tx *t, struct row *row, const struct usage *u, 
     return rc == ERR_OK ? log_end_done(t, &job->job_id, job->attempt, &end) : rc;
 }
 
+#define END_ERROR_MAX 256
+
+/** No attempt is to fail for a word about it: what there is no memory for is left out. */
+static void end_tell(struct tx *t, const struct job *job, enum outcome outcome, bool reported)
+{
+    struct op *op = t->op;
+
+    if (!t->s->tell_ends || op->n_ends == OP_CHANGES_MAX)
+        return;
+    if (op->n_ends == 0 && !(op->ends = arena_array(op->arena, reported ? 1 : OP_CHANGES_MAX, sizeof(*op->ends))))
+        return;
+    struct attempt_end *end = &op->ends[op->n_ends];
+    const char *error = reported && outcome != OUTCOME_SUCCESS ? job->error_log : NULL;
+    *end = (struct attempt_end){.job_id = job->job_id,
+                                .worker_id = job->owner_id,
+                                .attempt = job->attempt,
+                                .queue = arena_strdup(op->arena, job->queue),
+                                .task_type = arena_strdup(op->arena, job->task_type),
+                                .traceparent = arena_strdup(op->arena, job->traceparent),
+                                .tracestate = arena_strdup(op->arena, job->tracestate),
+                                .error = error ? arena_strndup(op->arena, error, strnlen(error, END_ERROR_MAX)) : NULL,
+                                .began_at = outcome == OUTCOME_EXPIRED ? job->run_at : job->started_at,
+                                .ended_at = t->now,
+                                .outcome = outcome,
+                                .status = job->status};
+    op->n_ends += end->queue && end->task_type;
+}
+
 int ended_add(struct tx *t, const struct job *job, enum outcome outcome, usec ran_us)
 {
     struct op *op = t->op;
+    end_tell(t, job, outcome, ran_us >= 0);
     size_t i = ran_us < 0 ? 0 : op->n_ended; /* a time stands alone; those without are told together */
 
     if (op->n_ended == 0 && !(op->ended = arena_array(op->arena, ran_us < 0 ? OP_CHANGES_MAX : 1, sizeof(*op->ended))))

@@ -65,6 +65,7 @@ struct store {
     struct conn *w; /* the one connection that writes; the applying thread's */
     struct clock clock;
     struct policy policy;
+    bool tell_ends;
     _Atomic usec offset; /* store time = boot clock + offset */
     int64_t writer_id;   /* whose rows of counters and totals this store adds to */
     usec grace_until;    /* as committed */

@@ -43,7 +43,7 @@ static int (*const kinds[OP_KIND_COUNT])(struct tx *t) = {
 bool op_begin(struct op *op)
 {
     err_clear(&op->err);
-    op->n_changes = op->n_ended = 0;
+    op->n_changes = op->n_ended = op->n_ends = 0;
     op->log_to_pack = false;
     if (!op->project)
         op->project = "default";
@@ -84,7 +84,7 @@ int op_run(struct tx *t)
     if (rc == ERR_OK)
         changes_finish(t->op);
     else
-        t->op->n_changes = t->op->n_ended = 0;
+        t->op->n_changes = t->op->n_ended = t->op->n_ends = 0;
     return rc;
 }
 
@@ -92,7 +92,7 @@ void ops_fail(struct op **ops, size_t n, const struct err *err)
 {
     for (size_t i = 0; i < n; i++) {
         ops[i]->err = *err;
-        ops[i]->n_changes = ops[i]->n_ended = 0;
+        ops[i]->n_changes = ops[i]->n_ended = ops[i]->n_ends = 0;
     }
 }
 
@@ -187,6 +187,7 @@ int sql_store_init(struct store *s, const struct store_config *config, struct er
 {
     s->clock = config->clock;
     s->policy = config->policy;
+    s->tell_ends = config->tell_ends;
     s->lanes_era = 1;
     s->writer_id = 1; /* where one server has the store */
     s->scratch = arena_new(TX_SCRATCH_MAX);

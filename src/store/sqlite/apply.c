@@ -40,7 +40,7 @@ static int run(struct tx *t, bool savepoint)
     int rc = op_run(t);
 
     if (rc == ERR_OK && savepoint && (rc = inserts_flush(sqlite_of(t->s), t->err)) != ERR_OK)
-        t->op->n_changes = t->op->n_ended = 0;
+        t->op->n_changes = t->op->n_ended = t->op->n_ends = 0;
     return rc;
 }
 

@@ -11,8 +11,12 @@ static void decided(void *arg)
 
 static void world_open(struct world *w)
 {
-    struct store_config config = {
-        .dir = w->dir, .url = w->url, .clock = clock_fake_view(&w->clock), .rng = w->rng, .policy = w->policy};
+    struct store_config config = {.dir = w->dir,
+                                  .url = w->url,
+                                  .clock = clock_fake_view(&w->clock),
+                                  .rng = w->rng,
+                                  .policy = w->policy,
+                                  .tell_ends = true};
     struct err err = {0};
 
     if (w->d->open(&config, &w->s, &err) != ERR_OK)

@@ -323,7 +323,7 @@ static void test_attempt_round_trip(void **state)
         "\"payload\":{\"b\":1.10,\"a\":[1e3,\"}\"]},\"inputs\":[{\"name\":\"n\",\"ref\":\"blob:x\",\"size\":5,"
         "\"sha256\":\"\"}],"
         "\"timeout_s\":null,\"lease_s\":6,\"heartbeat_s\":1.5,\"term_grace_s\":2,\"retries\":1,\"max_attempts\":5}";
-    const struct attempt_origin o = {"http://127.0.0.1:1", SANDBOX_NAMESPACES, 77, 900 * USEC_PER_SEC};
+    const struct attempt_origin o = {"http://127.0.0.1:1", SANDBOX_NAMESPACES, 77, 78, 900 * USEC_PER_SEC};
     assert_int_equal(attempt_write(dir, job, strlen(job), h->items, &o, &err), ERR_OK);
     if (attempt_read(dir, &a, &err))
         fail_msg("%s", err.msg);
