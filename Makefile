@@ -4,7 +4,7 @@ MESON_FLAGS ?=
 export BUILD MESON_FLAGS KEEP
 
 .DEFAULT_GOAL := all
-.PHONY: all help packages packages-develop demo cluster bench test sim chaos lint format asan tsan fuzz fresh web web-check web-test screenshots clean
+.PHONY: all help packages packages-develop demo cluster bench test sim sim-planted chaos lint format asan tsan fuzz fresh web web-check web-test screenshots clean
 
 all: ## build build/haul
 	@scripts/build
@@ -32,6 +32,9 @@ test: packages ## build, and run every test; the last line is "N passed, N faile
 
 sim: all ## simulate SEEDS installations under faults (default 10000), from seed FIRST on, and judge each by I1 to I10 (test/sim)
 	@$(BUILD)/test/sim/haul-sim --seeds $(or $(SEEDS),10000) --first $(or $(FIRST),1) --jobs $(or $(JOBS),$(shell nproc))
+
+sim-planted: all ## is every bug planted in the simulator's own build caught within 3000 seeds?
+	@$(BUILD)/test/sim/haul-sim-planted --bugs --seeds 3000
 
 chaos: packages-develop all ## real processes under kills, pauses, partitions, power cuts: one round, or HOURS=n; SEED=1 (test/chaos); root for all of it
 	@test/chaos/chaos.py --build $(BUILD) --seed $(or $(SEED),1) --hours $(or $(HOURS),0) $(CHAOS_FLAGS)

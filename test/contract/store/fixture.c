@@ -30,6 +30,7 @@ static void world_open(struct world *w)
 int world_setup(void **state)
 {
     struct world *w = calloc(1, sizeof(*w));
+    const char *tmp = getenv("TMPDIR");
 
     assert_non_null(w);
     w->d = contract_driver;
@@ -38,7 +39,7 @@ int world_setup(void **state)
     w->rng = rng_seeded_view(&w->seed);
     w->policy = policy_default();
     w->arena = arena_new(256u << 20);
-    snprintf(w->dir, sizeof(w->dir), "/tmp/haul-contract-XXXXXX");
+    snprintf(w->dir, sizeof(w->dir), "%s/haul-contract-XXXXXX", tmp ? tmp : "/tmp");
     assert_non_null(mkdtemp(w->dir));
     w->url = contract_fresh ? contract_fresh() : NULL;
     w->worker = id_make(w);

@@ -247,13 +247,13 @@ static void held_after_its_time(enum sandbox_level level)
     close(r.report[0]);
 }
 
-/* A child's child that lost its parent, what it holds, and what one used that is gone already. */
+/* A child's child that lost its parent, what it holds (a shell would become its last command: hence the colon), and what one used that is gone. */
 static void usage_of_the_tree(enum sandbox_level level)
 {
     struct run r = {.level = level};
     struct sandbox_usage u;
     shell(&r, "(i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done); "
-              "(x=$(head -c 30000000 /dev/zero | tr '\\0' x); echo y >&3; sleep 1000) & exec 3>&-; sleep 1000");
+              "(x=$(head -c 30000000 /dev/zero | tr '\\0' x); echo y >&3; sleep 1000; :) & exec 3>&-; sleep 1000");
     until_line(r.report[0]);
     assert_true(sandbox_usage(r.box, &u));
     assert_in_range(u.memory_bytes, 30000000, 1000000000);
