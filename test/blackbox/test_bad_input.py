@@ -1,4 +1,5 @@
 """Everything that comes in wrong, and the answer that says so."""
+import shlex
 import socket
 import stat
 
@@ -324,3 +325,20 @@ def test_data_folder_that_is_not_writable(haul, tmp_path):
     (tmp_path / "file").write_text("")
     run = haul("server", "--listen", "127.0.0.1:0", "--data", tmp_path / "file")
     assert run.returncode not in (0, -6, -11) and "file" in run.stderr
+
+
+def test_names_of_outputs_are_kept_as_they_are_or_refused(server, api, make_worker, haul, tmp_path):
+    odd = ["<img src=x onerror=alert(1)>.txt", "a\"b'c; d.txt", "%2e%2e.txt", "naïve ☃.txt", "-rf"]
+    script = "\n".join(f"printf %s {shlex.quote(name)} > ./out/{shlex.quote(name)}" for name in odd)
+    make_worker(server.url, {"odd": script, "broken": "echo x > \"out/two\nlines\""})
+    job_id = api.wait(api.submit("odd")["job_id"])["job_id"]
+    outputs = {o["name"]: o for o in api.outputs(job_id)}
+    assert set(outputs) == set(odd)
+    for name, output in outputs.items():
+        answer = api.get(output["url"])
+        assert answer.content == name.encode()
+        assert "\n" not in answer.headers.get("Content-Disposition", "")
+    assert haul("jobs", "outputs", job_id, "--out", tmp_path / "got", url=server.url).returncode == 0
+    assert {p.name: p.read_text() for p in (tmp_path / "got").iterdir()} == {name: name for name in odd}
+    failed = api.wait(api.submit("broken", max_attempts=1)["job_id"])
+    assert (failed["status"], failed["error_log"]) == ("failed", "an output's name must be UTF-8 without control characters")

@@ -127,6 +127,22 @@ test('why it waits, why it failed, retry, cancel, discard: each asks first', asy
   await page.context().close();
 });
 
+test('a job that somebody discards while it is watched is said to be gone', async () => {
+  const id = await world.submit('bad_v1', { max_attempts: 1, queue: 'watched' });
+  await world.reached(id, 'failed');
+  const page = await open(browser, world, `/jobs/${id}`);
+  const list = await open(browser, world, '/jobs?queue=watched');
+  await page.locator('.title .badge.failed').waitFor();
+  await page.locator('.line').first().waitFor(); // its log is open, too
+  await rows(list).first().waitFor();
+  await world.call('DELETE', `/v1/jobs/${id}`);
+  await page.getByText('There is no such job').waitFor();
+  await list.getByText('No job fits').waitFor();
+  await unharmed(page);
+  await page.context().close();
+  await list.context().close();
+});
+
 test('filters stand in the address, ids are found, the way back works', async () => {
   await Promise.all([world.submit('quick_v1', { labels: { film: '1' } }), world.submit('quick_v1', { labels: { film: '2' } })]);
   const page = await open(browser, world, '/jobs?label=film%3D2');
