@@ -17,7 +17,7 @@ static int read_workers(const struct survey *s, struct waiting_facts *f, struct 
         if (f->now - rows[i].last_seen > 3 * api->policy.poll_us)
             continue;
         f->live++;
-        if (handlers_have(rows[i].handlers, f->job->task_type) != YES)
+        if (rows[i].drained_at || handlers_have(rows[i].handlers, f->job->task_type) != YES)
             continue;
         f->serving++;
         f->slots += rows[i].slots_total;

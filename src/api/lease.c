@@ -198,6 +198,8 @@ static void answer_task(void *arg)
     for (size_t i = 0; i < l->n && !rc; i++)
         rc = render_claim(l, &w, &l->claimed[i].job, &err);
     jw_array_end(&w);
+    if (l->poll.drained)
+        jw_bool(&w, "drained", true);
     jw_object_end(&w);
     if (rc) {
         buf_release(&body);

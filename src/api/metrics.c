@@ -325,7 +325,8 @@ static int read_workers(struct scrape *s, struct err *err)
         if (now - rows[i].last_seen > LIVE_US)
             continue;
         s->workers.live++;
-        s->workers.slots += rows[i].slots_total;
+        s->workers.slots +=
+            rows[i].drained_at ? rows[i].slots_busy : rows[i].slots_total; /* no room of a drained one */
         s->workers.busy += rows[i].slots_busy;
     }
     return rc;

@@ -247,6 +247,15 @@ void render_output(struct json_writer *w, const struct output *o)
     jw_object_end(w);
 }
 
+static const char *worker_state(const struct worker_row *row, usec now, usec gone_after_us)
+{
+    if (now - row->last_seen > gone_after_us)
+        return "gone";
+    if (!row->drained_at)
+        return "live";
+    return row->slots_busy ? "draining" : "drained";
+}
+
 void render_worker(struct json_writer *w, const struct worker_row *row, usec now, usec gone_after_us)
 {
     const char *handlers = row->handlers && *row->handlers ? row->handlers : "{}";
@@ -265,7 +274,9 @@ void render_worker(struct json_writer *w, const struct worker_row *row, usec now
         jw_null(w, "load");
     jw_time(w, "first_seen", row->first_seen);
     jw_time(w, "last_seen", row->last_seen);
-    jw_string(w, "state", now - row->last_seen > gone_after_us ? "gone" : "live");
+    jw_string(w, "state", worker_state(row, now, gone_after_us));
+    jw_time(w, "drained_at", row->drained_at);
+    jw_string(w, "drained_by", row->drained_by);
     jw_object_end(w);
 }
 
@@ -289,7 +300,7 @@ static enum knowledge somebody_can_run(struct api *api, const char *task_type, u
     enum knowledge found =
         !arena || api->store_driver->workers(api->store, arena, &rows, &n, NULL) != ERR_OK ? UNKNOWN : NO;
     for (size_t i = 0; i < n && found != YES; i++)
-        if (now - rows[i].last_seen <= 3 * api->policy.poll_us) {
+        if (now - rows[i].last_seen <= 3 * api->policy.poll_us && !rows[i].drained_at) {
             enum knowledge one = handlers_have(rows[i].handlers, task_type);
             found = one == NO ? found : one;
         }

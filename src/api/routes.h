@@ -54,6 +54,8 @@ void worker_log(struct http_request *req);
 void worker_complete(struct http_request *req);
 void worker_fail(struct http_request *req);
 void workers_get(struct http_request *req);
+void worker_drain_post(struct http_request *req);
+void worker_resume_post(struct http_request *req);
 void stats_get(struct http_request *req);
 void openapi_get(struct http_request *req);
 void metrics_get(struct http_request *req);

@@ -1,4 +1,4 @@
-/* GET /v1/workers, and the same for event streams. */
+/* GET /v1/workers, and the same for event streams; POST /v1/workers/{worker_id}/drain and /resume. */
 #include "api/boards_made.h"
 #include "api/read.h"
 #include "api/render.h"
@@ -51,4 +51,78 @@ void board_workers_make(struct board *board)
         board_failed(board);
     }
     arena_free(arena);
+}
+
+/* --- drain, resume --- */
+
+static void decided(struct call *c)
+{
+    const struct op_drain *op = &c->op.u.drain;
+    const bool drained = c->op.kind == OP_DRAIN;
+    struct json_writer w;
+    struct buf body;
+
+    buf_init(&body, API_ANSWER_MAX);
+    jw_init(&w, &body);
+    jw_object(&w, NULL);
+    render_uuid(&w, "worker_id", &op->worker_id);
+    jw_time(&w, "drained_at", drained ? op->at : 0);
+    jw_string(&w, "drained_by", drained ? op->by : NULL);
+    jw_bool(&w, "changed", op->changed);
+    jw_object_end(&w);
+    reply_json(c->req, 200, &body);
+}
+
+static int read_worker_id(struct http_request *req, struct uuid *ret, struct err *err)
+{
+    const char *text = http_param(req, "worker_id");
+
+    if (uuid_parse(text, ret) && !uuid_is_nil(ret))
+        return ERR_OK;
+    return err_set(err, ERR_NOT_FOUND, 0, "there is no worker '%.64s': its id is the worker_id of GET /v1/workers",
+                   text ? text : "");
+}
+
+static int read_drain(struct http_request *req, struct op_drain *op, struct err *err)
+{
+    json_t *root = NULL;
+    struct json_reader r;
+    int rc = req_json(req, false, &root, err);
+
+    if (rc || !root)
+        return rc;
+    json_reader_init(&r, root, "", err);
+    const char *by = json_get_string(&r, "by", false, 1, DRAIN_BY_MAX);
+    rc = json_reader_end(&r);
+    if (rc == ERR_OK && by && !(op->by = arena_strdup(http_arena(req), by)))
+        rc = no_memory(err);
+    json_decref(root);
+    return rc;
+}
+
+static void turn(struct http_request *req, enum op_kind kind)
+{
+    struct err err;
+    struct call *c = call_enter(req, kind, decided);
+
+    if (!c)
+        return;
+    err_clear(&err);
+    struct op_drain *op = &c->op.u.drain;
+    op->gone_after_us = 3 * c->api->policy.poll_us;
+    if (req_query_none(req, &err) || read_worker_id(req, &op->worker_id, &err) ||
+        (kind == OP_DRAIN ? read_drain(req, op, &err) : req_no_json(req, &err)))
+        reply_err(req, &err);
+    else
+        call_offer(c);
+}
+
+void worker_drain_post(struct http_request *req)
+{
+    turn(req, OP_DRAIN);
+}
+
+void worker_resume_post(struct http_request *req)
+{
+    turn(req, OP_UNDRAIN);
 }

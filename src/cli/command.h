@@ -60,10 +60,10 @@ extern const struct command command_submit, command_jobs_list, command_jobs_show
     command_jobs_log, command_jobs_cancel, command_jobs_retry, command_jobs_discard, command_jobs_wait,
     command_jobs_outputs, command_dlq_list, command_dlq_show, command_dlq_retry, command_dlq_discard,
     command_dlq_redrives, command_dlq_cancel, command_queues_list, command_queues_pause, command_queues_resume,
-    command_workers, command_top, command_alerts_test, command_alerts, command_objectives, command_blob_put,
-    command_blob_get, command_status, command_version, command_help, command_server, command_worker,
-    command_worker_status, command_backup, command_restore, command_migrate, command_doctor, command_bench_submit,
-    command_bench_life, command_bench_start;
+    command_workers_list, command_workers_drain, command_workers_resume, command_top, command_alerts_test,
+    command_alerts, command_objectives, command_blob_put, command_blob_get, command_status, command_version,
+    command_help, command_server, command_worker, command_worker_status, command_backup, command_restore,
+    command_migrate, command_doctor, command_bench_submit, command_bench_life, command_bench_start;
 
 /** Prints an error on stderr with what to do. @return the exit status for it. */
 int cli_usage(const struct command *cmd, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

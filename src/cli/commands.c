@@ -18,14 +18,20 @@
 #include <stdarg.h>
 
 const struct command *const commands[] = {
-    &command_submit,      &command_jobs_list,   &command_jobs_show,    &command_jobs_explain,  &command_jobs_log,
-    &command_jobs_wait,   &command_jobs_cancel, &command_jobs_retry,   &command_jobs_discard,  &command_jobs_outputs,
-    &command_dlq_list,    &command_dlq_show,    &command_dlq_retry,    &command_dlq_discard,   &command_dlq_redrives,
-    &command_dlq_cancel,  &command_queues_list, &command_queues_pause, &command_queues_resume, &command_workers,
-    &command_alerts_test, &command_alerts,      &command_objectives,   &command_blob_put,      &command_blob_get,
-    &command_status,      &command_top,         &command_server,       &command_worker,        &command_worker_status,
-    &command_backup,      &command_restore,     &command_migrate,      &command_doctor,        &command_bench_submit,
-    &command_bench_life,  &command_bench_start, &command_version,      &command_help,          NULL,
+    &command_submit,         &command_jobs_list,     &command_jobs_show,
+    &command_jobs_explain,   &command_jobs_log,      &command_jobs_wait,
+    &command_jobs_cancel,    &command_jobs_retry,    &command_jobs_discard,
+    &command_jobs_outputs,   &command_dlq_list,      &command_dlq_show,
+    &command_dlq_retry,      &command_dlq_discard,   &command_dlq_redrives,
+    &command_dlq_cancel,     &command_queues_list,   &command_queues_pause,
+    &command_queues_resume,  &command_workers_list,  &command_workers_drain,
+    &command_workers_resume, &command_alerts_test,   &command_alerts,
+    &command_objectives,     &command_blob_put,      &command_blob_get,
+    &command_status,         &command_top,           &command_server,
+    &command_worker,         &command_worker_status, &command_backup,
+    &command_restore,        &command_migrate,       &command_doctor,
+    &command_bench_submit,   &command_bench_life,    &command_bench_start,
+    &command_version,        &command_help,          NULL,
 };
 
 /* ---- errors ---- */
@@ -342,10 +348,11 @@ static const struct command *find(int argc, char **argv, int *ret_words, bool *r
         if (!c->sub || (argc > 2 && strcmp(c->sub, argv[2]) == 0))
             return c;
     }
-    /* "haul jobs" and "haul jobs --status failed" list them; so does "haul queues". */
-    const struct command *lists = strcmp(argv[1], "jobs") == 0     ? &command_jobs_list
-                                  : strcmp(argv[1], "queues") == 0 ? &command_queues_list
-                                                                   : NULL;
+    /* "haul jobs" and "haul jobs --status failed" list them; so do "haul queues" and "haul workers". */
+    const struct command *lists = strcmp(argv[1], "jobs") == 0      ? &command_jobs_list
+                                  : strcmp(argv[1], "queues") == 0  ? &command_queues_list
+                                  : strcmp(argv[1], "workers") == 0 ? &command_workers_list
+                                                                    : NULL;
     if (lists && (argc == 2 || (argv[2][0] == '-' && strcmp(argv[2], "--help") && strcmp(argv[2], "-h")))) {
         *ret_words = 1;
         return lists;

@@ -81,7 +81,7 @@ static int run(struct cli *cli, const void *args, int argc, char **argv)
         char up[32];
         AUTO_FREE char *version = text_safe(jtext(server, "version"));
         json_array_foreach (json_object_get(workers, "workers"), i, w) {
-            if (strcmp(jtext(w, "state"), "live") != 0)
+            if (strcmp(jtext(w, "state"), "gone") == 0)
                 continue;
             live++;
             busy += jint(w, "slots_busy");

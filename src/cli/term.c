@@ -52,7 +52,7 @@ enum colour status_colour(const char *status)
         return COLOUR_RED;
     if (strcmp(status, "running") == 0)
         return COLOUR_BLUE;
-    if (strcmp(status, "cancelled") == 0)
+    if (strcmp(status, "cancelled") == 0 || strcmp(status, "draining") == 0 || strcmp(status, "drained") == 0)
         return COLOUR_YELLOW;
     if (strcmp(status, "gone") == 0)
         return COLOUR_DIM;

@@ -159,6 +159,18 @@ static void ask_queue(struct top *t)
         ask(t, "Pause queue", "queues", id, "pause", json_pack("{s:o*}", "by", cli_who()), "is paused");
 }
 
+static void ask_worker(struct top *t)
+{
+    const char *id = chosen(t, TOP_WORKERS);
+    const struct top_pane *p = &t->panes[TOP_WORKERS];
+    if (!*id)
+        snprintf(t->said, sizeof(t->said), "choose a worker first");
+    else if (strncmp(p->rows[p->at].cells[1], "drain", 5) == 0)
+        ask(t, "Give jobs again to worker", "workers", id, "resume", NULL, "gets jobs again");
+    else
+        ask(t, "Drain worker", "workers", id, "drain", json_pack("{s:o*}", "by", cli_who()), "gets no more jobs");
+}
+
 /* ---- moving ---- */
 
 static void move_to(struct top_pane *p, size_t at)
@@ -265,6 +277,8 @@ static void letter_of_lists(struct top *t, char c)
         next_status(t);
     else if (c == 'P')
         ask_queue(t);
+    else if (c == 'd')
+        ask_worker(t);
 }
 
 static void letter(struct top *t, char c)

@@ -230,7 +230,7 @@ static void foot_draw(const struct top *t, struct screen *s)
 {
     static const char *const keys[] = {
         [TOP_LISTS] =
-            "q quit  ? help  tab pane  enter open  s sort  f filter  w which jobs  c cancel  r retry  P pause",
+            "q quit  ? help  tab pane  enter open  s sort  f filter  w which jobs  c cancel  r retry  P pause  d drain",
         [TOP_JOB] = "q quit  ? help  esc back  c cancel  r retry  p hold",
         [TOP_HELP] = "any key: back  q quit",
     };
@@ -414,6 +414,7 @@ static void help_draw(struct screen *s)
         "c                cancel the job (asks first)",
         "r                retry the job (asks first)",
         "P                pause the queue, or resume it (asks first)",
+        "d                drain the worker, or give it jobs again (asks first)",
         "Ctrl-L           draw all anew",
         "q                quit",
         "",

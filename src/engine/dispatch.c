@@ -6,7 +6,8 @@
 #include "base/auto.h"
 #include "base/bug.h"
 
-#define LANES_MAX 4096
+#define DRAINED_WAIT_US (3 * USEC_PER_SEC)
+#define LANES_MAX       4096
 #define LANES_ARENA_MAX                                                                                                \
     (1u << 30) /* it must not fail at a start: a store may have 200,000 pairs of names, in ten priorities */
 
@@ -205,10 +206,41 @@ void dispatch_lane_change(struct engine *e, const struct lane_change *change)
         entry->lane.oldest_at = change->lane.oldest_at;
 }
 
+static void poll_answer(struct engine *e, struct lease_poll *p, struct claimed *claimed, size_t n,
+                        const struct err *err)
+{
+    DL_DELETE(e->polls, p);
+    e->n_polls--;
+    hints_want(e, p, false);
+    p->done(p, claimed, n, err);
+}
+
+/* Its polls that wait are answered with nothing: it asks again, and the store knows what is so now. */
+static void worker_turned(struct engine *e, const struct uuid *worker_id)
+{
+    struct lease_poll *p, *tmp;
+
+    DL_FOREACH_SAFE(e->polls, p, tmp)
+    if (!p->in_flight && uuid_equal(&p->worker_id, worker_id))
+        poll_answer(e, p, NULL, 0, NULL);
+}
+
+/* It waits on, and wants nothing: answered at once it would ask again at once. Not for long: it is to hear of it, and of its end at another
+ * server. */
+static void poll_drain(struct engine *e, struct lease_poll *p)
+{
+    p->until_boot_us = MIN(p->until_boot_us, engine_boot(e) + DRAINED_WAIT_US);
+    hints_want(e, p, false);
+    p->drained = true;
+    p->want.slots = 0;
+}
+
 void dispatch_note_decided(struct engine *e, const struct op *op)
 {
     struct lane_entry *entry, *tmp;
 
+    if ((op->kind == OP_DRAIN || op->kind == OP_UNDRAIN) && op->u.drain.changed)
+        worker_turned(e, &op->u.drain.worker_id);
     if (op->kind != OP_PAUSE && op->kind != OP_RESUME)
         return;
     HASH_ITER (hh, e->lanes, entry, tmp) {
@@ -232,15 +264,6 @@ void dispatch_lanes_gone(struct engine *e, const int64_t *lane_ids, size_t n)
     }
 }
 
-static void poll_answer(struct engine *e, struct lease_poll *p, struct claimed *claimed, size_t n,
-                        const struct err *err)
-{
-    DL_DELETE(e->polls, p);
-    e->n_polls--;
-    hints_want(e, p, false);
-    p->done(p, claimed, n, err);
-}
-
 #define TAKEN_MAX 64
 
 /* What was asked of a lane and not given: look from its start once, then believe it empty. */
@@ -259,8 +282,8 @@ static void lanes_settle(struct engine *e, const struct op *op)
             hints_answered(e, entry->lane.lane_id, BROKER_NOTHING);
             continue;
         }
-        /* It got what it was given before: nobody looked into the lane. */
-        if (claim->again && !BUG("repeat-empties-lane")) {
+        /* It got what it was given before, or gets nothing: nobody looked into the lane. */
+        if ((claim->again && !BUG("repeat-empties-lane")) || claim->drained) {
             hints_answered(e, entry->lane.lane_id, BROKER_NOBODY);
             continue;
         }
@@ -297,6 +320,8 @@ static void claim_done(struct op *op)
     p->in_flight = false;
     lanes_settle(e, op);
     e->work_arrived = true;
+    if (op->err.code == ERR_OK && op->u.claim.drained)
+        poll_drain(e, p);
     if (op->err.code != ERR_OK)
         poll_answer(e, p, NULL, 0, &op->err);
     else if (op->u.claim.n_claimed)
@@ -448,7 +473,7 @@ void engine_poll(struct engine *e, struct lease_poll *p)
     struct lease_poll *other, *tmp;
 
     p->engine = e;
-    p->asked = p->in_flight = false;
+    p->asked = p->in_flight = p->drained = false;
     p->until_boot_us = engine_boot(e) + p->wait_us;
     /* A repeat of a poll that still waits: its client gave up on the first connection. */
     DL_FOREACH_SAFE(e->polls, other, tmp)

@@ -50,6 +50,7 @@ struct lease_poll {
     usec wait_us;
     struct arena *arena;                 /* what is borrowed above lives here, and so does the answer */
     bool (*alive)(struct lease_poll *p); /* is the client still there? NULL: yes */
+    bool drained;                        /* out: the worker is given nothing until somebody says so */
     void (*done)(struct lease_poll *p, struct claimed *claimed, size_t n, const struct err *err);
     void *owner;
     /* the engine's */

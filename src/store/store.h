@@ -39,6 +39,8 @@ enum op_kind {
     OP_REDRIVE_CANCEL,
     OP_PAUSE,
     OP_RESUME,
+    OP_DRAIN,
+    OP_UNDRAIN,
     OP_BLOB_ADD,
     OP_UPLOAD_ADD,
     OP_UPLOAD_TOUCH,
@@ -125,7 +127,8 @@ struct op_claim { /* a worker's poll: repeats what the poll id was given before,
     size_t n_tokens;         /* at most OP_CLAIMS_MAX */
     struct claimed *claimed; /* out, in the op's arena */
     size_t n_claimed;
-    bool again; /* out: they were claimed before, by the same poll id */
+    bool again;   /* out: they were claimed before, by the same poll id */
+    bool drained; /* out: the worker is, so no lane was looked at */
 };
 struct op_heartbeat {
     struct uuid job_id;
@@ -285,6 +288,16 @@ struct
     struct pause pause; /* in: but `at`. out: as it stands, or stood until it was resumed */
     bool changed;       /* out: it was not so before */
 };
+#define DRAIN_BY_MAX 200
+struct
+    op_drain { /* OP_DRAIN: the worker is given nothing more until OP_UNDRAIN; one that is drained stays as it is. ERR_NOT_FOUND: nobody
+                     knows it; OP_DRAIN only, ERR_ILLEGAL_STATE: it is gone */
+    struct uuid worker_id;
+    usec gone_after_us; /* in: it is when it was silent for longer */
+    const char *by;     /* in: who does it, or NULL. out: who did */
+    usec at;            /* out: since when it is, or was until now; 0: it was not */
+    bool changed;       /* out: it was not so before */
+};
 struct blob_row {
     struct uuid blob_id;
     const char *project;
@@ -381,6 +394,7 @@ struct op {
         struct op_job job;
         struct op_redrive redrive;
         struct op_pause pause;
+        struct op_drain drain;
         struct op_blob_add blob_add;
         struct op_upload upload;
         struct op_sweep sweep;
@@ -482,6 +496,8 @@ struct worker_row {
     const char *name, *host, *version, *isolation, *handlers, *load; /* load: as of its last poll, or NULL */
     unsigned slots_total, slots_busy;
     usec first_seen, last_seen;
+    usec drained_at; /* 0: it is not */
+    const char *drained_by;
 };
 struct stat_row {
     const char *project, *queue, *task_type;

@@ -128,7 +128,7 @@ static void agent_tell(void *arg, struct json_writer *w)
     struct agent *g = arg;
     pthread_mutex_lock(&g->lock);
     const usec now = boot_now(), answered_us = g->answered_us, began_us = g->boot_us;
-    const bool stop = g->stopping, no_room = g->no_room;
+    const bool stop = g->stopping, no_room = g->no_room, drained = g->drained;
     const unsigned busy = g->busy;
     const uint64_t free_bytes = g->free_bytes;
     pthread_mutex_unlock(&g->lock);
@@ -142,6 +142,7 @@ static void agent_tell(void *arg, struct json_writer *w)
     jw_string(w, "state",
               stop                  ? "draining"
               : age_us >= SILENT_US ? "silent"
+              : drained             ? "drained"
               : no_room             ? "no_room"
               : busy < g->set.slots ? "polling"
                                     : "full");

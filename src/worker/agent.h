@@ -23,6 +23,7 @@ struct agent {
     int wake_fd, signal_fd;     /* wake: a slot may be free, or stop */
     pthread_mutex_t lock;       /* over spawning and counting, and all below */
     bool stopping, no_room;
+    bool drained; /* the server gives it nothing, as somebody decided there */
     bool settled; /* the poll thread has ended */
     bool closed;  /* no supervisor is started any more */
     unsigned busy;

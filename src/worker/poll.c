@@ -47,6 +47,20 @@ static const char *value_end(const char *p, const char *end)
     return end;
 }
 
+/* Once when it begins and once when it ends: it stays, so that nothing starts it anew and has it take jobs at once. */
+static void drained_note(struct agent *g, bool drained)
+{
+    pthread_mutex_lock(&g->lock);
+    const bool before = g->drained;
+    g->drained = drained;
+    pthread_mutex_unlock(&g->lock);
+    if (drained != before)
+        log_event(LOG_INFO,
+                  drained ? "drained by the server: it gives this worker nothing more; the jobs that run go on"
+                          : "no longer drained by the server",
+                  NULL);
+}
+
 /* Works on the raw text: a payload must reach the handler byte for byte. False when a job could not be started here. */
 static bool jobs_start(struct agent *g, const char *answer, usec sent_us)
 {
@@ -58,12 +72,14 @@ static bool jobs_start(struct agent *g, const char *answer, usec sent_us)
     if (!json_parse(answer, strlen(answer), &doc, &err) &&
         !json_raw_member(answer, strlen(answer), "jobs", &list, &list_n))
         err_set(&err, ERR_CORRUPT, 0, "there are no jobs in it");
+    const bool drained = json_is_true(json_object_get(doc, "drained"));
     json_decref(doc);
     if (err.code != ERR_OK) {
         log_err("lease answer", &err);
         return false;
     }
     bool all = true;
+    drained_note(g, drained);
     pthread_mutex_lock(&g->lock);
     for (const char *p = list, *end = list + list_n; !g->closed && (p = memchr(p, '{', (size_t)(end - p)));) {
         const char *after = value_end(p, end);

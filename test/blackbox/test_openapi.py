@@ -94,7 +94,7 @@ def path_of(operation, **values):
 @pytest.mark.parametrize("operation", [o for o in OPERATIONS if (o.body_schema() or {}).get("type") == "object"], ids=lambda o: o.id)
 def test_the_server_knows_the_same_members(api, operation):
     """An unknown member is refused, and the refusal names the known ones: those of the file."""
-    claim = {"job_id": str(uuid.uuid4()), "redrive_id": uuid.uuid4(), "queue": "q", "attempt": 1, "token": "1." + "0" * 32}
+    claim = {"job_id": str(uuid.uuid4()), "redrive_id": uuid.uuid4(), "worker_id": uuid.uuid4(), "queue": "q", "attempt": 1, "token": "1." + "0" * 32}
     answer = api.request(operation.verb.upper(), path_of(operation, **claim), json={"zz_unknown": 1}, headers={"Haul-Token": claim["token"]})
     assert answer.status_code == 422, answer.text
     problem = answer.json()
@@ -167,6 +167,18 @@ def submissions(api):
         api.post(f"/v1/jobs:{verb}", data=b"{", headers={"Content-Type": "application/json"})
 
 
+def drains(api):
+    """A worker that is drained: before and after."""
+    me, nobody = str(uuid.uuid4()), str(uuid.uuid4())
+    api.lease("drained", worker_id=me, wait="0s")
+    for worker, body in ((me, {"by": "me"}), (me, {}), (me, {"by": 1}), (nobody, {}), ("nonsense", {})):
+        api.post(f"/v1/workers/{worker}/drain", body)
+    api.lease("drained", worker_id=me, wait="0s")
+    api.get("/v1/workers")
+    for worker in (me, me, nobody):
+        api.post(f"/v1/workers/{worker}/resume", {})
+
+
 def lists(api):
     for _ in range(2):
         api.submit("listed", labels={"l": "1"})
@@ -181,6 +193,7 @@ def lists(api):
     for _ in range(2):
         api.post("/v1/queues/listed/resume", {})
     api.post("/v1/queues/-/resume", {})
+    drains(api)
     for receiver in ("ring", "broken", "nobody"):
         api.post(f"/v1/alerts/receivers/{receiver}/test", {})
     api.post("/v1/lease", {"worker_id": str(uuid.uuid4()), "poll_id": "p", "handlers": {"t": "1"}, "slots": 0, "wait": "0s",

@@ -105,6 +105,17 @@ def test_nothing_is_changed_unasked(top, api):
     t.type("y")
     t.shows("video goes on")
     assert not api.get("/v1/queues/video").json()["paused_at"]
+    t.type("\033[D")  # workers
+    t.shows(lambda text: chosen(text, "Workers"))
+    t.type("d")
+    t.shows("Drain worker")
+    t.type("y")
+    t.shows(lambda text: any(line.startswith("played ") and " draining " in line for line in text.splitlines()))
+    assert api.get("/v1/workers").json()["workers"][0]["drained_at"]
+    t.type("d")
+    t.shows("Give jobs again to worker")
+    t.type("y")
+    t.shows(lambda text: "gets jobs again" in text and " live " in text)
 
 
 def test_a_dead_letter_is_retried_and_what_is_refused_is_told(top, api):

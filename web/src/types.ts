@@ -49,7 +49,7 @@ export interface Stats { queues: QueueStats[]; paused: string[]; server: { versi
 export interface Worker {
   worker_id: string; name: string | null; host: string | null; version: string | null; isolation: string | null; handlers: Record<string, string>;
   slots_total: number; slots_busy: number; first_seen: string;
-  load: { cpus: number; cpu: number; memory_bytes: number; memory_total_bytes: number } | null; last_seen: string; state: 'live' | 'gone';
+  load: { cpus: number; cpu: number; memory_bytes: number; memory_total_bytes: number } | null; last_seen: string; state: 'live' | 'draining' | 'drained' | 'gone'; drained_at: string | null; drained_by: string | null;
 }
 
 export interface Sli {

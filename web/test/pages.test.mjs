@@ -121,6 +121,27 @@ test('workers show their slots and what runs there', async () => {
   await page.context().close();
 });
 
+test('a worker is drained and resumed, when it was meant', async () => {
+  const page = await open(browser, world, '/workers');
+  const drain = page.getByRole('button', { name: /^Drain / }), resume = page.getByRole('button', { name: /^Resume / });
+  const state = async () => (await world.get('/v1/workers')).workers[0];
+  await drain.click();
+  await yes(page, 'Leave as it is');
+  assert.equal((await state()).drained_at, null);
+  await drain.click();
+  await yes(page, 'Drain the worker');
+  await resume.waitFor();
+  await page.locator('.worker .badge', { hasText: /drain(ed|ing)/ }).waitFor();
+  assert.equal((await state()).drained_by, 'dashboard');
+  const id = await world.submit('quick_v1');
+  await resume.click();
+  await yes(page, 'Resume the worker');
+  await drain.waitFor();
+  await world.reached(id, 'success');
+  calm(page);
+  await page.context().close();
+});
+
 test('without the event stream it polls', async () => {
   const page = await open(browser, world, 'about:blank');
   await page.route('**/v1/events?*', (r) => r.fulfill({ status: 404, body: '' }));

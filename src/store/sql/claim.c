@@ -197,7 +197,7 @@ int op_claim(struct tx *t)
     int rc;
 
     op->n_claimed = 0;
-    op->again = false;
+    op->again = op->drained = false;
     if (!op->poll_id || !*op->poll_id || strlen(op->poll_id) > 64)
         return err_field(t->err, "poll_id", "must be 1 to 64 bytes");
     marks_age(t);
@@ -206,7 +206,9 @@ int op_claim(struct tx *t)
     if (rc == ERR_OK)
         rc = given_before(t, op, k.max);
     op->again = op->n_claimed > 0;
-    if (rc != ERR_OK || op->again)
+    if (rc == ERR_OK && !op->again)
+        rc = worker_drained(t, &op->worker_id, &op->drained);
+    if (rc != ERR_OK || op->again || op->drained)
         return claims_keep(t, op, rc);
     if (op->handlers)
         rc = json_parse(op->handlers, strlen(op->handlers), &k.handlers, t->err);

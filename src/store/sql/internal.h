@@ -88,7 +88,7 @@ struct store {
         struct uuid job_id;
     } dead_walk;
     bool checkpoints;                  /* there may be some: else no job's end looks for one */
-    bool pauses;                       /* likewise: else no claim looks for one */
+    bool pauses, drains;               /* likewise: else no claim looks for one */
     struct arena *scratch;             /* of the op at work */
     unsigned lanes_era;                /* another one when a lane that somebody remembers may be gone */
     int64_t batch_blobs, batch_bytes;  /* what the batch at work adds to these: */
@@ -248,6 +248,15 @@ int pauses_load(struct store *s, struct err *err);
 int queue_paused(struct tx *t, const char *queue, bool *ret);
 int read_pauses(struct store *s, const char *project, struct arena *arena, struct pause **ret, size_t *ret_n,
                 struct err *err);
+
+/* --- drains.c --- */
+
+int op_drain(struct tx *t);
+int op_undrain(struct tx *t);
+int drains_load(struct store *s, struct err *err);
+int worker_drained(struct tx *t, const struct uuid *worker_id, bool *ret);
+/** Those of workers that are not known any more. */
+int drains_forget(struct tx *t);
 
 /* --- uploads.c --- */
 

@@ -47,6 +47,7 @@ const struct move_table move_tables[] = {
      "created_before:i failed_before:i jobs_max:i rate_n:i rate_per_us:i state:i counted:i matched:i done:i behind:u "
      "next_at:i created_at:i ended_at:i request_key:t request_hash:b",
      "redrive_id:u"},
+    {"drains", "worker_id:u drained_at:i drained_by:t", "worker_id:u"},
     {"pauses", "project:t queue:t paused_at:i paused_by:t reason:t", "project:t queue:t"},
 };
 const unsigned move_n_tables = ARRAY_LEN(move_tables);

@@ -205,6 +205,8 @@ static bool worker_row(struct list *l, struct query *st)
         .first_seen = col_int(st, 8),
         .last_seen = col_int(st, 9),
         .load = col_text(st, 10, l->arena),
+        .drained_at = col_int(st, 11), /* no row: 0 */
+        .drained_by = col_text(st, 12, l->arena),
     };
     return true;
 }
@@ -212,10 +214,12 @@ static bool worker_row(struct list *l, struct query *st)
 int read_workers(struct store *s, struct arena *arena, struct worker_row **ret, size_t *ret_n, struct err *err)
 {
     struct list l = {.arena = arena, .item_size = sizeof(**ret)};
-    int rc = read_list(s, READ_DEADLINE_US, &l, worker_row, err,
-                       "SELECT worker_id, name, host, version, isolation, handlers, slots_total, slots_busy, "
-                       "first_seen, last_seen, load FROM workers ORDER BY last_seen DESC LIMIT 10000",
-                       "");
+    int rc = read_list(
+        s, READ_DEADLINE_US, &l, worker_row, err,
+        "SELECT w.worker_id, w.name, w.host, w.version, w.isolation, w.handlers, w.slots_total, w.slots_busy, "
+        "w.first_seen, w.last_seen, w.load, d.drained_at, d.drained_by FROM workers w LEFT JOIN drains d ON "
+        "d.worker_id = w.worker_id ORDER BY w.last_seen DESC LIMIT 10000",
+        "");
 
     *ret = l.items;
     *ret_n = l.n;

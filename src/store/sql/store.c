@@ -21,6 +21,8 @@ static int (*const kinds[OP_KIND_COUNT])(struct tx *t) = {
     [OP_REDRIVE] = op_redrive,
     [OP_REDRIVE_CANCEL] = op_redrive_cancel,
     [OP_PAUSE] = op_pause,
+    [OP_DRAIN] = op_drain,
+    [OP_UNDRAIN] = op_undrain,
     [OP_RESUME] = op_resume,
     [OP_BLOB_ADD] = op_blob_add,
     [OP_UPLOAD_ADD] = op_upload_add,
@@ -210,7 +212,9 @@ int sql_store_load(struct store *s, struct err *err)
         rc = counts_load(s, err);
     if (rc == ERR_OK)
         rc = checkpoints_load(s, err);
-    return rc == ERR_OK ? pauses_load(s, err) : rc;
+    if (rc == ERR_OK)
+        rc = pauses_load(s, err);
+    return rc == ERR_OK ? drains_load(s, err) : rc;
 }
 
 void sql_store_release(struct store *s)

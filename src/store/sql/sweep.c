@@ -270,7 +270,7 @@ static int workers_forget(struct tx *t, usec before, int64_t limit, size_t *ret_
               "ii", before, limit);
 
     *ret_n = (size_t)n;
-    return rc;
+    return rc == ERR_OK && n > 0 ? drains_forget(t) : rc;
 }
 
 /** Those at the head of history whose retention is over: rows lie in the order they finished, since the store's time never goes back.

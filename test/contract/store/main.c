@@ -26,8 +26,8 @@ int main(void)
                  {redrive_tests, n_redrive_tests},
                  {pause_tests, n_pause_tests},
                  {trace_tests, n_trace_tests},
-
-                 {series_tests, n_series_tests}};
+                 {series_tests, n_series_tests},
+                 {drain_tests, n_drain_tests}};
 
     contract_driver = CONTRACT_DRIVER();
 #ifdef CONTRACT_FRESH

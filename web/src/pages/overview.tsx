@@ -37,7 +37,7 @@ export function OverviewPage() {
   const points = history.value;
   const minute = seen(points, 60), five = seen(points, 300);
   const all = slis.value?.all;
-  const live = workers.value?.workers.filter((w) => w.state === 'live') ?? [];
+  const live = workers.value?.workers.filter((w) => w.state !== 'gone') ?? [];
   const slots = live.reduce((n, w) => n + w.slots_total, 0), busy = live.reduce((n, w) => n + w.slots_busy, 0);
   const times = points.map((p) => p.at);
   const perSecond = points.map((p, i) => {

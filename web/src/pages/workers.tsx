@@ -1,12 +1,22 @@
-// Workers: who lives, with how many slots, and what runs where.
-import { get } from '../api';
+// Workers: who lives, with how many slots, what runs where; drain and resume.
+import { get, post } from '../api';
 import { bytes, count } from '../format';
 import { useWorkers } from '../feed';
 import { useData } from '../live';
 import type { JobSummary, Page, Worker } from '../types';
 import { Bar, Empty, Failure, JobLink, Time } from '../ui/bits';
+import { ask, attempt, say } from '../ui/dialog';
 
 const RUNNING = 500; // that are looked at
+
+async function turn(worker: Worker): Promise<void> {
+  const name = worker.name || worker.worker_id, drained = worker.drained_at !== null;
+  const sure = drained
+    ? await ask(`Give jobs to ${name} again?`, <p>It begins with what waits at once.</p>, 'Resume the worker', false)
+    : await ask(`Drain ${name}?`, <p>What runs there goes on; it is given no more jobs until it is resumed, also when it is restarted.</p>, 'Drain the worker');
+  if (sure && await attempt(() => post(`/v1/workers/${worker.worker_id}/${drained ? 'resume' : 'drain'}`, drained ? {} : { by: 'dashboard' })))
+    say(drained ? `${name} gets jobs again.` : `${name} gets no more jobs.`);
+}
 
 function Card({ worker, jobs }: { worker: Worker; jobs: JobSummary[] }) {
   const handlers = Object.entries(worker.handlers);
@@ -14,7 +24,8 @@ function Card({ worker, jobs }: { worker: Worker; jobs: JobSummary[] }) {
     <li class={`worker ${worker.state}`}>
       <div class="title">
         <h2>{worker.name || worker.worker_id}</h2>
-        <span class={`badge ${worker.state === 'live' ? 'success' : ''}`}>{worker.state}</span>
+        <span class={`badge ${worker.state === 'live' ? 'success' : worker.state === 'gone' ? '' : 'pending'}`}>{worker.state}</span>
+        {(worker.state !== 'gone' || worker.drained_at) && <button type="button" aria-label={`${worker.drained_at ? 'Resume' : 'Drain'} ${worker.name || worker.worker_id}`} onClick={() => void turn(worker)}>{worker.drained_at ? 'Resume' : 'Drain'}</button>}
       </div>
       <dl class="facts bare">
         <div class="fact"><dt>Slots</dt><dd><meter min={0} max={Math.max(worker.slots_total, 1)} value={worker.slots_busy} aria-label="busy slots" /> {worker.slots_busy} of {worker.slots_total}</dd></div>
@@ -25,6 +36,7 @@ function Card({ worker, jobs }: { worker: Worker; jobs: JobSummary[] }) {
           </>
         )}
         <div class="fact"><dt>Last contact</dt><dd><Time at={worker.last_seen} /></dd></div>
+        {worker.drained_at && <div class="fact"><dt>Drained</dt><dd><Time at={worker.drained_at} />{worker.drained_by && ` by ${worker.drained_by}`}</dd></div>}
         <div class="fact"><dt>Host</dt><dd>{worker.host || '–'}</dd></div>
         <div class="fact"><dt>Version</dt><dd>{worker.version || '–'}</dd></div>
         <div class="fact"><dt>Isolation</dt><dd>{worker.isolation || '–'}</dd></div>
@@ -43,8 +55,8 @@ function Card({ worker, jobs }: { worker: Worker; jobs: JobSummary[] }) {
 export function WorkersPage() {
   const workers = useWorkers();
   const running = useData('running', (signal) => get<Page>(`/v1/jobs?status=running&limit=${RUNNING}`, signal), 3000);
-  const all = [...(workers.value?.workers ?? [])].sort((a, b) => (a.state === b.state ? (a.name ?? '').localeCompare(b.name ?? '') : a.state === 'live' ? -1 : 1));
-  const live = all.filter((w) => w.state === 'live');
+  const all = [...(workers.value?.workers ?? [])].sort((a, b) => Number(a.state === 'gone') - Number(b.state === 'gone') || (a.name ?? '').localeCompare(b.name ?? ''));
+  const live = all.filter((w) => w.state !== 'gone');
   const jobsOf = (w: Worker): JobSummary[] => (running.value?.jobs ?? []).filter((j) => j.owner_id === w.worker_id);
   return (
     <div class="page">
@@ -52,7 +64,7 @@ export function WorkersPage() {
       <Failure data={workers} />
       {workers.value && !all.length && <Empty>No worker has asked for work yet: <code>haul worker --handlers handlers.yaml</code></Empty>}
       <ul class="workers">{all.map((w) => <Card key={w.worker_id} worker={w} jobs={jobsOf(w)} />)}</ul>
-      <p class="faint">A worker is drained where it runs: <code>haul worker stop</code>.</p>
+      <p class="faint">A drained worker stays and is given nothing. To end one, where it runs: <code>haul worker stop</code>.</p>
     </div>
   );
 }

@@ -119,6 +119,9 @@ CREATE TABLE workers (
     load text -- how busy its host is, as its last poll said: JSON; NULL: it did not
 ) WITH (fillfactor = 50);
 
+-- Workers that are given nothing more. A table of its own: a poll looks here after it has written its worker's row.
+CREATE TABLE drains (worker_id uuid PRIMARY KEY, drained_at bigint NOT NULL, drained_by text);
+
 -- Each server adds to rows of its own; readers sum. Those of servers that are gone become one, of server 0.
 CREATE TABLE counters (
     server_id bigint NOT NULL, project text COLLATE "C" NOT NULL, queue text COLLATE "C" NOT NULL,

@@ -7,3 +7,5 @@ ALTER TABLE history ADD COLUMN tracestate TEXT;
 ALTER TABLE attempts ADD COLUMN series BLOB;
 -- How busy a worker's host is, as its last poll said: JSON; NULL: it did not.
 ALTER TABLE workers ADD COLUMN load TEXT;
+-- Workers that are given nothing more.
+CREATE TABLE drains (worker_id BLOB PRIMARY KEY, drained_at INTEGER NOT NULL, drained_by TEXT) WITHOUT ROWID;
