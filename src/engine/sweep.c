@@ -14,6 +14,19 @@
 #define SHARED_DUE_US     (500 * USEC_PER_MSEC) /* where other servers write, too, their jobs' times are not known here */
 #define SHARED_SWEEP_US   USEC_PER_SEC
 
+/* Leases are looked at several times in a lease: a store that many share takes half of one without a look for an outage, and then gives grace. */
+static usec shared_period(const struct engine *e, size_t i)
+{
+    switch (i) {
+    case SWEEP_DUE:
+        return SHARED_DUE_US;
+    case SWEEP_LEASES:
+        return MIN(SHARED_SWEEP_US, e->cfg.policy.lease_us / 8);
+    default:
+        return SHARED_SWEEP_US;
+    }
+}
+
 static void sweep_by(struct sweeper *s, usec at)
 {
     s->next_at = MIN(s->next_at, at);
@@ -32,7 +45,7 @@ void sweep_init(struct engine *e)
         e->sweepers[i].kind = kinds[i];
         e->sweepers[i].period_us = periods[i];
         if (e->cfg.store_driver->shared && periods[i] == USEC_NEVER)
-            e->sweepers[i].period_us = i == SWEEP_DUE ? SHARED_DUE_US : SHARED_SWEEP_US;
+            e->sweepers[i].period_us = shared_period(e, i);
         e->sweepers[i].next_at = engine_store_now(e);
         e->sweepers[i].engine = e;
     }

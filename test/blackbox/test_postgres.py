@@ -209,6 +209,17 @@ def test_connections_cut_under_load_lose_and_double_nothing(make_server, postgre
 
 # --- values ---
 
+def test_short_leases_lapse(make_server, url):
+    """A lease as short as is allowed: looks at it that are a second apart must not count as an outage, in which none lapses."""
+    server = make_server({"store": url, "lease": "1s", "heartbeat": "250ms", "confirm": "1s"})
+    api = Api(server.url)
+    job_id = api.submit("played")["job_id"]
+    (claim,) = api.lease("played")
+    api.act(claim, "heartbeat", {})
+    assert api.wait(job_id, lambda j: j["status"] == "pending")["losses"] == 1
+    assert api.act(claim, "complete", {"outputs": [], **COMPLETE}).json()["status"] == "success"
+
+
 def test_zero_characters_stay_outside(make_server, url):
     api = Api(make_server({"store": url}).url)
     for body in ({"task_type": "a\0b"}, {"task_type": "encode", "labels": {"k": "a\0b"}}, {"task_type": "encode", "dedup_key": "a\0"}):
