@@ -140,23 +140,23 @@ static void test_idempotency_key(void **state)
 /* P26: the key is outside the hash, all else inside. */
 static void test_P26_hash_is_of_the_request(void **state)
 {
-#define REF "\"payload_ref\":\"blob:0197ba5e-0000-7000-8000-000000000001\""
+#define PAYLOAD_REF "\"payload_ref\":\"blob:0197ba5e-0000-7000-8000-000000000001\""
     static const char *const others[] = {
-        "{\"task_type\":\"u\"," REF "}",
-        "{\"task_type\":\"t\",\"queue\":\"q\"," REF "}",
-        "{\"task_type\":\"t\",\"payload\":[]," REF "}",
-        "{\"task_type\":\"t\",\"priority\":4," REF "}",
-        "{\"task_type\":\"t\",\"delay\":1," REF "}",
-        "{\"task_type\":\"t\",\"timeout\":1," REF "}",
-        "{\"task_type\":\"t\",\"max_attempts\":1," REF "}",
-        "{\"task_type\":\"t\",\"labels\":{\"a\":\"b\"}," REF "}",
-        "{\"task_type\":\"t\",\"start_within\":1," REF "}",
+        "{\"task_type\":\"u\"," PAYLOAD_REF "}",
+        "{\"task_type\":\"t\",\"queue\":\"q\"," PAYLOAD_REF "}",
+        "{\"task_type\":\"t\",\"payload\":[]," PAYLOAD_REF "}",
+        "{\"task_type\":\"t\",\"priority\":4," PAYLOAD_REF "}",
+        "{\"task_type\":\"t\",\"delay\":1," PAYLOAD_REF "}",
+        "{\"task_type\":\"t\",\"timeout\":1," PAYLOAD_REF "}",
+        "{\"task_type\":\"t\",\"max_attempts\":1," PAYLOAD_REF "}",
+        "{\"task_type\":\"t\",\"labels\":{\"a\":\"b\"}," PAYLOAD_REF "}",
+        "{\"task_type\":\"t\",\"start_within\":1," PAYLOAD_REF "}",
         "{\"task_type\":\"t\",\"payload_ref\":\"blob:0197ba5e-0000-7000-8000-000000000002\"}",
     };
     struct op_submit a, b;
     struct err err;
-    assert_int_equal(parse("{\"task_type\":\"t\",\"dedup_key\":\"x\"," REF "}", NULL, &a, &err), ERR_OK);
-    assert_int_equal(parse(" {\"task_type\" : \"t\", " REF "}", "y", &b, &err), ERR_OK);
+    assert_int_equal(parse("{\"task_type\":\"t\",\"dedup_key\":\"x\"," PAYLOAD_REF "}", NULL, &a, &err), ERR_OK);
+    assert_int_equal(parse(" {\"task_type\" : \"t\", " PAYLOAD_REF "}", "y", &b, &err), ERR_OK);
     assert_memory_equal(a.request_hash, b.request_hash, 32);
     for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
         assert_int_equal(parse(others[i], "y", &b, &err), ERR_OK);
@@ -170,7 +170,7 @@ static void test_no_hash_without_a_key_or_references(void **state)
     static const uint8_t none[32];
     struct op_submit op;
     struct err err;
-    assert_int_equal(parse("{\"task_type\":\"t\"," REF "}", NULL, &op, &err), ERR_OK);
+    assert_int_equal(parse("{\"task_type\":\"t\"," PAYLOAD_REF "}", NULL, &op, &err), ERR_OK);
     assert_memory_equal(op.request_hash, none, 32);
     assert_int_equal(parse("{\"task_type\":\"t\",\"payload\":1}", "y", &op, &err), ERR_OK);
     assert_memory_equal(op.request_hash, none, 32);
@@ -180,9 +180,9 @@ static void test_label_order_is_no_difference(void **state)
 {
     struct op_submit a, b;
     struct err err;
-    assert_int_equal(parse("{\"task_type\":\"t\",\"labels\":{\"a\":\"1\",\"b\":\"2\"}," REF "}", "y", &a, &err),
+    assert_int_equal(parse("{\"task_type\":\"t\",\"labels\":{\"a\":\"1\",\"b\":\"2\"}," PAYLOAD_REF "}", "y", &a, &err),
                      ERR_OK);
-    assert_int_equal(parse("{\"task_type\":\"t\",\"labels\":{\"b\":\"2\",\"a\":\"1\"}," REF "}", "y", &b, &err),
+    assert_int_equal(parse("{\"task_type\":\"t\",\"labels\":{\"b\":\"2\",\"a\":\"1\"}," PAYLOAD_REF "}", "y", &b, &err),
                      ERR_OK);
     assert_string_equal(a.job.labels, b.job.labels);
     assert_memory_equal(a.request_hash, b.request_hash, 32);
