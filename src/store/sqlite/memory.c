@@ -81,7 +81,7 @@ static void give(void *p)
 
 void sqlite_memory_set_up(void)
 {
-#ifdef __SANITIZE_ADDRESS__ /* which is to see each block come and go */
+#ifdef HAUL_ASAN /* which is to see each block come and go */
     return;
 #endif
     if (sqlite3_config(SQLITE_CONFIG_GETMALLOC, &platform) != SQLITE_OK ||

@@ -91,7 +91,7 @@ static void test_a_thread_gets_again_what_it_gave_back(void **state)
     uint8_t *first, *again;
 
     (void)state;
-#ifdef __SANITIZE_ADDRESS__
+#ifdef HAUL_ASAN
     skip();
 #endif
     first = sqlite3_malloc(700);
