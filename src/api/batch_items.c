@@ -103,7 +103,7 @@ int batch_key(const char *key, size_t index, struct arena *arena, const char **r
     *ret = NULL;
     if (!key)
         return ERR_OK;
-    size_t n = strlen(key);
+    const size_t n = strlen(key);
     if (n < 1 || n > JOB_KEY_MAX - INDEX_MAX || !utf8_valid(key, n))
         return err_field(err, "Idempotency-Key", "must be text of 1 to %d bytes: item i gets the key with /i behind it",
                          JOB_KEY_MAX - INDEX_MAX);
@@ -115,7 +115,7 @@ int batch_key(const char *key, size_t index, struct arena *arena, const char **r
         index /= 10;
     } while (index > 0);
     digits[--at] = '/';
-    memcpy(text, key, n);
+    memcpy(text, key, n + 1);
     memcpy(text + n, digits + at, sizeof(digits) - at);
     *ret = arena_strndup(arena, text, n + sizeof(digits) - at);
     return *ret ? ERR_OK : no_memory(err);

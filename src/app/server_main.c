@@ -111,7 +111,7 @@ static int check_database_there(const char *data, struct err *err)
         return ERR_OK;
     return err_set(
         err, ERR_CORRUPT, 0,
-        "'%.100s' has blobs but no database any more; restore a backup (haul restore), or name a new --data folder",
+        "'%.300s' has blobs but no database any more; restore a backup (haul restore), or name a new --data folder",
         data);
 }
 
@@ -429,7 +429,7 @@ int server_main(int argc, char **argv)
             &err, ERR_UNKNOWN_OUTCOME, 0,
             s->options.store
                 ? "a write's outcome is unknown: see the log, and start again"
-                : "a write's outcome is unknown (its sync failed): look at the disk of '%.100s' and start again",
+                : "a write's outcome is unknown (its sync failed): look at the disk of '%.300s' and start again",
             s->options.data);
     stop(s);
     free(s);

@@ -14,6 +14,12 @@ import time
 SEQUENCE = re.compile(rb"\033\[(\?)?([0-9;]*)([A-Za-z])")
 
 
+def as_a_shell_would():
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    for sig in (signal.SIGINT, signal.SIGHUP):  # which these tests were perhaps started to ignore
+        signal.signal(sig, signal.SIG_DFL)
+
+
 class Terminal:
     def __init__(self, arguments, environment, width=80, height=24):
         self.lead, self.follow = pty.openpty()  # the other end stays open: its settings can be looked at when the program has ended
@@ -21,7 +27,7 @@ class Terminal:
         self.before = termios.tcgetattr(self.follow)
         self.modes, self.bytes, self.rest, self.styles = set(), b"", b"", set()
         self.process = subprocess.Popen(arguments, env=environment, stdin=self.follow, stdout=self.follow, stderr=subprocess.PIPE,
-                                        start_new_session=True, preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0))
+                                        start_new_session=True, preexec_fn=as_a_shell_would)
 
     def resize(self, width, height, tell=True):
         self.width, self.height = width, height

@@ -27,6 +27,7 @@ def pair(shared_pair, request):
     name = request.node.name.partition("[")[0][:60]
     shared_pair.primary.psql(f"DROP DATABASE IF EXISTS {name}")
     shared_pair.primary.psql(f"CREATE DATABASE {name}")
+    until(lambda: shared_pair.standby.psql(f"SELECT count(*) FROM pg_database WHERE datname = '{name}'") == "1")  # a server may ask it first
     shared_pair.name = name
     return shared_pair
 
