@@ -126,12 +126,12 @@ static void range_take(struct reader *r, int64_t max, struct series_range *ret)
 
 bool series_unpack(struct series *ret, const void *bytes, size_t n)
 {
-    struct reader r = {.p = bytes, .end = (const unsigned char *)bytes + n};
     usec at = 0;
 
     *ret = (struct series){0};
     if (n == 0)
         return true;
+    struct reader r = {.p = bytes, .end = (const unsigned char *)bytes + n};
     r.bad = *r.p++ != FORMAT;
     const unsigned points = (unsigned)take(&r, SERIES_POINTS_MAX);
     ret->full = take(&r, FULL_MAX);
