@@ -219,7 +219,8 @@ static int start_engine(struct server *s, const struct policy *policy, struct er
 
 static int start_traces(struct server *s, struct err *err)
 {
-    const struct exporter_config config = {.url = s->options.otlp_url, .flush_us = TRACES_FLUSH_US};
+    const struct exporter_config config = {
+        .url = s->options.otlp_url, .headers = s->options.otlp_headers, .flush_us = TRACES_FLUSH_US};
     s->spans.share = s->options.trace_share;
     return config.url ? exporter_new(&config, &s->spans.exporter, err) : ERR_OK;
 }

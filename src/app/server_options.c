@@ -4,6 +4,7 @@
 #include "base/fs.h"
 #include "base/timefmt.h"
 #include "trace/exporter.h"
+#include "trace/headers.h"
 #include <arpa/inet.h>
 #include <errno.h>
 #include <limits.h>
@@ -48,6 +49,8 @@ static const struct option_row rows[] = {
      "how long a blob that no job refers to is kept"},
     {"otlp_endpoint", OPTION_STRING, AT(otlp_endpoint), 1, 2000, NULL,
      "http://HOST:4318: a collector of OpenTelemetry, to which spans of jobs are sent"},
+    {"otlp_headers_file", OPTION_STRING, AT(otlp_headers_file), 1, 4000, NULL,
+     "file with headers for it, as name=value, one a line: its keys"},
     {"trace_sample", OPTION_STRING, AT(trace_sample), 1, 32, "1",
      "of jobs submitted in no trace: which share is recorded, 0 to 1"},
 };
@@ -57,6 +60,7 @@ static int defaults(struct server_options *o, struct err *err)
     int rc = options_defaults(rows, ARRAY_LEN(rows), o, err);
     o->types = (struct type_policies){.n = 0};
     o->otlp_url = NULL;
+    o->otlp_headers = (struct string_list){.n = 0};
     o->objectives = (struct objectives){.n = 0};
     alert_options_default(&o->alerts);
     o->receivers = (struct receivers){.n = 0};
@@ -103,6 +107,7 @@ void server_options_release(struct server_options *o)
 {
     options_release(rows, ARRAY_LEN(rows), o);
     free(o->otlp_url);
+    headers_release(&o->otlp_headers);
     type_options_release(&o->types);
     objectives_release(&o->objectives);
     receivers_release(&o->receivers);
@@ -244,17 +249,37 @@ static int default_data(char **ret, struct err *err)
 }
 
 /* As OpenTelemetry's own programs: an address for traces alone is the whole URL. */
-static int trace_options(struct server_options *o, struct err *err)
+static int collector_url(struct server_options *o, struct err *err)
 {
     const char *traces = getenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"), *all = getenv("OTEL_EXPORTER_OTLP_ENDPOINT");
-    int rc = share_parse(o->trace_sample, "trace_sample", 0, 1, &o->trace_share, err);
-    if (rc)
-        return rc;
     if (o->otlp_endpoint)
         return exporter_url(o->otlp_endpoint, false, "otlp_endpoint", &o->otlp_url, err);
     if (traces && *traces)
         return exporter_url(traces, true, "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", &o->otlp_url, err);
     return all && *all ? exporter_url(all, false, "OTEL_EXPORTER_OTLP_ENDPOINT", &o->otlp_url, err) : ERR_OK;
+}
+
+static int collector_headers(struct server_options *o, struct err *err)
+{
+    static const char *const names[] = {"OTEL_EXPORTER_OTLP_TRACES_HEADERS", "OTEL_EXPORTER_OTLP_HEADERS"};
+    if (o->otlp_headers_file && !o->otlp_url)
+        return err_field(err, "otlp_headers_file", "needs a collector: set otlp_endpoint, too");
+    if (o->otlp_headers_file)
+        return headers_read(o->otlp_headers_file, "otlp_headers_file", &o->otlp_headers, err);
+    for (size_t i = 0; o->otlp_url && i < ARRAY_LEN(names); i++) {
+        const char *text = getenv(names[i]);
+        if (text && *text)
+            return headers_parse(text, ",", names[i], &o->otlp_headers, err);
+    }
+    return ERR_OK;
+}
+
+static int trace_options(struct server_options *o, struct err *err)
+{
+    int rc = share_parse(o->trace_sample, "trace_sample", 0, 1, &o->trace_share, err);
+    if (!rc)
+        rc = collector_url(o, err);
+    return rc ? rc : collector_headers(o, err);
 }
 
 static int check(const struct server_options *o, struct err *err)

@@ -6,14 +6,15 @@
 #include "app/type_options.h"
 
 struct server_options {
-    char *listen, *data, *store, *broker, *blob, *broker_intake, *otlp_endpoint, *trace_sample;
+    char *listen, *data, *store, *broker, *blob, *broker_intake, *otlp_endpoint, *otlp_headers_file, *trace_sample;
     bool insecure;
     struct string_list hosts;
     usec lease, heartbeat, confirm, poll, backoff_base, backoff_cap, retention, dedup_window, upload_keep, blob_keep;
     int64_t max_attempts, max_interruptions, max_losses;
     int64_t event_streams;
-    char *otlp_url;     /* of the collector; NULL: none */
-    double trace_share; /* of jobs submitted in no trace that are recorded */
+    char *otlp_url;                  /* of the collector; NULL: none */
+    struct string_list otlp_headers; /* for it: secrets */
+    double trace_share;              /* of jobs submitted in no trace that are recorded */
     /* of the file only */
     struct type_policies types;
     struct objectives objectives;

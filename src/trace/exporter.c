@@ -60,6 +60,14 @@ static bool url_part(CURLU *u, CURLUPart part, char **ret)
     return curl_url_get(u, part, ret, 0) == CURLUE_OK;
 }
 
+/* Of a text that may be no URL at all: it must not be repeated either. */
+static bool url_has_credentials(const char *url)
+{
+    const char *host = strstr(url, "://");
+    host = host ? host + 3 : url;
+    return memchr(host, '@', strcspn(host, "/?#")) != NULL;
+}
+
 static bool url_fits(CURLU *u)
 {
     char *scheme = NULL, *host = NULL, *more = NULL;
@@ -74,8 +82,10 @@ static bool url_fits(CURLU *u)
 
 int exporter_url(const char *base, bool whole, const char *field, char **ret, struct err *err)
 {
-    CURLU *u = curl_url();
     *ret = NULL;
+    if (url_has_credentials(base))
+        return err_field(err, field, "has credentials in it; send them as a header: otlp_headers_file");
+    CURLU *u = curl_url();
     if (!u)
         return err_set(err, ERR_NO_MEMORY, 0, "traces");
     bool ok = strstr(base, "://") && curl_url_set(u, CURLUPART_URL, base, 0) == CURLUE_OK && url_fits(u);
@@ -214,6 +224,23 @@ static void batch_write(struct exporter *x, struct waiting *batch, struct buf *r
 }
 
 /* ---- one call ---- */
+
+/* curl adds to a list, or leaves it as it was and says NULL. */
+static bool header_add(struct exporter *x, const char *line)
+{
+    struct curl_slist *longer = curl_slist_append(x->headers, line);
+    if (longer)
+        x->headers = longer;
+    return longer != NULL;
+}
+
+static bool headers_set_up(struct exporter *x, const struct string_list *more)
+{
+    bool ok = header_add(x, "Content-Type: application/json");
+    for (size_t i = 0; ok && i < more->n; i++)
+        ok = header_add(x, more->items[i]);
+    return ok;
+}
 
 static size_t on_answer(char *p, size_t size, size_t n, void *arg)
 {
@@ -431,8 +458,8 @@ int exporter_new(const struct exporter_config *config, struct exporter **ret, st
     gethostname(x->host, sizeof x->host - 1);
     x->url = strdup(config->url);
     x->easy = curl_easy_init();
-    x->headers = curl_slist_append(NULL, "Content-Type: application/json");
-    if (!x->url || !x->easy || !x->headers) {
+    x->config.headers = (struct string_list){.n = 0};
+    if (!x->url || !x->easy || !headers_set_up(x, &config->headers)) {
         release(x);
         return err_set(err, ERR_NO_MEMORY, 0, "traces");
     }

@@ -68,10 +68,10 @@ def spans_of(body):
 
 
 class Collector:
-    """answers: statuses to give, in order, before 200; `hold`: it reads, and answers nothing while that is clear."""
+    """answers: statuses to give, in order, before 200; `free`: it reads, and answers nothing while that is clear; `headers`: of the last request."""
 
     def __init__(self, *answers):
-        self.answers, self.spans, self.wrong, self.calls = list(answers), [], [], 0
+        self.answers, self.spans, self.wrong, self.calls, self.headers = list(answers), [], [], 0, None
         self.changed, self.free = threading.Condition(), threading.Event()
         self.free.set()
         collector = self
@@ -79,7 +79,7 @@ class Collector:
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_POST(self):
                 body = self.rfile.read(int(self.headers["Content-Length"]))
-                status = collector.take(self.path, self.headers["Content-Type"], body)
+                status = collector.take(self.path, self.headers, body)
                 collector.free.wait()
                 try:
                     self.send_response(status)
@@ -96,12 +96,12 @@ class Collector:
         self.url = f"http://127.0.0.1:{self.http.server_port}"
         threading.Thread(target=self.http.serve_forever, daemon=True).start()
 
-    def take(self, path, kind, body):
+    def take(self, path, headers, body):
         with self.changed:
-            self.calls += 1
+            self.calls, self.headers = self.calls + 1, headers
             status = self.answers.pop(0) if self.answers else 200
             try:
-                assert (path, kind) == ("/v1/traces", "application/json"), (path, kind)
+                assert (path, headers.get_all("Content-Type")) == ("/v1/traces", ["application/json"]), (path, headers)
                 taken = list(spans_of(json.loads(body)))
                 if status == 200:
                     self.spans += taken

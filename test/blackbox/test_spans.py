@@ -227,6 +227,77 @@ def test_the_environment_names_a_collector(collector, make_server, environment):
     collector.of_job(job["job_id"], "submit")
 
 
+KEY = "Bearer s3cr3t,k=y%"
+SECRET = "s3cr3t"
+WRITTEN = "Bearer%20s3cr3t%2Ck=y%25"
+
+
+def test_a_collector_gets_the_headers_of_a_file_and_nobody_else_does(make_server, tmp_path):
+    """Also not who reads the log, when the collector refuses them."""
+    with contextlib.closing(Collector(401)) as collector:
+        (tmp_path / "headers").write_text(f"authorization={WRITTEN}\n x-scope = a b , X-Org=%C3%A4\n\n")
+        server = make_server({"otlp_endpoint": collector.url, "otlp_headers_file": str(tmp_path / "headers")})
+        api = Api(server.url)
+        api.submit("t")
+        assert until(lambda: counts(api) == (0, 1))
+        collector.of_job(api.submit("t")["job_id"], "submit")
+        assert collector.headers.get_all("Authorization") == [KEY]
+        assert collector.headers["X-Scope"] == "a b" and collector.headers["x-org"].encode("latin-1") == "ä".encode()
+        assert server.terminate(20) == 0 and "HTTP status 401" in server.said and SECRET not in server.said
+        assert not [f for f in server.data.rglob("*") if f.is_file() and SECRET.encode() in f.read_bytes()]
+
+
+def test_a_collector_gets_the_headers_of_the_environment(collector, make_server, environment, tmp_path):
+    """Those for traces alone go before, and the configuration before both."""
+    def sent(config):
+        api = Api(make_server({"otlp_endpoint": collector.url, **config}).url)
+        collector.of_job(api.submit("t")["job_id"], "submit")
+        return collector.headers["authorization"]
+    environment["OTEL_EXPORTER_OTLP_HEADERS"] = f"authorization={WRITTEN},"
+    assert sent({}) == KEY
+    environment["OTEL_EXPORTER_OTLP_TRACES_HEADERS"] = "authorization=traces"
+    assert sent({}) == "traces"
+    (tmp_path / "headers").write_text("authorization=file")
+    assert sent({"otlp_headers_file": str(tmp_path / "headers")}) == "file"
+
+
+@pytest.mark.parametrize("text, why", [
+    (f"x-key: {SECRET}", "header 1 is not name=value"), (f"a=b,{SECRET}", "header 2 is not name=value"), (f"x {SECRET}=1", "header 1 has a name that no header can have"),
+    (f"={SECRET}", "header 1 has a name that no header can have"), (f"a:={SECRET}", "header 1 has a name that no header can have"), (f"{SECRET}=", "header 1 has no value"),
+    (f"a={SECRET}%0D%0Ab: c", "header 1 has a control character"), (f"a={SECRET}\rb", "header 1 has a control character"), (f"a={SECRET}%00", "header 1 has a control character"),
+    (f"a={SECRET}%2", "header 1 has a % that"), (f"a={SECRET}%zz", "header 1 has a % that"), (f"a={SECRET}%20", "header 1 has a value that begins or ends"),
+    (f"a={SECRET}%ff", "header 1 has a value that is not UTF-8"), (f"a={SECRET},A=2", "header 2 has the name of one before it"),
+    (f"content-type={SECRET}", "header 1 is one that haul sets itself"), (",".join(f"a{i}={SECRET}" for i in range(33)), "header 33 is one too many"),
+    ("a=" + SECRET * 1400, "longer than 8192 bytes"), (" , ", "names no header")])
+def test_headers_that_cannot_be_are_refused(haul, tmp_path, text, why):
+    """By file and environment, before anything is made, and without repeating them."""
+    (tmp_path / "headers").write_bytes(text.encode())
+    common = ["server", "--otlp-endpoint", "http://127.0.0.1:4318", "--data", tmp_path / "data", "--listen", "127.0.0.1:0"]
+    for field, done in (("otlp_headers_file", haul(*common, "--otlp-headers-file", tmp_path / "headers")),
+                        ("OTEL_EXPORTER_OTLP_HEADERS", haul(*common, env={"OTEL_EXPORTER_OTLP_HEADERS": text}))):
+        assert done.returncode != 0 and field in done.stderr and why in done.stderr
+        assert SECRET not in done.stderr + done.stdout and not (tmp_path / "data").exists()
+
+
+def test_a_headers_file_that_cannot_be_is_refused(haul, tmp_path):
+    def refused(*more):
+        done = haul("server", "--data", tmp_path / "data", "--listen", "127.0.0.1:0", "--otlp-headers-file", tmp_path / "headers", *more)
+        assert done.returncode != 0 and "otlp_headers_file" in done.stderr
+        return done.stderr
+    collector = ("--otlp-endpoint", "http://127.0.0.1:4318")
+    assert "No such file" in refused(*collector)
+    for content, why in ((b"", "names no header"), (b"a=\0", "NUL"), (b"a=b\nOTHER\n", "header 2 is not"), (b"a=b\r\n", "header 1 has a control character")):
+        (tmp_path / "headers").write_bytes(content)
+        assert why in refused(*collector)
+    assert "set otlp_endpoint, too" in refused()
+
+
+@pytest.mark.parametrize("url", [f"http://me:{SECRET}@h:4318", f"https://{SECRET}@h", f"http://me:{SECRET}@h:99999"])
+def test_an_address_with_credentials_is_refused_and_not_repeated(haul, tmp_path, url):
+    done = haul("server", "--otlp-endpoint", url, "--data", tmp_path / "data", "--listen", "127.0.0.1:0")
+    assert done.returncode != 0 and "otlp_headers_file" in done.stderr and SECRET not in done.stderr
+
+
 @pytest.mark.parametrize("url", ["x", "127.0.0.1:4318", "grpc://127.0.0.1:4317", "http://", "http://h:99999", "http://h/?x=1", "http://h/#x", "file:///etc/passwd"])
 def test_an_address_that_cannot_be_is_refused(haul, tmp_path, url):
     done = haul("server", "--otlp-endpoint", url, "--data", tmp_path / "data", "--listen", "127.0.0.1:0")
