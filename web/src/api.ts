@@ -18,11 +18,11 @@ async function refuse(answer: Response): Promise<never> {
   throw new Problem(answer.status, body.field ? `${body.field}: ${detail}` : detail, body.field, body.request_id);
 }
 
-export async function request(method: string, path: string, init: { body?: unknown; headers?: Record<string, string>; signal?: AbortSignal } = {}): Promise<Response> {
+export async function request(method: string, path: string, init: { body?: unknown; headers?: Record<string, string>; signal?: AbortSignal; patienceMs?: number } = {}): Promise<Response> {
   const headers: Record<string, string> = { ...init.headers };
   if (init.body !== undefined)
     headers['Content-Type'] = 'application/json';
-  const limit = AbortSignal.timeout(PATIENCE_MS);
+  const limit = AbortSignal.timeout(init.patienceMs ?? PATIENCE_MS);
   let answer: Response;
   try {
     answer = await fetch(path, {

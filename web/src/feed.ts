@@ -4,7 +4,7 @@ import { useEffect } from 'preact/hooks';
 import { get, Problem } from './api';
 import { useTopic } from './events';
 import { type Data, now, useData } from './live';
-import type { Alert, Slis, Stats, Worker } from './types';
+import type { Alerts, Slis, Stats, Worker } from './types';
 
 function useFeed<T>(name: string, path: string, everyMs: number): Data<T | null> {
   const data = useData<T | null>(name, async (signal) => {
@@ -32,7 +32,7 @@ function useFeed<T>(name: string, path: string, everyMs: number): Data<T | null>
 export const useStats = (): Data<Stats | null> => useFeed('counts', '/v1/stats', 2000);
 export const useWorkers = (): Data<{ workers: Worker[] } | null> => useFeed('workers', '/v1/workers', 3000);
 export const useSlis = (): Data<Slis | null> => useFeed('slis', '/v1/slis', 2000);
-export const useAlerts = (): Data<{ alerts: Alert[] } | null> => useFeed('alerts', '/v1/alerts', 5000);
+export const useAlerts = (): Data<Alerts | null> => useFeed('alerts', '/v1/alerts', 5000);
 
 export interface Sums { pending: number; running: number; success: number; failed: number; cancelled: number; ready: number; oldest: number }
 

@@ -66,6 +66,14 @@ export interface Alert {
   value: number | null; since: string | null; fired_at: string | null; resolved_at: string | null; severity: string; text: string;
 }
 
+export interface Receiver {
+  receiver: string; kind: 'webhook' | 'command'; to: string; waiting: number; sent_at: string | null; failed_at: string | null; error: string | null;
+  next_try_at: string | null;
+}
+export interface ReceiverTest { receiver: string; sent: boolean; error: string | null; took_s: number }
+/** A server of an earlier build tells nobody. */
+export interface Alerts { alerts: Alert[]; sending?: boolean; receivers?: Receiver[] }
+
 export interface Group {
   fingerprint: string; task_type: string; jobs: number; first_failed_at: string; last_failed_at: string; job_id: string; outcome: string; error_log: string | null;
 }

@@ -142,6 +142,49 @@ test('a worker is drained and resumed, when it was meant', async () => {
   await page.context().close();
 });
 
+test('receivers of alerts: how each fares, and a test that is meant', async () => {
+  const told = (text, ...more) => ({ command: ['/bin/sh', '-c', text, ...more], alerts: ['queue_depth'] });
+  const other = await World.make(JSON.stringify({
+    alerts: { every: '1s', queue_depth: { above: 0, for: '0s' } },
+    alert_receivers: { pager: told('exit 0'), broken: told('printf %s "$1"; exit 1', 'sh', HOSTILE[0] + HOSTILE[1]) },
+  }));
+  try {
+    await other.submit('nobody_v1');
+    const page = await open(browser, other, '/', { reducedMotion: 'reduce' }); // axe would see colours half way from one theme to the other
+    const row = (name) => page.getByRole('region', { name: 'receivers, one a row' }).locator('tbody tr', { hasText: name });
+    const cell = async (name, n) => row(name).locator('td').nth(n).textContent();
+    await until('one was told', async () => / ago|now/.test(await cell('pager', 2)));
+    await until('the other one was not, and why is said', async () => (await cell('broken', 3)).includes(HOSTILE[0]));
+    await until('a message waits for it', async () => /^1 again /.test(await cell('broken', 4)));
+    assert.deepEqual([await cell('pager', 1), await cell('pager', 3), await cell('pager', 4)], ['command /bin/sh', 'never', '0']);
+    assert.equal(await cell('broken', 2), 'never');
+    const sent = async () => (await other.get('/v1/alerts')).receivers.map((r) => r.sent + r.failed);
+    await page.getByRole('button', { name: 'Send test to pager' }).click();
+    await page.locator('dialog').getByText('/bin/sh gets one message').waitFor();
+    const before = (await sent())[0];
+    await yes(page, 'Leave as it is');
+    assert.equal((await sent())[0], before);
+    await page.getByRole('button', { name: 'Send test to pager' }).click();
+    await yes(page, 'Send it');
+    await row('pager').getByRole('status').getByText(/^taken in /).waitFor();
+    await page.getByRole('button', { name: 'Send test to broken' }).click();
+    await yes(page, 'Send it');
+    await row('broken').getByRole('status').getByText('not taken').waitFor();
+    assert.ok((await row('broken').getByRole('status').textContent()).includes(HOSTILE[1]));
+    await unharmed(page);
+    for (const [colorScheme, width] of [['dark', 390], ['light', 1280]]) {
+      await page.emulateMedia({ colorScheme });
+      await page.setViewportSize({ width, height: 800 });
+      assert.deepEqual(await seriousFindings(page), []);
+      assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), `wider than ${width}`);
+    }
+    calm(page);
+    await page.context().close();
+  } finally {
+    await other.end();
+  }
+});
+
 test('without the event stream it polls', async () => {
   const page = await open(browser, world, 'about:blank');
   await page.route('**/v1/events?*', (r) => r.fulfill({ status: 404, body: '' }));

@@ -6,6 +6,7 @@ import { Failure } from '../ui/bits';
 import { Chart } from '../ui/chart';
 import { FiringAlerts } from './alerts';
 import { Objectives } from './objectives';
+import { Receivers } from './receivers';
 
 function Tile({ name, value, note, href, bad }: { name: string; value: ComponentChildren; note?: ComponentChildren; href?: string; bad?: boolean }) {
   return (
@@ -51,6 +52,7 @@ export function OverviewPage() {
       <div class="title"><h1>Overview</h1>{stats.value && <span class="faint">haul {stats.value.server.version}{stats.value.server.uptime_s !== undefined && `, up ${duration(stats.value.server.uptime_s)}`}</span>}</div>
       <Failure data={stats} />
       {alerts.value && <FiringAlerts alerts={alerts.value.alerts} />}
+      {alerts.value && <Receivers all={alerts.value.receivers ?? []} sending={alerts.value.sending ?? false} again={alerts.again} />}
       {s && (
         <dl class="tiles">
           <Tile name="Waiting" value={count(s.pending)} href="/jobs?status=pending" note={s.oldest ? `oldest ready ${duration(s.oldest)}` : `${count(s.ready)} ready`} />
