@@ -19,6 +19,7 @@ export interface Job extends JobSummary {
   payload: unknown;
   checkpoint: { attempt: number; at: string; percent: number | null; files: number; bytes: number } | null;
   waiting_reason: string | null;
+  traceparent?: string | null; // a server of an earlier build has none
 }
 
 export interface Attempt {

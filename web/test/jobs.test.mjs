@@ -76,6 +76,23 @@ test('what its program uses is drawn while it runs, in both themes, and said in 
   await other.context().close();
 });
 
+test('the trace that a job is part of is shown and copied', async () => {
+  const trace = '4bf92f3577b34da6a3ce929d0e0e4736';
+  const id = await world.submit('nobody_v1', { traceparent: `00-${trace}-00f067aa0ba902b7-01` });
+  const page = await open(browser, world, `/jobs/${id}`);
+  await page.context().grantPermissions(['clipboard-read', 'clipboard-write']);
+  await page.locator('.fact', { hasText: 'Trace' }).getByText(trace, { exact: true }).waitFor();
+  await page.getByRole('button', { name: 'Copy trace id' }).click();
+  await page.getByText('Copied.').waitFor();
+  assert.equal(await page.evaluate(() => navigator.clipboard.readText()), trace);
+  assert.deepEqual(await seriousFindings(page), []);
+  await page.goto(`/jobs/${await world.submit('nobody_v1')}`); // of none
+  await page.getByRole('button', { name: 'Copy id' }).waitFor();
+  assert.equal(await page.getByText(/trace/i).count(), 0);
+  calm(page);
+  await page.context().close();
+});
+
 test('a long log begins at its end, is searched, loaded whole and downloaded', async () => {
   const id = await world.submit('loud_v1');
   await world.reached(id, 'success');

@@ -123,7 +123,11 @@ function asCurl(job: Job): string {
   return `curl -X POST ${shellQuoted(`${location.origin}/v1/jobs`)} -H 'Content-Type: application/json' -d ${shellQuoted(JSON.stringify(body))}`;
 }
 
+/** Of `00-TRACE-SPAN-FLAGS`. */
+const traceId = (job: Job): string | undefined => job.traceparent?.split('-')[1];
+
 function Actions({ job, again }: { job: Job; again: () => void }) {
+  const trace = traceId(job);
   const act = async (verb: 'cancel' | 'retry'): Promise<void> => {
     const sure = verb === 'cancel'
       ? await ask('Cancel this job?', <p>{job.status === 'running' ? 'Its program is stopped; what it did so far is lost.' : 'It will not be run.'}</p>, 'Cancel the job')
@@ -147,13 +151,14 @@ function Actions({ job, again }: { job: Job; again: () => void }) {
       {ended(job) && <button type="button" class="danger" onClick={remove}>Discard</button>}
       <Copy text={() => asCurl(job)}>Copy as curl</Copy>
       <Copy text={() => job.job_id}>Copy id</Copy>
+      {trace && <Copy text={() => trace}>Copy trace id</Copy>}
       <a class="button" href={`/v1/jobs/${job.job_id}`} target="_blank" rel="noreferrer">JSON</a>
     </div>
   );
 }
 
 function Facts({ job }: { job: Job }) {
-  const labels = Object.entries(job.labels);
+  const labels = Object.entries(job.labels), trace = traceId(job);
   const ran = job.started_at ? seconds(job.started_at, job.finished_at) : null;
   return (
     <dl class="facts">
@@ -169,6 +174,7 @@ function Facts({ job }: { job: Job }) {
       {job.timeout_s !== null && <Fact name="Time limit">{duration(job.timeout_s)}</Fact>}
       {job.start_deadline_at && <Fact name="Start deadline"><Time at={job.start_deadline_at} /></Fact>}
       {job.dedup_key && <Fact name="Key"><span class="break">{job.dedup_key}</span></Fact>}
+      {trace && <Fact name="Trace"><span class="id break">{trace}</span></Fact>}
       {job.checkpoint && <Fact name="Checkpoint">{job.checkpoint.percent === null ? '' : `at ${job.checkpoint.percent} %, `}{job.checkpoint.files} files, {bytes(job.checkpoint.bytes)}, <Time at={job.checkpoint.at} /></Fact>}
       {labels.length > 0 && <Fact name="Labels">{labels.map(([k, v]) => <a key={k} class="label" href={`/jobs?label=${encodeURIComponent(`${k}=${v}`)}`}>{v ? `${k}=${v}` : k}</a>)}</Fact>}
     </dl>
