@@ -12,6 +12,7 @@ struct queue_sums {
     int64_t by_status[JOB_STATUS_COUNT];
     uint64_t ready;
     usec oldest_at;
+    double per_min[RATE_COUNT];
     bool partly; /* of some of its types the engine does not know */
 };
 
@@ -28,6 +29,7 @@ static void sums_add(struct queue_sums *q, const struct survey *s, const struct 
     q->ready += pair->ready;
     if (pair->oldest_at && (!q->oldest_at || pair->oldest_at < q->oldest_at))
         q->oldest_at = pair->oldest_at;
+    survey_rates_add(s, pair, q->per_min);
 }
 
 static void render_pause(struct json_writer *w, const struct pause *p)
@@ -51,6 +53,7 @@ static void render_queue(struct json_writer *w, const struct survey *s, const st
         jw_int(w, "ready", (int64_t)q->ready);
         jw_duration_s(w, "oldest_ready_age_s", q->oldest_at ? MAX(s->engine.now - q->oldest_at, 0) : 0);
     }
+    survey_render_rates(w, q->partly ? NULL : q->per_min);
     jw_object_end(w);
 }
 

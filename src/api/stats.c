@@ -8,7 +8,9 @@ static void render_queue(struct json_writer *w, const struct survey *s, const st
 {
     size_t at = survey_pair(s, row);
     const struct metrics_pair *pair = &s->engine.pairs[at];
+    double per_min[RATE_COUNT] = {0};
 
+    survey_rates_add(s, pair, per_min);
     jw_object(w, NULL);
     jw_string(w, "project", row->project);
     jw_string(w, "queue", row->queue);
@@ -22,6 +24,7 @@ static void render_queue(struct json_writer *w, const struct survey *s, const st
         jw_int(w, "ready", (int64_t)pair->ready);
         jw_duration_s(w, "oldest_ready_age_s", pair->oldest_at ? MAX(s->engine.now - pair->oldest_at, 0) : 0);
     }
+    survey_render_rates(w, at ? per_min : NULL);
     jw_object_end(w);
 }
 

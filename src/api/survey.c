@@ -33,6 +33,25 @@ size_t survey_pair(const struct survey *s, const struct stat_row *row)
     return found ? (size_t)(*found - s->engine.pairs) : 0;
 }
 
+void survey_rates_add(const struct survey *s, const struct metrics_pair *pair, double per_min[RATE_COUNT])
+{
+    for (unsigned i = 0; i < RATE_COUNT; i++)
+        per_min[i] += rates_per_min(&pair->rates, (enum rates_what)i, s->engine.began_boot_us, s->engine.boot_us);
+}
+
+void survey_render_rates(struct json_writer *w, const double *per_min)
+{
+    static const char *const keys[RATE_COUNT] = {[RATE_SUBMITTED] = "submitted_per_min",
+                                                 [RATE_SUCCEEDED] = "succeeded_per_min",
+                                                 [RATE_FAILED] = "failed_per_min"};
+
+    for (size_t i = 0; i < RATE_COUNT; i++)
+        if (per_min)
+            jw_real(w, keys[i], (double)(int64_t)(per_min[i] * 1000 + 0.5) / 1000);
+        else
+            jw_null(w, keys[i]);
+}
+
 static int pause_order(const void *a, const void *b)
 {
     const struct pause *x = a, *y = b;

@@ -30,3 +30,7 @@ void survey_free(void *survey); /* NULL accepted */
 const struct pause *survey_pause(const struct survey *s, const char *queue);
 /** Where a row of the store is counted by the engine: an index into engine.pairs, 0 ("other") for those beyond its bound. */
 size_t survey_pair(const struct survey *s, const struct stat_row *row);
+/** Adds a pair's rates, jobs a minute. */
+void survey_rates_add(const struct survey *s, const struct metrics_pair *pair, double per_min[RATE_COUNT]);
+/** "submitted_per_min" and its like. @param per_min  NULL: null */
+void survey_render_rates(struct json_writer *w, const double *per_min);

@@ -101,6 +101,8 @@ int help_group(const char *name, FILE *f); /* subcommands of "jobs"; -1 when the
 const char *jtext(const json_t *obj, const char *key);
 int64_t jint(const json_t *obj, const char *key);
 double jreal(const json_t *obj, const char *key);
+/** "0.4", "120": a rate; "?" where it is not known. */
+void jrate_format(const json_t *obj, const char *key, char ret[32]);
 /** Appends `text` to `ret` percent-encoded for a query or path. */
 struct buf;
 void url_add(struct buf *buf, const char *text);

@@ -191,6 +191,16 @@ double jreal(const json_t *obj, const char *key)
     return json_number_value(json_object_get(obj, key));
 }
 
+void jrate_format(const json_t *obj, const char *key, char ret[32])
+{
+    const double rate = jreal(obj, key);
+
+    if (!json_is_number(json_object_get(obj, key)))
+        snprintf(ret, 32, "?");
+    else
+        snprintf(ret, 32, "%.*f", rate == 0 || rate >= 9.95 ? 0 : 1, rate);
+}
+
 void url_add(struct buf *buf, const char *text)
 {
     for (; *text; text++)

@@ -16,8 +16,17 @@ static void count_cell(struct table *t, const json_t *queue, const char *key)
         table_cellf(t, "%lld", (long long)jint(queue, key));
 }
 
+static void rate_cell(struct table *t, const json_t *queue, const char *key)
+{
+    char text[32];
+
+    jrate_format(queue, key, text);
+    table_cell(t, text);
+}
+
 static void row(struct table *t, const json_t *q)
 {
+    static const char *const rates[] = {"submitted_per_min", "succeeded_per_min", "failed_per_min"};
     static const char *const counts[] = {"pending", "ready", "running", "success", "failed"};
     const bool paused = json_is_string(json_object_get(q, "paused_at"));
     const char *by = jtext(q, "paused_by"), *reason = jtext(q, "paused_reason");
@@ -29,6 +38,8 @@ static void row(struct table *t, const json_t *q)
     if (jint(q, "ready") > 0)
         left_format((usec)(jreal(q, "oldest_ready_age_s") * USEC_PER_SEC), oldest);
     table_cell(t, oldest);
+    for (size_t i = 0; i < ARRAY_LEN(rates); i++)
+        rate_cell(t, q, rates[i]);
     table_cell_colour(t, paused ? "paused" : "open", paused ? COLOUR_YELLOW : COLOUR_NONE);
     ago_format(jtext(q, "paused_at"), now_wall(), since);
     table_cell(t, since);
@@ -49,9 +60,10 @@ static int list(struct cli *cli, const void *args, int argc, char **argv)
     if (cli->json)
         print_json_text(text);
     else
-        print_rows(json_object_get(doc, "queues"),
-                   "*QUEUE|>WAITING|>READY|>RUNNING|>SUCCEEDED|>DEAD|>OLDEST|STATE|SINCE|*WHY", row,
-                   "no queues: no job was submitted yet");
+        print_rows(
+            json_object_get(doc, "queues"),
+            "*QUEUE|>WAITING|>READY|>RUNNING|>SUCCEEDED|>DEAD|>OLDEST|>IN/MIN|>OK/MIN|>FAIL/MIN|STATE|SINCE|*WHY", row,
+            "no queues: no job was submitted yet");
     json_decref(doc);
     return EXIT_OK;
 }
@@ -145,6 +157,10 @@ const struct command command_queues_list = {
     .sub = "list",
     .args = "",
     .summary = "List queues: what waits, what runs, which are paused.",
+    .detail = "IN/MIN, OK/MIN and FAIL/MIN are the jobs a minute that were submitted, succeeded and failed in the last "
+              "five minutes,\n"
+              "as the server that answers counted them since it began; '?': it has more queues and types than it tells "
+              "apart.",
     .run = list,
 };
 const struct command command_queues_pause = {

@@ -7,7 +7,7 @@
 #include "cli/screen.h"
 #include "cli/term.h"
 
-#define TOP_COLUMNS_MAX 10
+#define TOP_COLUMNS_MAX 11
 #define TOP_JOBS_MAX    200 /* rows of jobs that are asked for */
 #define TOP_ID_MAX      160
 #define TOP_LOG_MAX     ((size_t)16 << 10) /* of a job's log, its end */

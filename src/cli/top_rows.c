@@ -9,7 +9,9 @@ static const struct top_column queue_columns[] = {
     {"QUEUE", 12, 60, COLUMN_TEXT, false},   {"READY", 7, 9, COLUMN_NUMBER, false},
     {"WAITING", 7, 9, COLUMN_NUMBER, false}, {"RUNNING", 7, 9, COLUMN_NUMBER, false},
     {"DEAD", 6, 9, COLUMN_NUMBER, false},    {"OLDEST", 7, 7, COLUMN_NUMBER, false},
-    {"STATE", 6, 6, COLUMN_TEXT, false},     {"WHY", 10, 80, COLUMN_TEXT, true},
+    {"STATE", 6, 6, COLUMN_TEXT, false},     {"IN/MIN", 6, 9, COLUMN_NUMBER, true},
+    {"OK/MIN", 6, 9, COLUMN_NUMBER, true},   {"FAIL/MIN", 8, 9, COLUMN_NUMBER, true},
+    {"WHY", 10, 80, COLUMN_TEXT, true},
 };
 static const struct top_column job_columns[] = {
     {"TYPE", 12, 40, COLUMN_TEXT, false}, {"PROGRESS", 16, 60, COLUMN_BAR, false},
@@ -66,6 +68,14 @@ static bool since(const json_t *obj, const char *key, usec wall_us, usec *ret)
     return true;
 }
 
+static void put_rate(struct top *t, struct top_row *row, size_t column, const json_t *obj, const char *key)
+{
+    char text[32];
+    jrate_format(obj, key, text);
+    row->order[column] = jreal(obj, key);
+    put(t, row, column, text);
+}
+
 /* ---- queues ---- */
 
 static void queue_row(struct top *t, const json_t *q, struct top_row *row)
@@ -81,10 +91,13 @@ static void queue_row(struct top *t, const json_t *q, struct top_row *row)
     if (jint(q, "ready") > 0)
         put_span(t, row, 5, (usec)(jreal(q, "oldest_ready_age_s") * 1e6));
     put(t, row, 6, paused ? "paused" : "open");
+    put_rate(t, row, 7, q, "submitted_per_min");
+    put_rate(t, row, 8, q, "succeeded_per_min");
+    put_rate(t, row, 9, q, "failed_per_min");
     snprintf(why, sizeof(why), "%s%s%s", jtext(q, "paused_by"), *jtext(q, "paused_reason") ? ": " : "",
              jtext(q, "paused_reason"));
     if (paused)
-        put(t, row, 7, why);
+        put(t, row, 10, why);
     row->colour = paused ? COLOUR_YELLOW : COLOUR_NONE;
 }
 

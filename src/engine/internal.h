@@ -41,6 +41,7 @@ struct metrics {
     struct histogram commit_us, commit_ops;
     uint64_t commits_failed;
     struct windows windows;
+    usec began_boot_us;
     size_t redrives; /* that run, after the last pass */
     uint64_t redriven[REDRIVE_ACTION_COUNT];
 };

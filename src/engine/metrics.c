@@ -82,6 +82,7 @@ int metrics_init(struct engine *e, struct err *err)
     size_t n = pair_name(METRICS_OTHER, METRICS_OTHER, other), n_rows = 0;
     struct stat_row *rows = NULL;
 
+    e->metrics.began_boot_us = engine_boot(e);
     pair_add(&e->metrics, other, n);
     if (e->metrics.n_pairs == 0)
         return err_set(err, ERR_NO_MEMORY, 0, "metrics");
@@ -109,16 +110,20 @@ void metrics_release(struct engine *e)
     free(e->metrics.pairs);
 }
 
-static void count_submission(struct metrics *m, const struct op *op)
+static void count_submission(struct metrics *m, const struct op *op, usec boot_us)
 {
     const struct op_submit *submit = &op->u.submit;
     enum submission what = op->err.code != ERR_OK ? SUBMISSION_REFUSED
                            : submit->duplicate    ? SUBMISSION_DUPLICATE
                                                   : SUBMISSION_ACCEPTED;
 
-    if (submit->job.task_type)
-        m->pairs[pair_index(m, submit->job.queue, submit->job.task_type, what != SUBMISSION_REFUSED)]
-            .submissions[what]++;
+    if (!submit->job.task_type)
+        return;
+    struct metrics_pair *pair =
+        &m->pairs[pair_index(m, submit->job.queue, submit->job.task_type, what != SUBMISSION_REFUSED)];
+    pair->submissions[what]++;
+    if (what == SUBMISSION_ACCEPTED)
+        rates_add(&pair->rates, RATE_SUBMITTED, 1, boot_us);
 }
 
 static void count_starts(struct metrics *m, const struct op_claim *claim)
@@ -130,7 +135,7 @@ static void count_starts(struct metrics *m, const struct op_claim *claim)
     }
 }
 
-static void count_ends(struct metrics *m, const struct op *op)
+static void count_ends(struct metrics *m, const struct op *op, usec boot_us)
 {
     for (size_t i = 0; i < op->n_ended; i++) {
         const struct ended *end = &op->ended[i];
@@ -139,6 +144,8 @@ static void count_ends(struct metrics *m, const struct op *op)
         pair->ended[end->outcome] += end->n;
         if (end->status == JOB_FAILED || job_finished(end->status))
             pair->finished[end->status] += end->n;
+        if (end->status == JOB_SUCCESS || end->status == JOB_FAILED)
+            rates_add(&pair->rates, end->status == JOB_SUCCESS ? RATE_SUCCEEDED : RATE_FAILED, end->n, boot_us);
         if (end->took_us >= 0)
             histogram_add(&pair->complete_us, &metrics_run_bounds, end->took_us);
         if (end->ran_us >= 0)
@@ -148,13 +155,15 @@ static void count_ends(struct metrics *m, const struct op *op)
 
 void metrics_note_op(struct engine *e, const struct op *op)
 {
+    const usec boot_us = engine_boot(e);
+
     if (op->kind == OP_SUBMIT)
-        count_submission(&e->metrics, op);
+        count_submission(&e->metrics, op, boot_us);
     if (op->err.code != ERR_OK)
         return;
     if (op->kind == OP_CLAIM)
         count_starts(&e->metrics, &op->u.claim);
-    count_ends(&e->metrics, op);
+    count_ends(&e->metrics, op, boot_us);
 }
 
 /** Not a refusal of one op: the store could not write. */
@@ -244,7 +253,9 @@ int engine_metrics(struct engine *e, struct arena *arena, struct engine_metrics 
                                    .redrives = m->redrives,
                                    .ops_waiting = e->n_ops,
                                    .polls_held = e->n_polls,
-                                   .now = engine_store_now(e)};
+                                   .now = engine_store_now(e),
+                                   .boot_us = engine_boot(e),
+                                   .began_boot_us = m->began_boot_us};
     memcpy(ret->redriven, m->redriven, sizeof ret->redriven);
     if (!ret->pairs)
         return err_set(err, ERR_NO_MEMORY, 0, "metrics");

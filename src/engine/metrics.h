@@ -4,6 +4,7 @@
 #include "base/err.h"
 #include "base/histogram.h"
 #include "core/job.h"
+#include "core/rates.h"
 #include "engine/alerts.h"
 #include "engine/window.h"
 #include "store/store.h"
@@ -24,6 +25,7 @@ struct metrics_pair {
     uint64_t ended[OUTCOME_COUNT]; /* attempts; EXPIRED: jobs whose start deadline passed */
     uint64_t finished
         [JOB_STATUS_COUNT]; /* jobs that became success, failed or cancelled by the end of an attempt, or expired */
+    struct rates rates;     /* jobs: accepted; become success; become failed */
     struct histogram complete_us; /* from a job's submission to its success */
     struct histogram start_us;    /* from when a job became due to its claim */
     struct histogram run_us;      /* from the claim to the worker's report */
@@ -41,6 +43,7 @@ struct engine_metrics {
     size_t ops_waiting, polls_held;
     struct window_totals last_1m, last_5m; /* of all pairs; `at`: how long that was */
     usec now;                              /* the store's */
+    usec boot_us, began_boot_us;           /* the engine's now, and when it began to count: for rates */
     struct engine_alerts alerts;
 };
 

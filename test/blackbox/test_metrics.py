@@ -189,6 +189,8 @@ def test_label_values_are_bounded(server):
     assert value(samples, "haul_jobs", queue="other", task_type="other", status="pending") == 10
     assert value(samples, "haul_ready_jobs", queue="other", task_type="other") == 10
     assert sum(n for (name, _), n in samples.items() if name == "haul_ready_jobs") == 1010
+    told = [row["submitted_per_min"] for row in api.get("/v1/stats").json()["queues"]]
+    assert told.count(None) == 10 and all(n is None or n > 0 for n in told)
     assert len(text) < 16 << 20
     # promtool 2.53 needs minutes for all of it: one type of the thousand, "other", and whatever has no type
     some = [line for line in text.splitlines() if '="type-' not in line or '="type-7"' in line]

@@ -126,7 +126,7 @@ def told(api):
 
 def counts_of(api):
     """By queue and task type; without what goes on with time."""
-    return sorted(json.dumps({k: v for k, v in row.items() if k != "oldest_ready_age_s"}, sort_keys=True) for row in api.get("/v1/stats").json()["queues"])
+    return sorted(json.dumps({k: v for k, v in row.items() if k != "oldest_ready_age_s" and not k.endswith("_per_min")}, sort_keys=True) for row in api.get("/v1/stats").json()["queues"])
 
 
 def about(api, job_id):

@@ -1,5 +1,6 @@
 """Queues that are paused and resumed: over HTTP and by haul queues, with workers that the test plays, and over restarts."""
 import json
+import re
 import threading
 import uuid
 
@@ -78,6 +79,36 @@ def test_the_list_is_of_all_queues_by_name(api):
     assert [(q["queue"], bool(q["paused_at"]), q["pending"], q["ready"]) for q in seen] == \
         [("audio", True, 1, 1), ("text", True, 0, 0), ("video", False, 2, 2)]
     assert seen[2]["oldest_ready_age_s"] > 0
+
+
+def rates(row):
+    return [row[f"{what}_per_min"] for what in ("submitted", "succeeded", "failed")]
+
+
+def test_rates_are_told_for_each_type_and_sum_up(server, api, haul):
+    for task_type, name in (("film", "video"), ("clip", "video"), ("song", "audio")):
+        for _ in range(4):
+            api.submit(task_type, queue=name, max_attempts=1)
+    for task_type, verb, body in (("film", "complete", {"outputs": [], **COMPLETE}), ("film", "complete", {"outputs": [], **COMPLETE}), ("clip", "fail", {"outcome": "error", "permanent": True})):
+        (claim,) = api.lease(task_type)
+        assert api.act(claim, verb, body).status_code == 200
+    # all of them are counted over the same time, some minute or minutes: their ratios are exact, but for the last digit
+    by_type = {row["task_type"]: rates(row) for row in api.get("/v1/stats").json()["queues"]}
+    submitted, succeeded, failed = by_type["film"]
+    assert 0.8 <= submitted <= 4 and succeeded == pytest.approx(submitted / 2, abs=0.001) and failed == 0
+    submitted, succeeded, failed = by_type["clip"]
+    assert 0.8 <= submitted <= 4 and succeeded == 0 and failed == pytest.approx(submitted / 4, abs=0.001)
+    assert by_type["song"][0] >= 0.8 and by_type["song"][1:] == [0, 0]
+    submitted, succeeded, failed = rates(queue(api, "video"))
+    assert 1.6 <= submitted <= 8 and succeeded == pytest.approx(submitted / 4, abs=0.001) and failed == pytest.approx(submitted / 8, abs=0.001)
+    head, *shown = [re.split(r"  +", line.strip()) for line in haul("queues", url=server.url).stdout.splitlines()]
+    at = head.index("IN/MIN")
+    assert head[at:at + 3] == ["IN/MIN", "OK/MIN", "FAIL/MIN"]
+    (video,) = [row for row in shown if row[0] == "video"]
+    assert float(video[at]) >= 1.6 and float(video[at + 1]) > 0 and float(video[at + 2]) > 0
+    server.kill()
+    server.restart()  # what the server before it decided is not this one's
+    assert rates(queue(api, "video")) == [0, 0, 0]
 
 
 def test_events_tell_of_it(api):

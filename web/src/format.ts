@@ -11,6 +11,9 @@ export function bytes(n: number): string {
 const count_ = new Intl.NumberFormat('en');
 export const count = (n: number): string => count_.format(n);
 
+/** 0.42 -> "0.4", 1234.5 -> "1,235" */
+export const rate = (n: number): string => count_.format(Number(n.toFixed(n < 9.95 ? 1 : 0)));
+
 const STEPS: [number, string][] = [[86400, 'd'], [3600, 'h'], [60, 'm'], [1, 's']];
 
 /** 93784 -> "1d 2h": the two largest units. */

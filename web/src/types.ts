@@ -44,6 +44,7 @@ export interface QueueStats {
   project: string; queue: string; task_type: string;
   pending: number; running: number; success: number; failed: number; cancelled: number;
   ready: number | null; oldest_ready_age_s: number | null;
+  submitted_per_min?: number | null; succeeded_per_min?: number | null; failed_per_min?: number | null; // absent: a server before there were any
 }
 export interface Stats { queues: QueueStats[]; paused: string[]; server: { version: string; uptime_s?: number } }
 

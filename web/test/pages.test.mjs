@@ -46,6 +46,12 @@ test('queues show what waits and who could take it', async () => {
   const row = page.locator('tbody tr', { hasText: 'nobody_v1' });
   await row.getByText('none').waitFor();
   await unharmed(page);
+  const heads = await page.locator('thead th').allTextContents();
+  const cell = async (type, head) => Number(await page.locator('tbody tr', { hasText: type }).locator('td').nth(heads.indexOf(head)).textContent());
+  assert.ok(await cell('bad_v1', 'In / min') >= 1.2); // six failed a moment ago
+  assert.equal(await cell('bad_v1', 'Failed / min'), await cell('bad_v1', 'In / min'));
+  assert.equal(await cell('bad_v1', 'Done / min'), 0);
+  assert.ok(await cell('quick_v1', 'Done / min') > 0);
   const bad = page.getByRole('button', { name: 'Pause bad_v1' });
   await bad.click();
   await yes(page, 'Leave as it is');

@@ -180,10 +180,11 @@ static void take(struct top *t, double percent, usec mono_us)
         .slis = json_of("{\"all\":{\"queue_depth\":3,\"started_per_s\":0.5,\"job_success_rate_5m\":null}}"),
         .alerts = json_of("{\"alerts\":[{\"name\":\"depth\",\"state\":\"firing\",\"text\":\"too deep\"},"
                           "{\"name\":\"calm\",\"state\":\"ok\"}]}"),
-        .queues =
-            json_of("{\"queues\":[{\"queue\":\"audio\",\"ready\":null,\"pending\":1,\"running\":0,\"failed\":0,"
-                    "\"paused_at\":null},{\"queue\":\"video\",\"ready\":3,\"pending\":4,\"running\":2,\"failed\":0,"
-                    "\"oldest_ready_age_s\":90,\"paused_at\":\"2025-11-27T03:00:00Z\",\"paused_by\":\"ada\"}]}"),
+        .queues = json_of("{\"queues\":[{\"queue\":\"audio\",\"ready\":null,\"pending\":1,\"running\":0,\"failed\":0,"
+                          "\"submitted_per_min\":null,\"paused_at\":null},{\"queue\":\"video\",\"ready\":3,\"pending\":"
+                          "4,\"running\":2,\"failed\":0,"
+                          "\"oldest_ready_age_s\":90,\"submitted_per_min\":12.5,\"succeeded_per_min\":9.96,\"failed_"
+                          "per_min\":0.2,\"paused_at\":\"2025-11-27T03:00:00Z\",\"paused_by\":\"ada\"}]}"),
         .workers = json_of("{\"workers\":[{\"worker_id\":\"w1\",\"name\":\"gpu-1\",\"state\":\"live\",\"slots_busy\":1,"
                            "\"slots_total\":2,\"handlers\":{\"film\":\"1\"}}]}"),
         .jobs = json_of(jobs),
@@ -232,6 +233,13 @@ static void test_rows_say_what_the_server_said(void **state)
     assert_string_equal(queues[0].cells[1], "?");
     assert_string_equal(queues[1].cells[5], "1m30s");
     assert_string_equal(queues[1].cells[6], "paused");
+    assert_string_equal(queues[0].cells[7], "?"); /* not told apart */
+    assert_string_equal(queues[0].cells[8], "?"); /* by a server before there were rates */
+    assert_string_equal(queues[1].cells[7], "12");
+    assert_string_equal(queues[1].cells[8], "10");
+    assert_string_equal(queues[1].cells[9], "0.2");
+    assert_string_equal(queues[1].cells[10], "ada");
+    assert_true(queues[1].order[9] == 0.2);
     take(t, 20, 11 * USEC_PER_SEC); /* 10 % in 10 s */
     assert_string_equal(t->panes[TOP_JOBS].rows[0].cells[2], "1m20s");
     assert_true(t->panes[TOP_JOBS].rows[0].part > 0.19);

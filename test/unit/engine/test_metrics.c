@@ -105,6 +105,63 @@ static void test_submissions_are_told_apart(void **state)
     assert_int_equal(m.pairs[0].submissions[SUBMISSION_REFUSED], 1);
 }
 
+static void assert_rates(struct world *w, const char *type, double submitted, double succeeded, double failed)
+{
+    const struct engine_metrics m = snapshot(w);
+    const double want[RATE_COUNT] = {submitted, succeeded, failed};
+
+    for (unsigned i = 0; i < RATE_COUNT; i++)
+        assert_float_equal(rates_per_min(&pair_of(&m, type)->rates, (enum rates_what)i, m.began_boot_us, m.boot_us),
+                           want[i], 1e-9);
+}
+
+static void fail_for_good(struct world *w, const struct job *job)
+{
+    struct op *op = op_new(w, OP_FAIL, NULL);
+
+    op->u.fail.job_id = job->job_id;
+    op->u.fail.token = job->token;
+    op->u.fail.failure = (struct job_failure){.outcome = OUTCOME_ERROR, .permanent = true};
+    assert_int_equal(decide(w, op), ERR_OK);
+}
+
+static void test_rates_are_of_five_minutes_and_of_each_type(void **state)
+{
+    struct world *w = *state;
+    struct op *op;
+    struct job job;
+
+    world_engine(w, NULL);        /* begins now */
+    for (int i = 0; i < 2; i++) { /* the second is a duplicate: one job */
+        op = submit_op(w, "encode", NULL);
+        op->u.submit.job.dedup_key = "k";
+        assert_int_equal(decide(w, op), ERR_OK);
+    }
+    for (int i = 0; i < 5; i++)
+        submit(w, "encode");
+    job = claim(w, 1, "p1");
+    assert_int_equal(complete(w, &job, NULL), ERR_OK);
+    assert_int_equal(complete(w, &job, NULL), ERR_OK); /* its answer was lost: no second job */
+    job = claim(w, 1, "p2");
+    fail_for_good(w, &job);
+    submit(w, "other-type");
+    assert_rates(w, "encode", 6, 1, 1);
+    assert_rates(w, "other-type", 1, 0, 0);
+    pass(w, 130 * SEC);
+    job = claim(w, 1, "p3");
+    assert_int_equal(complete(w, &job, NULL), ERR_OK);
+    pass(w, 150 * SEC);
+    assert_rates(w, "encode", 6 * 60 / 290.0, 2 * 60 / 290.0, 60 / 290.0);
+    pass(w, 30 * SEC);
+    assert_rates(w, "encode", 0, 0.2, 0);
+    pass(w, 300 * SEC);
+    assert_rates(w, "encode", 0, 0, 0);
+    submit(w, "encode");
+    assert_rates(w, "encode", 0.2, 0, 0);
+    world_engine(w, NULL); /* another server, or this one again: what it did not decide it does not count */
+    assert_rates(w, "encode", 0, 0, 0);
+}
+
 static void test_a_full_queue_counts_as_refused(void **state)
 {
     struct world *w = *state;
@@ -229,6 +286,7 @@ int main(void)
         TEST(test_start_latency_counts_from_when_a_job_became_due),
         TEST(test_ends_and_run_times_are_counted_once),
         TEST(test_submissions_are_told_apart),
+        TEST(test_rates_are_of_five_minutes_and_of_each_type),
         TEST(test_a_full_queue_counts_as_refused),
         TEST(test_pairs_are_bounded_and_the_rest_is_other),
         TEST(test_the_oldest_ready_job_is_the_one_that_is_left),

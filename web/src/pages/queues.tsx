@@ -2,7 +2,7 @@
 import { useSignal } from '@preact/signals';
 import { useEffect } from 'preact/hooks';
 import { get, post } from '../api';
-import { count, duration } from '../format';
+import { count, duration, rate } from '../format';
 import { useStats, useWorkers } from '../feed';
 import { useData } from '../live';
 import type { QueueStats, Worker } from '../types';
@@ -13,6 +13,8 @@ interface Paused { queue: string; paused_at: string | null; paused_by: string | 
 
 const serving = (workers: Worker[], q: QueueStats): number => workers.filter((w) => w.state === 'live' && q.task_type in w.handlers).length;
 const filter = (q: QueueStats, status: string): string => `/jobs?status=${status}&queue=${encodeURIComponent(q.queue)}&task_type=${encodeURIComponent(q.task_type)}`;
+
+const perMin = (n: number | null | undefined): string => (typeof n === 'number' ? rate(n) : '–');
 
 const usePaused = () => useData<Paused[]>('paused', async (signal) => (await get<{ queues: Paused[] }>('/v1/queues', signal)).queues.filter((q) => q.paused_at), 5000);
 
@@ -52,7 +54,7 @@ export function QueuesPage() {
         <div class="scroll" tabIndex={0} role="region" aria-label="queues, one a row">
           <table>
             <thead><tr><th scope="col">Queue</th><th scope="col">Type</th><th scope="col" class="number">Waiting</th><th scope="col" class="number">Ready</th><th scope="col" class="number">Oldest ready</th>
-              <th scope="col" class="number">Running</th><th scope="col" class="number">Succeeded</th><th scope="col" class="number">Dead letters</th><th scope="col" class="number">Workers</th>{paused.value && <th scope="col">State</th>}</tr></thead>
+              <th scope="col" class="number">Running</th><th scope="col" class="number">Succeeded</th><th scope="col" class="number">Dead letters</th><th scope="col" class="number" title="submitted, per minute, over the last 5 minutes">In / min</th><th scope="col" class="number" title="succeeded, per minute, over the last 5 minutes">Done / min</th><th scope="col" class="number" title="failed, per minute, over the last 5 minutes">Failed / min</th><th scope="col" class="number">Workers</th>{paused.value && <th scope="col">State</th>}</tr></thead>
             <tbody>{rows.map((q, i) => {
               const n = serving(workers.value?.workers ?? [], q);
               const first = i === 0 || rows[i - 1].queue !== q.queue;
@@ -67,6 +69,9 @@ export function QueuesPage() {
                   <td class="number"><a href={filter(q, 'running')}>{count(q.running)}</a></td>
                   <td class="number">{count(q.success)}</td>
                   <td class="number">{q.failed ? <a href={`/dead-letters?task_type=${encodeURIComponent(q.task_type)}`}>{count(q.failed)}</a> : 0}</td>
+                  <td class="number">{perMin(q.submitted_per_min)}</td>
+                  <td class="number">{perMin(q.succeeded_per_min)}</td>
+                  <td class="number">{perMin(q.failed_per_min)}</td>
                   <td class="number">{workers.value ? <span class={n ? '' : 'warn'}>{n || 'none'}</span> : '–'}</td>
                   {paused.value && (
                     <td>{first && (pause
