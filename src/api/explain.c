@@ -7,6 +7,17 @@
 
 #define POSITION_MAX 10000 /* counted no further */
 
+/* A worker need not have told its name. */
+static const char *name_of(const struct survey *s, const struct worker_row *row)
+{
+    char id[UUID_STR_MAX];
+    if (row->name && *row->name)
+        return row->name;
+    uuid_format(&row->worker_id, id);
+    const char *kept = arena_strdup(s->arena, id);
+    return kept ? kept : "?";
+}
+
 static int read_workers(const struct survey *s, struct waiting_facts *f, struct err *err)
 {
     const struct api *api = s->api;
@@ -17,8 +28,14 @@ static int read_workers(const struct survey *s, struct waiting_facts *f, struct 
         if (f->now - rows[i].last_seen > 3 * api->policy.poll_us)
             continue;
         f->live++;
-        if (rows[i].drained_at || handlers_have(rows[i].handlers, f->job->task_type) != YES)
+        if (handlers_have(rows[i].handlers, f->job->task_type) != YES)
             continue;
+        if (rows[i].drained_at) {
+            if (f->drained < WAITING_NAMES_MAX)
+                f->drained_names[f->drained] = name_of(s, &rows[i]);
+            f->drained++;
+            continue;
+        }
         f->serving++;
         f->slots += rows[i].slots_total;
         f->free_slots += rows[i].slots_total - MIN(rows[i].slots_busy, rows[i].slots_total);
@@ -61,6 +78,7 @@ static void render_facts(struct json_writer *w, const struct waiting_facts *f)
     jw_object(w, "workers");
     jw_int(w, "live", f->live);
     jw_int(w, "serving", f->serving);
+    jw_int(w, "drained", f->drained);
     jw_int(w, "slots", f->slots);
     jw_int(w, "free_slots", f->free_slots);
     jw_object_end(w);

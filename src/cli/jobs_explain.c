@@ -28,6 +28,9 @@ static void line_workers(const json_t *workers)
              (long long)jint(workers, "serving"), (long long)jint(workers, "live"),
              (long long)jint(workers, "free_slots"), (long long)jint(workers, "slots"));
     line("workers", text);
+    snprintf(text, sizeof(text), "%lld live ones that run its type are drained", (long long)jint(workers, "drained"));
+    if (jint(workers, "drained") > 0)
+        line("drained", text);
 }
 
 static int run(struct cli *cli, const void *args, int argc, char **argv)

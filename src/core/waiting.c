@@ -4,9 +4,9 @@
 #include "core/words.h"
 #include <sys/param.h>
 
-static const char *const names[WAITING_COUNT] = {"running",       "finished",     "waits_for_jobs", "scheduled",
-                                                 "backing_off",   "queue_paused", "no_worker",      "no_free_slot",
-                                                 "behind_others", "next"};
+static const char *const names[WAITING_COUNT] = {
+    "running",   "finished",        "waits_for_jobs", "scheduled",     "backing_off", "queue_paused",
+    "no_worker", "workers_drained", "no_free_slot",   "behind_others", "next"};
 
 const char *waiting_name(enum waiting w)
 {
@@ -27,7 +27,7 @@ static enum waiting why(const struct waiting_facts *f)
     if (f->paused_at)
         return WAITING_PAUSED;
     if (f->serving == 0)
-        return WAITING_NO_WORKER;
+        return f->drained > 0 ? WAITING_DRAINED : WAITING_NO_WORKER;
     if (f->free_slots == 0)
         return WAITING_NO_SLOT;
     return f->before > 0 ? WAITING_BEHIND : WAITING_NEXT;

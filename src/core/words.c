@@ -110,6 +110,21 @@ static void words_paused(const struct waiting_facts *f, char ret[JOB_WORDS_MAX])
         ret[utf8_cut(ret, JOB_WORDS_MAX - 1)] = '\0';
 }
 
+static void words_drained(const struct waiting_facts *f, char ret[JOB_WORDS_MAX])
+{
+    char who[32] = "the worker";
+    if (f->drained > 1)
+        snprintf(who, sizeof(who), "all %u workers", f->drained);
+    snprintf(ret, JOB_WORDS_MAX, "%s that run%s '%.128s' %s drained; resume one or start another: ", who,
+             f->drained > 1 ? "" : "s", f->job->task_type, f->drained > 1 ? "are" : "is");
+    for (unsigned i = 0; i < f->drained && i <= WAITING_NAMES_MAX; i++) {
+        const size_t at = strlen(ret);
+        snprintf(ret + at, JOB_WORDS_MAX - at, "%s%s", i ? ", " : "",
+                 i < WAITING_NAMES_MAX ? f->drained_names[i] : "...");
+    }
+    ret[utf8_cut(ret, strlen(ret))] = '\0';
+}
+
 void words_waiting(const struct waiting_facts *f, enum waiting why, char ret[JOB_WORDS_MAX])
 {
     const struct job *job = f->job;
@@ -139,6 +154,9 @@ void words_waiting(const struct waiting_facts *f, enum waiting why, char ret[JOB
     case WAITING_NO_WORKER:
         snprintf(ret, JOB_WORDS_MAX, "none of the %u live workers runs '%.128s': start one that does", f->live,
                  job->task_type);
+        break;
+    case WAITING_DRAINED:
+        words_drained(f, ret);
         break;
     case WAITING_NO_SLOT:
         snprintf(ret, JOB_WORDS_MAX, "%sno slot is free: %u worker%s it, with %u slot%s in all", before, f->serving,

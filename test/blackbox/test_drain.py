@@ -17,7 +17,7 @@ def row(api, worker):
     return next(w for w in api.get("/v1/workers").json()["workers"] if w["worker_id"] == worker)
 
 
-def test_a_drained_worker_is_given_nothing_and_what_it_runs_goes_on(server, api):
+def test_a_drained_worker_is_given_nothing_and_what_it_runs_goes_on(server, api, haul):
     me, other = str(uuid.uuid4()), str(uuid.uuid4())
     running = api.submit("film")["job_id"]
     (claim,) = api.lease("film", worker_id=me)
@@ -31,7 +31,12 @@ def test_a_drained_worker_is_given_nothing_and_what_it_runs_goes_on(server, api)
     assert api.lease("film", worker_id=me, wait="0s") == [] and api.job(waits)["status"] == "pending"
     assert row(api, me)["state"] == "drained"  # it said that nothing runs
     why = api.get(f"/v1/jobs/{waits}/explain").json()
-    assert (why["workers"]["live"], why["workers"]["serving"]) == (1, 0)
+    assert (why["reason"], why["workers"]["live"], why["workers"]["serving"], why["workers"]["drained"]) == ("workers_drained", 1, 0, 1)
+    assert f"is drained; resume one or start another: played" in why["text"] and why["likely_start_at"] is None
+    shown = haul("jobs", "explain", waits, url=server.url).stdout
+    assert "workers_drained" in shown and "played" in shown and "1 live ones that run its type are drained" in shown
+    other_type = api.submit("song")["job_id"]
+    assert api.get(f"/v1/jobs/{other_type}/explain").json()["reason"] == "no_worker"  # it would not run that
     assert "haul_workers_live 1" in api.get("/metrics").text and "haul_worker_slots 0" in api.get("/metrics").text
 
     assert api.act(claim, "heartbeat").status_code == 200

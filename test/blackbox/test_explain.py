@@ -17,7 +17,7 @@ def test_each_reason_and_the_place_in_the_lane(api, haul, server):
     assert (why["reason"], why["position"], why["likely_start_at"]) == ("no_worker", 3, None)
     assert "none of the 0 live workers runs 'film'" in why["text"]
     api.lease("song", wait="0s")  # a worker of another type
-    assert explained(api, third)["workers"] == {"live": 1, "serving": 0, "slots": 0, "free_slots": 0}
+    assert explained(api, third)["workers"] == {"live": 1, "serving": 0, "drained": 0, "slots": 0, "free_slots": 0}
     me = str(uuid.uuid4())
     (claim,) = api.lease("film", worker_id=me)
     assert claim["job_id"] == first and explained(api, first)["reason"] == "running"

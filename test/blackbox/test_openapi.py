@@ -175,6 +175,8 @@ def drains(api):
         api.post(f"/v1/workers/{worker}/drain", body)
     api.lease("drained", worker_id=me, wait="0s")
     api.get("/v1/workers")
+    waits = api.submit("drained")["job_id"]
+    assert api.get(f"/v1/jobs/{waits}/explain").json()["reason"] == "workers_drained"
     for worker in (me, me, nobody):
         api.post(f"/v1/workers/{worker}/resume", {})
 

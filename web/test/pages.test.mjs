@@ -140,6 +140,9 @@ test('a worker is drained and resumed, when it was meant', async () => {
   await page.locator('.worker .badge', { hasText: /drain(ed|ing)/ }).waitFor();
   assert.equal((await state()).drained_by, 'dashboard');
   const id = await world.submit('quick_v1');
+  const job = await open(browser, world, `/jobs/${id}`);
+  await job.getByText(`is drained; resume one or start another: ${(await state()).name}`).waitFor();
+  await job.context().close();
   await resume.click();
   await yes(page, 'Resume the worker');
   await drain.waitFor();

@@ -84,6 +84,38 @@ static void test_workers_and_their_slots(void **state)
     assert_int_equal(judge(&f, WAITING_NO_WORKER, "none of the 3 live workers runs 'film'").likely_at, 0);
 }
 
+static void test_drained_workers_are_named(void **state)
+{
+    struct waiting_facts f = usual();
+    f.drained = 1;
+    f.drained_names[0] = "gpu-1";
+    judge(&f, WAITING_NEXT, ""); /* others serve */
+    f.serving = f.slots = f.free_slots = 0;
+    struct waiting_verdict v =
+        judge(&f, WAITING_DRAINED, "the worker that runs 'film' is drained; resume one or start another: gpu-1");
+    assert_int_equal(v.likely_at, 0);
+    f.drained = 4;
+    f.drained_names[1] = "gpu-2";
+    f.drained_names[2] = "gpu-3";
+    judge(&f, WAITING_DRAINED,
+          "all 4 workers that run 'film' are drained; resume one or start another: gpu-1, gpu-2, gpu-3, ...");
+    f.drained = 2;
+    v = judge(&f, WAITING_DRAINED, "gpu-1, gpu-2");
+    assert_null(strstr(v.words, "gpu-3"));
+    char name[301] = "x";
+    for (size_t i = 1; i < sizeof(name) - 1; i++)
+        name[i] = (char)(i % 2 ? 0xc3 : 0xa9); /* a character of two bytes is not cut */
+    f.drained_names[0] = name;
+    for (size_t from = 0; from < 2; from++) {
+        f.drained_names[0] = from ? "é" : name;
+        f.drained_names[1] = name;
+        v = judge(&f, WAITING_DRAINED, " another: ");
+        assert_true(utf8_valid(v.words, strlen(v.words)));
+    }
+    f.paused_at = NOW;
+    judge(&f, WAITING_PAUSED, "is paused since 20");
+}
+
 static void test_a_paused_queue_comes_before_its_workers(void **state)
 {
     struct waiting_facts f = usual();
@@ -111,6 +143,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_who_does_not_wait), cmocka_unit_test(test_its_own_reasons_come_before_the_workers),
-        cmocka_unit_test(test_workers_and_their_slots), cmocka_unit_test(test_a_paused_queue_comes_before_its_workers)};
+        cmocka_unit_test(test_workers_and_their_slots), cmocka_unit_test(test_drained_workers_are_named),
+        cmocka_unit_test(test_a_paused_queue_comes_before_its_workers)};
     return cmocka_run_group_tests_name("waiting", tests, NULL, NULL);
 }
