@@ -150,15 +150,6 @@ static void decided(struct call *c)
     reply_json(c->req, 200, &body);
 }
 
-static int read_words(struct json_reader *r, const char *key, size_t max, struct arena *arena, const char **ret)
-{
-    const char *text = json_get_string(r, key, false, 1, max);
-
-    if (text && !(*ret = arena_strdup(arena, text)))
-        return r->code = no_memory(r->err);
-    return r->code;
-}
-
 static int read_pause(struct http_request *req, struct pause *p, struct err *err)
 {
     json_t *root = NULL;

@@ -263,6 +263,15 @@ int req_no_json(struct http_request *req, struct err *err)
     return rc;
 }
 
+int read_words(struct json_reader *r, const char *key, size_t max, struct arena *arena, const char **ret)
+{
+    const char *text = json_get_string(r, key, false, 1, max);
+
+    if (text && !(*ret = arena_strdup(arena, text)))
+        return r->code = no_memory(r->err);
+    return r->code;
+}
+
 bool plain_name_valid(const char *s)
 {
     return name_valid(s, JOB_NAME_MAX);

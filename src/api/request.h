@@ -45,6 +45,8 @@ bool req_newer(struct http_request *req);
 int worker_json_end(struct json_reader *r, bool newer);
 /** The body must be absent or {}. */
 int req_no_json(struct http_request *req, struct err *err);
+/** A member of 1 to `max` bytes that may be missing: then *ret stays as it is. @param ret  copied into the arena */
+int read_words(struct json_reader *r, const char *key, size_t max, struct arena *arena, const char **ret);
 /** Array of strings below `key`, copied to the arena. */
 int read_strings(struct json_reader *r, const char *key, size_t max_n, bool (*valid)(const char *s), const char *what,
                  struct arena *arena, const char *const **ret, size_t *ret_n);

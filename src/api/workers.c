@@ -92,10 +92,8 @@ static int read_drain(struct http_request *req, struct op_drain *op, struct err 
     if (rc || !root)
         return rc;
     json_reader_init(&r, root, "", err);
-    const char *by = json_get_string(&r, "by", false, 1, DRAIN_BY_MAX);
+    (void)read_words(&r, "by", DRAIN_BY_MAX, http_arena(req), &op->by); /* the first error sticks */
     rc = json_reader_end(&r);
-    if (rc == ERR_OK && by && !(op->by = arena_strdup(http_arena(req), by)))
-        rc = no_memory(err);
     json_decref(root);
     return rc;
 }

@@ -16,35 +16,24 @@ static void test_waiting_worker_gets_a_new_job_without_time_passing(void **state
     assert_int_equal(look(w, id).status, JOB_RUNNING);
 }
 
-static const struct store_driver *counted;
-static int batches;
-
-static void apply_counted(struct store *s, struct op **ops, size_t n, void (*decided)(void *arg), void *arg)
-{
-    batches++;
-    counted->apply(s, ops, n, decided, arg);
-}
-
 static void test_submission_and_claim_are_one_transaction_where_a_worker_waits(void **state)
 {
     struct world *w = *state;
-    struct store_driver counting = *(counted = store_sqlite());
     struct answer a;
     submit(w, "encode"); /* the lane is known from now on */
     struct job first = claim(w, 1, "p1");
     assert_int_equal(complete(w, &first, NULL), ERR_OK);
-    counting.apply = apply_counted;
-    world_engine(w, &counting);
+    world_engine_counted(w);
     engine_poll(w->engine, poll_new(w, 1, "p2", &a));
     submit(w, "encode"); /* lanes that stand empty are not loaded at a start: this one comes by two transactions */
     assert_int_equal(a.n, 1);
     engine_poll(w->engine, poll_new(w, 1, "p3", &a));
     settle(w);
-    batches = 0;
+    world_batches = 0;
     submit(w, "encode");
     assert_int_equal(a.calls, 1);
     assert_int_equal(a.n, 1);
-    assert_int_equal(batches, 1);
+    assert_int_equal(world_batches, 1);
     world_engine(w, NULL);
 }
 

@@ -59,35 +59,24 @@ static void test_resuming_has_it_ask_again_without_time_passing(void **state)
     assert_false(p->drained);
 }
 
-static const struct store_driver *counted;
-static int batches;
-
-static void apply_counted(struct store *s, struct op **ops, size_t n, void (*decided)(void *arg), void *arg)
-{
-    batches++;
-    counted->apply(s, ops, n, decided, arg);
-}
-
 static void test_a_drained_worker_is_asked_for_once(void **state)
 {
     struct world *w = *state;
-    struct store_driver counting = *(counted = store_sqlite());
     struct lease_poll *p;
     struct answer a;
 
     engine_poll(w->engine, p = poll_new(w, 1, "p1", &a));
     settle(w);
     act_on(w, OP_DRAIN, p);
-    counting.apply = apply_counted;
-    world_engine(w, &counting);
+    world_engine_counted(w);
     submit(w, "encode");
     engine_poll(w->engine, poll_new(w, 1, "p2", &a));
     settle(w);
-    batches = 0;
+    world_batches = 0;
     submit(w, "encode");
     submit(w, "encode");
     pass(w, USEC_PER_MSEC);
-    assert_int_equal(batches, 2); /* the submissions */
+    assert_int_equal(world_batches, 2); /* the submissions */
     assert_int_equal(a.calls, 0);
     world_engine(w, NULL);
 }

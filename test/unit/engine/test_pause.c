@@ -26,32 +26,21 @@ static void test_resuming_wakes_who_waits_without_time_passing(void **state)
     assert_int_equal(a.n, 1);
 }
 
-static const struct store_driver *counted;
-static int batches;
-
-static void apply_counted(struct store *s, struct op **ops, size_t n, void (*decided)(void *arg), void *arg)
-{
-    batches++;
-    counted->apply(s, ops, n, decided, arg);
-}
-
 static void test_nobody_asks_a_paused_lane_again_and_again(void **state)
 {
     struct world *w = *state;
-    struct store_driver counting = *(counted = store_sqlite());
     struct answer a;
 
     submit(w, "encode");
     act_on(w, OP_PAUSE, "encode");
-    counting.apply = apply_counted;
-    world_engine(w, &counting); /* starts while it is paused */
+    world_engine_counted(w); /* starts while it is paused */
     engine_poll(w->engine, poll_new(w, 1, "p1", &a));
     settle(w);
-    batches = 0;
+    world_batches = 0;
     submit(w, "encode");
     submit(w, "encode");
     pass(w, USEC_PER_MSEC);
-    assert_int_equal(batches, 2); /* the submissions */
+    assert_int_equal(world_batches, 2); /* the submissions */
     assert_int_equal(a.calls, 0);
     act_on(w, OP_RESUME, "encode");
     assert_int_equal(a.n, 1);

@@ -14,6 +14,23 @@ void world_engine(struct world *w, const struct store_driver *driver)
         fail_msg("engine: %s", err.msg);
 }
 
+int world_batches;
+
+static void apply_counted(struct store *s, struct op **ops, size_t n, void (*decided)(void *arg), void *arg)
+{
+    world_batches++;
+    store_sqlite()->apply(s, ops, n, decided, arg);
+}
+
+void world_engine_counted(struct world *w)
+{
+    static struct store_driver counting;
+
+    counting = *store_sqlite();
+    counting.apply = apply_counted;
+    world_engine(w, &counting);
+}
+
 void world_open(struct world *w)
 {
     struct err err = {0};

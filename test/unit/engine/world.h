@@ -28,6 +28,9 @@ void world_open(struct world *w); /* the server starts */
 void world_close(struct world *w);
 /** Another engine over the same store: with `driver` in the store's place, or NULL for the store itself. */
 void world_engine(struct world *w, const struct store_driver *driver);
+/** Another engine over the store itself, which counts the batches that it is given in world_batches. */
+void world_engine_counted(struct world *w);
+extern int world_batches;
 
 void advance(struct world *w, usec by); /* nobody looks meanwhile */
 void settle(struct world *w);
