@@ -20,12 +20,17 @@ enum applied {
 
 int writer_open(struct pg_store *s, struct err *err)
 {
+    int64_t backend = 0;
     int rc = pg_conn_open(&s->w, s->url, err);
 
     s->w.writes_rows = true;
     if (rc == ERR_OK)
-        atomic_fetch_add(&s->writers, 1);
-    return rc;
+        rc = q_int(&s->w.conn, 0, &backend, err, "SELECT CAST(pg_backend_pid() AS bigint)", "");
+    if (rc != ERR_OK)
+        return rc;
+    s->w.direct = backend == PQbackendPID(s->w.pg); /* a pooler gives its own number */
+    atomic_fetch_add(&s->writers, 1);
+    return ERR_OK;
 }
 
 static void roll_back(struct pg_store *s)
@@ -81,13 +86,17 @@ static enum applied apply_one(struct pg_store *s, struct op *op, usec now, bool 
     return how;
 }
 
-/** What the transaction needs of the session, it says itself. Without warnings a wait for a standby that was ended would look like a commit. */
+/** What the transaction needs of the session, it says itself. Without warnings a wait for a standby that was ended would look like a commit.
+ * Every statement of ours finds its rows by an index, however small or unknown to the planner a table is when a plan is made for long. */
 static int transaction_wants(struct pg_store *s, const char *statement_ms, struct err *err)
 {
     return q_run(s->s.w, NULL, err,
                  "SELECT set_config('statement_timeout', ?1, true),"
                  " set_config('idle_in_transaction_session_timeout', '15000', true),"
-                 " set_config('client_min_messages', 'warning', true), CASE WHEN current_setting('synchronous_commit')"
+                 " set_config('client_min_messages', 'warning', true),"
+                 " set_config('plan_cache_mode', 'force_generic_plan', true), set_config('jit', 'off', true),"
+                 " set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 'off', true),"
+                 " set_config('enable_mergejoin', 'off', true), CASE WHEN current_setting('synchronous_commit')"
                  " = 'off' THEN set_config('synchronous_commit', 'on', true) END",
                  "t", statement_ms);
 }

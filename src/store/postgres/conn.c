@@ -1,6 +1,6 @@
 /* Statements in pipeline mode. One that answers nothing is sent and not waited for: its result is read with the next one that does answer,
- * or with the commit. What a batch will look at is read ahead, and its writes are gathered (ADR 22). Statements are unnamed, and every
- * transaction says itself what it needs: nothing of the session is used, which a pooler may give to another between two transactions. */
+ * or with the commit. What a batch will look at is read ahead, and its writes are gathered (ADR 22). Every transaction says itself what it needs:
+ * nothing of the session is used, which a pooler may give to another between two transactions, but statements' names where there is none. */
 #include "store/postgres/ahead.h"
 #include <poll.h>
 #include <stdlib.h>
@@ -14,9 +14,17 @@ static void on_notice(void *arg, const PGresult *res)
         c->warned = true;
 }
 
+/** As it is before it is opened. */
+static void reset(struct pg_conn *c)
+{
+    if (c->named)
+        named_forget(c->named);
+    *c = (struct pg_conn){.conn.ops = &pg_ops, .ahead = c->ahead, .named = c->named, .trips = c->trips};
+}
+
 int pg_conn_open(struct pg_conn *c, const char *url, struct err *err)
 {
-    *c = (struct pg_conn){.conn.ops = &pg_ops, .ahead = c->ahead, .trips = c->trips};
+    reset(c);
     int rc = pg_connect(url, &c->pg, err);
 
     if (rc != ERR_OK)
@@ -36,7 +44,7 @@ void pg_conn_close(struct pg_conn *c)
     if (c->ahead)
         ahead_clear(c->ahead);
     PQfinish(c->pg);
-    *c = (struct pg_conn){.conn.ops = &pg_ops, .ahead = c->ahead, .trips = c->trips};
+    reset(c);
 }
 
 static void note(struct pg_conn *c, int code, const char *state)
@@ -52,7 +60,7 @@ static int lose(struct pg_conn *c, struct err *err)
     struct err what = {0};
 
     c->lost = true;
-    c->pending = 0;
+    c->pending = c->n_prepares = 0;
     if (c->failed.code == ERR_OK) {
         pg_err(NULL, c->pg ? PQerrorMessage(c->pg) : "not connected", &what);
         c->failed = what;
@@ -60,6 +68,14 @@ static int lose(struct pg_conn *c, struct err *err)
     if (err)
         *err = c->failed;
     return (int)c->failed.code;
+}
+
+/** Does a new connection cure it? */
+static bool renewed_by(const struct pg_conn *c, const char *state)
+{
+    return strcmp(state, "25006") == 0 ||                /* read only: another host may take writes */
+           (c->direct && (strcmp(state, "26000") == 0 || /* it does not know a name */
+                          strcmp(state, "0A000") == 0)); /* or tables changed under a kept plan */
 }
 
 static void take(struct pg_conn *c, PGresult *res)
@@ -79,8 +95,7 @@ static void take(struct pg_conn *c, PGresult *res)
             note(c, rc, PQresultErrorField(res, PG_DIAG_SQLSTATE));
             c->failed = what;
         }
-        /* read_only_sql_transaction: this host takes no writes any more, and another one may */
-        c->lost = c->lost || strcmp(c->state, "25006") == 0;
+        c->lost = c->lost || renewed_by(c, c->state);
     }
 }
 
@@ -98,13 +113,15 @@ static PGresult *next_result(struct pg_conn *c)
     return PQgetResult(c->pg);
 }
 
-/** Reads the results of all that is pending; the last `keep` are kept, in order. */
+/** Reads the results of all that is pending; those of the last `keep` statements are kept, in order. */
 static int read_results(struct pg_conn *c, PGresult **ret, size_t keep, struct err *err)
 {
+    const size_t n = c->pending;
+
     if (!c->pg || c->lost || !PQpipelineSync(c->pg))
         return lose(c, err);
     c->trips++;
-    while (c->pending > 0) {
+    for (size_t i = 0, left = n - c->n_prepares; i < n; i++) {
         PGresult *res = next_result(c), *more;
         if (!res || PQstatus(c->pg) == CONNECTION_BAD) {
             if (res)
@@ -115,11 +132,14 @@ static int read_results(struct pg_conn *c, PGresult **ret, size_t keep, struct e
         while ((more = next_result(c)) != NULL)
             PQclear(more);
         take(c, res);
-        if (c->pending-- <= keep)
-            ret[keep - c->pending - 1] = res;
+        if (c->prepares[i] > 0)
+            named_set(c->named, c->prepares[i], PQresultStatus(res) == PGRES_COMMAND_OK);
+        if (c->prepares[i] == 0 && left-- <= keep)
+            ret[keep - left - 1] = res;
         else
             PQclear(res);
     }
+    c->pending = c->n_prepares = 0;
     PGresult *sync = next_result(c);
     bool in_step = PQresultStatus(sync) == PGRES_PIPELINE_SYNC;
     PQclear(sync);
@@ -130,18 +150,36 @@ static int read_results(struct pg_conn *c, PGresult **ret, size_t keep, struct e
     return (int)c->failed.code;
 }
 
+/** Prepared first, when this connection has not done that. */
+static bool send_named(struct pg_conn *c, unsigned number, const char *text, const struct params *p)
+{
+    char name[NAME_MAX_PG];
+
+    named_name(number, name);
+    if (!named_known(c->named, number)) {
+        if (!PQsendPrepare(c->pg, name, text, p->n, p->types))
+            return false;
+        named_set(c->named, number, true); /* until its result says otherwise */
+        c->prepares[c->pending++] = (uint16_t)number;
+        c->n_prepares++;
+    }
+    return PQsendQueryPrepared(c->pg, name, p->n, p->values, p->lengths, p->formats, 1);
+}
+
 static int send(struct pg_conn *c, const char *text, const struct params *p, struct err *err)
 {
     if (!c->pg || c->lost)
         return lose(c, err);
-    if (c->pending == PG_PENDING_MAX) {
+    if (c->pending + 2 > PG_PENDING_MAX) {
         int rc = read_results(c, NULL, 0, err);
         if (rc != ERR_OK)
             return rc;
     }
-    if (!PQsendQueryParams(c->pg, text, p->n, p->types, p->values, p->lengths, p->formats, 1))
+    const unsigned number = c->direct && c->named ? named_number(c->named, text, p) : 0;
+    if (number > 0 ? !send_named(c, number, text, p)
+                   : !PQsendQueryParams(c->pg, text, p->n, p->types, p->values, p->lengths, p->formats, 1))
         return lose(c, err);
-    c->pending++;
+    c->prepares[c->pending++] = 0;
     return ERR_OK;
 }
 
@@ -431,7 +469,7 @@ int pg_ask(struct pg_conn *c, struct err *err)
     while (first > 0 && !a->asked[first - 1]->done)
         first--;
     rc = flush(c, err);
-    if (rc == ERR_OK && c->pending + (a->n_asked - first) > PG_PENDING_MAX)
+    if (rc == ERR_OK && c->pending + 2 * (a->n_asked - first) > PG_PENDING_MAX)
         rc = read_results(c, NULL, 0, err);
     for (size_t i = first; rc == ERR_OK && i < a->n_asked; i++, n++)
         rc = send_many(c, a->asked[i]->shape, &a->asked[i]->arrays, err);

@@ -40,11 +40,14 @@ struct pg_query {
     bool used;
 };
 struct ahead;
+struct named;
 struct pg_conn {
     struct conn conn;
     PGconn *pg; /* NULL: not connected */
     struct pg_query queries[PG_QUERIES];
-    size_t pending;      /* statements whose results were not read */
+    size_t pending;                    /* statements whose results were not read */
+    uint16_t prepares[PG_PENDING_MAX]; /* of those: the number (named.c) that one prepares; 0: it does not */
+    size_t n_prepares;
     int64_t changes;     /* rows that statements changed */
     int64_t writes;      /* statements sent that may change rows */
     bool eager;          /* every statement waits for its result */
@@ -55,6 +58,8 @@ struct pg_conn {
     int wait_ms;         /* a result is waited for no longer, and the connection is lost then; 0: as long as it takes */
     uint64_t trips;      /* round trips made; of all connections that this was */
     struct ahead *ahead; /* the writer's; NULL: looks and writes go one by one */
+    struct named *named; /* the writer's; NULL: statements go unnamed */
+    bool direct;         /* to the database itself, which keeps statements by their names */
     bool warned;         /* the database warned of something since this was cleared */
     unsigned writers;    /* a reader's: the store's count when it was opened */
 };

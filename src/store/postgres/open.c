@@ -57,6 +57,7 @@ static void store_close(struct store *store)
     read_pool_release(&s->pool);
     sql_store_release(store);
     ahead_free(s->w.ahead);
+    named_free(s->w.named);
     heads_free(s->heads);
     arena_free(s->guessed);
     pthread_cond_destroy(&s->stop_cond);
@@ -108,10 +109,11 @@ static int store_open(const struct store_config *config, struct store **ret, str
     s->s.w = &s->w.conn;
     s->w.conn.ops = &pg_ops;
     s->w.ahead = ahead_new();
+    s->w.named = named_new();
     s->heads = heads_new();
     s->guessed = arena_new(TX_SCRATCH_MAX);
     int rc = sync_init(s, err);
-    if (rc == ERR_OK && (!s->w.ahead || !s->heads || !s->guessed))
+    if (rc == ERR_OK && (!s->w.ahead || !s->w.named || !s->heads || !s->guessed))
         rc = err_set(err, ERR_NO_MEMORY, 0, "store");
     if (rc == ERR_OK)
         rc = sql_store_init(&s->s, config, err);

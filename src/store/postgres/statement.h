@@ -53,4 +53,19 @@ void arrays_add(struct arrays *a, const struct params *p);
 /** Borrowed. false: out of memory, or too much. */
 bool arrays_params(struct arrays *a, struct params *ret);
 
+/* --- named.c --- */
+
+#define NAME_MAX_PG 24
+
+struct named *named_new(void);
+void named_free(struct named *n); /* NULL accepted */
+/** A statement's number, from 1; it is kept. 0: no room or no memory, and it has none. */
+unsigned named_number(struct named *n, const char *text, const struct params *p);
+void named_name(unsigned number, char ret[NAME_MAX_PG]);
+/** Has the database prepared it, on the connection at work? It is told to, and what came of it is set. */
+bool named_known(const struct named *n, unsigned number);
+void named_set(struct named *n, unsigned number, bool known);
+/** A new connection. */
+void named_forget(struct named *n);
+
 uint64_t pg_hash(const void *p, size_t n);

@@ -1,6 +1,8 @@
 /* A batch costs as many round trips with a hundred ops as with one. */
 #include "fixture.h"
 #include "fresh_postgres.h"
+#include <libpq-fe.h>
+#include <stdlib.h>
 
 #define MANY      100
 #define TRIPS_MAX 6
@@ -138,12 +140,44 @@ static void test_ops_of_a_batch_see_one_another(void **state)
     assert_counts(w);
 }
 
+static void by_hand(const char *sql)
+{
+    PGconn *pg = PQconnectdb(getenv("HAUL_TEST_POSTGRES"));
+    PGresult *res = PQexec(pg, sql);
+
+    if (PQresultStatus(res) != PGRES_COMMAND_OK)
+        fail_msg("%s: %s", sql, PQerrorMessage(pg));
+    PQclear(res);
+    PQfinish(pg);
+}
+
+/* Statements are kept, and their plans. What no longer fits them is prepared again, on a new connection, and all is as it was. */
+static void test_tables_may_change_under_kept_statements(void **state)
+{
+    struct world *w = *state;
+    uint64_t made[4];
+    struct job job;
+
+    for (size_t i = 0; i < ARRAY_LEN(made); i++) {
+        submit(w, "encode");
+        if (i == 2)
+            by_hand("ALTER TABLE jobs ALTER COLUMN interruptions TYPE integer");
+        made[i] = claims(w, &job, 1);
+        completes(w, &job, 1);
+        assert_int_equal(get(w, job.job_id).status, JOB_SUCCESS);
+    }
+    assert_true(made[2] > made[1]);
+    assert_int_equal(made[3], made[1]);
+    assert_counts(w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_round_trips_do_not_grow_with_the_batch, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(test_a_refusal_costs_its_neighbours_no_round_trip, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(test_ops_of_a_batch_see_one_another, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(test_tables_may_change_under_kept_statements, world_setup, world_teardown),
     };
 
     contract_driver = store_postgres();
