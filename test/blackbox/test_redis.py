@@ -1,9 +1,9 @@
 """The Redis broker through the server, with a real Redis and python3-redis as the other client: what it refuses to start on, what it says
 and does while Redis is away, what is left in Redis, and the intake stream."""
+import importlib
 import json
 import signal
 import subprocess
-import sys
 import threading
 import time
 import uuid
@@ -372,12 +372,24 @@ def test_redis_that_evicts_is_warned_of(make_server, make_redis):
     assert "maxmemory-policy is allkeys-lru" in server.said
 
 
-def test_P23_kills_of_server_and_redis_leave_nothing_behind(make_server, own):
-    """Some thousand jobs here; test/chaos/redis_kills.py for a million."""
-    sys.path.insert(0, str(TOP / "test" / "chaos"))
-    import redis_kills
-    result = redis_kills.run(make_server(broker(own)), own, jobs=2000, kills=4, seed=7)
-    assert result["lost"] == [] and result["left"] == 0, result
+@pytest.fixture
+def redis_kills(monkeypatch):
+    """Some thousand jobs here; as a program for a million."""
+    monkeypatch.syspath_prepend(str(TOP / "test" / "chaos"))
+    return importlib.import_module("redis_kills")
+
+
+def test_P23_kills_of_server_and_redis_leave_nothing_behind(make_server, own, redis_kills):
+    result = redis_kills.run(redis_kills.Place([make_server(broker(own))], own), jobs=2000, kills=4, seed=7)
+    assert result["wrong"] == {}, result
+
+
+def test_P23_kills_of_two_servers_over_one_postgresql_leave_nothing_behind(make_server, own, redis_kills, tmp_path):
+    postgres, url = Databases.postgres(), Databases.url_of(tmp_path)
+    servers = [make_server(broker(own, store=url), data=tmp_path / "shared") for _ in range(2)]
+    result = redis_kills.run(redis_kills.Place(servers, own, postgres, Databases.made[tmp_path]), jobs=1000, kills=5, seed=7)
+    assert result["wrong"] == {}, result
+    assert len(result["disturbances"]) > 2, result
 
 
 # --- intake ---

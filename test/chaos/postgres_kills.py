@@ -18,6 +18,7 @@ import threading
 import time
 import uuid
 
+import judgement
 import requests
 
 BATCH = 10
@@ -102,21 +103,8 @@ class Load:
         self.stop.set()
         for t in self.workers:
             t.join(60)
-        ran = sql("SELECT coalesce(string_agg(job_id::text, ' '), '') FROM history WHERE status = 2").split()
-        known = ran + sql("SELECT coalesce(string_agg(job_id::text, ' '), '') FROM jobs").split()
-        ids = set(self.acknowledged.values())
-        found = {
-            "lost": sorted(ids - set(known))[:5],
-            "duplicated": sorted(set(known) - ids)[:5],
-            "two keys, one job": len(self.acknowledged) - len(ids),
-            "not done": int(sql("SELECT count(*) FROM jobs")),
-            "completed twice": len(self.completed) - len(set(self.completed)),
-            "completed, and not": sorted(set(self.completed) - set(ran))[:5],
-            "succeeded twice": int(sql("SELECT count(*) FROM (SELECT 1 FROM attempts WHERE outcome = 1 GROUP BY job_id HAVING count(*) > 1) k")),
-            "miscounted": int(sql("SELECT sum(n) FROM counters")) - len(known),
-            "wrong answers": self.wrong[:5],
-        }
-        return {what: found[what] for what in found if found[what]}
+        found = judgement.judge(judgement.of_postgres(sql), self.acknowledged, self.completed)
+        return {**found, "wrong answers": self.wrong[:5]} if self.wrong else found
 
 
 class Servers:
