@@ -180,7 +180,8 @@ static int share_make(struct sqlite_store *s, unsigned share, struct err *err)
     int rc = q_open(&s->w.conn, &st, err, "SELECT hash FROM dedup_index WHERE hash BETWEEN ?1 AND ?2", "ii", from,
                     from + ((INT64_C(1) << 58) - 1));
 
-    memset(f->bits[share], 0, sizeof(f->bits[share]));
+    if (f->most[share]) /* else it is empty, and its memory was not touched */
+        memset(f->bits[share], 0, sizeof(f->bits[share]));
     f->added[share] = 0;
     while (rc == ERR_OK && (rc = q_step(&s->w.conn, st, &more, err)) == ERR_OK && more)
         filter_add(f, col_int(st, 0));
