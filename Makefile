@@ -4,10 +4,13 @@ MESON_FLAGS ?=
 export BUILD MESON_FLAGS KEEP
 
 .DEFAULT_GOAL := all
-.PHONY: all help packages packages-develop demo cluster bench test sim sim-planted chaos lint format asan tsan fuzz fresh web web-check web-test screenshots clean
+.PHONY: all program help packages packages-develop demo cluster bench test sim sim-planted chaos lint format asan tsan fuzz fresh web web-check web-test screenshots clean
 
 all: ## build build/haul
 	@scripts/build
+
+program: # only what runs, not the tests
+	@scripts/build haul:executable
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' Makefile
@@ -18,13 +21,13 @@ packages: ## install the Debian packages of packaging/debian-packages.txt that a
 packages-develop: ## and those of packaging/debian-packages-develop.txt
 	@scripts/install-packages --develop
 
-demo: packages all ## transcode a real video as a background job (KEEP=1 leaves server and worker running)
+demo: packages program ## transcode a real video as a background job (KEEP=1 leaves server and worker running)
 	@scripts/demo
 
-cluster: packages packages-develop all ## PostgreSQL, Redis, S3, two servers, workers and Prometheus as processes of yours, until Ctrl-C (WORKERS=2)
+cluster: packages packages-develop program ## PostgreSQL, Redis, S3, two servers, workers and Prometheus as processes of yours, until Ctrl-C (WORKERS=2)
 	@scripts/cluster --haul $(BUILD)/haul --workers $(or $(WORKERS),2)
 
-bench: all ## measure submissions, whole lives and an idle start, beside the disk's own limits (SECONDS=5, DATA=/var/tmp)
+bench: program ## measure submissions, whole lives and an idle start, beside the disk's own limits (SECONDS=5, DATA=/var/tmp)
 	@bench/rates $(BUILD)/haul --seconds $(or $(SECONDS),5) --data $(or $(DATA),/var/tmp)
 
 test: packages ## build, and run every test; the last line is "N passed, N failed"
@@ -33,7 +36,8 @@ test: packages ## build, and run every test; the last line is "N passed, N faile
 sim: all ## simulate SEEDS installations under faults (default 10000), from seed FIRST on, and judge each by I1 to I10 (test/sim)
 	@$(BUILD)/test/sim/haul-sim --seeds $(or $(SEEDS),10000) --first $(or $(FIRST),1) --jobs $(or $(JOBS),$(shell nproc))
 
-sim-planted: all ## is every bug planted in the simulator's own build caught within 3000 seeds?
+sim-planted: ## is every bug planted in the simulator's own build caught within 3000 seeds?
+	@scripts/build haul-sim-planted
 	@$(BUILD)/test/sim/haul-sim-planted --bugs --seeds 3000
 
 chaos: packages-develop all ## real processes under kills, pauses, partitions, power cuts: one round, or HOURS=n; SEED=1 (test/chaos); root for all of it

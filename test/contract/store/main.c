@@ -30,6 +30,9 @@ int main(void)
                  {drain_tests, n_drain_tests}};
 
     contract_driver = CONTRACT_DRIVER();
+#ifdef CONTRACT_OVERLAP
+    contract_overlap = true;
+#endif
 #ifdef CONTRACT_FRESH
     contract_fresh = CONTRACT_FRESH;
 #endif
