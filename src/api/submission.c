@@ -1,18 +1,11 @@
-/* A submission as text -> op. */
+/* A submission as text -> op. Nearly all are read by submission_plain.c; this reads whatever it gives up, and words the errors. */
 #include "api/submission.h"
+#include "api/submission_plain.h"
 #include "api/traced.h"
 #include "base/sha256.h"
 #include "base/text.h"
 
 #define IDEMPOTENCY_WINDOW_US (INT64_C(24) * 3600 * USEC_PER_SEC)
-#define TRACE_FIELD_MAX       512
-
-/* Where a submission comes from, and what names it there. */
-enum source { SOURCE_REQUEST, SOURCE_BATCH, SOURCE_MESSAGE };
-struct origin {
-    enum source source;
-    const char *key; /* of the header, of the batch, of the message; or NULL */
-};
 
 int ref_parse(const char *ref, const char *field, struct uuid *ret, struct err *err)
 {
@@ -130,15 +123,29 @@ static int read_payload(const char *text, size_t len, struct arena *arena, struc
     return job->payload ? ERR_OK : no_memory(err);
 }
 
-/* NULL: r->code, or there is none. */
-static const char *header_key(struct json_reader *r, const char *header, const char *key)
+static int check_header_key(const char *header, const char *key, struct err *err)
 {
     size_t n = strlen(header);
     if (n < 1 || n > JOB_KEY_MAX || !utf8_valid(header, n))
-        r->code = err_field(r->err, "Idempotency-Key", "must be text of 1 to %d bytes", JOB_KEY_MAX);
-    else if (key && strcmp(key, header) != 0)
-        r->code = err_field(r->err, "Idempotency-Key", "is not the same as dedup_key");
-    return r->code ? NULL : header;
+        return err_field(err, "Idempotency-Key", "must be text of 1 to %d bytes", JOB_KEY_MAX);
+    if (key && strcmp(key, header) != 0)
+        return err_field(err, "Idempotency-Key", "is not the same as dedup_key");
+    return ERR_OK;
+}
+
+int submission_key(const struct origin *from, const char *key, const struct policy *policy, struct arena *arena,
+                   struct op_submit *op, struct err *err)
+{
+    op->dedup_us = policy->dedup_us;
+    if (from->source != SOURCE_MESSAGE && from->key && !(from->source == SOURCE_BATCH && key)) {
+        if (check_header_key(from->key, key, err) != ERR_OK)
+            return (int)err->code;
+        if (!key)
+            op->dedup_us = IDEMPOTENCY_WINDOW_US;
+        key = from->key;
+    }
+    op->job.dedup_key = arena_strdup(arena, key);
+    return key && !op->job.dedup_key ? no_memory(err) : ERR_OK;
 }
 
 /* The producer's id of it, else the broker's. A job keeps no member `job_id` of its producer's: ids are ours. */
@@ -168,20 +175,9 @@ static int read_key(struct json_reader *r, const struct origin *from, const stru
                     struct op_submit *op)
 {
     const char *key = json_get_string(r, "dedup_key", false, 1, JOB_KEY_MAX);
-    if (r->code)
-        return r->code;
-    op->dedup_us = policy->dedup_us;
-    if (from->source == SOURCE_MESSAGE) {
+    if (!r->code && from->source == SOURCE_MESSAGE)
         key = message_key(r, from->key, key, arena);
-    } else if (from->key && !(from->source == SOURCE_BATCH && key)) {
-        if (!key)
-            op->dedup_us = IDEMPOTENCY_WINDOW_US;
-        key = header_key(r, from->key, key);
-    }
-    if (r->code)
-        return r->code;
-    op->job.dedup_key = arena_strdup(arena, key);
-    return key && !op->job.dedup_key ? (r->code = no_memory(r->err)) : ERR_OK;
+    return r->code ? r->code : (r->code = submission_key(from, key, policy, arena, op, r->err));
 }
 
 static void read_times(struct json_reader *r, struct op_submit *op)
@@ -199,8 +195,8 @@ static void read_times(struct json_reader *r, struct op_submit *op)
 
 static int read_trace(struct json_reader *r, struct arena *arena, struct job *job)
 {
-    const char *parent = json_get_string(r, "traceparent", false, 1, TRACE_FIELD_MAX);
-    const char *state = json_get_string(r, "tracestate", false, 1, TRACE_FIELD_MAX);
+    const char *parent = json_get_string(r, "traceparent", false, 1, SUBMISSION_TRACE_MAX);
+    const char *state = json_get_string(r, "tracestate", false, 1, SUBMISSION_TRACE_MAX);
     return r->code ? r->code : (r->code = traced_by_members(parent, state, arena, job, r->err));
 }
 
@@ -227,20 +223,18 @@ static int parse_members(struct json_reader *r, const char *payload, size_t payl
     if (!job->labels)
         job->labels = "{}";
     read_times(r, op);
-    job->priority = (int)json_get_int(r, "priority", 5, 0, JOB_PRIORITY_MAX);
-    job->max_attempts = (uint32_t)json_get_int(r, "max_attempts", 0, 1, 100); /* 0: not said */
+    job->priority = (int)json_get_int(r, "priority", SUBMISSION_PRIORITY, 0, JOB_PRIORITY_MAX);
+    job->max_attempts = (uint32_t)json_get_int(r, "max_attempts", 0, 1, SUBMISSION_ATTEMPTS_MAX); /* 0: not said */
     int rc = json_reader_end(r);
     return rc ? rc : read_payload(payload, payload_n, arena, job, r->err);
 }
 
-static int parse(const char *body, size_t n, const struct origin *from, const struct policy *policy,
-                 struct arena *arena, struct op_submit *ret, struct err *err)
+int submission_strict(const char *body, size_t n, const struct origin *from, const struct policy *policy,
+                      struct arena *arena, struct op_submit *ret, struct err *err)
 {
     json_t *root = NULL;
     const char *payload;
     size_t payload_n;
-    if (n == 0)
-        return err_set(err, ERR_MALFORMED, 0, "a JSON body is required");
     int rc = json_parse_apart(body, n, "payload", &root, &payload, &payload_n, err);
     if (rc)
         return rc;
@@ -249,8 +243,19 @@ static int parse(const char *body, size_t n, const struct origin *from, const st
     json_reader_init(&r, root, "", err);
     rc = r.code ? r.code : parse_members(&r, payload, payload_n, from, policy, arena, ret);
     json_decref(root);
-    if (rc)
-        return rc;
+    return rc;
+}
+
+static int parse(const char *body, size_t n, const struct origin *from, const struct policy *policy,
+                 struct arena *arena, struct op_submit *ret, struct err *err)
+{
+    if (n == 0)
+        return err_set(err, ERR_MALFORMED, 0, "a JSON body is required");
+    if (!submission_plain(body, n, from, policy, arena, ret)) {
+        int rc = submission_strict(body, n, from, policy, arena, ret, err);
+        if (rc)
+            return rc;
+    }
     ret->job.project = API_PROJECT;
     ret->job.progress = -1;
     /* Without a key nobody asks for it, and without references the store's own hash of the content tells as much. */

@@ -3,6 +3,7 @@
  * error nor has a case that is hard to get right (ADR 11). */
 #include "base/json_plain.h"
 #include "base/json.h"
+#include "base/json_pull.h"
 #include "base/text.h"
 
 #include <string.h>
@@ -75,17 +76,23 @@ static bool is_exponent(char c)
     return c == 'e' || c == 'E';
 }
 
-/* A digit too many is left behind, where nothing takes it. */
+/* A digit too many is left behind, where nothing takes it. @return how many were taken; 0: it is no plain number */
+static unsigned take_whole(struct reader *r, int64_t *value)
+{
+    bool zero = here(r) == '0';
+    unsigned n = take_digits(r, INTEGER_DIGITS_MAX, value);
+    return (zero && n > 1) || is_exponent(here(r)) ? 0 : n;
+}
+
 static json_t *read_number(struct reader *r)
 {
     static const double power[REAL_DIGITS_MAX + 1] = {1e0, 1e1, 1e2,  1e3,  1e4,  1e5,  1e6,  1e7,
                                                       1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15};
     bool negative = *r->at == '-';
     r->at += negative;
-    bool zero = here(r) == '0';
     int64_t value = 0;
-    unsigned n = take_digits(r, INTEGER_DIGITS_MAX, &value);
-    if (n == 0 || (zero && n > 1) || is_exponent(here(r)))
+    unsigned n = take_whole(r, &value);
+    if (n == 0)
         return NULL;
     if (here(r) != '.')
         return json_integer(negative ? -value : value);
@@ -255,18 +262,23 @@ static bool pass_value(struct reader *r)
 }
 
 /* What pass_value gives up may be plain, but for its keys' number. */
-static json_t *read_apart(struct reader *r)
+static bool pass_text(struct reader *r, const char **ret, size_t *ret_n)
 {
     (void)next(r);
     const char *begin = r->at;
     if (!pass_value(r)) {
         r->at = begin;
         if (!pass_built(r))
-            return NULL;
+            return false;
     }
-    r->text = begin;
-    r->text_n = (size_t)(r->at - begin);
-    return json_true();
+    *ret = begin;
+    *ret_n = (size_t)(r->at - begin);
+    return true;
+}
+
+static json_t *read_apart(struct reader *r)
+{
+    return pass_text(r, &r->text, &r->text_n) ? json_true() : NULL;
 }
 
 json_t *json_plain_apart(const char *text, size_t n, const char *apart, const char **ret_text, size_t *ret_n)
@@ -288,4 +300,78 @@ json_t *json_plain(const char *text, size_t n)
     const char *none;
     size_t none_n;
     return json_plain_apart(text, n, NULL, &none, &none_n);
+}
+
+/* --- without a tree: json_pull.h --- */
+
+struct json_pull json_pull(const char *text, size_t n)
+{
+    return (struct json_pull){.at = text, .end = text + n};
+}
+
+static struct reader reader_of(const struct json_pull *p)
+{
+    return (struct reader){.at = p->at, .end = p->end, .depth = p->depth};
+}
+
+bool json_pull_object(struct json_pull *p)
+{
+    struct reader r = reader_of(p);
+    if (p->depth == JSON_DEPTH_MAX || !take(&r, '{'))
+        return false;
+    p->at = r.at;
+    p->depth++;
+    p->first = true;
+    return true;
+}
+
+int json_pull_member(struct json_pull *p, const char **ret_key, size_t *ret_key_n)
+{
+    struct reader r = reader_of(p);
+    bool over = take(&r, '}'), first = p->first;
+    p->first = false;
+    if (over) {
+        p->at = r.at;
+        p->depth--;
+        return 0;
+    }
+    if ((!first && !take(&r, ',')) || next(&r) != '"' || !take_string(&r, ret_key, ret_key_n) || !take(&r, ':'))
+        return -1;
+    p->at = r.at;
+    return 1;
+}
+
+bool json_pull_string(struct json_pull *p, const char **ret, size_t *ret_n)
+{
+    struct reader r = reader_of(p);
+    bool is = next(&r) == '"' && take_string(&r, ret, ret_n);
+    p->at = r.at;
+    return is;
+}
+
+bool json_pull_integer(struct json_pull *p, int64_t *ret)
+{
+    struct reader r = reader_of(p);
+    bool negative = next(&r) == '-';
+    int64_t value = 0;
+    r.at += negative;
+    unsigned n = take_whole(&r, &value);
+    p->at = r.at;
+    *ret = negative ? -value : value;
+    return n > 0 && here(&r) != '.';
+}
+
+bool json_pull_text(struct json_pull *p, const char **ret, size_t *ret_n)
+{
+    struct reader r = reader_of(p);
+    bool is = pass_text(&r, ret, ret_n);
+    p->at = r.at;
+    return is;
+}
+
+bool json_pull_end(struct json_pull *p)
+{
+    struct reader r = reader_of(p);
+    (void)next(&r);
+    return r.at == r.end;
 }

@@ -2,6 +2,7 @@
 #include "fuzz.h"
 #include "api/render.h"
 #include "api/submission.h"
+#include "../unit/api/alike.h"
 
 /* What was accepted can be shown: the answer is JSON, with the payload as it came. */
 static void shown(const struct op_submit *op)
@@ -23,6 +24,22 @@ static void shown(const struct op_submit *op)
     buf_release(&body);
 }
 
+/* The short way of reading it, where it gives an answer, gives the one of the long way. */
+static void alike(const char *body, size_t n, const char *key, enum source source)
+{
+    const struct origin from = {source, key};
+    const struct policy policy = policy_default();
+    struct arena *arena = arena_new(16u << 20);
+    struct op_submit plain, strict;
+    struct err err = {0};
+    MUST(arena);
+    if (submission_plain(body, n, &from, &policy, arena, &plain)) {
+        MUST(submission_strict(body, n, &from, &policy, arena, &strict, &err) == ERR_OK);
+        MUST(submissions_alike(&plain, &strict));
+    }
+    arena_free(arena);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct arena *arena = arena_new(16u << 20);
@@ -38,6 +55,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         size -= (size_t)(line + 1 - body);
         body = line + 1;
     }
+    alike(body, size, key, SOURCE_REQUEST);
+    alike(body, size, key, SOURCE_BATCH);
     int rc = submission_parse(body, size, key, &policy, arena, &op, &err);
     must_explain(rc, &err);
     if (rc == ERR_OK) {
