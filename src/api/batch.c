@@ -53,7 +53,7 @@ static int read_item(struct many *m, const struct batch_item *item, const char *
     }
     op->u.submit.id_only = true;
     op->u.submit.job.job_id = uuid_v7(api->clock.wall_us(api->clock.self), api->rng);
-    return ERR_OK;
+    return submit_hash(op->project, &op->u.submit.job, &op->u.submit.hashes, err);
 }
 
 static int read_batch(struct many *m, struct err *err)

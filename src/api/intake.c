@@ -67,6 +67,7 @@ static int prepare(struct intake *in, struct err *err)
     if (!rc) {
         op->u.submit.job.job_id = uuid_v7(in->api->clock.wall_us(in->api->clock.self), in->api->rng);
         op->u.submit.id_only = true;
+        rc = submit_hash(op->project, &op->u.submit.job, &op->u.submit.hashes, err);
     }
     return rc;
 }

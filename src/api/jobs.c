@@ -27,7 +27,8 @@ void jobs_submit(struct http_request *req)
     if (req_query_none(req, &err) ||
         submission_parse(body, n, http_header(req, "Idempotency-Key"), &api->policy, http_arena(req), &c->op.u.submit,
                          &err) ||
-        traced_by_headers(req, http_arena(req), &c->op.u.submit.job, &err)) {
+        traced_by_headers(req, http_arena(req), &c->op.u.submit.job, &err) ||
+        submit_hash(c->op.project, &c->op.u.submit.job, &c->op.u.submit.hashes, &err)) {
         reply_err(req, &err);
         return;
     }

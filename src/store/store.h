@@ -9,6 +9,7 @@
 #include "core/series.h"
 #include "core/tally.h"
 #include "core/lanes.h"
+#include "core/remember.h"
 
 struct store;
 struct store_snapshots;
@@ -104,9 +105,10 @@ struct op_submit {
     uint8_t
         request_hash[32]; /* of the request as sent; zeros: none, then its content decides whether it is a repetition */
     usec dedup_us;        /* window of the key */
-    bool id_only;         /* in: of a known key's job the id is enough, `job` is else left as it was */
-    bool duplicate;       /* out: the key was known; job is the first one */
-    struct job *asked;    /* the store's: what `job` was before it was filled or became the first one; NULL at first */
+    struct submit_hashes hashes; /* in: by submit_hash, of `job`; not made: the store does */
+    bool id_only;                /* in: of a known key's job the id is enough, `job` is else left as it was */
+    bool duplicate;              /* out: the key was known; job is the first one */
+    struct job *asked; /* the store's: what `job` was before it was filled or became the first one; NULL at first */
 };
 struct op_claim { /* a worker's poll: repeats what the poll id was given before, else takes */
     struct uuid worker_id;

@@ -1,32 +1,19 @@
 /* Submission: once a key, with every reference taken in the same transaction. */
 #include "base/bug.h"
 #include "store/sql/keys.h"
-#include "base/sha256.h"
 
 /* What was asked, whatever it was called when uploaded: two uploads of the same bytes are the same request. And whatever the server's
  * configuration fills in: it may have changed between a request and its repetition. */
 
-static void hash_bytes(struct sha256 *h, const void *p, size_t n)
-{
-    uint64_t len = n;
-
-    sha256_add(h, &len, sizeof(len)); /* lengths first: no two requests run together */
-    sha256_add(h, p, n);
-}
-
-static void hash_text(struct sha256 *h, const char *s)
-{
-    hash_bytes(h, s ? s : "", s ? strlen(s) : 0);
-}
-
-static void hash_int(struct sha256 *h, int64_t v)
-{
-    hash_bytes(h, &v, sizeof(v));
-}
-
 /** Checks every reference on the way. */
-static int content_hash(struct tx *t, const struct job *j, uint8_t ret[32])
+static int content_hash(struct tx *t, const struct op_submit *op, uint8_t ret[32])
 {
+    const struct job *j = &op->job;
+
+    if (op->hashes.made) {
+        memcpy(ret, op->hashes.content, sizeof(op->hashes.content));
+        return ERR_OK;
+    }
     struct sha256 *h = sha256_new();
     struct uuid id;
     uint8_t sha[32];
@@ -34,27 +21,18 @@ static int content_hash(struct tx *t, const struct job *j, uint8_t ret[32])
 
     if (!h)
         return err_set(t->err, ERR_NO_MEMORY, 0, "hash");
-    hash_text(h, j->task_type);
-    hash_text(h, j->queue);
-    hash_text(h, j->payload);
-    hash_text(h, j->labels);
-    hash_int(h, j->priority);
-    hash_int(h, j->max_attempts ? j->max_attempts : policy_default().max_attempts);
-    hash_int(h, j->timeout_us);
-    if (j->no_progress_us) /* what older servers hashed stays the same */
-        hash_int(h, j->no_progress_us);
-    hash_int(h, j->payload_ref != NULL);
+    content_add(h, j);
     if (j->payload_ref) {
         rc = blob_check_ref(t, j->payload_ref, "payload_ref", &id, sha);
-        hash_bytes(h, sha, rc == ERR_OK ? sizeof(sha) : 0);
+        content_bytes(h, sha, rc == ERR_OK ? sizeof(sha) : 0);
     }
     for (size_t i = 0; rc == ERR_OK && i < j->n_inputs; i++) {
         char field[ERR_FIELD_MAX];
 
         snprintf(field, sizeof(field), "inputs[%zu].ref", i);
         rc = blob_check_ref(t, j->inputs[i].ref, field, &id, sha);
-        hash_text(h, j->inputs[i].name);
-        hash_bytes(h, sha, rc == ERR_OK ? sizeof(sha) : 0);
+        content_bytes(h, j->inputs[i].name, strlen(j->inputs[i].name));
+        content_bytes(h, sha, rc == ERR_OK ? sizeof(sha) : 0);
     }
     sha256_end(h, ret);
     sha256_free(h);
@@ -91,7 +69,7 @@ static int submit_again(struct tx *t, const struct known_key *known)
 
     if (!same_request(known, op)) {
         uint8_t content[32];
-        int rc = content_hash(t, &op->job, content);
+        int rc = content_hash(t, op, content);
 
         if (rc != ERR_OK && rc != ERR_INVALID)
             return rc;
@@ -174,7 +152,7 @@ int op_submit(struct tx *t)
 
     known.job_id = op->job.job_id;
     memcpy(known.request_hash, op->request_hash, sizeof(known.request_hash));
-    rc = content_hash(t, &op->job, known.content_hash);
+    rc = content_hash(t, op, known.content_hash);
     if (rc == ERR_OK)
         rc = refs_take(t, &op->job);
     policy_fill(&t->s->policy, &op->job);

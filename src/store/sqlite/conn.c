@@ -255,10 +255,11 @@ int q_rows(struct conn *c, const struct sql_rows *how, const void *const *rows, 
 {
     int rc = ERR_OK;
 
-    if (n == SQL_ROWS)
-        return rows_write(c, how, how->full, rows, n, err);
-    for (size_t i = 0; rc == ERR_OK && i < n; i++)
-        rc = rows_write(c, how, how->one, rows + i, 1, err);
+    for (size_t k; rc == ERR_OK && n > 0; rows += k, n -= k) {
+        const char *sql = n >= SQL_MANY ? how->many : n >= SQL_SOME ? how->some : how->one;
+        k = n >= SQL_MANY ? SQL_MANY : n >= SQL_SOME ? SQL_SOME : 1;
+        rc = rows_write(c, how, sql, rows, k, err);
+    }
     return rc;
 }
 

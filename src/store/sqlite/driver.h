@@ -40,14 +40,20 @@ int conn_err(struct sqlite_conn *c, int rc, struct err *err);
 /** Parameters behind the first `before`, in a statement that q_open opened. */
 int q_bind(struct query *st, int before, struct err *err, const char *types, ...);
 
-/** An INSERT of several rows: opening and closing a statement's cursors costs as much as a row. */
+/** An INSERT of several rows: opening and closing a statement's cursors, and finding their places, costs as much as a row. */
 struct sql_rows {
-    const char *one, *full; /* literals: for one row, and for SQL_ROWS (made by SQL_VALUES) of them */
+    const char *one, *some, *many; /* literals: for one row, for SQL_SOME (made by SQL_SOME_OF) and SQL_MANY of them */
     int (*bind)(struct query *st, size_t i, const void *row, struct err *err);
 };
-#define SQL_ROWS        8 /* beyond it little is gained */
-#define SQL_VALUES(row) row "," row "," row "," row "," row "," row "," row "," row
-/** @param rows  n pointers, each bound as row i of its statement. @param n  0..SQL_ROWS */
+#define SQL_SOME         8
+#define SQL_MANY         32 /* beyond it little is gained */
+#define SQL_SOME_OF(row) row "," row "," row "," row "," row "," row "," row "," row
+#define SQL_MANY_OF(row) SQL_SOME_OF(row) "," SQL_SOME_OF(row) "," SQL_SOME_OF(row) "," SQL_SOME_OF(row)
+#define SQL_ROWS(into, row, bind)                                                                                      \
+    {                                                                                                                  \
+        into row, into SQL_SOME_OF(row), into SQL_MANY_OF(row), bind                                                   \
+    }
+/** @param rows  n pointers, written in that order; each is bound as row i of its statement */
 int q_rows(struct conn *c, const struct sql_rows *how, const void *const *rows, size_t n, struct err *err);
 
 /* --- durable.c: commits, numbered from 1, and which of them are on the disk --- */

@@ -1,4 +1,7 @@
 #include "store/sqlite/inserts.h"
+#include <stdlib.h>
+
+#define WAITING_MAX 256 /* rows of a kind: two batches of a hundred, mixed as they came, become one run */
 
 struct new_job {
     struct job job;
@@ -15,9 +18,10 @@ struct new_label {
 };
 
 struct inserts {
-    struct new_job jobs[SQL_ROWS];
-    struct new_label labels[SQL_ROWS];
+    struct new_job jobs[WAITING_MAX];
+    struct new_label labels[WAITING_MAX];
     size_t n_jobs, n_labels;
+    const void *rows[WAITING_MAX]; /* those that are written, in that order */
 };
 
 /* OR FAIL: SQLite need not note what to take back of a statement. Who sees it fail rolls more than that back. The columns stand in the table's
@@ -30,6 +34,17 @@ struct inserts {
     " no_progress_us, fingerprint, traceparent, tracestate) VALUES "
 #define JOB_ROW   "(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,0,0,0,0,NULL,0,NULL,0,0,0,0,0,0,NULL,-1,NULL,0,1,?,?,0,?,?)"
 #define JOB_TYPES "utttiixtxtiiiiiiizitt"
+/* Of jobs of one kind most values are the same: bound once for all rows, as ?1 to ?13. Each bare ? has the number behind the highest before it. */
+#define ALIKE_ROW(first)                                                                                               \
+    "(" first ",?1,?2,?3,?4,?5,?,?,?,?,?6,?7,?8,?9,?10,?11,?12,0,0,0,0,NULL,0,NULL,0,0,0,0,0,0,NULL,-1,NULL,0,1,?,"    \
+    "?13,0,?,?)"
+#define ALIKE_FIRST ALIKE_ROW("?14")
+#define ALIKE_NEXT  ALIKE_ROW("?")
+#define ALIKE_SOME                                                                                                     \
+    ALIKE_FIRST "," ALIKE_NEXT "," ALIKE_NEXT "," ALIKE_NEXT "," ALIKE_NEXT "," ALIKE_NEXT "," ALIKE_NEXT "," ALIKE_NEXT
+#define ALIKE_MANY      ALIKE_SOME "," SQL_SOME_OF(ALIKE_NEXT) "," SQL_SOME_OF(ALIKE_NEXT) "," SQL_SOME_OF(ALIKE_NEXT)
+#define ALIKE_TYPES     "tttiiiiiiiiii"
+#define ALIKE_ROW_TYPES "uxtxtztt"
 #define KEY_INTO                                                                                                       \
     "INSERT OR FAIL INTO dedup (rowid, project, key, job_id, request_hash, content_hash, expires_at) VALUES "
 #define KEY_ROW   "(?,?,?,?,?,?,?)"
@@ -50,6 +65,39 @@ static int job_bind(struct query *st, size_t i, const void *arg, struct err *err
                   j->run_at, (int64_t)j->waiting_on, w->ready_seq, j->no_progress_us, j->traceparent, j->tracestate);
 }
 
+static bool same_text(const char *a, const char *b)
+{
+    return a == b || strcmp(a, b) == 0;
+}
+
+/** But for what is a row's own in ALIKE_ROW. */
+static bool jobs_alike(const struct new_job *a, const struct new_job *b)
+{
+    const struct job *j = &a->job, *k = &b->job;
+
+    return a->lane_id == b->lane_id && j->priority == k->priority && j->max_attempts == k->max_attempts &&
+           j->timeout_us == k->timeout_us && j->created_at == k->created_at &&
+           j->start_deadline_at == k->start_deadline_at && j->status == k->status && j->run_at == k->run_at &&
+           j->waiting_on == k->waiting_on && j->no_progress_us == k->no_progress_us &&
+           same_text(j->project, k->project) && same_text(j->queue, k->queue) && same_text(j->task_type, k->task_type);
+}
+
+static int alike_bind(struct query *st, size_t i, const void *arg, struct err *err)
+{
+    const struct new_job *w = arg;
+    const struct job *j = &w->job;
+    int rc = ERR_OK;
+
+    if (i == 0)
+        rc = q_bind(st, 0, err, ALIKE_TYPES, j->project, j->queue, j->task_type, (int64_t)j->priority, w->lane_id,
+                    (int64_t)j->max_attempts, j->timeout_us, j->created_at, j->start_deadline_at, (int64_t)j->status,
+                    j->run_at, (int64_t)j->waiting_on, j->no_progress_us);
+    if (rc != ERR_OK)
+        return rc;
+    return q_bind(st, (int)(strlen(ALIKE_TYPES) + i * strlen(ALIKE_ROW_TYPES)), err, ALIKE_ROW_TYPES, &j->job_id,
+                  j->payload, j->payload_ref, j->labels, j->dedup_key, w->ready_seq, j->traceparent, j->tracestate);
+}
+
 static int key_bind(struct query *st, size_t i, const void *arg, struct err *err)
 {
     const struct new_job *w = arg;
@@ -66,36 +114,77 @@ static int label_bind(struct query *st, size_t i, const void *arg, struct err *e
     return q_bind(st, (int)(i * strlen(LABEL_TYPES)), err, LABEL_TYPES, l->project, l->key, l->value, &l->job_id);
 }
 
-static const struct sql_rows jobs = {JOB_INTO JOB_ROW, JOB_INTO SQL_VALUES(JOB_ROW), job_bind},
-                             keys = {KEY_INTO KEY_ROW, KEY_INTO SQL_VALUES(KEY_ROW), key_bind},
-                             labels = {LABEL_INTO LABEL_ROW, LABEL_INTO SQL_VALUES(LABEL_ROW), label_bind};
+static const struct sql_rows jobs = SQL_ROWS(JOB_INTO, JOB_ROW, job_bind),
+                             alike = {JOB_INTO ALIKE_FIRST, JOB_INTO ALIKE_SOME, JOB_INTO ALIKE_MANY, alike_bind},
+                             keys = SQL_ROWS(KEY_INTO, KEY_ROW, key_bind),
+                             labels = SQL_ROWS(LABEL_INTO, LABEL_ROW, label_bind);
+
+static int by_id(const void *a, const void *b)
+{
+    const struct new_job *const *x = a, *const *y = b;
+
+    return uuid_compare(&(*x)->job.job_id, &(*y)->job.job_id);
+}
+
+static int by_label(const void *a, const void *b)
+{
+    const struct new_label *const *x = a, *const *y = b;
+    int d = strcmp((*x)->key, (*y)->key);
+
+    if (d == 0)
+        d = strcmp((*x)->value, (*y)->value);
+    return d ? d : uuid_compare(&(*x)->job_id, &(*y)->job_id);
+}
+
+/* In the order of the trees that they go into each row's place is next to the one before, mostly at the end: ids are of the time. */
+static void sort(const void **rows, size_t n, int (*compare)(const void *a, const void *b))
+{
+    size_t i = 1;
+
+    while (i < n && compare(&rows[i - 1], &rows[i]) <= 0)
+        i++;
+    if (i < n)
+        qsort(rows, n, sizeof(*rows), compare);
+}
 
 static int labels_flush(struct sqlite_store *s, struct err *err)
 {
     struct inserts *in = s->inserts;
-    const void *what[SQL_ROWS];
     size_t n = in->n_labels;
 
     for (size_t i = 0; i < n; i++)
-        what[i] = &in->labels[i];
+        in->rows[i] = &in->labels[i];
     in->n_labels = 0;
-    return q_rows(&s->w.conn, &labels, what, n, err);
+    sort(in->rows, n, by_label);
+    return q_rows(&s->w.conn, &labels, in->rows, n, err);
+}
+
+/** In the order they came, which is that of their rows' numbers. */
+static int keys_flush(struct sqlite_store *s, size_t n, struct err *err)
+{
+    struct inserts *in = s->inserts;
+    size_t n_keys = 0;
+
+    for (size_t i = 0; i < n; i++)
+        if (in->jobs[i].key)
+            in->rows[n_keys++] = &in->jobs[i];
+    return q_rows(&s->w.conn, &keys, in->rows, n_keys, err);
 }
 
 static int jobs_flush(struct sqlite_store *s, struct err *err)
 {
     struct inserts *in = s->inserts;
-    const void *all[SQL_ROWS], *with_key[SQL_ROWS];
-    size_t n = in->n_jobs, n_keys = 0;
+    size_t n = in->n_jobs;
+    bool same = true;
 
     for (size_t i = 0; i < n; i++) {
-        all[i] = &in->jobs[i];
-        if (in->jobs[i].key)
-            with_key[n_keys++] = &in->jobs[i];
+        in->rows[i] = &in->jobs[i];
+        same = same && jobs_alike(&in->jobs[0], &in->jobs[i]);
     }
     in->n_jobs = 0;
-    int rc = q_rows(&s->w.conn, &jobs, all, n, err);
-    return rc == ERR_OK ? q_rows(&s->w.conn, &keys, with_key, n_keys, err) : rc;
+    sort(in->rows, n, by_id);
+    int rc = q_rows(&s->w.conn, same ? &alike : &jobs, in->rows, n, err);
+    return rc == ERR_OK ? keys_flush(s, n, err) : rc;
 }
 
 int inserts_flush(struct sqlite_store *s, struct err *err)
@@ -111,7 +200,7 @@ int inserts_flush(struct sqlite_store *s, struct err *err)
 int sqlite_insert_job(struct tx *t, const struct row *row)
 {
     struct inserts *in = sqlite_of(t->s)->inserts;
-    int rc = in->n_jobs == SQL_ROWS ? jobs_flush(sqlite_of(t->s), t->err) : ERR_OK;
+    int rc = in->n_jobs == WAITING_MAX ? jobs_flush(sqlite_of(t->s), t->err) : ERR_OK;
 
     if (rc == ERR_OK)
         in->jobs[in->n_jobs++] =
@@ -137,7 +226,7 @@ int insert_key(struct tx *t, int64_t rowid, const char *key, const struct known_
 int sqlite_insert_label(struct tx *t, const struct job *job, const char *key, const char *value)
 {
     struct inserts *in = sqlite_of(t->s)->inserts;
-    int rc = in->n_labels == SQL_ROWS ? labels_flush(sqlite_of(t->s), t->err) : ERR_OK;
+    int rc = in->n_labels == WAITING_MAX ? labels_flush(sqlite_of(t->s), t->err) : ERR_OK;
 
     if (rc == ERR_OK)
         in->labels[in->n_labels++] = (struct new_label){job->project, key, value, job->job_id};

@@ -6,7 +6,6 @@
  * Most keys are new, and to look for a new one in a large index would read a page of it: a filter (a Bloom filter in blocks of a cache
  * line) knows nearly all that are not there. Keys that went stay in it until their share of it is made anew. */
 #include "store/sqlite/inserts.h"
-#include "base/sha256.h"
 
 #define PORTION  49152u  /* keys that are merged in one go: several for each page of an index of ten million */
 #define ROOM     65536u  /* a portion is merged twice as fast as keys come, so the next one is never that long */
@@ -43,21 +42,6 @@ struct keys {
     uint64_t made;    /* shares of the filter that the batch at work made anew, a bit each */
     int64_t gone;     /* the highest row that was forgotten: of those up to here some may not be there */
 };
-
-static int64_t hash_of(const char *project, const char *key)
-{
-    char text[JOB_NAME_MAX + JOB_KEY_MAX + 2];
-    uint8_t sha[32];
-    int64_t hash;
-    size_t n = strnlen(project, JOB_NAME_MAX), m = strnlen(key, JOB_KEY_MAX);
-
-    memcpy(text, project, n);
-    text[n] = '\0';
-    memcpy(text + n + 1, key, m);
-    sha256_once(text, n + 1 + m, sha); /* nobody can choose keys that meet */
-    memcpy(&hash, sha, sizeof(hash));
-    return hash;
-}
 
 /* --- in memory --- */
 
@@ -251,7 +235,8 @@ int sqlite_key_find(struct tx *t, const char *key, struct known_key *ret)
 {
     const struct keys *k = sqlite_of(t->s)->keys;
     const struct key_entry *e;
-    int64_t hash = hash_of(t->op->project, key), row = 0;
+    const struct submit_hashes *made = &t->op->u.submit.hashes;
+    int64_t hash = made->made ? made->key : key_hash(t->op->project, key), row = 0;
     size_t at = 0;
     int rc = ERR_OK;
 
@@ -297,7 +282,7 @@ int sqlite_key_forget(struct tx *t, const char *project, const char *key, const 
 {
     const struct keys *k = sqlite_of(t->s)->keys;
     const struct key_entry *e;
-    int64_t hash = hash_of(project, key), row = 0;
+    int64_t hash = key_hash(project, key), row = 0;
     size_t at = 0;
     int rc = ERR_OK;
 
@@ -333,7 +318,7 @@ int sqlite_keys_expire(struct tx *t, int64_t limit, size_t *ret_n, usec *ret_nex
         if (*ret_next > t->now || n == (size_t)limit)
             break;
         *ret_next = USEC_NEVER;
-        gone[n++] = (struct key_entry){hash_of(project, key), col_int(st, 0)};
+        gone[n++] = (struct key_entry){key_hash(project, key), col_int(st, 0)};
     }
     q_close(st); /* before its table changes */
     for (size_t i = 0; rc == ERR_OK && i < n; i++)
@@ -355,8 +340,8 @@ void keys_undo(struct sqlite_store *s, size_t mark)
 }
 
 /* OR IGNORE: a portion that a stop cut short is merged again. */
-#define INDEX_ROW        "(?,?)"
-#define INDEX_INTO(rows) "INSERT OR IGNORE INTO dedup_index (hash, row) VALUES " rows
+#define INDEX_ROW  "(?,?)"
+#define INDEX_INTO "INSERT OR IGNORE INTO dedup_index (hash, row) VALUES "
 #define INDEX_THOSE_THERE(rows)                                                                                        \
     "INSERT OR IGNORE INTO dedup_index (hash, row) SELECT column1, column2 FROM (VALUES " rows ")"                     \
     " WHERE EXISTS (SELECT 1 FROM dedup WHERE rowid = column2)"
@@ -368,14 +353,14 @@ static int index_bind(struct query *st, size_t i, const void *row, struct err *e
     return q_bind(st, (int)(2 * i), err, "ii", e->hash, e->row);
 }
 
-/** @param n  0..SQL_ROWS */
+/** @param n  0..SQL_MANY */
 static int index_add(struct sqlite_store *s, const struct key_entry *e, size_t n, struct err *err)
 {
-    static const struct sql_rows all = {INDEX_INTO(INDEX_ROW), INDEX_INTO(SQL_VALUES(INDEX_ROW)), index_bind},
-                                 there = {INDEX_THOSE_THERE(INDEX_ROW), INDEX_THOSE_THERE(SQL_VALUES(INDEX_ROW)),
-                                          index_bind};
+    static const struct sql_rows all = SQL_ROWS(INDEX_INTO, INDEX_ROW, index_bind),
+                                 there = {INDEX_THOSE_THERE(INDEX_ROW), INDEX_THOSE_THERE(SQL_SOME_OF(INDEX_ROW)),
+                                          INDEX_THOSE_THERE(SQL_MANY_OF(INDEX_ROW)), index_bind};
     struct filter *f = s->keys->filter;
-    const void *rows[SQL_ROWS];
+    const void *rows[SQL_MANY];
     bool look = false; /* a row of the table for each: a page's read, as a rule in vain */
 
     for (size_t i = 0; i < n; i++) {
@@ -403,7 +388,7 @@ static int merge(struct sqlite_store *s, size_t until, struct err *err)
     int rc = ERR_OK;
 
     for (size_t n, i = k->merged; rc == ERR_OK && i < until; i += n) {
-        n = MIN(until - i, SQL_ROWS);
+        n = MIN(until - i, SQL_MANY);
         rc = index_add(s, &m->all[i], n, err);
     }
     k->until = rc == ERR_OK ? until : k->merged;
@@ -460,7 +445,7 @@ static int rows_read(struct sqlite_store *s, int64_t after, int64_t *ret_last, s
         if (!project || !key)
             return err_set(err, ERR_NO_MEMORY, 0, "keys");
         *ret_last = col_int(st, 0);
-        set_add(&s->keys->fresh, (struct key_entry){hash_of(project, key), *ret_last});
+        set_add(&s->keys->fresh, (struct key_entry){key_hash(project, key), *ret_last});
     }
     return rc;
 }

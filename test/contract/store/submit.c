@@ -102,6 +102,48 @@ static void test_without_a_hash_the_content_decides(void **state)
     }
 }
 
+/* Made ahead or by the store, they are the same, whatever was asked: each of a pair is the other's repetition. */
+static void test_hashes_made_ahead_are_the_stores(void **state)
+{
+    struct world *w = *state;
+
+    for (unsigned i = 0; i < 64; i++) {
+        struct op *pair[2], *other;
+        const char *key = arena_printf(w->arena, "k%u", i);
+
+        for (size_t k = 0; k < 3; k++) {
+            struct op *op = keyed(w, key, 0);
+            struct job *job = &op->u.submit.job;
+            job->queue = i & 1 ? "q" : NULL;
+            job->payload = i & 2 ? "{\"a\":1}" : NULL;
+            job->labels = i & 4 ? "{\"l\":\"v\"}" : NULL;
+            job->max_attempts = i & 8 ? 7 : 0;
+            job->no_progress_us = i & 16 ? USEC_PER_SEC : 0;
+            if (k == 2)
+                job->timeout_us = 1;
+            if (k == 2 || (k == 1) == (i < 32))
+                assert_int_equal(submit_hash(op->project, &op->u.submit.job, &op->u.submit.hashes, NULL), ERR_OK);
+            *(k == 2 ? &other : &pair[k]) = op;
+        }
+        apply_all(w, (struct op *[]){pair[0], pair[1], other}, 3);
+        assert_ok(pair[0]);
+        assert_ok(pair[1]);
+        assert_true(pair[1]->u.submit.duplicate);
+        assert_refused(other, ERR_CONFLICT);
+    }
+}
+
+/* What is in a blob the store alone knows. */
+static void test_no_hashes_of_what_refers(void **state)
+{
+    struct world *w = *state;
+    struct op *op = keyed(w, "k", 1);
+
+    op->u.submit.job.payload_ref = ref(w, blob(w, "bytes"));
+    assert_int_equal(submit_hash(op->project, &op->u.submit.job, &op->u.submit.hashes, NULL), ERR_OK);
+    assert_false(op->u.submit.hashes.made);
+}
+
 static void test_same_bytes_uploaded_twice_are_the_same_request(void **state)
 {
     struct world *w = *state;
@@ -346,12 +388,73 @@ static void test_ops_see_the_submissions_before_them(void **state)
     assert_counts(w);
 }
 
+/* More rows than are written at once, of ids in no order; all of one kind but for what is each one's own, or of many kinds. */
+static void many_in_one_batch(struct world *w, bool alike)
+{
+    struct op *ops[300];
+    struct job asked[ARRAY_LEN(ops)];
+
+    for (size_t i = 0; i < ARRAY_LEN(ops); i++) {
+        struct op *op = ops[i] = keyed(w, i % 3 ? arena_printf(w->arena, "%d-%zu", alike, i) : NULL, 0);
+        struct job *job = &op->u.submit.job;
+        job->payload = arena_printf(w->arena, "{\"i\":%zu}", i);
+        job->labels = i % 4 ? arena_printf(w->arena, "{\"a\":\"%zu\",\"b\":\"%zu\"}", i, i % 7) : "{}";
+        job->traceparent = i % 5 ? NULL : arena_printf(w->arena, "trace %zu", i);
+        job->tracestate = i % 10 ? NULL : "state";
+        if (!alike) {
+            job->queue = arena_printf(w->arena, "q%zu", i % 2);
+            job->priority = (int)(i % 10);
+            job->max_attempts = (uint32_t)(1 + i % 9);
+            job->timeout_us = (usec)i;
+            job->no_progress_us = (usec)(i * 2);
+            op->u.submit.delay_us = i % 6 ? 0 : USEC_PER_SEC;
+        }
+        asked[i] = *job;
+        later(w, 1000);
+    }
+    for (size_t i = 0, k = 0; i < ARRAY_LEN(ops); i++, k = (k + 7) % ARRAY_LEN(ops)) { /* 7 and 300 share no factor */
+        struct uuid id = asked[i].job_id;
+        asked[i].job_id = ops[i]->u.submit.job.job_id = asked[k].job_id;
+        asked[k].job_id = ops[k]->u.submit.job.job_id = id;
+    }
+    apply_all(w, ops, ARRAY_LEN(ops));
+    for (size_t i = 0; i < ARRAY_LEN(ops); i++) {
+        assert_ok(ops[i]);
+        struct job got = get(w, asked[i].job_id);
+        assert_string_equal(got.queue, asked[i].queue);
+        assert_string_equal(got.payload, asked[i].payload);
+        assert_string_equal(got.labels, asked[i].labels);
+        assert_string_equal(got.dedup_key ? got.dedup_key : "-", asked[i].dedup_key ? asked[i].dedup_key : "-");
+        assert_string_equal(got.traceparent ? got.traceparent : "-", asked[i].traceparent ? asked[i].traceparent : "-");
+        assert_string_equal(got.tracestate ? got.tracestate : "-", asked[i].tracestate ? asked[i].tracestate : "-");
+        assert_int_equal(got.priority, asked[i].priority);
+        assert_int_equal(got.timeout_us, asked[i].timeout_us);
+        assert_int_equal(got.no_progress_us, asked[i].no_progress_us);
+        assert_int_equal(got.run_at - got.created_at, ops[i]->u.submit.delay_us);
+        if (!alike)
+            assert_int_equal(got.max_attempts, asked[i].max_attempts);
+    }
+    assert_counts(w);
+}
+
+static void test_many_alike_in_one_batch(void **state)
+{
+    many_in_one_batch(*state, true);
+}
+
+static void test_many_kinds_in_one_batch(void **state)
+{
+    many_in_one_batch(*state, false);
+}
+
 const struct CMUnitTest submit_tests[] = {
     TEST(test_submitted_job_is_there),
     TEST(test_unknown_job_is_not_found),
     TEST(test_P26_one_key_one_job),
     TEST(test_key_with_another_request_is_a_conflict),
     TEST(test_without_a_hash_the_content_decides),
+    TEST(test_hashes_made_ahead_are_the_stores),
+    TEST(test_no_hashes_of_what_refers),
     TEST(test_same_bytes_uploaded_twice_are_the_same_request),
     TEST(test_key_is_free_after_its_window),
     TEST(test_references_are_taken_with_the_submission),
@@ -364,5 +467,7 @@ const struct CMUnitTest submit_tests[] = {
     TEST(test_refusals_leave_neighbours_alone),
     TEST(test_an_id_that_is_taken_is_refused_alone),
     TEST(test_ops_see_the_submissions_before_them),
+    TEST(test_many_alike_in_one_batch),
+    TEST(test_many_kinds_in_one_batch),
 };
 const size_t n_submit_tests = ARRAY_LEN(submit_tests);
