@@ -23,7 +23,7 @@ class Follower:
         self.answer = api.get(f"/v1/jobs/{job_id}/log", params={"follow": 1, **params}, stream=True, timeout=120)
         assert self.answer.status_code == 200
         self.news = queue.Queue()
-        self.text = b""
+        self.text = bytearray()  # megabytes, in small pieces
         threading.Thread(target=self.run, daemon=True).start()
 
     def run(self):
@@ -36,7 +36,9 @@ class Follower:
 
     def until(self, part):
         """Reads on until `part` is in the text."""
-        while part not in self.text:
+        looked = 0
+        while self.text.find(part, looked) < 0:
+            looked = max(0, len(self.text) - len(part))
             piece = self.news.get(timeout=30)
             assert isinstance(piece, bytes), (piece, self.text[-200:])
             self.text += piece
