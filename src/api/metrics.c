@@ -182,6 +182,26 @@ static void render_store(const struct scrape *s, struct exposition *x)
     one(x, METRIC_DATABASE_LOG_BYTES, s->sizes.log_bytes);
 }
 
+static void render_standbys(const struct scrape *s, struct exposition *x)
+{
+    const struct api *api = s->survey->api;
+    struct replica_state states[REPLICAS_MAX];
+    uint64_t missed = 0;
+    size_t n = api->store_driver->replicas ? api->store_driver->replicas(api->store, states, &missed) : 0;
+
+    expo_metric(x, METRIC_STANDBY_UP);
+    for (size_t i = 0; i < n; i++)
+        expo_int(x, &(struct label){"standby", states[i].name}, 1, states[i].status == REPLICA_OK);
+    expo_metric(x, METRIC_STANDBY_AGE);
+    for (size_t i = 0; i < n; i++)
+        if (states[i].age_us >= 0)
+            expo_usec(x, &(struct label){"standby", states[i].name}, 1, states[i].age_us);
+    expo_metric(x, METRIC_STANDBY_READS);
+    for (size_t i = 0; i < n; i++)
+        expo_int(x, &(struct label){"standby", states[i].name}, 1, (int64_t)states[i].reads);
+    one(x, METRIC_STANDBY_MISSED, (int64_t)missed);
+}
+
 static void by_result(struct exposition *x, enum metric_id id, const char *const *results, const uint64_t *counts,
                       size_t n)
 {
@@ -351,6 +371,7 @@ static int render_all(struct scrape *s, struct exposition *x, struct err *err)
     each_pair(s, x, METRIC_JOBS_FINISHED, jobs_finished);
     render_engine(s, x);
     render_store(s, x);
+    render_standbys(s, x);
     one(x, METRIC_EVENT_STREAMS, atomic_load(&s->survey->api->event_streams));
     render_broker(s, x);
     render_spans(s, x);

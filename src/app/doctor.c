@@ -221,7 +221,8 @@ static void check_blobs(const struct doctor *d, const char *known)
 
 static void check_store(const struct doctor *d, bool data_there)
 {
-    const struct store_config config = {.dir = d->options->data, .url = d->options->store, .clock = clock_real()};
+    const struct store_config config = {
+        .dir = d->options->data, .url = d->options->store, .read_url = d->options->store_read, .clock = clock_real()};
     const struct store_driver *driver = NULL;
     struct err err = {0};
     char known[UUID_STR_MAX] = "";

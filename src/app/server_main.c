@@ -120,6 +120,7 @@ static int open_data(struct server *s, const struct policy *policy, struct err *
     char path[PATH_MAX], folder_id[UUID_STR_MAX];
     struct store_config config = {.dir = s->options.data,
                                   .url = s->options.store,
+                                  .read_url = s->options.store_read,
                                   .clock = clock_real(),
                                   .rng = rng_real(),
                                   .policy = *policy,

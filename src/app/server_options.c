@@ -17,6 +17,8 @@ static const struct option_row rows[] = {
     {"listen", OPTION_STRING, AT(listen), 1, 128, "127.0.0.1:8420", "address and port; port 0 takes a free one"},
     {"data", OPTION_STRING, AT(data), 1, 4000, NULL, "folder of database and blobs"},
     {"store", OPTION_STRING, AT(store), 1, 2000, NULL, "postgres://...: the database, in place of one in the folder"},
+    {"store_read", OPTION_STRING, AT(store_read), 1, 2000, NULL,
+     "postgres://...: hot standbys of it, from which lists may be read"},
     {"broker", OPTION_STRING, AT(broker), 1, 2000, NULL,
      "redis://...: tells servers where work is, at once; without it they look"},
     {"broker_intake", OPTION_STRING, AT(broker_intake), 1, 200, NULL,
@@ -286,6 +288,11 @@ static int check(const struct server_options *o, struct err *err)
 {
     if (o->heartbeat >= o->lease)
         return err_field(err, "heartbeat", "must be shorter than lease");
+    if (o->store_read && !o->store)
+        return err_field(err, "store_read", "needs a database in PostgreSQL: set store, too");
+    if (o->store_read && strncmp(o->store_read, "postgres://", 11) != 0 &&
+        strncmp(o->store_read, "postgresql://", 13) != 0)
+        return err_field(err, "store_read", "must begin with postgres://");
     if (o->broker_intake && !o->broker)
         return err_field(err, "broker_intake", "needs a broker: set broker, too");
     if (o->backoff_base > o->backoff_cap)

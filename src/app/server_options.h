@@ -6,7 +6,8 @@
 #include "app/type_options.h"
 
 struct server_options {
-    char *listen, *data, *store, *broker, *blob, *broker_intake, *otlp_endpoint, *otlp_headers_file, *trace_sample;
+    char *listen, *data, *store, *store_read, *broker, *blob, *broker_intake, *otlp_endpoint, *otlp_headers_file,
+        *trace_sample;
     bool insecure;
     struct string_list hosts;
     usec lease, heartbeat, confirm, poll, backoff_base, backoff_cap, retention, dedup_window, upload_keep, blob_keep;

@@ -514,6 +514,24 @@ struct server_row {
     bool live, self; /* live: seen of late; else what it did falls to others */
 };
 
+#define REPLICAS_MAX     8
+#define REPLICA_NAME_MAX 128
+enum replica_status {
+    REPLICA_OK,
+    REPLICA_BEHIND,  /* by more than some seconds */
+    REPLICA_PRIMARY, /* it takes writes */
+    REPLICA_FOREIGN, /* of another database, so far as can be seen */
+    REPLICA_LOST,    /* nobody answers */
+};
+/** A standby that lists may be read from. */
+struct replica_state {
+    char name[REPLICA_NAME_MAX];
+    enum replica_status status;
+    char why[160];  /* "" where all is well */
+    usec age_us;    /* nothing that it lacks is older, but for the way here; below 0: not known */
+    uint64_t reads; /* that it was asked for */
+};
+
 /** What the store takes on its disk, and what it holds references to. */
 struct store_sizes {
     int64_t blobs, blob_bytes;         /* rows, and what their bytes add up to */
@@ -521,8 +539,9 @@ struct store_sizes {
 };
 
 struct store_config {
-    const char *dir; /* a driver of files: where */
-    const char *url; /* a driver of servers: where; may hold a password */
+    const char *dir;      /* a driver of files: where */
+    const char *url;      /* a driver of servers: where; may hold a password */
+    const char *read_url; /* its standbys that lists may be read from; or NULL */
     struct clock clock;
     struct rng rng;
     struct policy policy;
@@ -584,6 +603,9 @@ struct store_driver {
     int (*servers)(struct store *s, struct arena *arena, struct server_row **ret, size_t *ret_n, struct err *err);
     /** Optional, where `shared`: a number that is another one when jobs changed their status by other servers' doing. */
     int (*elsewhere)(struct store *s, int64_t *ret_mark, struct err *err);
+    /** Optional: how standbys fare that lists may be read from; 0: there are none. ret_primary: reads that they were to answer, and did not.
+     * Any thread. */
+    size_t (*replicas)(struct store *s, struct replica_state ret[REPLICAS_MAX], uint64_t *ret_primary);
     /** Maintained, not counted: cheap. Any thread. */
     void (*sizes)(struct store *s, struct store_sizes *ret);
     /** Lanes with ready jobs, at start. */

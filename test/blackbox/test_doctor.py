@@ -299,3 +299,26 @@ def test_a_database_a_broker_and_a_bucket_together(look, url, redis, s3, bucket,
     proxy.fail(r"max-keys=1", "skew")
     warned(at(proxy.endpoint), "bucket clock", " s ahead of this machine's", "15 minutes")
     failed(look(blob=s3.url("nobody-made-it")), "blobs", "has no bucket")
+
+
+def test_standbys(look, postgres, url, make_server, tmp_path):  # pylint: disable=unused-argument
+    primary, standby = own_postgres.Postgres(own_postgres.bin_dir()), None
+    try:
+        standby = own_postgres.Postgres(own_postgres.bin_dir(), standby_of=primary)
+        def found(read):
+            return look(store=primary.url(), store_read=read)
+        state = found(standby.url())["standby"]
+        assert state["status"] == "ok" and "has all that it has" in state["said"]
+        failed(found(standby.url("template1")), "standby", "another database than the store's")
+        failed(found(url), "standby", "another database than the store's")
+        warned(found(primary.url()), "standby", "it is no standby")
+        failed(found(f"postgres:///postgres?host={tmp_path}&user=haul&password=secret"), "standby", str(tmp_path), "is it running")
+        failed(found("postgres:///postgres?host=a,b&port=1,2,3"), "standby", "2 hosts and 3 ports", "store_read")
+        standby.psql("SELECT pg_wal_replay_pause()")
+        primary.psql("CREATE TABLE more (n int); INSERT INTO more SELECT generate_series(1, 1000)")
+        warned(found(standby.url()), "standby", "bytes behind", "paused", "pg_wal_replay_resume")
+        standby.psql("SELECT pg_wal_replay_resume()")
+        assert found(standby.url())["standby"]["status"] == "ok"
+    finally:
+        for server in filter(None, (standby, primary)):
+            server.remove()

@@ -312,6 +312,7 @@ void pg_apply(struct store *store, struct op **ops, size_t n, void (*decided)(vo
     if (rc != ERR_OK) {
         ops_fail(ops, n, &err);
     } else {
+        s->acknowledged = s->batch;
         counts_settle(store, true);
         store->blobs += store->batch_blobs;
         store->blob_bytes += store->batch_bytes;

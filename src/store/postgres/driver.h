@@ -101,9 +101,15 @@ extern const struct store_moves postgres_moves;
 
 /* --- the store --- */
 
+struct replicas;
 struct pg_store {
     struct store s;
     char *url;
+    struct replicas *replicas;    /* NULL: there are none; what their snapshots are held against: */
+    _Atomic int64_t acknowledged; /* the last batch that was committed */
+    _Atomic usec joined,
+        learnt; /* when this server's row was made; of when the latest is that it was told of others' jobs */
+    _Atomic int64_t elsewhere; /* what it was told last */
     struct pg_conn w;
     struct arena *guessed; /* what ops make while they are guessed at */
     struct heads *heads;   /* heads.c: of the batch at work */
@@ -133,6 +139,8 @@ static inline struct pg_store *pg_of(struct store *s)
 int pg_elsewhere(struct store *s, int64_t *ret_mark, struct err *err);
 int pg_servers(struct store *s, struct arena *arena, struct server_row **ret, size_t *ret_n, struct err *err);
 int server_join(struct pg_store *s, struct err *err);
+/** Sets s->joined. */
+int server_joined(struct pg_store *s, struct conn *c, struct err *err);
 /** It is seen from now on. */
 int server_stay(struct pg_store *s, struct err *err);
 void server_leave(struct pg_store *s);
@@ -177,6 +185,10 @@ int pg_key_forget(struct tx *t, const char *project, const char *key, const stru
 int pg_keys_expire(struct tx *t, int64_t limit, size_t *ret_n, usec *ret_next);
 
 /* --- reading.c, list.c --- */
+/** A transaction that only reads, in one snapshot; pg_settle says how it went. */
+int pg_begin_read(struct pg_conn *c, usec deadline_us, struct err *err);
+/** How long the database lets such a read take. */
+int pg_read_limit_ms(usec deadline_us);
 int pg_read_begin(struct store *s, usec deadline_us, struct reading *ret, struct err *err);
 void pg_read_end(struct reading *r);
 void pg_sizes(struct store *s, struct store_sizes *ret);

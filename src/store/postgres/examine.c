@@ -1,7 +1,7 @@
 /* A look at a database, which changes nothing. */
 #include "base/finding.h"
 #include "store/move.h"
-#include "store/postgres/driver.h"
+#include "store/postgres/replicas.h"
 #include "store/snapshot.h"
 #include <stdlib.h>
 
@@ -201,5 +201,6 @@ void pg_examine(const struct store_config *config, struct findings *f, char ret_
     check_clock(&l);
     check_round_trip(&l);
     check_connections(&l);
+    replicas_examine(l.pg, config->read_url, f);
     PQfinish(l.pg);
 }

@@ -1,6 +1,7 @@
 /* Opening, closing, and the table of functions. */
 #include "store/postgres/postgres.h"
 #include "store/postgres/ahead.h"
+#include "store/postgres/replicas.h"
 #include <stdlib.h>
 
 /* Lane after lane along the index of those that are ready; its head tells what the lane is. */
@@ -50,6 +51,7 @@ static void store_close(struct store *store)
     if (!store)
         return;
     struct pg_store *s = pg_of(store);
+    replicas_free(s->replicas);
     server_leave(s);
     for (size_t i = 0; i < READERS; i++)
         pg_conn_close(&s->readers[i]);
@@ -93,6 +95,8 @@ static int load(struct pg_store *s, struct err *err)
         rc = sql_store_load(&s->s, err);
     if (rc == ERR_OK)
         rc = server_stay(s, err);
+    if (rc == ERR_OK && s->replicas)
+        rc = replicas_start(s->replicas, err);
     pg_forget(&s->w);
     return rc;
 }
@@ -117,6 +121,8 @@ static int store_open(const struct store_config *config, struct store **ret, str
         rc = err_set(err, ERR_NO_MEMORY, 0, "store");
     if (rc == ERR_OK)
         rc = sql_store_init(&s->s, config, err);
+    if (rc == ERR_OK)
+        rc = replicas_new(s, config->read_url, &s->replicas, err);
     if (rc == ERR_OK)
         rc = load(s, err);
     if (rc != ERR_OK) {
@@ -153,10 +159,10 @@ const struct store_driver *store_postgres(void)
         .now = store_now,
         .apply = pg_apply,
         .job_get = read_job_get,
-        .job_list = pg_job_list,
-        .dead_groups = read_dead_groups,
+        .job_list = replicas_job_list,
+        .dead_groups = replicas_dead_groups,
         .redrive_get = read_redrive_get,
-        .redrives = read_redrives,
+        .redrives = replicas_redrives,
         .pauses = read_pauses,
         .attempts = read_attempts,
         .outputs = read_outputs,
@@ -170,6 +176,7 @@ const struct store_driver *store_postgres(void)
         .stats = read_stats,
         .servers = pg_servers,
         .elsewhere = pg_elsewhere,
+        .replicas = pg_replicas,
         .sizes = pg_sizes,
         .lanes = read_lanes,
         .meta_get = read_meta,

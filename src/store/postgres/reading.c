@@ -1,16 +1,19 @@
 /* A read: on one of a few connections, in one snapshot and under a deadline that the database keeps. */
 #include "store/postgres/driver.h"
-#include <inttypes.h>
 
 /* A read here holds nobody up: the deadlines that are SQLite's, whose log grows meanwhile, are too short for a database beyond a network. */
 #define LEAST_US (5 * USEC_PER_SEC)
 
-static int begin(struct pg_conn *c, usec deadline_us, struct err *err)
+int pg_read_limit_ms(usec deadline_us)
+{
+    return (int)(MAX(deadline_us, LEAST_US) / USEC_PER_MSEC);
+}
+
+int pg_begin_read(struct pg_conn *c, usec deadline_us, struct err *err)
 {
     char limit[64];
 
-    snprintf(limit, sizeof(limit), "SET LOCAL statement_timeout = %" PRId64,
-             MAX(deadline_us, LEAST_US) / USEC_PER_MSEC);
+    snprintf(limit, sizeof(limit), "SET LOCAL statement_timeout = %d", pg_read_limit_ms(deadline_us));
     int rc = q_run(&c->conn, NULL, err, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", "");
     if (rc == ERR_OK)
         rc = q_run(&c->conn, NULL, err, limit, "");
@@ -28,7 +31,7 @@ int pg_read_begin(struct store *s, usec deadline_us, struct reading *ret, struct
     struct pg_conn *c = &own->readers[i];
     const unsigned writers = atomic_load(&own->writers);
     c->lost = c->lost || c->writers != writers;
-    rc = c->pg && !c->lost ? begin(c, deadline_us, err) : ERR_UNAVAILABLE;
+    rc = c->pg && !c->lost ? pg_begin_read(c, deadline_us, err) : ERR_UNAVAILABLE;
     if (rc != ERR_OK && (!c->pg || c->lost)) { /* new, ended since its last use, or to a host that writes left */
         if (err)
             err_clear(err);
@@ -36,7 +39,7 @@ int pg_read_begin(struct store *s, usec deadline_us, struct reading *ret, struct
         rc = pg_conn_open(c, own->url, err);
         c->writers = writers;
         if (rc == ERR_OK)
-            rc = begin(c, deadline_us, err);
+            rc = pg_begin_read(c, deadline_us, err);
     }
     if (rc != ERR_OK) {
         pg_forget(c);

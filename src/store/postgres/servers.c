@@ -54,6 +54,8 @@ static void renew(struct pg_store *s, struct pg_conn *c)
     q_run(&c->conn, NULL, NULL,
           "SELECT set_config('synchronous_commit', 'off', true), set_config('statement_timeout', '4000', true)", "");
     server_seen(&c->conn, s, 0, NULL);
+    if (s->replicas)
+        server_joined(s, &c->conn, NULL); /* a row that was gone is another one */
     if (clock_is_ours(s))
         clock_ask(s, &c->conn, NULL);
     pg_forget(c);
@@ -101,6 +103,18 @@ static void *renewer_main(void *arg)
     return NULL;
 }
 
+int server_joined(struct pg_store *s, struct conn *c, struct err *err)
+{
+    int64_t joined = 0;
+    int rc = q_int(c, 0, &joined, err,
+                   "SELECT CAST(extract(epoch FROM started) * 1000000 AS bigint) FROM servers WHERE server_id = ?1",
+                   "i", s->s.writer_id);
+
+    if (rc == ERR_OK)
+        s->joined = joined;
+    return rc;
+}
+
 int server_join(struct pg_store *s, struct err *err)
 {
     char host[64] = "";
@@ -113,7 +127,7 @@ int server_join(struct pg_store *s, struct err *err)
                    "tt", s->name, HAUL_VERSION);
     if (rc == ERR_OK)
         rc = clock_ask(s, s->s.w, err);
-    return rc;
+    return rc == ERR_OK ? server_joined(s, s->s.w, err) : rc;
 }
 
 int server_stay(struct pg_store *s, struct err *err)
@@ -172,18 +186,28 @@ int pg_servers(struct store *s, struct arena *arena, struct server_row **ret, si
     return rc;
 }
 
-/** Each server counts in rows of its own. */
+/** Each server counts in rows of its own. Whoever is told that something happened may look for it in a list, and is to find it: so a standby
+ * must have come as far (replicas.c). */
 int pg_elsewhere(struct store *s, int64_t *ret_mark, struct err *err)
 {
     AUTO_READING struct reading r = {0};
+    AUTO_QUERY struct query *st = NULL;
+    bool row = false;
     int rc = read_begin(s, READ_DEADLINE_US, &r, err);
 
-    return rc != ERR_OK
-               ? rc
-               : q_int(r.c, 0, ret_mark, err,
-                       "SELECT CAST(coalesce(sum(hashtext(concat_ws('/', server_id, queue, task_type, status, n))), 0)"
-                       " AS bigint) FROM counters WHERE server_id <> 0 AND server_id <> ?1",
-                       "i", s->writer_id);
+    if (rc == ERR_OK)
+        rc = q_open(r.c, &st, err,
+                    "SELECT CAST(coalesce(sum(hashtext(concat_ws('/', server_id, queue, task_type, status, n))), 0)"
+                    " AS bigint), " NOW " FROM counters WHERE server_id <> 0 AND server_id <> ?1",
+                    "i", s->writer_id);
+    if (rc == ERR_OK)
+        rc = q_step(r.c, st, &row, err);
+    if (rc != ERR_OK || !row)
+        return rc;
+    *ret_mark = col_int(st, 0);
+    if (atomic_exchange(&pg_of(s)->elsewhere, *ret_mark) != *ret_mark)
+        pg_of(s)->learnt = col_int(st, 1);
+    return ERR_OK;
 }
 
 /* --- what one server at a time does --- */
