@@ -12,6 +12,7 @@ struct blobs;
 struct blob_upload;
 
 #define BLOB_PATH_MAX 64
+#define BLOB_URL_S    (15 * 60) /* for which a URL holds */
 
 /** An open blob, whatever keeps its bytes. Any thread, one at a time. */
 struct blob_reader {
@@ -28,6 +29,20 @@ static inline void blob_reader_close(struct blob_reader *r) /* NULL accepted */
     if (r)
         r->close(r);
 }
+
+/** A part of an upload that is there. */
+struct blob_part {
+    unsigned number; /* 1.. */
+    int64_t size;
+    char md5[33]; /* hex; "": not known */
+};
+/** What is asked for one that is to be sent. */
+struct blob_part_url {
+    unsigned number;
+    int64_t size;
+    char md5[25];   /* base64 */
+    struct buf url; /* out */
+};
 
 struct blob_driver {
     const char *name;
@@ -66,6 +81,19 @@ struct blob_driver {
      * on. ERR_UNSUPPORTED: the configuration wants none.
      * @param filename  as which a browser saves it; NULL: its id */
     int (*url)(struct blobs *b, const struct uuid *id, const char *filename, struct buf *ret, struct err *err);
+
+    /* Optional, all or none: parts of a resumable upload that its client sends straight to where the bytes are. Such an upload is not
+     * resumed (ERR_CONFLICT), and one that was written to takes no parts (the same). Offset 0, discard, unfinished as of any other. */
+    /** How large each part of an upload of `size` bytes is, but the last, which is the rest. 0: no parts are taken. */
+    int64_t (*part_size)(struct blobs *b, int64_t size);
+    /** URLs by which whoever has one may PUT that part for some minutes from now on, once or again: these bytes, by the MD5 and the size
+     * that are signed, or none. What `unfinished` tells of is there before. ERR_CONFLICT, too: it is assembled already. */
+    int (*part_urls)(struct blobs *b, const struct uuid *id, struct blob_part_url *parts, size_t n, struct err *err);
+    /** @param each  in the order of their numbers  @param ret_assembled  they became the bytes that open_read() gives: `each` is not called */
+    int (*parts)(struct blobs *b, const struct uuid *id, void (*each)(void *arg, const struct blob_part *part),
+                 void *arg, bool *ret_assembled, struct err *err);
+    /** Makes the parts what open_read() gives. `err` says which is missing or of another size: ERR_CONFLICT. Again: fine. */
+    int (*assemble)(struct blobs *b, const struct uuid *id, int64_t size, struct err *err);
 
     /** Optional: what else can be looked at of an opened place of blobs (rights, clocks). Leaves nothing. */
     void (*examine)(struct blobs *b, struct findings *f);

@@ -400,8 +400,7 @@ int s3_do_if_there(struct blobs *s, const struct s3_call *c, struct err *err)
     return ERR_OK;
 }
 
-int s3_url(struct blobs *s, const char *key, const struct s3_pair *query, size_t n_query, int64_t valid_s,
-           struct buf *ret, struct err *err)
+int s3_url(struct blobs *s, const struct s3_call *c, int64_t valid_s, struct buf *ret, struct err *err)
 {
     struct s3_keys keys;
     char path[S3_KEY_MAX + 128], date[S3_DATE_MAX];
@@ -411,15 +410,17 @@ int s3_url(struct blobs *s, const char *key, const struct s3_pair *query, size_t
     if (rc != ERR_OK)
         return rc;
     s3_date(now / USEC_PER_SEC, date);
-    snprintf(path, sizeof(path), "%s%s", s->place.root, key);
+    snprintf(path, sizeof(path), "%s%s", s->place.root, c->key);
     buf_adds(ret, s->place.origin);
     s3_encode_path(ret, path);
     buf_addc(ret, '?');
-    s3_presign(&(struct s3_signing){.method = "GET",
+    s3_presign(&(struct s3_signing){.method = c->method,
                                     .host = s->place.host,
                                     .path = path,
-                                    .query = query,
-                                    .n_query = n_query,
+                                    .query = c->query,
+                                    .n_query = c->n_query,
+                                    .headers = c->headers,
+                                    .n_headers = c->n_headers,
                                     .payload_sha256 = S3_UNSIGNED,
                                     .region = s->place.region,
                                     .keys = &keys,

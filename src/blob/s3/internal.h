@@ -72,9 +72,8 @@ static inline void s3_header(struct s3_call *c, const char *name, const char *va
 {
     c->headers[c->n_headers++] = (struct s3_pair){name, value};
 }
-/** A URL by which anyone may GET the object for `valid_s`. */
-int s3_url(struct blobs *s, const char *key, const struct s3_pair *query, size_t n_query, int64_t valid_s,
-           struct buf *ret, struct err *err);
+/** A URL by which anyone may make the call for `valid_s`, when he says its headers. */
+int s3_url(struct blobs *s, const struct s3_call *c, int64_t valid_s, struct buf *ret, struct err *err);
 
 /* keys.c */
 void s3_blob_key(const struct blobs *s, const struct uuid *id, char ret[S3_KEY_MAX]);
@@ -108,6 +107,11 @@ int s3_multipart_abort(struct blobs *s, const char *key, const char *upload, str
 int s3_multipart_look(struct blobs *s, const char *key, const char *upload, const struct s3_parts *parts,
                       struct err *err);
 int s3_parts_add(struct s3_parts *p, int64_t size, const char *etag, struct err *err);
+/** Parts that are there, by their numbers, as S3 has them. ERR_NOT_FOUND: S3 does not know the upload, or no longer.
+ * @param each  what is not ERR_OK ends the walk, and is the answer */
+int s3_multipart_list(struct blobs *s, const char *key, const char *upload,
+                      int (*each)(void *arg, unsigned number, const struct s3_part *part, struct err *err), void *arg,
+                      struct err *err);
 
 /* upload.c */
 struct s3_sending; /* a part on its way */
@@ -145,6 +149,18 @@ int s3_resumable_discard(struct blobs *s, const struct uuid *id, struct err *err
 int s3_resumable_unfinished(struct blobs *s, struct arena *arena, struct uuid **ret, size_t *ret_n, struct err *err);
 /** Which multipart upload the state of `id` names: "" when there is no state, or it names none. */
 int s3_resumable_upload_of(struct blobs *s, const struct uuid *id, char ret[S3_UPLOAD_MAX], struct err *err);
+
+/** Of an upload whose parts go to S3 directly, the same; ERR_NOT_FOUND: nothing of it is there; ERR_CONFLICT: its bytes come through us. */
+int s3_resumable_direct(struct blobs *s, const struct uuid *id, char ret[S3_UPLOAD_MAX], struct err *err);
+/** Makes it such an upload. */
+int s3_resumable_direct_put(struct blobs *s, const struct uuid *id, const char *upload, struct err *err);
+
+/* direct.c: as in blob.h */
+int64_t s3_direct_part_size(struct blobs *s, int64_t size);
+int s3_direct_urls(struct blobs *s, const struct uuid *id, struct blob_part_url *parts, size_t n, struct err *err);
+int s3_direct_parts(struct blobs *s, const struct uuid *id, void (*each)(void *arg, const struct blob_part *part),
+                    void *arg, bool *ret_assembled, struct err *err);
+int s3_direct_assemble(struct blobs *s, const struct uuid *id, int64_t size, struct err *err);
 
 /* reader.c */
 int s3_reader_open(struct blobs *s, const struct uuid *id, struct blob_reader **ret, struct err *err);

@@ -165,6 +165,67 @@ int s3_multipart_abort(struct blobs *s, const char *key, const char *upload, str
     return s3_do_if_there(s, &c, err);
 }
 
+/* --- the list --- */
+
+struct listing {
+    int (*each)(void *arg, unsigned number, const struct s3_part *part, struct err *err);
+    void *arg;
+    struct err *err;
+    int rc;
+    unsigned number; /* of the part that is being read */
+    struct s3_part part;
+    bool more;
+    char next[16];
+};
+
+static bool listing_take(void *arg, const char *path, const char *text)
+{
+    struct listing *l = arg;
+
+    if (strcmp(path, "Part/PartNumber") == 0)
+        l->number = (unsigned)strtoul(text, NULL, 10);
+    else if (strcmp(path, "Part/Size") == 0)
+        l->part.size = strtoll(text, NULL, 10);
+    else if (strcmp(path, "Part/ETag") == 0 && !strpbrk(text, "<&")) /* it goes into XML */
+        snprintf(l->part.etag, sizeof(l->part.etag), "%.*s", S3_ETAG_MAX - 1, text);
+    else if (strcmp(path, "Part") == 0) {
+        if (l->rc == ERR_OK)
+            l->rc = l->each(l->arg, l->number, &l->part, l->err);
+        snprintf(l->next, sizeof(l->next), "%u", l->number); /* some name no marker */
+        l->part = (struct s3_part){.size = 0};
+    } else if (strcmp(path, "IsTruncated") == 0)
+        l->more = strcmp(text, "true") == 0;
+    return true;
+}
+
+int s3_multipart_list(struct blobs *s, const char *key, const char *upload,
+                      int (*each)(void *arg, unsigned number, const struct s3_part *part, struct err *err), void *arg,
+                      struct err *err)
+{
+    struct listing l = {.each = each, .arg = arg, .err = err, .more = true};
+
+    while (l.rc == ERR_OK && l.more) {
+        struct s3_call c = {.method = "GET", .key = key, .answer_max = S3_LIST_MAX};
+        struct s3_answer a;
+        char root[64], after[sizeof(l.next)];
+
+        snprintf(after, sizeof(after), "%s", l.next);
+        s3_query(&c, "uploadId", upload);
+        if (after[0])
+            s3_query(&c, "part-number-marker", after);
+        l.more = false;
+        int rc = s3_call(s, &c, &a, err);
+
+        if (rc == ERR_OK)
+            rc = s3_xml(buf_str(&a.body), a.body.len, listing_take, &l, root, err);
+        if (rc != ERR_OK)
+            l.rc = rc;
+        l.more = l.more && strcmp(l.next, after) != 0; /* a list that does not go on ends */
+        s3_answer_release(&a);
+    }
+    return l.rc;
+}
+
 int s3_multipart_look(struct blobs *s, const char *key, const char *upload, const struct s3_parts *parts,
                       struct err *err)
 {

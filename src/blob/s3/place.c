@@ -32,12 +32,6 @@ static bool copy(const char *value, char *ret, size_t size)
     return true;
 }
 
-static int yes_or_no(const char *name, const char *value, bool *ret, struct err *err)
-{
-    *ret = strcmp(value, "yes") == 0;
-    return *ret || strcmp(value, "no") == 0 ? ERR_OK : err_field(err, FIELD, "%s must be yes or no", name);
-}
-
 static int duration(const char *name, const char *value, usec min, usec max, usec *ret, struct err *err)
 {
     struct err why = {0};
@@ -47,6 +41,15 @@ static int duration(const char *name, const char *value, usec min, usec max, use
     return *ret >= min && *ret <= max ? ERR_OK
                                       : err_field(err, FIELD, "%s must be from %llds to %llds", name,
                                                   (long long)(min / USEC_PER_SEC), (long long)(max / USEC_PER_SEC));
+}
+
+static int take_direct(struct s3_place *p, const char *value, struct err *err)
+{
+    p->direct = strcmp(value, "no") != 0;
+    p->direct_up = strcmp(value, "yes") == 0;
+    return p->direct == p->direct_up || strcmp(value, "downloads") == 0
+               ? ERR_OK
+               : err_field(err, FIELD, "direct must be yes, downloads or no");
 }
 
 static int take(struct s3_place *p, struct parts *parts, const char *name, const char *value, struct err *err)
@@ -65,7 +68,7 @@ static int take(struct s3_place *p, struct parts *parts, const char *name, const
     else if (strcmp(name, "ca") == 0)
         good = copy(value, p->ca, sizeof(p->ca));
     else if (strcmp(name, "direct") == 0)
-        return yes_or_no(name, value, &p->direct, err);
+        return take_direct(p, value, err);
     else if (strcmp(name, "timeout") == 0)
         return duration(name, value, USEC_PER_SEC, 600 * USEC_PER_SEC, &p->timeout_us, err);
     else if (strcmp(name, "abandoned") == 0)
@@ -153,8 +156,10 @@ int s3_place_parse(const char *url, struct s3_place *ret, struct err *err)
     struct parts parts = {.endpoint = ""};
     const char *region = getenv("AWS_REGION");
 
-    *ret = (struct s3_place){
-        .direct = true, .timeout_us = 20 * USEC_PER_SEC, .abandoned_us = INT64_C(86400) * USEC_PER_SEC};
+    *ret = (struct s3_place){.direct = true,
+                             .direct_up = true,
+                             .timeout_us = 20 * USEC_PER_SEC,
+                             .abandoned_us = INT64_C(86400) * USEC_PER_SEC};
     if (strncmp(url, "s3://", 5) != 0)
         return err_field(err, FIELD, "must begin with s3://");
     AUTO_FREE char *text = strdup(url + 5);

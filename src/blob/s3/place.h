@@ -12,9 +12,10 @@ struct s3_place {
     char root[80];    /* "/" or "/bucket/" */
     char region[64];
     char credentials[512], ca[512]; /* files; "": none named */
-    bool loopback, direct;
-    usec timeout_us;   /* without a byte */
-    usec abandoned_us; /* after which an upload that nobody finished is given up */
+    bool loopback;
+    bool direct, direct_up; /* downloads, uploads: between S3 and whoever wants or has the bytes */
+    usec timeout_us;        /* without a byte */
+    usec abandoned_us;      /* after which an upload that nobody finished is given up */
 };
 
 /** ERR_INVALID names the parameter. Secrets do not belong there, and none is taken. */

@@ -11,6 +11,8 @@
  * It is written anew by each sync, whole or not at all, as S3 has it. Parts that are not in it are as good as not there: they are sent
  * again under their numbers. ListParts tells whether S3 still has those that are.
  *
+ * Of an upload whose parts its client sends to S3 itself (direct.c) the state holds S3's id and no bytes: its parts are S3's to list.
+ *
  * A commit makes the object and leaves the state; the blob's row comes next. If it never does (a crash just there), resume() finds both, and
  * takes the bytes back: the parts are copied out of the object, which then goes. */
 #include "base/auto.h"
@@ -149,6 +151,12 @@ static int state_read(struct blob_upload *u, char *p, size_t n, struct err *err)
     return ERR_OK;
 }
 
+/** Its parts are known to S3 alone: no bytes of it ever came through us. */
+static bool is_direct(const struct blob_upload *u)
+{
+    return u->upload[0] && u->size == 0;
+}
+
 static int state_get(struct blobs *s, const struct uuid *id, const char *range, struct s3_answer *a, struct err *err)
 {
     char key[S3_KEY_MAX];
@@ -214,6 +222,9 @@ static int find(struct blob_upload *u, bool *ret_kept, struct err *err)
     if (rc == ERR_OK)
         rc = state_read(u, a.body.data, a.body.len, err);
     s3_answer_release(&a);
+    if (rc == ERR_OK && is_direct(u))
+        rc = err_set(err, ERR_CONFLICT, 0,
+                     "the upload's parts go to S3 directly: go on with those, or end it and begin another one");
     if (rc == ERR_OK && u->upload[0]) {
         /* The object first: of an upload that became one some still list the parts. */
         rc = s3_look(u->s, u->key, NULL, err);
@@ -272,6 +283,44 @@ int s3_resumable_upload_of(struct blobs *s, const struct uuid *id, char ret[S3_U
     s3_answer_release(&a);
     s3_upload_free(u);
     return rc == ERR_NOT_FOUND ? ERR_OK : rc;
+}
+
+int s3_resumable_direct(struct blobs *s, const struct uuid *id, char ret[S3_UPLOAD_MAX], struct err *err)
+{
+    struct blob_upload *u = s3_upload_new(s, id, true, err);
+    struct s3_answer a;
+
+    ret[0] = '\0';
+    if (!u)
+        return ERR_NO_MEMORY;
+    int rc = state_get(s, id, NULL, &a, err);
+
+    if (rc == ERR_OK)
+        rc = state_read(u, a.body.data, a.body.len, err);
+    if (rc == ERR_OK && is_direct(u))
+        snprintf(ret, S3_UPLOAD_MAX, "%s", u->upload);
+    else if (rc == ERR_OK && u->size > 0)
+        rc = err_set(err, ERR_CONFLICT, 0,
+                     "%" PRId64 " bytes of the upload came by PATCH: go on with that, or end it and begin another one",
+                     u->size);
+    else if (rc == ERR_OK || rc == ERR_CORRUPT) /* nothing of it came yet; or what did is lost */
+        rc = err_set(err, ERR_NOT_FOUND, 0, "no part of the upload was begun");
+    s3_answer_release(&a);
+    s3_upload_free(u);
+    return rc;
+}
+
+int s3_resumable_direct_put(struct blobs *s, const struct uuid *id, const char *upload, struct err *err)
+{
+    struct blob_upload *u = s3_upload_new(s, id, true, err);
+
+    if (!u)
+        return ERR_NO_MEMORY;
+    snprintf(u->upload, sizeof(u->upload), "%s", upload);
+    int rc = state_put(u, err);
+
+    s3_upload_free(u);
+    return rc;
 }
 
 int s3_resumable_discard(struct blobs *s, const struct uuid *id, struct err *err)

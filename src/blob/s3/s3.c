@@ -8,7 +8,6 @@
 #define PART_THREADS 8
 #define OPEN_US      (3 * USEC_PER_SEC)  /* tries begin for so long: whoever starts a server waits */
 #define PATIENCE_US  (20 * USEC_PER_SEC) /* and later: whoever is answered waits */
-#define URL_S        (15 * 60)
 #define ID_MAX       64
 
 static int id_get(struct blobs *s, const char *key, char ret_id[UUID_STR_MAX], struct err *err)
@@ -158,9 +157,11 @@ static int s3_blob_url(struct blobs *s, const struct uuid *id, const char *filen
     buf_adds(&disposition, "attachment; filename*=UTF-8''");
     s3_encode_path(&disposition, filename ? filename : name);
     s3_blob_key(s, id, key);
-    const struct s3_pair query[] = {{"response-content-disposition", buf_str(&disposition)},
-                                    {"response-content-type", "application/octet-stream"}};
-    int rc = s3_url(s, key, query, ARRAY_LEN(query), URL_S, ret, err);
+    struct s3_call c = {.method = "GET", .key = key};
+
+    s3_query(&c, "response-content-disposition", buf_str(&disposition));
+    s3_query(&c, "response-content-type", "application/octet-stream");
+    int rc = s3_url(s, &c, BLOB_URL_S, ret, err);
 
     buf_release(&disposition);
     return rc;
@@ -185,6 +186,10 @@ const struct blob_driver *blob_s3(void)
         .discard = s3_resumable_discard,
         .unfinished = s3_resumable_unfinished,
         .url = s3_blob_url,
+        .part_size = s3_direct_part_size,
+        .part_urls = s3_direct_urls,
+        .parts = s3_direct_parts,
+        .assemble = s3_direct_assemble,
         .examine = s3_examine,
     };
 

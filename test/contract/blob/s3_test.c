@@ -108,13 +108,15 @@ static void test_places(void **state)
     assert_string_equal(p.prefix, "a/b/");
     assert_string_equal(p.origin, "https://my-bucket.s3.eu-west-1.amazonaws.com");
     assert_string_equal(p.root, "/");
-    assert_true(p.direct);
+    assert_true(p.direct && p.direct_up);
     OK(s3_place_parse("s3://my-bucket?endpoint=http%3A%2F%2F127.0.0.1%3A9000&style=path&direct=no&timeout=3s", &p,
                       &err));
     assert_string_equal(p.host, "127.0.0.1:9000");
     assert_string_equal(p.root, "/my-bucket/");
     assert_string_equal(p.prefix, "");
-    assert_true(p.loopback && !p.direct && p.timeout_us == 3 * USEC_PER_SEC);
+    assert_true(p.loopback && !p.direct && !p.direct_up && p.timeout_us == 3 * USEC_PER_SEC);
+    OK(s3_place_parse("s3://my-bucket?direct=downloads", &p, &err));
+    assert_true(p.direct && !p.direct_up);
     OK(s3_place_parse("s3://my-bucket/?endpoint=https://s3.example:443&style=virtual", &p, &err));
     assert_string_equal(p.host, "my-bucket.s3.example");
 }
@@ -132,7 +134,7 @@ static void test_bad_places(void **state)
         {"s3://bucket?region", "no value"},
         {"s3://bucket?region=EU%20west", "region has a bad value"},
         {"s3://bucket?style=both", "path or virtual"},
-        {"s3://bucket?direct=maybe", "yes or no"},
+        {"s3://bucket?direct=maybe", "yes, downloads or no"},
         {"s3://bucket?timeout=0s", "timeout must be from"},
         {"s3://bucket?endpoint=ftp://host", "endpoint must be like"},
         {"s3://bucket?endpoint=http://me:secret@host", "endpoint must be like"},

@@ -7,6 +7,7 @@
 #include "base/buf.h"
 #include "base/err.h"
 #include "base/fs.h"
+#include "base/md5.h"
 #include "base/pool.h"
 #include "base/sha256.h"
 #include "base/text.h"
@@ -164,6 +165,24 @@ static void test_sha256(void **state)
 }
 
 /* Pieces of any length, which end before, at and behind the end of a block, and one that goes on from what was saved. */
+/* RFC 1321, A.5 */
+static void test_md5(void **state)
+{
+    uint8_t sum[MD5_BYTES];
+    char hex[MD5_HEX_MAX];
+    struct md5 *h = md5_new();
+    md5_end(h, sum);
+    hex_format(sum, sizeof(sum), hex);
+    assert_string_equal(hex, "d41d8cd98f00b204e9800998ecf8427e");
+    md5_add(h, "message", 7); /* anew */
+    md5_add(h, "", 0);
+    md5_add(h, " digest", 7);
+    md5_end(h, sum);
+    hex_format(sum, sizeof(sum), hex);
+    assert_string_equal(hex, "f96b697d7cb7938d525a2f31aaf161d0");
+    md5_free(h);
+}
+
 static void test_sha256_in_pieces(void **state)
 {
     uint8_t bytes[200], whole[32], pieces[32], saved[SHA256_STATE_BYTES];
@@ -424,6 +443,7 @@ int main(void)
         cmocka_unit_test(test_buffer_keeps_its_max),
         cmocka_unit_test(test_text),
         cmocka_unit_test(test_sha256),
+        cmocka_unit_test(test_md5),
         cmocka_unit_test(test_hmac),
         cmocka_unit_test(test_base64),
         cmocka_unit_test(test_sha256_in_pieces),
