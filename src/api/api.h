@@ -45,6 +45,7 @@ struct api {
     unsigned in_flight; /* requests entered and not yet replied to */
     bool stopping;      /* refuses what comes in */
     struct writers writers;
+    atomic_uint reading_back; /* uploads whose parts are read once and hashed */
     struct blob_checks blob_checks;
     struct boards boards;
     struct elsewhere elsewhere;

@@ -24,6 +24,7 @@ void api_init(struct api *api)
     boards_init(&api->boards, api);
     elsewhere_init(&api->elsewhere);
     atomic_init(&api->event_streams, 0);
+    atomic_init(&api->reading_back, 0);
     api->epoch = rng_u64(api->rng);
     api->stopping = false;
     api->backing_up = false;

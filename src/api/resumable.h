@@ -22,5 +22,14 @@ void upload_say_bytes(struct http_request *req, const char *name, int64_t n);
 void upload_say_expires(struct http_request *req, usec at);
 void upload_say_blob(struct http_request *req, const struct uuid *id, const uint8_t sha256[32]);
 
-/** Bytes that no row speaks of any more: those on their way, and those of a commit. On the bytes pool. */
+/** Haul-Part-Size, where parts of it may be sent straight to where the bytes are. */
+void upload_say_parts(struct http_request *req, int64_t size);
+/** Its expiry is put off, in the background. */
+void upload_keep_longer(struct api *api, const struct uuid *id);
+/** OP_UPLOAD_TOUCH was refused: answers; of an upload that is gone no bytes stay. */
+void upload_untouched(struct call *c);
+/** On the bytes pool: `req`, which entered as a writer, writes it no more; bytes that came by PATCH are put away. */
+void upload_leave(struct api *api, struct open_upload *up, const struct http_request *req);
+
+/** The upload's row is gone: so are its bytes on their way, and those of a commit, unless a blob's row speaks of them. On the bytes pool. */
 void upload_remove_bytes(struct api *api, const struct uuid *id);

@@ -41,7 +41,7 @@ static void kept(struct op *op)
     free(op->owner);
 }
 
-static void keep_longer(struct api *api, const struct uuid *id)
+void upload_keep_longer(struct api *api, const struct uuid *id)
 {
     struct keep *k = calloc(1, sizeof(*k));
     struct arena *arena = k ? arena_new(64 << 10) : NULL;
@@ -89,8 +89,14 @@ static void put_away(void *arg)
     if (idle && row_gone(api, &up->id)) /* it was ended under our hands */
         api->blob_driver->discard(api->blobs, &up->id, NULL);
     else if (idle)
-        keep_longer(api, &up->id);
+        upload_keep_longer(api, &up->id);
     writers_put(&api->writers, up);
+}
+
+void upload_leave(struct api *api, struct open_upload *up, const struct http_request *req)
+{
+    writers_leave(&api->writers, up, req);
+    put_away(up);
 }
 
 static void give_up(struct patch *p)
@@ -228,7 +234,7 @@ static int sync_sometimes(struct patch *p, int64_t offset, struct err *err)
         up->synced_at = now;
     }
     if (store_now - up->kept_at >= p->api->policy.upload_keep_us / 2) {
-        keep_longer(p->api, &p->id);
+        upload_keep_longer(p->api, &p->id);
         up->kept_at = store_now;
     }
     return rc;
@@ -277,13 +283,12 @@ static void touched(struct call *c)
 static void untouched_task(void *arg)
 {
     struct call *c = arg;
-    const struct patch *p = c->data;
     if (c->op.err.code == ERR_NOT_FOUND)
-        upload_remove_bytes(p->api, &p->id);
+        upload_remove_bytes(c->api, &c->op.u.upload.row.upload_id);
     reply_err(c->req, &c->op.err);
 }
 
-static void untouched(struct call *c)
+void upload_untouched(struct call *c)
 {
     req_run(c->req, c->api->bytes, untouched_task, c);
 }
@@ -296,7 +301,7 @@ static void rest(struct patch *p)
     if (!c)
         return;
     c->data = p;
-    c->refused = untouched;
+    c->refused = upload_untouched;
     c->op.u.upload.row.upload_id = p->id;
     call_offer(c);
 }

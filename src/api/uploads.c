@@ -49,6 +49,14 @@ void upload_say_bytes(struct http_request *req, const char *name, int64_t n)
     http_set_header(req, name, text);
 }
 
+void upload_say_parts(struct http_request *req, int64_t size)
+{
+    const struct api *api = http_app(req);
+    int64_t part = api->blob_driver->part_size ? api->blob_driver->part_size(api->blobs, size) : 0;
+    if (part > 0)
+        upload_say_bytes(req, "Haul-Part-Size", part);
+}
+
 void upload_say_expires(struct http_request *req, usec at)
 {
     char text[HTTP_DATE_MAX];
@@ -65,12 +73,24 @@ void upload_say_blob(struct http_request *req, const struct uuid *id, const uint
     http_set_header(req, "Haul-Sha256", hex);
 }
 
+/** ERR_OK: the upload's row went because it is a blob now, by another server's hand, say. */
+static int became_blob(struct api *api, const struct uuid *id, struct err *err)
+{
+    struct arena *arena = arena_new(64 << 10);
+    struct blob_row row;
+    int rc = arena ? api->store_driver->blob_get(api->store, API_PROJECT, id, arena, &row, err) : no_memory(err);
+    arena_free(arena);
+    return rc;
+}
+
 void upload_remove_bytes(struct api *api, const struct uuid *id)
 {
     struct err err;
     err_clear(&err);
-    if (api->blob_driver->discard(api->blobs, id, &err) != ERR_OK ||
-        api->blob_driver->remove(api->blobs, id, &err) != ERR_OK)
+    int rc = api->blob_driver->discard(api->blobs, id, &err);
+    if (!rc && (rc = became_blob(api, id, &err)) == ERR_NOT_FOUND)
+        rc = api->blob_driver->remove(api->blobs, id, &err);
+    if (rc)
         log_err("remove bytes of an upload", &err);
 }
 
@@ -87,6 +107,7 @@ void uploads_options(struct http_request *req)
         return;
     http_set_header(req, "Tus-Version", TUS_VERSION);
     http_set_header(req, "Tus-Extension", TUS_EXTENSIONS);
+    upload_say_parts(req, 1);
     reply_empty(req, 204);
 }
 
@@ -97,6 +118,7 @@ static void created(struct call *c)
     const struct upload_row *row = &c->op.u.upload.row;
     say_location(c->req, &row->upload_id);
     upload_say_expires(c->req, row->expires_at);
+    upload_say_parts(c->req, row->size);
     reply_empty(c->req, 201);
 }
 
@@ -211,6 +233,9 @@ static void head_task(void *arg)
     err_clear(&err);
     http_set_header(req, "Cache-Control", "no-store");
     if (look(h, &found, &offset, &err) != ERR_OK) {
+        int64_t at = -1;
+        if (err.code == ERR_BUSY && writers_finishing(&h->api->writers, &h->id, &at) && at >= 0)
+            upload_say_bytes(req, "Haul-Read-Back", at);
         reply_err(req, &err);
         return;
     }
@@ -220,6 +245,8 @@ static void head_task(void *arg)
         upload_say_blob(req, &h->id, found.blob.sha256);
     } else {
         upload_say_expires(req, found.row.expires_at);
+        if (offset == 0) /* else it goes by PATCH */
+            upload_say_parts(req, found.row.size);
         if (found.row.metadata)
             http_set_header(req, "Upload-Metadata", found.row.metadata);
     }

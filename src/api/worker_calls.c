@@ -203,6 +203,88 @@ void output_put(struct http_request *req)
         upload_finish(http_data(req), output_stored);
 }
 
+/* An output whose bytes came before, as an upload of their own. */
+
+struct output_call {
+    struct api *api;
+    struct http_request *req;
+    struct uuid job_id, blob_id;
+    struct token token;
+    const char *name;
+};
+
+static void output_by_ref_task(void *arg)
+{
+    const struct output_call *o = arg;
+    struct blob_row row;
+    struct err err;
+    err_clear(&err);
+    struct upload *u = arena_alloc(http_arena(o->req), sizeof(*u));
+    int rc = u ? o->api->store_driver->blob_get(o->api->store, API_PROJECT, &o->blob_id, http_arena(o->req), &row, &err)
+               : no_memory(&err);
+    if (rc == ERR_NOT_FOUND)
+        rc = err_field(&err, "ref", "there is no such upload, or it was kept too long unused");
+    if (rc) {
+        reply_err(o->req, &err);
+        return;
+    }
+    struct call *c = call_new(o->api, o->req, OP_OUTPUT, output_done);
+    if (!c)
+        return;
+    *u = (struct upload){.blob_id = o->blob_id, .size = row.size};
+    memcpy(u->sha256, row.sha256, sizeof(u->sha256));
+    c->data = u;
+    c->op.u.output = (struct op_output){.job_id = o->job_id,
+                                        .token = o->token,
+                                        .name = o->name,
+                                        .blob_id = o->blob_id,
+                                        .stored = true,
+                                        .size = row.size};
+    memcpy(c->op.u.output.sha256, row.sha256, sizeof(row.sha256));
+    call_offer(c);
+}
+
+static int output_read(struct http_request *req, struct output_call *o, struct err *err)
+{
+    json_t *root = NULL;
+    struct json_reader r;
+    int rc = req_query_none(req, err);
+    if (!rc)
+        rc = req_token(req, &o->job_id, &o->token, err);
+    if (!rc)
+        rc = req_json(req, true, &root, err);
+    if (rc)
+        return rc;
+    json_reader_init(&r, root, "", err);
+    const char *name = json_get_string(&r, "name", true, 1, 255), *ref = json_get_string(&r, "ref", true, 1, 1024);
+    rc = worker_json_end(&r, req_newer(req));
+    if (!rc && !filename_valid(name))
+        rc = err_field(err, "name", "must be a file name of 1 to 255 bytes without '/'");
+    if (!rc && (strncmp(ref, "blob:", 5) != 0 || !uuid_parse(ref + 5, &o->blob_id)))
+        rc = err_field(err, "ref", "must be blob: and the id of an upload");
+    if (!rc && !(o->name = arena_strdup(http_arena(req), name)))
+        rc = no_memory(err);
+    json_decref(root);
+    return rc;
+}
+
+void output_post(struct http_request *req)
+{
+    struct api *api = api_enter(req);
+    struct err err;
+    err_clear(&err);
+    if (!api)
+        return;
+    struct output_call *o = arena_alloc(http_arena(req), sizeof(*o));
+    if (!o ? no_memory(&err) : output_read(req, o, &err)) {
+        reply_err(req, &err);
+        return;
+    }
+    o->api = api;
+    o->req = req;
+    req_run(req, api->reads, output_by_ref_task, o);
+}
+
 /* --- complete, fail --- */
 
 /* What every report begins with. *ret_root is the caller's to decref, also on error. */

@@ -125,6 +125,17 @@ bool writers_offset(struct writers *w, const struct uuid *id, int64_t *ret_offse
     return known;
 }
 
+bool writers_finishing(struct writers *w, const struct uuid *id, int64_t *ret_offset)
+{
+    pthread_mutex_lock(&w->lock);
+    const struct open_upload *u = *find(w, id);
+    bool finishing = u && u->finishing;
+    if (finishing)
+        *ret_offset = u->offset;
+    pthread_mutex_unlock(&w->lock);
+    return finishing;
+}
+
 void writers_put(struct writers *w, struct open_upload *u)
 {
     pthread_mutex_lock(&w->lock);

@@ -67,5 +67,7 @@ bool writers_none(struct writers *w, const struct open_upload *u);
 void writers_evict(struct writers *w, const struct uuid *id);
 /** What an upload that is being written stands at; false: nobody writes it. @param ret_offset -1: being finished */
 bool writers_offset(struct writers *w, const struct uuid *id, int64_t *ret_offset);
+/** Is its last byte there, and being seen to? @param ret_offset  how far that came, or -1 */
+bool writers_finishing(struct writers *w, const struct uuid *id, int64_t *ret_offset);
 /** The last one frees it; nobody writes it then, and its bytes were left. */
 void writers_put(struct writers *w, struct open_upload *u);

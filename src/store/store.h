@@ -172,6 +172,7 @@ struct op_output {
     struct token token;
     const char *name;
     struct uuid blob_id;
+    bool stored; /* its row must be there already: ERR_INVALID; else it is added */
     int64_t size;
     uint8_t sha256[32];
 };

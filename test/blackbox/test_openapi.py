@@ -94,7 +94,7 @@ def path_of(operation, **values):
 @pytest.mark.parametrize("operation", [o for o in OPERATIONS if (o.body_schema() or {}).get("type") == "object"], ids=lambda o: o.id)
 def test_the_server_knows_the_same_members(api, operation):
     """An unknown member is refused, and the refusal names the known ones: those of the file."""
-    claim = {"job_id": str(uuid.uuid4()), "redrive_id": uuid.uuid4(), "worker_id": uuid.uuid4(), "queue": "q", "attempt": 1, "token": "1." + "0" * 32}
+    claim = {"job_id": str(uuid.uuid4()), "redrive_id": uuid.uuid4(), "worker_id": uuid.uuid4(), "upload_id": uuid.uuid4(), "queue": "q", "attempt": 1, "token": "1." + "0" * 32}
     answer = api.request(operation.verb.upper(), path_of(operation, **claim), json={"zz_unknown": 1}, headers={"Haul-Token": claim["token"]})
     assert answer.status_code == 422, answer.text
     problem = answer.json()
@@ -246,6 +246,7 @@ def uploads(api):
     api.request("OPTIONS", "/v1/uploads")
     for headers in ({}, tus, {**tus, "Upload-Length": "4", "Upload-Metadata": "filename Y2xpcA=="}):
         path = api.request("POST", "/v1/uploads", headers=headers).headers.get("Location")
+    finished = path
     for path in (path, f"/v1/uploads/{uuid.uuid4()}"):
         api.request("HEAD", path, headers=tus)
         for headers, data in ((piece, b"more than four"), (tus, b"x"), ({**piece, "Tus-Resumable": "2"}, b"x"), ({**piece, "Upload-Offset": "x"}, b"x"),
@@ -253,8 +254,13 @@ def uploads(api):
             api.request("PATCH", path, headers=headers, data=data)
         api.request("DELETE", path)
         api.request("DELETE", path, headers=tus)  # the one is finished, the other was never begun
-    path = api.request("POST", "/v1/uploads", headers={**tus, "Upload-Length": "4"}).headers["Location"]
-    api.request("DELETE", path, headers=tus)
+    open_one = api.request("POST", "/v1/uploads", headers={**tus, "Upload-Length": "4"}).headers["Location"]
+    for each in (path, open_one, finished):
+        api.get(each + "/parts")
+        for number in (1, 0):
+            api.post(each + "/parts", {"parts": [{"number": number, "md5": "0" * 32}]})
+        api.post(each + "/complete", {})
+    api.request("DELETE", open_one, headers=tus)
 
 
 def attempt(api):
@@ -268,6 +274,8 @@ def attempt(api):
         api.act(c, "progress", {"percent": 10.5, "message": "m"})
         api.act(c, "log?offset=0", data=b"0123456789", headers=OCTETS)
         api.act(c, "outputs/o", method="PUT", data=b"text", headers=OCTETS)
+        api.act(c, "outputs", {"name": "p", "ref": ref})
+        api.act(c, "outputs", {"name": "p"})
         api.act(c, "checkpoint", {"percent": 5, "files": []}, method="PUT")
     api.act(claim, "log?offset=10", data=bytes(70000), headers=OCTETS)
     api.get(path)
@@ -318,7 +326,8 @@ def described():
 # Not called here: the backup and its conflicts are test_backup.py's, a draining server is test_api.py's; checked there by the same rules.
 # The event stream, which has no end, is test_events.py's.
 ELSEWHERE = {"backup", "readyz", "streamEvents"}
-WITH_S3 = {("getBlob", "307")}  # test_s3.py
+# test_s3.py, test_parts.py
+WITH_S3 = {("getBlob", "307"), ("listUploadParts", "200"), ("signUploadParts", "200"), ("completeUpload", "409"), ("completeUpload", "422"), ("completeUpload", "503")}
 
 
 def test_every_operation_gives_every_answer_that_is_described(make_server):

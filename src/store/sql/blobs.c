@@ -97,11 +97,24 @@ static int output_replace(struct tx *t, const struct op_output *o)
     return rc;
 }
 
+/** The blob of an output. */
+static int output_blob(struct tx *t, const struct op_output *o)
+{
+    int64_t inserted = 0;
+    int rc = o->stored ? ERR_OK : blob_insert(t, &o->blob_id, o->size, o->sha256, &inserted);
+
+    if (rc == ERR_OK && !inserted)
+        rc = blob_same(t, &o->blob_id, o->size, o->sha256);
+    return rc == ERR_CONFLICT && o->stored
+               ? err_field(t->err, "ref", "there is no such upload, or it was kept too long unused")
+               : rc;
+}
+
 int op_output(struct tx *t)
 {
     struct op_output *o = &t->op->u.output;
     struct row row;
-    int64_t n, inserted;
+    int64_t n;
     int rc = running_load(t, &o->job_id, &o->token, &row);
 
     if (rc != ERR_OK)
@@ -113,9 +126,7 @@ int op_output(struct tx *t)
     if (rc == ERR_OK && n >= JOB_OUTPUTS_MAX)
         return err_set(t->err, ERR_TOO_LARGE, 0, "more than %d outputs", JOB_OUTPUTS_MAX);
     if (rc == ERR_OK)
-        rc = blob_insert(t, &o->blob_id, o->size, o->sha256, &inserted);
-    if (rc == ERR_OK && !inserted)
-        rc = blob_same(t, &o->blob_id, o->size, o->sha256);
+        rc = output_blob(t, o);
     if (rc == ERR_OK)
         rc = output_replace(t, o);
     if (rc == ERR_OK)
