@@ -129,6 +129,11 @@ static void header_keep(char *ret, size_t size, const char *value)
         snprintf(ret, size, "%s", value);
 }
 
+static int64_t header_bytes(const char *value)
+{
+    return *value >= '0' && *value <= '9' ? strtoll(value, NULL, 10) : -1;
+}
+
 static size_t on_header(char *line, size_t size, size_t n, void *arg)
 {
     struct exchange *x = arg;
@@ -141,7 +146,7 @@ static size_t on_header(char *line, size_t size, size_t n, void *arg)
     text[m] = '\0';
     if (strncmp(text, "HTTP/", 5) == 0) { /* a new answer begins (after 100 Continue too) */
         x->etag[0] = '\0';
-        x->range_from = x->range_total = x->length = x->upload_offset = -1;
+        x->range_from = x->range_total = x->length = x->upload_offset = x->part_size = x->read_back = -1;
         x->retry_after_s = 0;
         x->location[0] = x->blob_ref[0] = x->sha256[0] = '\0';
         return len;
@@ -167,7 +172,11 @@ static size_t on_header(char *line, size_t size, size_t n, void *arg)
     } else if (strcasecmp(text, "Location") == 0) {
         header_keep(x->location, sizeof(x->location), value);
     } else if (strcasecmp(text, "Upload-Offset") == 0) {
-        x->upload_offset = *value >= '0' && *value <= '9' ? strtoll(value, NULL, 10) : -1;
+        x->upload_offset = header_bytes(value);
+    } else if (strcasecmp(text, "Haul-Part-Size") == 0) {
+        x->part_size = header_bytes(value);
+    } else if (strcasecmp(text, "Haul-Read-Back") == 0) {
+        x->read_back = header_bytes(value);
     } else if (strcasecmp(text, "Haul-Blob-Ref") == 0) {
         header_keep(x->blob_ref, sizeof(x->blob_ref), value);
     } else if (strcasecmp(text, "Haul-Sha256") == 0) {
@@ -223,7 +232,8 @@ static void exchange_at(struct exchange *x, const char *url, bool loopback)
 static void exchange_set_up(struct exchange *x, struct haul_client *c, const char *method)
 {
     CURL *e = c->easy;
-    *x = (struct exchange){.client = c, .range_from = -1, .range_total = -1, .length = -1, .upload_offset = -1};
+    *x = (struct exchange){.client = c, .range_from = -1, .range_total = -1, .length = -1};
+    x->upload_offset = x->part_size = x->read_back = -1;
     buf_init(&x->body, ANSWER_MAX);
     c->curl_text[0] = '\0';
     curl_easy_reset(e); /* options only: connections stay */
@@ -274,20 +284,28 @@ bool exchange_begin(struct exchange *x, struct haul_client *c, const char *metho
     return exchange_aim(x, err);
 }
 
-bool exchange_begin_at(struct exchange *x, struct haul_client *c, const char *url, struct haul_error *err)
+bool client_url_good(const char *url, bool *ret_loopback)
 {
     CURLU *u = curl_url();
     char *host = NULL;
-    error_clear(err);
     const bool ok = u && curl_url_set(u, CURLUPART_URL, url, 0) == CURLUE_OK &&
                     curl_url_get(u, CURLUPART_HOST, &host, 0) == CURLUE_OK;
-    if (ok) {
-        exchange_set_up(x, c, "GET");
-        exchange_at(x, url, client_host_loopback(host));
-    } else
-        error_set(err, HAUL_REFUSED, "corrupt", "the server names '%.200s', which is no URL", url);
+    *ret_loopback = ok && client_host_loopback(host);
     curl_free(host);
     curl_url_cleanup(u);
+    return ok;
+}
+
+bool exchange_begin_at(struct exchange *x, struct haul_client *c, const char *url, struct haul_error *err)
+{
+    bool loopback;
+    error_clear(err);
+    const bool ok = client_url_good(url, &loopback);
+    if (ok) {
+        exchange_set_up(x, c, "GET");
+        exchange_at(x, url, loopback);
+    } else
+        error_set(err, HAUL_REFUSED, "corrupt", "the server names '%.200s', which is no URL", url);
     return ok;
 }
 

@@ -85,6 +85,8 @@ struct haul_resume {
  * request. The file must not change meanwhile: the hash tells when it did (HAUL_REFUSED, "corrupt"). */
 int haul_upload_file(struct haul_client *c, int fd, int64_t size, struct haul_resume *resume, haul_progress progress,
                      void *arg, char *ret_ref, char *ret_sha256, struct haul_error *err);
+/** Does the server in use offer that large files go in parts straight to where it keeps bytes? haul_upload_file does so then by itself. HAUL_OK also when not. */
+int haul_direct_offered(struct haul_client *c, bool *ret, struct haul_error *err);
 /** Streams GET /v1/blobs/{id} (ref "blob:<uuid>" or a path beginning with '/') into fd; checks SHA-256 against the ETag. Resumes with
  * a range request, up to 5 times, after a cut. */
 int haul_download(struct haul_client *c, const char *ref_or_path, int fd, haul_progress progress, void *arg,

@@ -1,9 +1,12 @@
 #pragma once
 /* What the files of this room share: the client object, one request and its answer. */
 #include "base/buf.h"
+#include "base/md5.h"
+#include "base/pool.h"
 #include "base/sha256.h"
 #include "client/haul.h"
 #include <curl/curl.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <sys/types.h>
 
@@ -47,7 +50,7 @@ struct exchange {
     int64_t length;      /* of Content-Length, -1 when absent */
     int retry_after_s;
     char location[HAUL_UPLOAD_MAX], blob_ref[64], sha256[SHA256_HEX_MAX]; /* headers; "" when absent */
-    int64_t upload_offset;                                                /* -1 when absent */
+    int64_t upload_offset, part_size, read_back;                          /* -1 when absent */
     /* Takes the bytes of a 2xx answer; nonzero stops. NULL: they go to `body`. */
     int (*sink)(void *arg, struct exchange *x, const char *p, size_t n);
     void *sink_arg;
@@ -71,6 +74,9 @@ void exchange_header(struct exchange *x, const char *name, const char *value); /
 int exchange_run(struct exchange *x, struct haul_error *err);
 void exchange_end(struct exchange *x);
 
+/** The URL is one. @param ret_loopback  it is of this machine */
+bool client_url_good(const char *url, bool *ret_loopback);
+
 /* transfer.c: bytes of a file on their way up */
 struct upload {
     int fd;
@@ -86,12 +92,89 @@ struct upload {
 };
 /** Options of a request that sends the bytes from `base` on, which is where `done` and `hash` are. */
 void upload_options(struct exchange *x, struct upload *u);
+/** How much of `want` to read at `at` into `p`, so that the next reads are fast. */
+size_t upload_read_size(const char *p, size_t want, int64_t at);
 /** What was wrong with the file, if that was it; else `rc`. */
 int upload_trouble(const struct upload *u, int rc, struct haul_error *err);
 /** All of it in one request. */
 int upload_whole(struct haul_client *c, const char *path, const char *token, struct upload *u, char *ret_ref,
                  char *ret_sha256, struct haul_error *err);
 int64_t mono_ms(void);
+
+/* tus.c: an upload that goes on */
+struct parts;
+struct resumable {
+    struct haul_client *c;
+    struct haul_resume *resume;
+    struct upload up;
+    int64_t at;        /* where the server stands */
+    int64_t farthest;  /* that it ever stood */
+    int64_t read_back; /* of the parts, by the server */
+    int64_t moved_ms;  /* when it came there */
+    int64_t part_size; /* the server takes parts of so many bytes; 0: none */
+    struct parts *parts;
+    bool through; /* the store that takes the parts cannot be used from here: bytes go through the server */
+    bool met;     /* the server has answered */
+    bool unknown; /* it knows no such thing as resumable uploads */
+    unsigned beginnings;
+    char ref[64], sha256[SHA256_HEX_MAX]; /* once it is finished */
+};
+/** Runs it; takes from the answer what every answer may tell. */
+int resumable_run(struct resumable *r, struct exchange *x, struct haul_error *err);
+int64_t resumable_patience_ms(const struct resumable *r);
+void resumable_forget(struct resumable *r);
+/** The hash begins anew, at the beginning. */
+int upload_rehash(struct upload *u);
+/** Hashes up to `n` bytes of the file from where the hash is, `also` beside it (may be NULL). HAUL_LOCAL: upload_trouble says why. */
+int upload_hash_on(struct upload *u, char *piece, size_t n, struct md5 *also);
+#define UPLOAD_PIECE_BYTES ((size_t)256 << 10)
+
+/* parts.c */
+/** Sends the parts that are not there straight to the store, and completes. HAUL_OK: r->ref is set; or the store is not to be reached from
+ * here, and r->through: the upload was ended, for another one by PATCH. */
+int parts_send(struct resumable *r, struct haul_error *err);
+void parts_free(struct parts *p); /* NULL accepted */
+
+/* part_put.c: parts on their way, each on a thread */
+#define PART_PUTS 4
+struct part_put {
+    /* in */
+    unsigned number;
+    int fd;
+    int64_t at, size;
+    char *url;                  /* owned */
+    struct curl_slist *headers; /* owned */
+    /* out, once it ended */
+    CURLcode code;
+    long status;
+    char why[200]; /* in words, when it went wrong */
+    bool shrank;
+    int sys;
+    /* its own */
+    struct part_puts *all;
+    CURL *easy; /* kept: its connection stays open */
+    char curl_text[CURL_ERROR_SIZE], answer[1024];
+    size_t answer_n;
+    _Atomic int64_t done; /* bytes that went out */
+    bool busy, ended;     /* lock */
+};
+struct part_puts {
+    struct part_put at[PART_PUTS];
+    struct pool *pool;
+    pthread_mutex_t lock;
+    pthread_cond_t ends;
+    atomic_bool stop;
+};
+int part_puts_init(struct part_puts *p, const char *user_agent, struct haul_error *err);
+/** Ends those on their way. */
+void part_puts_release(struct part_puts *p);
+struct part_put *part_puts_idle(struct part_puts *p); /* NULL: all are busy */
+/** @param w  of part_puts_idle, filled in */
+void part_put_start(struct part_put *w);
+/** One that ended, which is idle from then on; waits for it for `ms`. NULL: none did. */
+struct part_put *part_puts_ended(struct part_puts *p, int64_t ms);
+size_t part_puts_busy(struct part_puts *p);
+int64_t part_puts_bytes(struct part_puts *p); /* on their way */
 
 void error_clear(struct haul_error *err);
 int error_set(struct haul_error *err, enum haul_rc rc, const char *code, const char *fmt, ...)

@@ -18,9 +18,9 @@
 /* Copying from the page cache takes some processors (AMD's, whose kernel uses "rep movsb") five times as long when the
  * address lies a few bytes further into its page than the bytes lie in theirs; libcurl's buffer does, as malloc made it. So a
  * read ends where the file's offset and the buffer's agree, and the next ones are fast: by how much is it to be shorter? */
-static size_t excess(const char *p, size_t want, int64_t at)
+size_t upload_read_size(const char *p, size_t want, int64_t at)
 {
-    return want > 2 * PAGE ? ((size_t)at + want - (uintptr_t)p) % PAGE : 0;
+    return want > 2 * PAGE ? want - ((size_t)at + want - (uintptr_t)p) % PAGE : want;
 }
 
 static size_t upload_read(char *p, size_t size, size_t n, void *arg)
@@ -32,7 +32,7 @@ static size_t upload_read(char *p, size_t size, size_t n, void *arg)
     if (want == 0)
         return 0;
     if (u->size >= 0)
-        want -= excess(p, want, u->done);
+        want = upload_read_size(p, want, u->done);
     ssize_t got;
     do
         got = u->size >= 0 ? pread(u->fd, p, want, u->done) : read(u->fd, p, want);

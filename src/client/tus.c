@@ -2,7 +2,8 @@
  *
  * There is one loop: ask where the upload stands, send from there. A cut, a server that was restarted, another writer, an answer that was
  * lost: each leads back to the question, whose answer may be that it is finished. The hash of what lies before is kept or made again from
- * the file, so that in the end all of the file was compared with what the server stored, whoever sent it. */
+ * the file, so that in the end all of the file was compared with what the server stored, whoever sent it. Where the server names a size of
+ * parts, these go straight to the store that keeps its bytes (parts.c). */
 #include "base/auto.h"
 #include "base/uuid.h"
 #include "client/internal.h"
@@ -11,23 +12,9 @@
 #define PATIENCE_MS    120000
 #define STRANGER_TRIES 3 /* with a server that has not answered yet */
 #define BEGINNINGS_MAX 5
-#define PIECE_BYTES    ((size_t)256 << 10)
 #define PREFIX         "/v1/uploads/"
 
-struct resumable {
-    struct haul_client *c;
-    struct haul_resume *resume;
-    struct upload up;
-    int64_t at;       /* where the server stands */
-    int64_t farthest; /* that it ever stood */
-    int64_t moved_ms; /* when it came there */
-    bool met;         /* the server has answered */
-    bool unknown;     /* it knows no such thing as resumable uploads */
-    unsigned beginnings;
-    char ref[64], sha256[SHA256_HEX_MAX]; /* once it is finished */
-};
-
-static void forget(struct resumable *r)
+void resumable_forget(struct resumable *r)
 {
     r->resume->upload[0] = '\0';
     r->at = 0;
@@ -39,17 +26,39 @@ static bool location_good(const char *location)
     return strncmp(location, PREFIX, strlen(PREFIX)) == 0 && uuid_parse(location + strlen(PREFIX), &id);
 }
 
-/** Runs it; takes from the answer what every answer may tell. */
-static int run(struct resumable *r, struct exchange *x, struct haul_error *err)
+int64_t resumable_patience_ms(const struct resumable *r)
+{
+    return r->resume->patience_ms > 0 ? r->resume->patience_ms : PATIENCE_MS;
+}
+
+int resumable_run(struct resumable *r, struct exchange *x, struct haul_error *err)
 {
     exchange_header(x, "Tus-Resumable", "1.0.0");
     int rc = exchange_run(x, err);
     r->met = r->met || x->status > 0;
+    if (x->read_back > r->read_back) {
+        r->read_back = x->read_back;
+        r->moved_ms = mono_ms();
+    }
     if (x->blob_ref[0] && x->sha256[0]) {
         snprintf(r->ref, sizeof(r->ref), "%s", x->blob_ref);
         snprintf(r->sha256, sizeof(r->sha256), "%s", x->sha256);
     }
     return rc;
+}
+
+int haul_direct_offered(struct haul_client *c, bool *ret, struct haul_error *err)
+{
+    struct exchange x;
+    *ret = false;
+    if (!exchange_begin(&x, c, "OPTIONS", "/v1/uploads", err))
+        return HAUL_LOCAL;
+    curl_easy_setopt(c->easy, CURLOPT_TIMEOUT_MS, (long)c->timeout_ms);
+    const int rc = exchange_run(&x, err);
+    *ret = rc == HAUL_OK && x.part_size > 0;
+    const bool unknown = rc == HAUL_REFUSED && (x.status == 404 || x.status == 405);
+    exchange_end(&x);
+    return unknown ? HAUL_OK : rc;
 }
 
 static int begin(struct resumable *r, struct haul_error *err)
@@ -69,14 +78,15 @@ static int begin(struct resumable *r, struct haul_error *err)
     curl_easy_setopt(r->c->easy, CURLOPT_POSTFIELDS, "");
     exchange_header(&x, "Content-Type", ""); /* which curl would make one of a form */
     exchange_header(&x, "Upload-Length", text);
-    int rc = run(r, &x, err);
+    int rc = resumable_run(r, &x, err);
     r->unknown = rc == HAUL_REFUSED && (x.status == 404 || x.status == 405);
     if (rc == HAUL_OK && !location_good(x.location)) {
         rc = error_set(err, HAUL_REFUSED, "corrupt", "the server's answer names no upload: is %s a haul server?",
                        client_server(r->c)->url);
     } else if (rc == HAUL_OK) {
         snprintf(r->resume->upload, sizeof(r->resume->upload), "%s", x.location);
-        r->at = r->farthest = 0;
+        r->at = r->farthest = r->read_back = 0;
+        r->part_size = MAX(x.part_size, 0);
         if (r->resume->begun)
             r->resume->begun(r->resume->arg, r->resume->upload);
     }
@@ -92,13 +102,15 @@ static int ask(struct resumable *r, struct haul_error *err)
         return HAUL_LOCAL;
     curl_easy_setopt(r->c->easy, CURLOPT_NOBODY, 1L);
     curl_easy_setopt(r->c->easy, CURLOPT_TIMEOUT_MS, (long)r->c->timeout_ms);
-    int rc = run(r, &x, err);
+    int rc = resumable_run(r, &x, err);
     if (rc == HAUL_OK && (x.upload_offset < 0 || x.upload_offset > r->up.size))
         rc = error_set(err, HAUL_REFUSED, "corrupt",
                        "the server says that %lld of %lld bytes are there: is %s a haul server?",
                        (long long)x.upload_offset, (long long)r->up.size, client_server(r->c)->url);
-    else if (rc == HAUL_OK)
+    else if (rc == HAUL_OK) {
         r->at = x.upload_offset;
+        r->part_size = MAX(x.part_size, 0);
+    }
     exchange_end(&x);
     return rc;
 }
@@ -115,26 +127,40 @@ static int hash_from(struct upload *u, int64_t at, struct sha256 *fresh)
     return HAUL_OK;
 }
 
+int upload_rehash(struct upload *u)
+{
+    return hash_from(u, 0, sha256_new());
+}
+
+int upload_hash_on(struct upload *u, char *piece, size_t n, struct md5 *also)
+{
+    ssize_t got;
+    do
+        got = pread(u->fd, piece, n, u->done);
+    while (got < 0 && errno == EINTR);
+    if (got <= 0) {
+        u->shrank = got == 0;
+        u->sys = got < 0 ? errno : 0;
+        return HAUL_LOCAL;
+    }
+    sha256_add(u->hash, piece, (size_t)got);
+    if (also)
+        md5_add(also, piece, (size_t)got);
+    u->done += got;
+    return HAUL_OK;
+}
+
 /** Brings the hash to `at`: back to where the last request began, or to the beginning; then on by reading the file. */
 static int wind(struct resumable *r, int64_t at, struct haul_error *err)
 {
     struct upload *u = &r->up;
-    AUTO_FREE char *piece = malloc(PIECE_BYTES);
+    AUTO_FREE char *piece = malloc(UPLOAD_PIECE_BYTES);
     int rc = piece ? HAUL_OK : HAUL_LOCAL;
     u->no_memory = !piece;
     if (rc == HAUL_OK && at < u->done)
-        rc = at >= u->base && u->base > 0 ? hash_from(u, u->base, sha256_load(u->base_hash))
-                                          : hash_from(u, 0, sha256_new());
+        rc = at >= u->base && u->base > 0 ? hash_from(u, u->base, sha256_load(u->base_hash)) : upload_rehash(u);
     while (rc == HAUL_OK && u->done < at) {
-        ssize_t n = pread(u->fd, piece, MIN(PIECE_BYTES, (size_t)(at - u->done)), u->done);
-        if (n > 0) {
-            sha256_add(u->hash, piece, (size_t)n);
-            u->done += n;
-        } else if (n == 0 || errno != EINTR) {
-            u->shrank = n == 0;
-            u->sys = n < 0 ? errno : 0;
-            rc = HAUL_LOCAL;
-        }
+        rc = upload_hash_on(u, piece, MIN(UPLOAD_PIECE_BYTES, (size_t)(at - u->done)), NULL);
         if (u->progress && u->progress(u->arg, u->done, u->size) != 0)
             return error_set(err, HAUL_ABORTED, "cancelled", "stopped on request");
     }
@@ -156,7 +182,7 @@ static int send_rest(struct resumable *r, struct haul_error *err)
     snprintf(text, sizeof(text), "%lld", (long long)r->at);
     exchange_header(&x, "Upload-Offset", text);
     exchange_header(&x, "Content-Type", "application/offset+octet-stream");
-    rc = run(r, &x, err);
+    rc = resumable_run(r, &x, err);
     if (rc != HAUL_OK)
         rc = upload_trouble(&r->up, rc, err);
     exchange_end(&x);
@@ -198,19 +224,18 @@ static int step(struct resumable *r, bool *asked, struct haul_error *err)
         return rc;
     }
     *asked = false;
-    return send_rest(r, err);
+    return r->part_size > 0 && r->at == 0 && !r->through ? parts_send(r, err) : send_rest(r, err);
 }
 
 /** After a step that went wrong. @return whether another one may help; it was waited for */
 static bool try_again(struct resumable *r, unsigned n, const struct haul_error *err)
 {
-    int64_t patience = r->resume->patience_ms > 0 ? r->resume->patience_ms : PATIENCE_MS;
     if (err->rc == HAUL_REFUSED && err->status == 404 && r->resume->upload[0]) { /* it rested too long, or was ended */
-        forget(r);
+        resumable_forget(r);
         return true;
     }
     bool moved = err->status == 409; /* it stands elsewhere, or another one writes */
-    if (r->unknown || !(moved || error_passing(err)) || mono_ms() - r->moved_ms > patience ||
+    if (r->unknown || !(moved || error_passing(err)) || mono_ms() - r->moved_ms > resumable_patience_ms(r) ||
         (!r->met && n >= STRANGER_TRIES))
         return false;
     if (!err->elsewhere)
@@ -237,7 +262,7 @@ static int upload_resumed(struct resumable *r, char *ret_ref, char *ret_sha256, 
             return rc;
     }
     rc = check(r, ret_ref, ret_sha256, err);
-    forget(r);
+    resumable_forget(r);
     return rc;
 }
 
@@ -259,11 +284,12 @@ int haul_upload_file(struct haul_client *c, int fd, int64_t size, struct haul_re
     if (!r.up.hash)
         return error_set(err, HAUL_LOCAL, "no_memory", "out of memory");
     if (resume->upload[0] && !location_good(resume->upload))
-        forget(&r);
+        resumable_forget(&r);
     bool small = size < (resume->at_least > 0 ? resume->at_least : HAUL_RESUME_BYTES);
     int rc = small ? HAUL_OK : upload_resumed(&r, ret_ref, ret_sha256, err);
     if (small || r.unknown)
         rc = upload_whole(c, NULL, NULL, &r.up, ret_ref, ret_sha256, err);
+    parts_free(r.parts);
     sha256_free(r.up.hash);
     return rc;
 }

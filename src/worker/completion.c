@@ -176,6 +176,39 @@ static void name_escape(const char *name, char *ret, size_t size)
     ret[n] = 0;
 }
 
+static int output_name(const struct attempt *a, struct haul_client *c, const char *name, const char *ref,
+                       struct haul_error *he)
+{
+    char path[256];
+    attempt_path(a, "outputs", path, sizeof path);
+    json_t *body = json_pack("{s:s,s:s}", "name", name, "ref", ref);
+    AUTO_FREE char *text = body ? json_text(body, JSON_COMPACT) : NULL;
+    json_decref(body);
+    if (text)
+        return haul_call(c, "POST", path, text, a->token, 0, NULL, he);
+    *he = (struct haul_error){.rc = HAUL_LOCAL, .message = "out of memory"};
+    return HAUL_LOCAL;
+}
+
+/* Straight to where the server keeps bytes, where it offers that; by its name then. A server of the same installation may be too old for that. */
+static int output_upload(const struct attempt *a, struct haul_client *c, const char *name, const char *path, int fd,
+                         int64_t size, struct haul_resume *resume, struct haul_error *he)
+{
+    bool direct = false;
+    char ref[64];
+    int rc = size >= HAUL_RESUME_BYTES ? haul_direct_offered(c, &direct, he) : HAUL_OK;
+    if (rc != HAUL_OK)
+        return rc;
+    if (direct) {
+        rc = haul_upload_file(c, fd, size, resume, NULL, NULL, ref, NULL, he);
+        if (rc == HAUL_OK)
+            rc = output_name(a, c, name, ref, he);
+        if (rc != HAUL_REFUSED || (he->status != 404 && he->status != 405))
+            return rc;
+    }
+    return haul_upload(c, path, a->token, fd, size, NULL, NULL, NULL, NULL, he);
+}
+
 static int output_send(const struct attempt *a, struct haul_client *c, const char *name, int64_t *ret_size,
                        bool *ret_stale, struct err *err)
 {
@@ -183,13 +216,14 @@ static int output_send(const struct attempt *a, struct haul_client *c, const cha
     snprintf(what, sizeof what, "outputs/");
     name_escape(name, what + 8, sizeof what - 8);
     attempt_path(a, what, path, sizeof path);
+    struct haul_resume resume = {.upload = ""};
     for (unsigned round = 0;; round++) {
         AUTO_FD int fd = -1;
         const int rc = output_open(a->scratch, name, &fd, ret_size, err);
         if (rc)
             return rc;
         struct haul_error he;
-        const int sent = haul_upload(c, path, a->token, fd, *ret_size, NULL, NULL, NULL, NULL, &he);
+        const int sent = output_upload(a, c, name, path, fd, *ret_size, &resume, &he);
         if (sent == HAUL_OK)
             return ERR_OK;
         if (sent == HAUL_LOCAL || refused_for_good(sent, &he)) {
