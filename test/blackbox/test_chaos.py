@@ -2,6 +2,7 @@
 import http.server
 import json
 import pathlib
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -11,6 +12,7 @@ import requests
 from conftest import HAUL, TOP
 
 sys.path.insert(0, str(TOP / "test" / "chaos"))
+import judgement  # noqa: E402
 from history import History, process_events, stamps_read  # noqa: E402
 from results import Tally, judge  # noqa: E402
 from wire import Wire  # noqa: E402
@@ -186,3 +188,38 @@ def test_the_harness_compiles_and_says_how_it_is_called():
     said = subprocess.run([sys.executable, chaos, "--help"], capture_output=True, text=True, timeout=60)
     assert said.returncode == 0 and "--hours" in said.stdout
     assert subprocess.run([sys.executable, chaos, "--workers", "1"], capture_output=True, timeout=60).returncode == 2
+
+
+# --- what redis_kills.py and postgres_kills.py judge by ---
+
+KEYS = {f"k{i}": f"018f0000-0000-7000-8000-00000000000{i}" for i in range(3)}
+
+
+def judged(planted=(), acknowledged=None, completed=tuple(KEYS.values())):
+    """Three jobs that were acknowledged, and done once; and what is planted, in SQL."""
+    with sqlite3.connect(":memory:") as db:
+        db.executescript("CREATE TABLE jobs (job_id BLOB, status INTEGER); CREATE TABLE history (job_id BLOB, status INTEGER);"
+                         "CREATE TABLE attempts (job_id BLOB, attempt INTEGER, outcome INTEGER); CREATE TABLE counters (n INTEGER);"
+                         "INSERT INTO counters VALUES (1), (2);")
+        for job_id in KEYS.values():
+            db.execute("INSERT INTO history VALUES (?, 2)", [bytes.fromhex(job_id.replace("-", ""))])
+            db.execute("INSERT INTO attempts VALUES (?, 1, 1)", [bytes.fromhex(job_id.replace("-", ""))])
+        for sql in planted:
+            db.execute(sql)
+        return set(judgement.judge(judgement.of_sqlite(db), KEYS if acknowledged is None else acknowledged, list(completed)))
+
+
+@pytest.mark.parametrize("found, planted", [
+    (set(), {}),
+    ({"lost", "miscounted", "completed, and not"}, {"planted": ["DELETE FROM history WHERE rowid = 1"]}),
+    ({"completed, and not", "not done"}, {"planted": ["INSERT INTO jobs SELECT job_id, 0 FROM history WHERE rowid = 1", "DELETE FROM history WHERE rowid = 1"]}),
+    ({"known twice", "not done", "miscounted"}, {"planted": ["INSERT INTO jobs SELECT job_id, 0 FROM history WHERE rowid = 1"]}),
+    ({"completed, and not", "lost"}, {"planted": ["UPDATE history SET status = 4 WHERE rowid = 1", "UPDATE counters SET n = 1 WHERE n = 2"]}),
+    ({"succeeded twice"}, {"planted": ["INSERT INTO attempts SELECT job_id, 2, 1 FROM attempts WHERE rowid = 1"]}),
+    ({"miscounted"}, {"planted": ["UPDATE counters SET n = 7 WHERE n = 2"]}),
+    ({"duplicated"}, {"acknowledged": dict(list(KEYS.items())[:2])}),
+    ({"two keys, one job"}, {"acknowledged": {**KEYS, "another": KEYS["k0"]}}),
+    ({"completed twice"}, {"completed": [*KEYS.values(), KEYS["k0"]]}),
+])
+def test_what_is_wrong_in_a_database_is_told(found, planted):
+    assert judged(**planted) == found
