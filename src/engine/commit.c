@@ -1,5 +1,6 @@
 /* The committer: gathers waiting ops into batches, hands them to the store, and calls them back when they are durable. A job is in
- * at most one op of a batch and in one batch in flight: what was skipped for that keeps its order. */
+ * at most one op of a batch and in one batch in flight, claims in one in flight where those are applied side by side: what was skipped for that
+ * keeps its order. */
 #include "engine/internal.h"
 #include "base/auto.h"
 
@@ -12,6 +13,7 @@ struct batch {
     const struct uuid *jobs[SEEN_SLOTS];
     struct op *ops[STORE_BATCH_MAX];
     size_t n;
+    bool claims; /* among its ops */
     usec began_boot_us;
 };
 
@@ -72,6 +74,16 @@ static bool job_note(struct batch *b, const struct uuid *job_id)
     return true;
 }
 
+/* false: others in flight would be in its way. */
+static bool claim_note(struct batch *b)
+{
+    for (struct batch *f = b->engine->flying; f && b->engine->cfg.store_driver->parallel; f = f->next)
+        if (f->claims)
+            return false;
+    b->claims = true;
+    return true;
+}
+
 /* Takes from a queue until the batch holds `limit`. */
 static void take(struct engine *e, struct batch *b, enum queue_id which, size_t limit)
 {
@@ -81,7 +93,7 @@ static void take(struct engine *e, struct batch *b, enum queue_id which, size_t 
     while (*link && b->n < limit) {
         struct op *op = *link;
         const struct uuid *job_id = op_job(op);
-        if (job_id && !job_note(b, job_id)) {
+        if (job_id ? !job_note(b, job_id) : op->kind == OP_CLAIM && !claim_note(b)) {
             link = &op->next;
             continue;
         }
@@ -162,8 +174,21 @@ void commit_settle(struct engine *e)
         e->cfg.store_driver->poll(e->cfg.store, true);
 }
 
+/* Nobody waits here: the store calls when a batch is decided, and an op is waited for meanwhile. */
+static void commit_beside(struct engine *e)
+{
+    e->cfg.store_driver->poll(e->cfg.store, false);
+    while (e->n_ops && e->batches_in_flight < e->cfg.store_driver->batches_max &&
+           (!e->batches_in_flight || e->n_ops >= e->cfg.beside_ops) && batch_begin(e))
+        ;
+}
+
 void commit_batches(struct engine *e)
 {
+    if (e->woken) {
+        commit_beside(e);
+        return;
+    }
     /* What needs store and engine to agree gets its turn between two batches. */
     const bool alone = snapshot_copies(e) || e->lanes_stale;
     const unsigned most = alone ? 1 : e->cfg.store_driver->batches_max;

@@ -4,6 +4,7 @@
 #define OPS_DEFAULT     8192
 #define POLLS_DEFAULT   10000
 #define OVERLAP_DEFAULT 128
+#define BESIDE_DEFAULT  16
 
 usec engine_boot(const struct engine *e)
 {
@@ -31,6 +32,8 @@ int engine_new(const struct engine_config *config, struct engine **ret, struct e
         e->cfg.polls_max = POLLS_DEFAULT;
     if (!e->cfg.overlap_ops)
         e->cfg.overlap_ops = OVERLAP_DEFAULT;
+    if (!e->cfg.beside_ops)
+        e->cfg.beside_ops = BESIDE_DEFAULT;
     int rc = metrics_init(e, err);
     if (rc == ERR_OK)
         rc = alerts_init(e, err);
@@ -114,6 +117,14 @@ void engine_offload(struct engine *e,
     e->cfg.offload_self = self;
 }
 
+void engine_wakes(struct engine *e, void (*wake)(void *arg), void *arg)
+{
+    if (!e->cfg.store_driver->wakes)
+        return;
+    e->cfg.store_driver->wakes(e->cfg.store, wake, arg);
+    e->woken = wake != NULL;
+}
+
 void engine_drain(struct engine *e)
 {
     e->draining = true;
@@ -152,7 +163,8 @@ usec engine_step(struct engine *e)
     /* Never asleep for long: only so is every pause that could cost a lease seen as lateness (sweep.c, grace). A lease on schedule has
      * three quarters left, and a pause that long is late by half of one. */
     wake_us = MIN(wake_us, boot_us + e->cfg.policy.lease_us / 4);
-    if (e->n_ops || e->batches_in_flight || snapshot_copies(e) || (e->work_arrived && e->polls && !e->draining))
+    if ((e->batches_in_flight ? !e->woken : e->n_ops > 0) || snapshot_copies(e) ||
+        (e->work_arrived && e->polls && !e->draining))
         wake_us = boot_us;
     e->last_boot_us = boot_us;
     e->last_store_us = store_us;

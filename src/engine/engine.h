@@ -22,6 +22,7 @@ struct engine_config {
     size_t ops_max;     /* waiting ops; 8192 */
     size_t polls_max;   /* held long polls; 10000 */
     size_t overlap_ops; /* so many must wait for a batch to begin beside one in flight; 128 */
+    size_t beside_ops;  /* likewise, where the store applies batches side by side; 16 */
     /** For what would hold the engine's thread up: runs `work(arg)` elsewhere, then `done(e, arg)` on the engine's thread. false: not now,
      * neither is called. NULL: no log is packed, and the engine waits while bytes are removed. The loop brings its own. */
     bool (*offload)(void *self, void (*work)(void *arg), void (*done)(struct engine *e, void *arg), void *arg);
@@ -36,6 +37,10 @@ struct engine_config {
 int engine_new(const struct engine_config *config, struct engine **ret, struct err *err);
 /** Decides everything that waits with ERR_UNAVAILABLE. NULL accepted. */
 void engine_free(struct engine *e);
+
+/** Where the store can tell (store_driver.wakes), `wake(arg)` is called on any thread when a step has something to do for what it decided, and
+ * steps do not wait for it. NULL: they do again. */
+void engine_wakes(struct engine *e, void (*wake)(void *arg), void *arg);
 
 /** Takes the op; op->done comes later, once. Over the bound: done at once with ERR_BUSY. */
 void engine_offer(struct engine *e, struct op *op);

@@ -89,7 +89,8 @@ struct engine {
     size_t n_ops;         /* in both */
     struct batch *flying; /* oldest first */
     unsigned batches_in_flight;
-    bool lost; /* see engine_lost */
+    bool woken; /* see engine_wakes */
+    bool lost;  /* see engine_lost */
     /* dispatcher */
     struct lane_entry *lanes;
     struct lease_poll *polls; /* oldest first */

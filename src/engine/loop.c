@@ -10,7 +10,7 @@ struct loop {
     pthread_mutex_t lock;
     pthread_cond_t arrived;            /* on CLOCK_MONOTONIC */
     struct loop_letter *first, **last; /* appended in constant time */
-    bool stop;
+    bool stop, woken;
     void (*on_lost)(void); /* NULL once called */
 };
 
@@ -18,7 +18,7 @@ static void inbox_wait(struct loop *l, usec sleep_us)
 {
     struct timespec until;
 
-    if (sleep_us <= 0 || l->first || (l->stop && engine_idle(l->engine)))
+    if (sleep_us <= 0 || l->first || l->woken || (l->stop && engine_idle(l->engine)))
         return;
     if (sleep_us > 3600 * USEC_PER_SEC)
         sleep_us = 3600 * USEC_PER_SEC;
@@ -40,6 +40,7 @@ static void *loop_main(void *arg)
         inbox_wait(l, wake_us == USEC_NEVER ? USEC_NEVER : wake_us - clock.boot_us(clock.self));
         struct loop_letter *letters = l->first;
         bool stop = l->stop;
+        l->woken = false;
         l->first = NULL;
         l->last = &l->first;
         pthread_mutex_unlock(&l->lock);
@@ -57,8 +58,10 @@ static void *loop_main(void *arg)
             pthread_mutex_lock(&l->lock);
             bool more = l->first;
             pthread_mutex_unlock(&l->lock);
-            if (!more)
+            if (!more) {
+                engine_wakes(l->engine, NULL, NULL);
                 return NULL;
+            }
         }
     }
 }
@@ -101,6 +104,16 @@ static bool heavy_offload(void *self, void (*work)(void *arg), void (*done)(stru
     return false;
 }
 
+static void wake(void *arg)
+{
+    struct loop *l = arg;
+
+    pthread_mutex_lock(&l->lock);
+    l->woken = true;
+    pthread_cond_signal(&l->arrived);
+    pthread_mutex_unlock(&l->lock);
+}
+
 int loop_start(struct engine *engine, struct pool *heavy, void (*on_lost)(void), struct loop **ret, struct err *err)
 {
     struct loop *l = calloc(1, sizeof *l);
@@ -119,8 +132,10 @@ int loop_start(struct engine *engine, struct pool *heavy, void (*on_lost)(void),
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
     pthread_cond_init(&l->arrived, &attr);
     pthread_condattr_destroy(&attr);
+    engine_wakes(engine, wake, l);
     int rc = pthread_create(&l->thread, NULL, loop_main, l);
     if (rc) {
+        engine_wakes(engine, NULL, NULL);
         pthread_cond_destroy(&l->arrived);
         pthread_mutex_destroy(&l->lock);
         free(l);

@@ -552,17 +552,20 @@ struct store_config {
 struct store_driver {
     const char *name;
     unsigned batches_max; /* batches it takes at once: of more than one, no two may hold ops of the same job */
-    bool shared;          /* other servers write to it, too: what is known of it here may be out of date */
+    bool parallel; /* once they overlap, they are applied side by side: of those in flight only one may hold claims */
+    bool shared;   /* other servers write to it, too: what is known of it here may be out of date */
     int (*open)(const struct store_config *config, struct store **ret, struct err *err);
     void (*close)(struct store *s);
     usec (*now)(struct store *s); /* the store's time */
     /** Applies and makes durable, then sets each op's outcome and calls `decided(arg)`: before it returns, or from poll. */
     void (*apply)(struct store *s, struct op **ops, size_t n, void (*decided)(void *arg), void *arg);
     /** Optional, both or none. Before `overlap` was called apply decides before it returns; afterwards poll may do so, on apply's thread
-     * and in apply's order: it decides those that are durable by now; with `wait` the oldest one at any rate. `thread` false: no thread is
-     * started, and it is poll that makes them so. */
+     * and in apply's order (a parallel one: of those that it decides): it decides those that are durable by now; with `wait` one at any
+     * rate. `thread` false: no thread is started, and it is poll that makes them so; a parallel one is ERR_UNSUPPORTED then. */
     int (*overlap)(struct store *s, bool thread, struct err *err);
     void (*poll)(struct store *s, bool wait);
+    /** Optional: from now on `wake(arg)` is called, on any thread, when poll has something to decide. NULL: no more. */
+    void (*wakes)(struct store *s, void (*wake)(void *arg), void *arg);
 
     /* reads: any thread; ERR_NOT_FOUND, ERR_TIMEOUT (read deadline), ERR_BUSY. Results live in `arena`. */
     int (*job_get)(struct store *s, const char *project, const struct uuid *id, struct arena *arena, struct job *ret,

@@ -67,7 +67,7 @@ def test_commit_that_no_standby_may_have_is_unknown(pair, make_server, how):
         with concurrent.futures.ThreadPoolExecutor(1) as pool:
             answer = pool.submit(api.post, "/v1/jobs", {"task_type": "encode"}, headers=key)
             waits_end = (f"SELECT count(pg_{how}_backend(pid)) FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
-                         " AND query NOT LIKE 'UPDATE servers SET seen%'")  # which is how it is looked whether the standby has it
+                         " AND query NOT LIKE 'INSERT INTO batches%'")  # which is how it is looked whether the standby has it
             until(lambda: pair.primary.psql(waits_end) and answer.done(), 60)
             # Unavailable: it was another batch whose commit was met, and none comes behind that.
             assert problem(answer.result(), 503)["code"] in ("unknown_outcome", "unavailable")

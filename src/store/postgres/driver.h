@@ -102,30 +102,67 @@ extern const struct store_moves postgres_moves;
 /* --- the store --- */
 
 struct replicas;
-struct pg_store {
+
+#define PG_WRITERS 4
+#define PG_IDS     8 /* from one server's id to the next: the writers' own lie between. At least PG_WRITERS */
+
+/** A batch that a writer has. */
+struct flight {
+    enum flight_state { FLIGHT_NONE, FLIGHT_GIVEN, FLIGHT_DONE } state;
+    uint64_t number; /* in the order of apply */
+    struct op **ops;
+    size_t n;
+    void (*decided)(void *arg);
+    void *arg;
+};
+
+/** A connection that writes, what the ops of its batch work on, and a thread. To the database each is a server of its own. */
+struct pg_writer {
     struct store s;
+    struct pg_store *of;
+    struct pg_conn w;
+    struct arena *guessed;        /* what ops make while they are guessed at */
+    struct heads *heads;          /* heads.c: of the batch at work */
+    int64_t batch;                /* number of the latest one, in this writer's row of `batches` with its commit */
+    _Atomic int64_t acknowledged; /* of the last one that was committed */
+    usec retry_at, retry_us;      /* boot clock; how long the last pause was */
+    pthread_t thread;
+    bool threaded;
+    /* guarded by of->mu */
+    bool at_work;
+    usec began; /* while at work: store time at which the batch was begun first */
+    struct flight flight;
+};
+static inline struct pg_writer *pg_writer_of(struct store *s)
+{
+    return (struct pg_writer *)s; /* which it begins with */
+}
+
+struct pg_store {
+    struct store s; /* what reads see; its writer_id is the server's id */
     char *url;
-    struct replicas *replicas;    /* NULL: there are none; what their snapshots are held against: */
-    _Atomic int64_t acknowledged; /* the last batch that was committed */
+    struct pg_writer writers[PG_WRITERS];
+    struct replicas
+        *replicas; /* NULL: there are none; what their snapshots are held against, beside what writers acknowledged: */
     _Atomic usec joined,
         learnt; /* when this server's row was made; of when the latest is that it was told of others' jobs */
     _Atomic int64_t elsewhere; /* what it was told last */
-    struct pg_conn w;
-    struct arena *guessed; /* what ops make while they are guessed at */
-    struct heads *heads;   /* heads.c: of the batch at work */
     struct read_pool pool;
     struct pg_conn readers[READERS];
-    atomic_uint writers;     /* how often w was opened: perhaps to another host, where readers are to go, too */
-    int64_t batch;           /* number of the latest one, in this server's row of `servers` with its commit */
-    bool ended;              /* an outcome is unknown: nothing is written any more */
-    usec retry_at, retry_us; /* boot clock; how long the last pause was */
-    char name[96];           /* this server's, for people */
+    atomic_uint opened; /* how often a writer was: perhaps to another host, where readers are to go, too */
+    atomic_bool ended;  /* an outcome is unknown: nothing is written any more */
+    char name[96];      /* this server's, for people */
     pthread_t renewer;
     bool renewing;
     pthread_mutex_t mu; /* guards what follows */
     pthread_cond_t stop_cond;
     bool stopping;
     struct store_sizes sizes; /* as last asked */
+    pthread_cond_t flown;     /* a flight was given, or is done */
+    uint64_t flights;         /* given so far */
+    bool landing;             /* the writers' threads end */
+    void (*wake)(void *arg);
+    void *wake_arg;
 };
 static inline struct pg_store *pg_of(struct store *s)
 {
@@ -144,8 +181,8 @@ int server_joined(struct pg_store *s, struct conn *c, struct err *err);
 /** It is seen from now on. */
 int server_stay(struct pg_store *s, struct err *err);
 void server_leave(struct pg_store *s);
-/** In the batch's transaction: its number, which never falls. */
-int server_seen(struct conn *c, const struct pg_store *s, int64_t batch, struct err *err);
+/** In the batch's transaction: its number, which never falls. `batch` 0 leaves the one that stands there. */
+int batch_number(struct pg_writer *w, int64_t batch, int64_t *ret, struct err *err);
 /** Is the clock this machine's? A test's own is left alone. */
 bool clock_is_ours(const struct pg_store *s);
 /** Sets the store's time to the database's. */
@@ -156,16 +193,27 @@ int pg_sweep_begin(struct tx *t, bool *ret_ours);
 int pg_house(struct tx *t);
 
 /* --- apply.c --- */
-/** The connection that writes. */
-int writer_open(struct pg_store *s, struct err *err);
+/** Its connection. */
+int writer_open(struct pg_writer *w, struct err *err);
+/** Applies a batch and sets its ops' outcomes. One thread at a time a writer. */
+void writer_apply(struct pg_writer *w, struct op **ops, size_t n);
+
+/* --- flights.c: batches in flight, each at a writer --- */
 void pg_apply(struct store *s, struct op **ops, size_t n, void (*decided)(void *arg), void *arg);
+int pg_overlap(struct store *s, bool thread, struct err *err);
+void pg_wakes(struct store *s, void (*wake)(void *arg), void *arg);
+void pg_poll(struct store *s, bool wait);
+/** Ends the threads. Nothing is in flight. */
+void flights_end(struct pg_store *s);
+/** The batch at work begins, or begins again: @return the store's time. Marks of lanes stay below what others at work may yet commit. */
+usec writer_begin(struct pg_writer *w);
 
 /* --- guess.c, heads.c: what the ops of a batch will look at is read at once --- */
 
 #define PG_ROUNDS 4 /* a look may depend on another one */
 
 /** Sends what was put into the pipeline before, too. */
-int pg_read_ahead(struct pg_store *s, struct op **ops, size_t n, usec now, struct err *err);
+int pg_read_ahead(struct pg_writer *w, struct op **ops, size_t n, usec now, struct err *err);
 
 struct heads *heads_new(void);
 void heads_free(struct heads *h); /* NULL accepted */
@@ -173,7 +221,7 @@ void heads_clear(struct heads *h);
 /** Another pass over the ops begins. */
 void heads_rewind(struct heads *h);
 /** While guessing, at the end of a pass: what claims asked for is wished for. */
-int heads_wish(struct pg_store *s, struct err *err);
+int heads_wish(struct pg_writer *w, struct err *err);
 int pg_heads(struct tx *t, int64_t lane_id, int64_t above, size_t max, struct row *ret, size_t *ret_n);
 
 /* --- keys.c --- */

@@ -25,26 +25,26 @@ static bool guessable(const struct op *op)
     }
 }
 
-static void guess(struct pg_store *s, const struct op *op, usec now)
+static void guess(struct pg_writer *w, const struct op *op, usec now)
 {
+    struct store *s = &w->s;
     struct op copy = *op;
-    struct tx t = {
-        .s = &s->s, .c = s->s.w, .op = &copy, .now = now, .err = &copy.err, .scratch = s->s.scratch, .guess = true};
-    const size_t counted = s->s.n_changes;
-    const int64_t ready = s->s.ready_next;
-    const usec skew = s->s.id_skew_us;
+    struct tx t = {.s = s, .c = s->w, .op = &copy, .now = now, .err = &copy.err, .scratch = s->scratch, .guess = true};
+    const size_t counted = s->n_changes;
+    const int64_t ready = s->ready_next;
+    const usec skew = s->id_skew_us;
 
-    copy.arena = s->guessed;
+    copy.arena = w->guessed;
     if (op_begin(&copy))
         op_run(&t);
-    counts_undo(&s->s, counted);
-    s->s.ready_next = ready;
-    s->s.id_skew_us = skew;
-    arena_reset(s->s.scratch);
-    arena_reset(s->guessed);
+    counts_undo(s, counted);
+    s->ready_next = ready;
+    s->id_skew_us = skew;
+    arena_reset(s->scratch);
+    arena_reset(w->guessed);
 }
 
-int pg_read_ahead(struct pg_store *s, struct op **ops, size_t n, usec now, struct err *err)
+int pg_read_ahead(struct pg_writer *w, struct op **ops, size_t n, usec now, struct err *err)
 {
     bool again[STORE_BATCH_MAX];
     size_t wished = 1;
@@ -55,21 +55,21 @@ int pg_read_ahead(struct pg_store *s, struct op **ops, size_t n, usec now, struc
     for (size_t i = 0; i < n; i++)
         again[i] = guessable(ops[i]);
     for (unsigned round = 0; rc == ERR_OK && wished > 0 && round < PG_ROUNDS; round++) {
-        heads_rewind(s->heads);
-        pg_guess(&s->w, true);
+        heads_rewind(w->heads);
+        pg_guess(&w->w, true);
         for (size_t i = 0; i < n; i++) {
-            size_t before = pg_wished(&s->w);
+            size_t before = pg_wished(&w->w);
             if (!again[i])
                 continue;
-            guess(s, ops[i], now);
-            again[i] = ops[i]->kind == OP_CLAIM || pg_wished(&s->w) > before;
+            guess(w, ops[i], now);
+            again[i] = ops[i]->kind == OP_CLAIM || pg_wished(&w->w) > before;
         }
-        rc = heads_wish(s, err);
-        pg_guess(&s->w, false);
-        wished = pg_wished(&s->w);
+        rc = heads_wish(w, err);
+        pg_guess(&w->w, false);
+        wished = pg_wished(&w->w);
         if (rc == ERR_OK && wished > 0)
-            rc = pg_ask(&s->w, err);
+            rc = pg_ask(&w->w, err);
     }
-    heads_rewind(s->heads);
+    heads_rewind(w->heads);
     return rc;
 }

@@ -52,25 +52,25 @@ static struct pool *pool_of(struct heads *h, const struct tx *t, int64_t lane_id
     return p;
 }
 
-static int look(struct pg_store *s, const struct pool *p, struct query **ret, struct err *err)
+static int look(struct pg_writer *w, const struct pool *p, struct query **ret, struct err *err)
 {
-    pg_as_asked(&s->w, true);
-    int rc = q_open(s->s.w, ret, err, claim_heads_sql, TYPES, p->lane_id, p->above, p->project, (int64_t)p->want);
-    pg_as_asked(&s->w, false);
+    pg_as_asked(&w->w, true);
+    int rc = q_open(w->s.w, ret, err, claim_heads_sql, TYPES, p->lane_id, p->above, p->project, (int64_t)p->want);
+    pg_as_asked(&w->w, false);
     return rc;
 }
 
-int heads_wish(struct pg_store *s, struct err *err)
+int heads_wish(struct pg_writer *w, struct err *err)
 {
     int rc = ERR_OK;
 
-    for (size_t i = 0; rc == ERR_OK && i < s->heads->n; i++) {
+    for (size_t i = 0; rc == ERR_OK && i < w->heads->n; i++) {
         AUTO_QUERY struct query *st = NULL;
-        struct pool *p = &s->heads->pools[i];
+        struct pool *p = &w->heads->pools[i];
         if (!p->wished)
-            rc = look(s, p, &st, err);
+            rc = look(w, p, &st, err);
         p->wished = true;
-        p->ready_next = s->s.ready_next;
+        p->ready_next = w->s.ready_next;
     }
     return rc;
 }
@@ -79,10 +79,10 @@ int heads_wish(struct pg_store *s, struct err *err)
 static int deal(struct tx *t, struct pool *p, int64_t above, size_t max, struct row *ret, size_t *ret_n, bool *ret_end)
 {
     AUTO_QUERY struct query *st = NULL;
-    struct pg_store *s = pg_of(t->s);
+    struct pg_writer *w = pg_writer_of(t->s);
     bool more = false;
     size_t seen = 0;
-    int rc = look(s, p, &st, t->err);
+    int rc = look(w, p, &st, t->err);
 
     while (rc == ERR_OK && *ret_n < max && (rc = q_step(t->c, st, &more, t->err)) == ERR_OK && more) {
         const int64_t seq = col_int(st, ROW_READY_SEQ);
@@ -91,7 +91,7 @@ static int deal(struct tx *t, struct pool *p, int64_t above, size_t max, struct 
         if (seq <= MAX(above, p->dealt))
             continue;
         p->dealt = seq;
-        if (!t->guess && pg_wrote(&s->w, claim_heads_sql, TYPES, &id))
+        if (!t->guess && pg_wrote(&w->w, claim_heads_sql, TYPES, &id))
             continue;
         rc = row_read(st, t->op->arena, &ret[(*ret_n)++], t->err);
     }
@@ -101,7 +101,7 @@ static int deal(struct tx *t, struct pool *p, int64_t above, size_t max, struct 
 
 int pg_heads(struct tx *t, int64_t lane_id, int64_t above, size_t max, struct row *ret, size_t *ret_n)
 {
-    struct pool *p = pool_of(pg_of(t->s)->heads, t, lane_id);
+    struct pool *p = pool_of(pg_writer_of(t->s)->heads, t, lane_id);
     bool end = t->guess;
     int rc = ERR_OK;
 

@@ -46,22 +46,47 @@ static const struct sql_own own = {
     .read_end = pg_read_end,
 };
 
+static int writer_init(struct pg_writer *w, struct pg_store *of, const struct store_config *config, struct err *err)
+{
+    w->of = of;
+    w->s.sql = &own;
+    w->s.w = &w->w.conn;
+    w->s.checkpoints = true; /* another server may make one at any time */
+    w->w.conn.ops = &pg_ops;
+    w->w.ahead = ahead_new();
+    w->w.named = named_new();
+    w->heads = heads_new();
+    w->guessed = arena_new(TX_SCRATCH_MAX);
+    if (!w->w.ahead || !w->w.named || !w->heads || !w->guessed)
+        return err_set(err, ERR_NO_MEMORY, 0, "store");
+    return sql_store_init(&w->s, config, err);
+}
+
+static void writer_release(struct pg_writer *w)
+{
+    pg_conn_close(&w->w);
+    sql_store_release(&w->s);
+    ahead_free(w->w.ahead);
+    named_free(w->w.named);
+    heads_free(w->heads);
+    arena_free(w->guessed);
+}
+
 static void store_close(struct store *store)
 {
     if (!store)
         return;
     struct pg_store *s = pg_of(store);
+    flights_end(s);
     replicas_free(s->replicas);
     server_leave(s);
     for (size_t i = 0; i < READERS; i++)
         pg_conn_close(&s->readers[i]);
-    pg_conn_close(&s->w);
+    for (size_t i = 0; i < PG_WRITERS; i++)
+        writer_release(&s->writers[i]);
     read_pool_release(&s->pool);
     sql_store_release(store);
-    ahead_free(s->w.ahead);
-    named_free(s->w.named);
-    heads_free(s->heads);
-    arena_free(s->guessed);
+    pthread_cond_destroy(&s->flown);
     pthread_cond_destroy(&s->stop_cond);
     pthread_mutex_destroy(&s->mu);
     free(s->url);
@@ -76,6 +101,7 @@ static int sync_init(struct pg_store *s, struct err *err)
         return err_set(err, ERR_NO_MEMORY, 0, "condition");
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
     pthread_cond_init(&s->stop_cond, &attr);
+    pthread_cond_init(&s->flown, NULL);
     pthread_condattr_destroy(&attr);
     pthread_mutex_init(&s->mu, NULL);
     return read_pool_init(&s->pool, err);
@@ -86,18 +112,20 @@ static int load(struct pg_store *s, struct err *err)
     int rc = pg_schema(s->url, err);
 
     if (rc == ERR_OK)
-        rc = writer_open(s, err);
+        rc = writer_open(&s->writers[0], err);
     if (rc == ERR_OK)
         rc = server_join(s, err);
     if (rc == ERR_OK)
         rc = server_prepare(s, err);
     if (rc == ERR_OK)
         rc = sql_store_load(&s->s, err);
+    for (size_t i = 0; i < PG_WRITERS; i++)
+        s->writers[i].s.grace_until = s->s.grace_until;
     if (rc == ERR_OK)
         rc = server_stay(s, err);
     if (rc == ERR_OK && s->replicas)
         rc = replicas_start(s->replicas, err);
-    pg_forget(&s->w);
+    pg_forget(&s->writers[0].w);
     return rc;
 }
 
@@ -110,17 +138,12 @@ static int store_open(const struct store_config *config, struct store **ret, str
         return err_set(err, ERR_NO_MEMORY, 0, "store");
     }
     s->s.sql = &own;
-    s->s.w = &s->w.conn;
-    s->w.conn.ops = &pg_ops;
-    s->w.ahead = ahead_new();
-    s->w.named = named_new();
-    s->heads = heads_new();
-    s->guessed = arena_new(TX_SCRATCH_MAX);
+    s->s.w = &s->writers[0].w.conn;
     int rc = sync_init(s, err);
-    if (rc == ERR_OK && (!s->w.ahead || !s->w.named || !s->heads || !s->guessed))
-        rc = err_set(err, ERR_NO_MEMORY, 0, "store");
     if (rc == ERR_OK)
         rc = sql_store_init(&s->s, config, err);
+    for (size_t i = 0; i < PG_WRITERS && rc == ERR_OK; i++)
+        rc = writer_init(&s->writers[i], s, config, err);
     if (rc == ERR_OK)
         rc = replicas_new(s, config->read_url, &s->replicas, err);
     if (rc == ERR_OK)
@@ -143,8 +166,8 @@ static int meta_set(struct store *s, const char *key, const char *value, struct 
     if (rc == ERR_OK)
         rc = q_run(s->w, NULL, err, "COMMIT", "");
     if (rc == ERR_OK)
-        rc = pg_settle(&pg_of(s)->w, err);
-    pg_forget(&pg_of(s)->w);
+        rc = pg_settle(&pg_of(s)->writers[0].w, err);
+    pg_forget(&pg_of(s)->writers[0].w);
     return rc;
 }
 
@@ -152,12 +175,16 @@ const struct store_driver *store_postgres(void)
 {
     static const struct store_driver driver = {
         .name = "postgres",
-        .batches_max = 1,
+        .batches_max = PG_WRITERS,
+        .parallel = true,
         .shared = true,
         .open = store_open,
         .close = store_close,
         .now = store_now,
         .apply = pg_apply,
+        .overlap = pg_overlap,
+        .poll = pg_poll,
+        .wakes = pg_wakes,
         .job_get = read_job_get,
         .job_list = replicas_job_list,
         .dead_groups = replicas_dead_groups,

@@ -29,7 +29,7 @@ int pg_read_begin(struct store *s, usec deadline_us, struct reading *ret, struct
     if (rc != ERR_OK)
         return rc;
     struct pg_conn *c = &own->readers[i];
-    const unsigned writers = atomic_load(&own->writers);
+    const unsigned writers = atomic_load(&own->opened);
     c->lost = c->lost || c->writers != writers;
     rc = c->pg && !c->lost ? pg_begin_read(c, deadline_us, err) : ERR_UNAVAILABLE;
     if (rc != ERR_OK && (!c->pg || c->lost)) { /* new, ended since its last use, or to a host that writes left */

@@ -1,9 +1,9 @@
-/* Lists from standbys (ADR 33). What a standby shows is judged in the very snapshot that is read, by rows that the servers write anyway: this
- * server's row of `servers` has the number of its last batch, and every server's the time when it was last written. WAL is replayed in its
+/* Lists from standbys (ADR 33). What a standby shows is judged in the very snapshot that is read, by rows that the servers write anyway:
+ * `batches` has the number of each writer's last one, and when it was, `servers` when each was seen last. WAL is replayed in its
  * order, so who has a row has all that was committed before it:
  *   - this server's own row, by id and by when it joined: it is the same database;
- *   - with the last batch that was acknowledged here: a client sees what it wrote at this server;
- *   - the latest `seen` of all: nothing that others wrote is missing that is older than OLDEST_US, or that this server has told of. */
+ *   - of each of its writers the last batch that was acknowledged here: a client sees what it wrote at this server;
+ *   - the latest time of all: nothing that others wrote is missing that is older than OLDEST_US, or that this server has told of. */
 #include "store/postgres/replicas.h"
 #include "store/sql/read.h"
 #include <errno.h>
@@ -49,13 +49,20 @@ static struct replicas *replicas_of(struct store *s)
 
 /** What a standby must have. */
 struct floor {
-    int64_t batch;
+    int64_t batch[PG_WRITERS]; /* 0: whatever it has */
+    int64_t writers;           /* that must have come to a batch */
     usec seen;
 };
 
 static struct floor floor_now(struct pg_store *s)
 {
-    return (struct floor){s->acknowledged, MAX(s->learnt, store_now(&s->s) - OLDEST_US)};
+    struct floor least = {.seen = MAX(s->learnt, store_now(&s->s) - OLDEST_US)};
+
+    for (size_t i = 0; i < PG_WRITERS; i++) {
+        least.batch[i] = s->writers[i].acknowledged;
+        least.writers += least.batch[i] > 0;
+    }
+    return least;
 }
 
 /** In the snapshot of the transaction that is open. */
@@ -64,22 +71,28 @@ static int judge(const struct replicas *r, struct pg_conn *c, const struct floor
 {
     AUTO_QUERY struct query *st = NULL;
     bool row = false;
-    int rc =
-        q_open(&c->conn, &st, err,
-               "SELECT CASE WHEN pg_is_in_recovery() THEN 1 ELSE 0 END, (SELECT batch FROM servers WHERE server_id = ?1"
-               " AND CAST(extract(epoch FROM started) * 1000000 AS bigint) = ?2),"
-               " CAST(extract(epoch FROM (SELECT max(seen) FROM servers)) * 1000000 AS bigint)",
-               "ii", r->of->s.writer_id, atomic_load(&r->of->joined));
+    int rc = q_open(
+        &c->conn, &st, err,
+        "SELECT CASE WHEN pg_is_in_recovery() THEN 1 ELSE 0 END,"
+        " (SELECT 1 FROM servers WHERE server_id = ?1 AND CAST(extract(epoch FROM started) * 1000000 AS bigint) = ?2),"
+        " (SELECT count(*) FROM batches WHERE (writer_id = ?1 AND ?3 > 0 AND batch >= ?3)"
+        " OR (writer_id = ?1 + 1 AND ?4 > 0 AND batch >= ?4) OR (writer_id = ?1 + 2 AND ?5 > 0 AND batch >= ?5)"
+        " OR (writer_id = ?1 + 3 AND ?6 > 0 AND batch >= ?6)),"
+        " CAST(extract(epoch FROM greatest((SELECT max(seen) FROM servers), (SELECT max(at) FROM batches))) * 1000000"
+        " AS bigint)",
+        "iiiiii", r->of->s.writer_id, atomic_load(&r->of->joined), least->batch[0], least->batch[1], least->batch[2],
+        least->batch[3]);
+    _Static_assert(PG_WRITERS == 4, "as the statement says");
 
     if (rc == ERR_OK)
         rc = q_step(&c->conn, st, &row, err);
     if (rc != ERR_OK)
         return rc;
-    *ret_seen = row ? col_int(st, 2) : 0;
-    *ret = !row || col_int(st, 0) == 0                                     ? REPLICA_PRIMARY
-           : col_null(st, 1)                                               ? REPLICA_FOREIGN
-           : col_int(st, 1) < least->batch || col_int(st, 2) < least->seen ? REPLICA_BEHIND
-                                                                           : REPLICA_OK;
+    *ret_seen = row ? col_int(st, 3) : 0;
+    *ret = !row || col_int(st, 0) == 0                                       ? REPLICA_PRIMARY
+           : col_null(st, 1)                                                 ? REPLICA_FOREIGN
+           : col_int(st, 2) < least->writers || col_int(st, 3) < least->seen ? REPLICA_BEHIND
+                                                                             : REPLICA_OK;
     return ERR_OK;
 }
 

@@ -12,17 +12,24 @@
 #include <unistd.h>
 
 #define GONE "interval '6 seconds'" /* not seen for so long: its sweeps are free */
-#define NOW  "CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS bigint)"
+/* Whose writer has that id. */
+#define SERVER_OF(id) id " - " id " % 8"
+_Static_assert(PG_IDS == 8 && PG_WRITERS <= PG_IDS, "as 0001.sql says");
+#define NOW "CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS bigint)"
 
 /** Without a row (it was not seen for long) it has one again. */
-static const char seen[] =
-    "INSERT INTO servers AS s (server_id, name, version, started, seen, batch)"
-    " VALUES (?1, ?2, ?3, clock_timestamp(), clock_timestamp(), ?4)"
-    " ON CONFLICT (server_id) DO UPDATE SET seen = clock_timestamp(), batch = " SQL_MOST("s.batch", "excluded.batch");
+static const char seen[] = "INSERT INTO servers (server_id, name, version, started, seen)"
+                           " VALUES (?1, ?2, ?3, clock_timestamp(), clock_timestamp())"
+                           " ON CONFLICT (server_id) DO UPDATE SET seen = clock_timestamp()";
 
-int server_seen(struct conn *c, const struct pg_store *s, int64_t batch, struct err *err)
+#define BATCH                                                                                                          \
+    "INSERT INTO batches AS b (writer_id, batch, at) VALUES (?1, ?2, clock_timestamp())"                               \
+    " ON CONFLICT (writer_id) DO UPDATE SET at = excluded.at, batch = " SQL_MOST("b.batch", "excluded.batch")
+
+int batch_number(struct pg_writer *w, int64_t batch, int64_t *ret, struct err *err)
 {
-    return q_run(c, NULL, err, seen, "itti", s->s.writer_id, s->name, HAUL_VERSION, batch);
+    return ret ? q_int(w->s.w, -1, ret, err, BATCH " RETURNING batch", "ii", w->s.writer_id, batch)
+               : q_run(w->s.w, NULL, err, BATCH, "ii", w->s.writer_id, batch);
 }
 
 bool clock_is_ours(const struct pg_store *s)
@@ -53,7 +60,7 @@ static void renew(struct pg_store *s, struct pg_conn *c)
     /* Not worth a wait for a disk or a standby; the row may be locked by a batch that waits for one. */
     q_run(&c->conn, NULL, NULL,
           "SELECT set_config('synchronous_commit', 'off', true), set_config('statement_timeout', '4000', true)", "");
-    server_seen(&c->conn, s, 0, NULL);
+    q_run(&c->conn, NULL, NULL, seen, "itt", s->s.writer_id, s->name, HAUL_VERSION);
     if (s->replicas)
         server_joined(s, &c->conn, NULL); /* a row that was gone is another one */
     if (clock_is_ours(s))
@@ -122,9 +129,11 @@ int server_join(struct pg_store *s, struct err *err)
     gethostname(host, sizeof(host) - 1);
     snprintf(s->name, sizeof(s->name), "%s, process %ld", host, (long)getpid());
     int rc = q_int(s->s.w, 0, &s->s.writer_id, err,
-                   "INSERT INTO servers (name, version, started, seen, batch) VALUES (?1, ?2, clock_timestamp(),"
-                   " clock_timestamp(), 0) RETURNING server_id",
+                   "INSERT INTO servers (name, version, started, seen) VALUES (?1, ?2, clock_timestamp(),"
+                   " clock_timestamp()) RETURNING server_id",
                    "tt", s->name, HAUL_VERSION);
+    for (size_t i = 0; i < PG_WRITERS; i++)
+        s->writers[i].s.writer_id = s->s.writer_id + (int64_t)i;
     if (rc == ERR_OK)
         rc = clock_ask(s, s->s.w, err);
     return rc == ERR_OK ? server_joined(s, s->s.w, err) : rc;
@@ -132,7 +141,7 @@ int server_join(struct pg_store *s, struct err *err)
 
 int server_stay(struct pg_store *s, struct err *err)
 {
-    sizes_ask(s, &s->w);
+    sizes_ask(s, &s->writers[0].w);
     int sys = pthread_create(&s->renewer, NULL, renewer_main, s);
     if (sys != 0)
         return err_set(err, ERR_UNAVAILABLE, sys, "start a thread");
@@ -151,7 +160,7 @@ void server_leave(struct pg_store *s)
     pthread_join(s->renewer, NULL);
     s->renewing = false;
     q_run(s->s.w, NULL, NULL, "DELETE FROM servers WHERE server_id = ?1", "i", s->s.writer_id);
-    pg_forget(&s->w);
+    pg_forget(&s->writers[0].w);
 }
 
 static bool server_row(struct list *l, struct query *st)
@@ -198,7 +207,7 @@ int pg_elsewhere(struct store *s, int64_t *ret_mark, struct err *err)
     if (rc == ERR_OK)
         rc = q_open(r.c, &st, err,
                     "SELECT CAST(coalesce(sum(hashtext(concat_ws('/', server_id, queue, task_type, status, n))), 0)"
-                    " AS bigint), " NOW " FROM counters WHERE server_id <> 0 AND server_id <> ?1",
+                    " AS bigint), " NOW " FROM counters WHERE server_id <> 0 AND " SERVER_OF("server_id") " <> ?1",
                     "i", s->writer_id);
     if (rc == ERR_OK)
         rc = q_step(r.c, st, &row, err);
@@ -266,7 +275,7 @@ static int grace(struct tx *t, usec unseen, usec until)
 int pg_sweep_begin(struct tx *t, bool *ret_ours)
 {
     AUTO_QUERY struct query *st = NULL;
-    int rc = q_open(t->c, &st, t->err, take_sweep, "ti", sweep_name(t->op->kind), t->s->writer_id);
+    int rc = q_open(t->c, &st, t->err, take_sweep, "ti", sweep_name(t->op->kind), pg_writer_of(t->s)->of->s.writer_id);
 
     if (rc == ERR_OK)
         rc = q_step(t->c, st, ret_ours, t->err);
@@ -285,19 +294,26 @@ int pg_house(struct tx *t)
 {
     static const char *const sql[] = {
         "DELETE FROM servers WHERE seen < clock_timestamp() - interval '1 minute'",
+        "DELETE FROM batches b WHERE NOT EXISTS (SELECT 1 FROM servers s WHERE s.server_id = " SERVER_OF(
+            "b.writer_id") ")",
         "WITH gone AS (DELETE FROM counters c WHERE server_id <> 0 AND (NOT EXISTS (SELECT 1 FROM servers s WHERE"
-        " s.server_id = c.server_id) OR (project, queue, task_type, status) IN (SELECT project, queue, task_type, "
-        "status"
-        " FROM counters GROUP BY project, queue, task_type, status HAVING sum(n) = 0)) RETURNING *)"
-        " INSERT INTO counters (server_id, project, queue, task_type, status, n)"
-        " SELECT 0, project, queue, task_type, status, sum(n) FROM gone GROUP BY project, queue, task_type, status"
-        " HAVING sum(n) <> 0 ORDER BY project, queue, task_type, status"
-        " ON CONFLICT (project, queue, task_type, status, server_id) DO UPDATE SET n = counters.n + excluded.n",
+        " s.server_id = " SERVER_OF(
+            "c.server_id") ") OR (project, queue, task_type, status) IN (SELECT project, queue, task_type, "
+                           "status"
+                           " FROM counters GROUP BY project, queue, task_type, status HAVING sum(n) = 0)) RETURNING *)"
+                           " INSERT INTO counters (server_id, project, queue, task_type, status, n)"
+                           " SELECT 0, project, queue, task_type, status, sum(n) FROM gone GROUP BY project, queue, "
+                           "task_type, status"
+                           " HAVING sum(n) <> 0 ORDER BY project, queue, task_type, status"
+                           " ON CONFLICT (project, queue, task_type, status, server_id) DO UPDATE SET n = counters.n + "
+                           "excluded.n",
         "DELETE FROM counters WHERE server_id = 0 AND n = 0",
         "WITH gone AS (DELETE FROM totals c WHERE server_id <> 0 AND NOT EXISTS (SELECT 1 FROM servers s WHERE"
-        " s.server_id = c.server_id) RETURNING *)"
-        " INSERT INTO totals (server_id, name, n) SELECT 0, name, sum(n) FROM gone GROUP BY name ORDER BY name"
-        " ON CONFLICT (name, server_id) DO UPDATE SET n = totals.n + excluded.n",
+        " s.server_id = " SERVER_OF(
+            "c.server_id") ") RETURNING *)"
+                           " INSERT INTO totals (server_id, name, n) SELECT 0, name, sum(n) FROM gone GROUP BY name "
+                           "ORDER BY name"
+                           " ON CONFLICT (name, server_id) DO UPDATE SET n = totals.n + excluded.n",
     };
     int rc = ERR_OK;
 
@@ -338,5 +354,5 @@ int server_prepare(struct pg_store *s, struct err *err)
                    "t", sweep_name((enum op_kind)kind));
     if (rc == ERR_OK)
         rc = q_run(s->s.w, NULL, err, "COMMIT", "");
-    return rc == ERR_OK ? pg_settle(&s->w, err) : rc;
+    return rc == ERR_OK ? pg_settle(&s->writers[0].w, err) : rc;
 }

@@ -50,6 +50,8 @@ static void mark_set(struct tx *t, int64_t lane_id, int64_t seq)
 
     if (t->guess)
         return;
+    if (t->s->marks_below > 0)
+        seq = MIN(seq, t->s->marks_below - 1);
     t->s->marks[(uint64_t)lane_id % MARKS] = (struct mark){lane_id, MAX(before, seq)};
 }
 

@@ -76,6 +76,7 @@ struct store {
         int64_t lane_id, seq;     /* heads at or below were taken */
     } marks[MARKS];               /* by lane_id; a hint, so the latest of two that meet may have the place */
     usec marks_until;             /* where they are believed for a while only */
+    int64_t marks_below;          /* where batches run side by side: none reaches this; else 0 */
     usec id_skew_us;              /* at most what meta says of it; 0 after a rollback */
     struct pair *pairs, *touched; /* counts.c: all; those of the batch at work */
     struct pair *pair_last;       /* looked up; or NULL */

@@ -188,6 +188,120 @@ static void test_writes_that_meet_in_a_row_are_made_one_by_one(void **state)
     assert_counts(w);
 }
 
+/* --- batches side by side: each at a writer of its own, the first that is idle --- */
+
+struct beside {
+    struct world *w;
+    struct op *op;
+    bool decided;
+};
+
+static void beside_decided(void *arg)
+{
+    ((struct beside *)arg)->decided = true;
+}
+
+static void beside_begin(struct beside *b)
+{
+    b->w->d->apply(b->w->s, &b->op, 1, beside_decided, b);
+}
+
+static void beside_end(struct beside *b)
+{
+    while (!b->decided)
+        b->w->d->poll(b->w->s, true);
+    assert_ok(b->op);
+}
+
+static struct op *keyed_op(struct world *w, const char *key)
+{
+    struct op *op = submit_op(w, "encode");
+
+    op->u.submit.job.dedup_key = key;
+    op->u.submit.dedup_us = 60 * USEC_PER_SEC;
+    return op;
+}
+
+/** A submission with this key, which waits at its writer until `other` ends its transaction. */
+static struct beside held_back(struct world *w, PGconn *other, const char *key)
+{
+    char sql[256];
+
+    snprintf(sql, sizeof(sql), "INSERT INTO dedup VALUES ('default', '%s', gen_random_uuid(), '', '', 0)", key);
+    assert_true(tried(other, "BEGIN") && tried(other, sql));
+    return (struct beside){.w = w, .op = keyed_op(w, key)};
+}
+
+static void until_it_waits(struct world *w, PGconn *other)
+{
+    for (bool waits = false; !waits; usleep(1000)) {
+        PGresult *res = PQexec(other, "SELECT pid FROM pg_locks WHERE NOT granted");
+        waits = PQntuples(res) > 0;
+        PQclear(res);
+    }
+    w->d->poll(w->s, false); /* what the writer's thread saw of the clock is behind it */
+    later(w, USEC_PER_MSEC);
+}
+
+static int woken;
+
+static void wake(void *arg)
+{
+    __atomic_add_fetch((int *)arg, 1, __ATOMIC_SEQ_CST);
+}
+
+static void test_a_batch_that_waits_holds_up_no_other(void **state)
+{
+    struct world *w = *state;
+    PGconn *other = connect_other();
+    struct err err = {0};
+
+    submit(w, "encode");
+    assert_int_equal(w->d->overlap(w->s, true, &err), ERR_OK);
+    w->d->wakes(w->s, wake, &woken);
+    struct beside first = held_back(w, other, "k");
+    beside_begin(&first);
+    until_it_waits(w, other);
+    struct beside second = {.w = w, .op = submit_op(w, "encode")};
+    beside_begin(&second);
+    beside_end(&second);
+    assert_false(first.decided);
+    const int before = __atomic_load_n(&woken, __ATOMIC_SEQ_CST);
+    assert_true(before > 0);
+    assert_true(tried(other, "ROLLBACK"));
+    beside_end(&first);
+    assert_int_equal(__atomic_load_n(&woken, __ATOMIC_SEQ_CST), before + 1);
+    assert_counts(w);
+    PQfinish(other);
+}
+
+/* Ready before what was taken meanwhile, and committed after: it is found at once all the same. */
+static void test_no_mark_passes_what_is_not_committed_yet(void **state)
+{
+    struct world *w = *state;
+    PGconn *other = connect_other();
+    struct err err = {0};
+
+    submit(w, "encode");
+    claim(w, w->worker, "encode");
+    assert_int_equal(w->d->overlap(w->s, true, &err), ERR_OK);
+    struct beside late = held_back(w, other, "k");
+    beside_begin(&late);
+    until_it_waits(w, other);
+    submit(w, "encode");
+    claim(w, id_make(w), "encode"); /* the second writer's mark */
+    assert_true(tried(other, "ROLLBACK"));
+    beside_end(&late);
+    struct beside again = held_back(w, other, "l"); /* so that the second writer is asked again */
+    beside_begin(&again);
+    until_it_waits(w, other);
+    struct job job = claim(w, id_make(w), "encode");
+    assert_true(uuid_equal(&job.job_id, &late.op->u.submit.job.job_id));
+    assert_true(tried(other, "ROLLBACK"));
+    beside_end(&again);
+    PQfinish(other);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -199,6 +313,8 @@ int main(void)
                                         world_teardown),
         cmocka_unit_test_setup_teardown(test_writes_that_meet_in_a_row_are_made_one_by_one, world_setup,
                                         world_teardown),
+        cmocka_unit_test_setup_teardown(test_a_batch_that_waits_holds_up_no_other, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(test_no_mark_passes_what_is_not_committed_yet, world_setup, world_teardown),
     };
 
     contract_driver = store_postgres();

@@ -140,6 +140,7 @@ static void test_new_work_has_a_share_of_every_batch(void **state)
 static struct flight {
     struct op **ops[2];
     size_t n[2], in_flight, begun, together, twice;
+    bool ready; /* poll decides one without waiting, too */
     void (*decided[2])(void *arg);
     void *arg[2];
 } flight;
@@ -161,8 +162,9 @@ static void apply_later(struct store *s, struct op **ops, size_t n, void (*decid
 
 static void poll_later(struct store *s, bool wait)
 {
-    if (!wait || !flight.in_flight)
+    if (!(wait || flight.ready) || !flight.in_flight)
         return;
+    flight.ready = false;
     void (*decided)(void *arg) = flight.decided[0];
     void *arg = flight.arg[0];
     for (size_t i = 0; i < flight.n[0]; i++)
@@ -175,11 +177,18 @@ static void poll_later(struct store *s, bool wait)
     decided(arg);
 }
 
-static void with_flight(struct world *w, size_t overlap_ops)
+static void wakes_nobody(struct store *s, void (*wake)(void *arg), void *arg)
+{
+    (void)s;
+}
+
+static void with_flight(struct world *w, size_t overlap_ops, bool parallel)
 {
     static struct store_driver driver;
 
     driver = *store_sqlite();
+    driver.parallel = parallel;
+    driver.wakes = parallel ? wakes_nobody : NULL;
     driver.apply = apply_later;
     driver.poll = poll_later;
     driver.batches_max = 2;
@@ -205,7 +214,7 @@ static void test_a_second_batch_begins_where_much_waits(void **state)
     enum { JOBS = 2 * STORE_BATCH_MAX };
     static int turns[JOBS];
 
-    with_flight(w, 128);
+    with_flight(w, 128, false);
     offer_beats(w, JOBS, 1, turns);
     for (int i = 0; i < 20; i++)
         engine_step(w->engine);
@@ -221,7 +230,7 @@ static void test_where_little_waits_the_sync_comes_first(void **state)
     struct world *w = *state;
     int turns[20] = {0};
 
-    with_flight(w, 128);
+    with_flight(w, 128, false);
     offer_beats(w, 10, 1, turns);
     engine_step(w->engine);
     assert_int_equal(flight.in_flight, 1);
@@ -243,7 +252,7 @@ static void test_a_job_is_in_one_batch_in_flight_and_its_ops_keep_their_order(vo
     enum { JOBS = STORE_BATCH_MAX + 100, EACH = 3 }; /* those that found no room may go beside those that did */
     static int turns[JOBS * EACH];
 
-    with_flight(w, 1);
+    with_flight(w, 1, false);
     offer_beats(w, JOBS, EACH, turns);
     for (int i = 0; i < 20 * EACH; i++)
         engine_step(w->engine);
@@ -252,6 +261,42 @@ static void test_a_job_is_in_one_batch_in_flight_and_its_ops_keep_their_order(vo
     assert_true(flight.together > 0);
     for (int i = 0; i < JOBS * EACH; i++)
         assert_true(turns[i] > 0 && (i % EACH == 0 || turns[i] > turns[i - 1]));
+    world_engine(w, NULL);
+}
+
+static void ignore(void *arg) {}
+
+/* Steps go on while the store is at its batches, and of those that it has only one takes from the lanes. */
+static void test_batches_side_by_side_are_not_waited_for_and_one_holds_claims(void **state)
+{
+    struct world *w = *state;
+    int turns[20] = {0}, claims[2] = {0};
+
+    with_flight(w, 128, true);
+    engine_wakes(w->engine, ignore, NULL);
+    struct op *claim = op_new(w, OP_CLAIM, &claims[0]);
+    engine_offer(w->engine, claim);
+    assert_true(engine_step(w->engine) > w->clock.boot_us);
+    assert_int_equal(flight.in_flight, 1);
+    engine_offer(w->engine, op_new(w, OP_CLAIM, &claims[1]));
+    offer_beats(w, 20, 1, turns);
+    assert_true(engine_step(w->engine) > w->clock.boot_us);
+    assert_int_equal(flight.in_flight, 2);
+    assert_int_equal(flight.n[1], 20);
+    assert_int_equal(claims[0], 0);
+    flight.ready = true; /* the first, with the claim */
+    engine_step(w->engine);
+    assert_int_equal(claims[0], 1);
+    assert_int_equal(flight.in_flight, 1); /* one claim waits, which is too little for a batch beside another */
+    flight.ready = true;
+    engine_step(w->engine);
+    assert_true(turns[19] > 0);
+    assert_int_equal(flight.in_flight, 1);
+    assert_ptr_not_equal(flight.ops[0][0], claim);
+    flight.ready = true;
+    engine_step(w->engine);
+    assert_int_equal(claims[1], 1);
+    engine_wakes(w->engine, NULL, NULL);
     world_engine(w, NULL);
 }
 
@@ -288,6 +333,7 @@ int main(void)
         TEST(test_a_second_batch_begins_where_much_waits),
         TEST(test_where_little_waits_the_sync_comes_first),
         TEST(test_a_job_is_in_one_batch_in_flight_and_its_ops_keep_their_order),
+        TEST(test_batches_side_by_side_are_not_waited_for_and_one_holds_claims),
     };
     return cmocka_run_group_tests_name("engine-commit", tests, NULL, NULL);
 }
