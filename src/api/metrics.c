@@ -16,7 +16,7 @@ struct scrape {
     struct arena *arena;           /* likewise */
     jobs_of_pair *jobs;
     struct {
-        int64_t known, live, slots, busy;
+        int64_t known, live, drained, slots, busy;
     } workers;
     struct store_sizes sizes;
 };
@@ -173,6 +173,7 @@ static void render_store(const struct scrape *s, struct exposition *x)
 {
     one(x, METRIC_WORKERS, s->workers.known);
     one(x, METRIC_WORKERS_LIVE, s->workers.live);
+    one(x, METRIC_WORKERS_DRAINED, s->workers.drained);
     one(x, METRIC_SLOTS, s->workers.slots);
     one(x, METRIC_SLOTS_BUSY, s->workers.busy);
     one(x, METRIC_BLOBS, s->sizes.blobs);
@@ -345,6 +346,7 @@ static int read_workers(struct scrape *s, struct err *err)
         if (now - rows[i].last_seen > LIVE_US)
             continue;
         s->workers.live++;
+        s->workers.drained += rows[i].drained_at != 0;
         s->workers.slots +=
             rows[i].drained_at ? rows[i].slots_busy : rows[i].slots_total; /* no room of a drained one */
         s->workers.busy += rows[i].slots_busy;

@@ -183,7 +183,7 @@ int render_job_brief(struct api *api, struct arena *arena, struct json_writer *w
     return ERR_OK;
 }
 
-const char *render_waiting_reason(struct arena *arena, const struct job *job, bool can_run, usec now)
+const char *render_waiting_reason(struct arena *arena, const struct job *job, enum serving serving, usec now)
 {
     char at[RFC3339_MAX];
     if (job->status != JOB_PENDING)
@@ -194,7 +194,9 @@ const char *render_waiting_reason(struct arena *arena, const struct job *job, bo
         rfc3339_format(job->run_at, at);
         return arena_printf(arena, job->retries > 0 ? "backing off until %s" : "not due until %s", at);
     }
-    if (!can_run)
+    if (serving == SERVING_DRAINED)
+        return arena_printf(arena, "all workers that can run task type '%s' are drained", job->task_type);
+    if (serving == SERVING_NOBODY)
         return arena_printf(arena, "no worker that is known can run task type '%s'", job->task_type);
     return "waiting for a free slot";
 }
@@ -292,18 +294,25 @@ enum knowledge handlers_have(const char *handlers, const char *task_type)
     return have;
 }
 
-static enum knowledge somebody_can_run(struct api *api, const char *task_type, usec now)
+static enum serving who_can_run(struct api *api, const char *task_type, usec now)
 {
     struct arena *arena = arena_new(WORKERS_ARENA_MAX);
     struct worker_row *rows = NULL;
     size_t n = 0;
-    enum knowledge found =
-        !arena || api->store_driver->workers(api->store, arena, &rows, &n, NULL) != ERR_OK ? UNKNOWN : NO;
-    for (size_t i = 0; i < n && found != YES; i++)
-        if (now - rows[i].last_seen <= 3 * api->policy.poll_us && !rows[i].drained_at) {
-            enum knowledge one = handlers_have(rows[i].handlers, task_type);
-            found = one == NO ? found : one;
-        }
+    enum serving found = !arena || api->store_driver->workers(api->store, arena, &rows, &n, NULL) != ERR_OK
+                             ? SERVING_UNKNOWN
+                             : SERVING_NOBODY;
+    for (size_t i = 0; i < n && found != SERVING_SOMEBODY; i++) {
+        if (now - rows[i].last_seen > 3 * api->policy.poll_us)
+            continue;
+        enum knowledge one = handlers_have(rows[i].handlers, task_type);
+        if (one == UNKNOWN)
+            found = SERVING_UNKNOWN;
+        else if (one == YES && !rows[i].drained_at)
+            found = SERVING_SOMEBODY;
+        else if (one == YES && found == SERVING_NOBODY)
+            found = SERVING_DRAINED;
+    }
     arena_free(arena);
     return found;
 }
@@ -343,9 +352,9 @@ void reply_job_read(struct api *api, struct http_request *req, int status, const
     } else if (job->status == JOB_PENDING) {
         usec now = api->store_driver->now(api->store);
         bool due = job->run_at <= now && job->waiting_on == 0;
-        enum knowledge can = due ? somebody_can_run(api, job->task_type, now) : YES;
-        if (can != UNKNOWN) /* better no reason than a wrong one */
-            view.waiting_reason = render_waiting_reason(http_arena(req), job, can == YES, now);
+        enum serving serving = due ? who_can_run(api, job->task_type, now) : SERVING_SOMEBODY;
+        if (serving != SERVING_UNKNOWN) /* better no reason than a wrong one */
+            view.waiting_reason = render_waiting_reason(http_arena(req), job, serving, now);
     }
     reply_job_rendered(req, status, job, &view);
 }
@@ -369,7 +378,7 @@ void reply_job(struct api *api, struct http_request *req, int status, const stru
         struct job_view view = {0};
         usec now = api->store_driver->now(api->store);
         if (job->status == JOB_PENDING && (job->run_at > now || job->waiting_on > 0))
-            view.waiting_reason = render_waiting_reason(http_arena(req), job, true, now);
+            view.waiting_reason = render_waiting_reason(http_arena(req), job, SERVING_SOMEBODY, now);
         reply_job_rendered(req, status, job, &view);
         return;
     }

@@ -15,8 +15,15 @@ int render_job_brief(struct api *api, struct arena *arena, struct json_writer *w
                      const struct job *job, struct err *err);
 /** NULL without outputs. */
 const char *render_result_url(struct arena *arena, const struct job *job, const struct output *outputs, size_t n);
-/** Why a pending job does not run. `can_run`: a live worker knows its task type. */
-const char *render_waiting_reason(struct arena *arena, const struct job *job, bool can_run, usec now);
+/** Who could run a job, of the workers that are heard of. */
+enum serving {
+    SERVING_NOBODY,
+    SERVING_DRAINED, /* all who could are */
+    SERVING_SOMEBODY,
+    SERVING_UNKNOWN /* no memory to find out */
+};
+/** Why a pending job does not run. */
+const char *render_waiting_reason(struct arena *arena, const struct job *job, enum serving serving, usec now);
 void render_limits(struct json_writer *w, const struct job *job); /* "timeout_s", "no_progress_timeout_s"; none: null */
 void render_trace(struct json_writer *w, const char *traceparent, const char *tracestate);
 /** Inputs as a JSON array of {name, ref}. */

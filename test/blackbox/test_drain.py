@@ -35,9 +35,12 @@ def test_a_drained_worker_is_given_nothing_and_what_it_runs_goes_on(server, api,
     assert f"is drained; resume one or start another: played" in why["text"] and why["likely_start_at"] is None
     shown = haul("jobs", "explain", waits, url=server.url).stdout
     assert "workers_drained" in shown and "played" in shown and "1 live ones that run its type are drained" in shown
+    assert api.job(waits)["waiting_reason"] == "all workers that can run task type 'film' are drained"
     other_type = api.submit("song")["job_id"]
+    assert api.job(other_type)["waiting_reason"] == "no worker that is known can run task type 'song'"
     assert api.get(f"/v1/jobs/{other_type}/explain").json()["reason"] == "no_worker"  # it would not run that
     assert "haul_workers_live 1" in api.get("/metrics").text and "haul_worker_slots 0" in api.get("/metrics").text
+    assert "\nhaul_workers_drained 1\n" in api.get("/metrics").text
 
     assert api.act(claim, "heartbeat").status_code == 200
     assert api.act(claim, "complete", {"outputs": [], **COMPLETE}).json()["status"] == "success"

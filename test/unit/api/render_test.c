@@ -91,14 +91,17 @@ static void test_result_url(void **state)
 static void test_waiting_reason(void **state)
 {
     struct job job = sample();
-    assert_string_equal(render_waiting_reason(arena, &job, true, 1000000), "waiting for a free slot");
-    assert_string_equal(render_waiting_reason(arena, &job, false, 1000000),
+    assert_string_equal(render_waiting_reason(arena, &job, SERVING_SOMEBODY, 1000000), "waiting for a free slot");
+    assert_string_equal(render_waiting_reason(arena, &job, SERVING_NOBODY, 1000000),
                         "no worker that is known can run task type 't'");
-    assert_string_equal(render_waiting_reason(arena, &job, true, 0), "not due until 1970-01-01T00:00:01Z");
+    assert_string_equal(render_waiting_reason(arena, &job, SERVING_DRAINED, 1000000),
+                        "all workers that can run task type 't' are drained");
+    assert_string_equal(render_waiting_reason(arena, &job, SERVING_SOMEBODY, 0), "not due until 1970-01-01T00:00:01Z");
     job.retries = 1;
-    assert_string_equal(render_waiting_reason(arena, &job, true, 0), "backing off until 1970-01-01T00:00:01Z");
+    assert_string_equal(render_waiting_reason(arena, &job, SERVING_SOMEBODY, 0),
+                        "backing off until 1970-01-01T00:00:01Z");
     job.status = JOB_RUNNING;
-    assert_null(render_waiting_reason(arena, &job, true, 0));
+    assert_null(render_waiting_reason(arena, &job, SERVING_SOMEBODY, 0));
 }
 
 static void test_attempt_exit_status(void **state)
