@@ -115,6 +115,18 @@ static int check_database_there(const char *data, struct err *err)
         data);
 }
 
+/* Who waits for a start that takes long sees what it does. */
+static void upgrading(const struct store_upgrade *u)
+{
+    char from[16], step[16], to[16], seconds[24];
+    snprintf(from, sizeof(from), "%u", u->from);
+    snprintf(step, sizeof(step), "%u", u->step);
+    snprintf(to, sizeof(to), "%u", u->to);
+    snprintf(seconds, sizeof(seconds), "%lld", (long long)(u->for_us / USEC_PER_SEC));
+    log_event(LOG_INFO, u->for_us ? "the database is still brought forward" : "the database is brought forward",
+              "schema", step, "from", from, "to", to, "for_s", seconds, NULL);
+}
+
 static int open_data(struct server *s, const struct policy *policy, struct err *err)
 {
     char path[PATH_MAX], folder_id[UUID_STR_MAX];
@@ -124,7 +136,8 @@ static int open_data(struct server *s, const struct policy *policy, struct err *
                                   .clock = clock_real(),
                                   .rng = rng_real(),
                                   .policy = *policy,
-                                  .tell_ends = s->options.otlp_url != NULL};
+                                  .tell_ends = s->options.otlp_url != NULL,
+                                  .upgrading = upgrading};
     int rc = config.url ? ERR_OK : check_database_there(s->options.data, err);
     if (!rc)
         rc = s->store_driver->open(&config, &s->store, err);

@@ -539,6 +539,13 @@ struct store_sizes {
     int64_t database_bytes, log_bytes; /* files; the log is what is not in the database yet */
 };
 
+/* A start that brings an older database forward, schema by schema. */
+struct store_upgrade {
+    unsigned from, step, to; /* schemas: the one it had, the one it is brought to now, the one it will have */
+    usec for_us;             /* for how long; 0: it begins */
+};
+#define UPGRADE_TOLD_US (5 * USEC_PER_SEC)
+
 struct store_config {
     const char *dir;      /* a driver of files: where */
     const char *url;      /* a driver of servers: where; may hold a password */
@@ -547,6 +554,8 @@ struct store_config {
     struct rng rng;
     struct policy policy;
     bool tell_ends; /* ops are to tell of each attempt that they end (op.ends) */
+    /** Optional; of a driver of files, on open's thread: as each step begins, and about every UPGRADE_TOLD_US while it runs. */
+    void (*upgrading)(const struct store_upgrade *u);
 };
 
 struct store_driver {

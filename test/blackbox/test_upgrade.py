@@ -3,6 +3,7 @@ import base64
 import json
 import lzma
 import os
+import re
 import sqlite3
 import subprocess
 
@@ -181,6 +182,8 @@ def test_what_every_earlier_schema_held_is_answered_and_goes_on(make_server, tmp
     jobs, claim = recorded["jobs"], recorded["claim"]
     server = make_server(YEARS, data=data)
     api = Api(server.url)
+    told = re.findall(r'"message":"the database is brought forward","schema":"(\d+)"', server.said)
+    assert told == [str(i) for i in range(recorded["schema"] + 1, int(told[-1]) + 1)]
     ask_all(api, recorded)
     assert api.get(api.job(jobs["success"])["result_url"]).content == b"some text"
 

@@ -169,7 +169,7 @@ static int open_target(struct sqlite_side *s, struct err *err)
                        "PRAGMA cache_size = -65536; PRAGMA journal_size_limit = 67108864",
                        err);
     if (rc == ERR_OK)
-        rc = schema_migrate(s->c.db, err);
+        rc = schema_migrate(s->c.db, s->c.clock, NULL, err);
     return rc == ERR_OK ? conn_exec(&s->c, "PRAGMA cache_spill = 0", err) : rc; /* as wal_file.c asks */
 }
 

@@ -15,7 +15,7 @@ static int wal_grew(void *arg, sqlite3 *db, const char *name, int pages)
     return SQLITE_OK;
 }
 
-static int writer_open(struct sqlite_store *s, struct err *err)
+static int writer_open(struct sqlite_store *s, const struct store_config *config, struct err *err)
 {
     int rc = conn_open(&s->w, s->path, true, s->s.clock, err);
     int64_t n;
@@ -29,7 +29,7 @@ static int writer_open(struct sqlite_store *s, struct err *err)
             "PRAGMA journal_size_limit = 67108864",
             err);
     if (rc == ERR_OK)
-        rc = schema_migrate(s->w.db, err);
+        rc = schema_migrate(s->w.db, config->clock, config->upgrading, err);
     if (rc == ERR_OK)
         rc = q_int(&s->w.conn, 0, &n, err, "PRAGMA page_size", "");
     if (rc != ERR_OK)
@@ -141,8 +141,9 @@ static const struct sql_own own = {
     .read_end = sqlite_read_end,
 };
 
-static int load(struct sqlite_store *s, const char *dir, struct err *err)
+static int load(struct sqlite_store *s, const struct store_config *config, struct err *err)
 {
+    const char *dir = config->dir;
     int rc = fs_mkdirs(dir, 0700, err);
 
     if (rc == ERR_OK)
@@ -150,7 +151,7 @@ static int load(struct sqlite_store *s, const char *dir, struct err *err)
     if (rc == ERR_OK)
         rc = inspect(s->path, s->s.clock, err);
     if (rc == ERR_OK)
-        rc = writer_open(s, err);
+        rc = writer_open(s, config, err);
     if (rc == ERR_OK)
         rc = log_sync(s, err);
     if (rc == ERR_OK)
@@ -195,7 +196,7 @@ static int store_open(const struct store_config *config, struct store **ret, str
     }
     rc = sql_store_init(&s->s, config, err);
     if (rc == ERR_OK)
-        rc = load(s, config->dir, err);
+        rc = load(s, config, err);
     if (rc != ERR_OK) {
         store_close(&s->s);
         return open_failed(rc, config->dir, err);

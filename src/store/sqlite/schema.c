@@ -5,6 +5,7 @@
 
 #define APPLICATION_ID 0x6861756c /* "haul" */
 #define NAMES_MAX      (64u << 10)
+#define STEP_OPCODES   10000 /* of SQLite's, between two looks at the clock: some hundred microseconds */
 
 static int sql_err(sqlite3 *db, int rc, const char *what, struct err *err)
 {
@@ -58,29 +59,70 @@ int schema_version(sqlite3 *db, unsigned *ret, struct err *err)
     return ERR_OK;
 }
 
-int schema_migrate(sqlite3 *db, struct err *err)
+/* A step of a large database takes minutes: somebody waits for it, and is told. */
+struct telling {
+    void (*upgrading)(const struct store_upgrade *u);
+    struct clock clock;
+    struct store_upgrade now;
+    usec began, told;
+};
+
+static void step_begins(struct telling *t, unsigned step)
+{
+    t->began = t->told = t->clock.boot_us(t->clock.self);
+    t->now.step = step;
+    t->now.for_us = 0;
+    t->upgrading(&t->now);
+}
+
+/** As SQLite wants it: 0, go on. */
+static int step_runs(void *arg)
+{
+    struct telling *t = arg;
+    usec now = t->clock.boot_us(t->clock.self);
+
+    if (now - t->told < UPGRADE_TOLD_US)
+        return 0;
+    t->told = now;
+    t->now.for_us = now - t->began;
+    t->upgrading(&t->now);
+    return 0;
+}
+
+/** @param step  from 1 */
+static int migrate(sqlite3 *db, unsigned step, struct err *err)
+{
+    char stamp[96];
+
+    snprintf(stamp, sizeof(stamp), "PRAGMA application_id = %d; PRAGMA user_version = %u; COMMIT", APPLICATION_ID,
+             step);
+    int rc = run(db, "BEGIN IMMEDIATE", err);
+    if (rc == ERR_OK)
+        rc = run(db, sqlite_migrations[step - 1], err);
+    if (rc == ERR_OK)
+        rc = run(db, stamp, err);
+    if (rc == ERR_OK)
+        return ERR_OK;
+    sqlite3_exec(db, "ROLLBACK", NULL, NULL, NULL);
+    return err_wrap(err, rc, "migration %u", step);
+}
+
+int schema_migrate(sqlite3 *db, struct clock clock, void (*upgrading)(const struct store_upgrade *u), struct err *err)
 {
     unsigned version = 0;
     int rc = schema_version(db, &version, err);
+    struct telling telling = {upgrading, clock, .now = {.from = version, .to = sqlite_n_migrations}};
+    bool tell = upgrading && version > 0; /* an empty file has nothing to wait for */
 
-    if (rc != ERR_OK)
-        return rc;
-    for (unsigned i = version; i < sqlite_n_migrations; i++) {
-        char stamp[96];
-
-        snprintf(stamp, sizeof(stamp), "PRAGMA application_id = %d; PRAGMA user_version = %u; COMMIT", APPLICATION_ID,
-                 i + 1);
-        rc = run(db, "BEGIN IMMEDIATE", err);
-        if (rc == ERR_OK)
-            rc = run(db, sqlite_migrations[i], err);
-        if (rc == ERR_OK)
-            rc = run(db, stamp, err);
-        if (rc != ERR_OK) {
-            sqlite3_exec(db, "ROLLBACK", NULL, NULL, NULL);
-            return err_wrap(err, rc, "migration %u", i + 1);
-        }
+    if (rc == ERR_OK && tell)
+        sqlite3_progress_handler(db, STEP_OPCODES, step_runs, &telling);
+    for (unsigned i = version + 1; rc == ERR_OK && i <= sqlite_n_migrations; i++) {
+        if (tell)
+            step_begins(&telling, i);
+        rc = migrate(db, i, err);
     }
-    return ERR_OK;
+    sqlite3_progress_handler(db, 0, NULL, NULL);
+    return rc;
 }
 
 /** What stands in it by name, sorted; not what SQLite keeps for itself. */

@@ -205,6 +205,50 @@ static void execute(struct world *w, const char *sql)
     sqlite3_close(db);
 }
 
+static struct store_upgrade told[4096];
+static size_t n_told;
+
+static void note_upgrade(const struct store_upgrade *u)
+{
+    if (n_told < ARRAY_LEN(told))
+        told[n_told++] = *u;
+}
+
+/* Each step as it begins, in order; and while it runs. Where there is nothing to bring forward nothing is said. */
+static void test_an_upgrade_is_told(void **state)
+{
+    struct world *w = *state;
+    struct clock leaping = {.wall_us = wall, .boot_us = leap, .self = &w->clock};
+    struct store_config config = {
+        .dir = w->dir, .clock = leaping, .rng = w->rng, .policy = w->policy, .upgrading = note_upgrade};
+    char path[128];
+    unsigned step = 1;
+    usec longest = 0;
+
+    w->d->close(w->s);
+    snprintf(path, sizeof(path), "%s/haul.db", w->dir);
+    unlink(path);
+    execute(w, sqlite_migrations[0]);
+    execute(w, "WITH RECURSIVE k(i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM k WHERE i < 20000)"
+               " INSERT INTO dedup SELECT 'default', 'key-' || i, zeroblob(16), zeroblob(32), zeroblob(32), i FROM k");
+    execute(w, "PRAGMA user_version = 1; PRAGMA application_id = 1751217516");
+    n_told = 0;
+    assert_int_equal(w->d->open(&config, &w->s, NULL), ERR_OK);
+    for (size_t i = 0; i < n_told; i++) {
+        step += told[i].for_us == 0;
+        assert_int_equal(told[i].from, 1);
+        assert_int_equal(told[i].to, sqlite_n_migrations);
+        assert_int_equal(told[i].step, step);
+        longest = MAX(longest, told[i].for_us);
+    }
+    assert_int_equal(step, sqlite_n_migrations);
+    assert_true(longest >= UPGRADE_TOLD_US);
+    w->d->close(w->s);
+    n_told = 0;
+    assert_int_equal(w->d->open(&config, &w->s, NULL), ERR_OK);
+    assert_int_equal(n_told, 0);
+}
+
 static void test_files_of_others_are_refused(void **state)
 {
     struct world *w = *state;
@@ -621,6 +665,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_retention_leaves_no_row_in_any_table, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(test_invented_task_types_leave_no_rows, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(test_too_many_names_are_refused, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(test_an_upgrade_is_told, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(test_files_of_others_are_refused, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(test_every_earlier_schema_is_brought_up_to_date, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(test_a_damaged_copy_is_seen, world_setup, world_teardown),
