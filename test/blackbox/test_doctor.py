@@ -203,7 +203,10 @@ def test_a_database_that_was_used(look, url, make_server, postgres, tmp_path):
     make_server({"store": url}, data=tmp_path / "data").terminate()
     found = look(store=url)
     assert "of" in found["schema"]["said"] and found["rights"]["status"] == "ok" and found["blobs"]["status"] == "ok"
+    assert found["history"]["status"] == "ok" and "days ahead" in found["history"]["said"]
     name = Databases.made[tmp_path]
+    postgres.psql("DROP ROLE IF EXISTS writer; CREATE ROLE writer LOGIN; GRANT ALL ON ALL TABLES IN SCHEMA public TO writer", name)
+    warned(look(store=postgres.url(name, user="writer")), "history", "coming days", "the role that made the tables")
     postgres.psql("INSERT INTO meta VALUES ('move', '{}')", name)
     failed(look(store=url), "move", "haul migrate")
     postgres.psql("DROP ROLE IF EXISTS looker; CREATE ROLE looker LOGIN; GRANT pg_read_all_data TO looker")

@@ -51,9 +51,10 @@ struct group {
 struct ahead {
     struct shapes *shapes;
     bool gathering;
-    bool guessing;   /* looks are wished for, writes are nothing */
-    bool stale;      /* what was found is wanted as it was */
-    size_t n_wished; /* in the round of guesses at work */
+    bool guessing;      /* looks are wished for, writes are nothing */
+    bool open_question; /* the last look has no answer yet */
+    bool stale;         /* what was found is wanted as it was */
+    size_t n_wished;    /* in the round of guesses at work */
     struct wish *wishes;
     size_t n_wishes, wishes_max;
     uint32_t *places; /* by hash: the wish's number from 1; 0: free */

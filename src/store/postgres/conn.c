@@ -270,13 +270,17 @@ static bool known(struct pg_conn *c, struct pg_query *q, const char *sql, const 
     if (!a || (!a->guessing && a->n_wishes == 0))
         return false;
     const struct shape *s = shape_of(a->shapes, sql, types, a->guessing);
-    if (ahead_find_fresh(a, s, p, q))
+    if (ahead_find_fresh(a, s, p, q)) {
+        a->open_question = false;
         return true;
+    }
     q->res = NULL;
     q->borrowed = false;
     if (!a->guessing)
         return false;
-    ahead_wish(a, s, p);
+    if (!s || !s->later || !a->open_question)
+        ahead_wish(a, s, p);
+    a->open_question = true;
     q->n_rows = 0;
     return true;
 }
@@ -494,4 +498,5 @@ const struct sql_ops pg_ops = {
     .real = column_real,
     .bytes = column_bytes,
     .written = written,
+    .by_day = true,
 };

@@ -152,8 +152,9 @@ struct pg_store {
     atomic_uint opened; /* how often a writer was: perhaps to another host, where readers are to go, too */
     atomic_bool ended;  /* an outcome is unknown: nothing is written any more */
     char name[96];      /* this server's, for people */
-    pthread_t renewer;
-    bool renewing;
+    usec head_from, head_until; /* where history begins, or before; believed for a while */
+    pthread_t renewer, keeper;
+    bool renewing, keeping;
     pthread_mutex_t mu; /* guards what follows */
     pthread_cond_t stop_cond;
     bool stopping;
@@ -191,6 +192,14 @@ int clock_ask(struct pg_store *s, struct conn *c, struct err *err);
 int server_prepare(struct pg_store *s, struct err *err);
 int pg_sweep_begin(struct tx *t, bool *ret_ours);
 int pg_house(struct tx *t);
+
+/* --- days.c: history's tables --- */
+
+/** Makes those of the coming days, drops those of past ones that are empty. */
+int pg_days(struct pg_store *s, struct err *err);
+/** So once, and from now on every minute, on a thread that ends with the store's `stopping`. */
+int pg_days_keep(struct pg_store *s, struct err *err);
+int pg_history_head(struct tx *t, int64_t limit, usec until, struct uuid *ret, size_t *ret_n, usec *ret_next);
 
 /* --- apply.c --- */
 /** Its connection. */

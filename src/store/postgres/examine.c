@@ -66,6 +66,26 @@ static void check_rights(struct look *l, unsigned version)
         finding_add(l->f, FINDING_OK, "rights", NULL, version ? "reads and writes its tables" : "may make its tables");
 }
 
+/** Only who owns a table may attach another one to it. */
+static void check_history(struct look *l)
+{
+    char text[32] = "";
+
+    if (!yes(l, "SELECT bool_and(pg_has_role(relowner, 'USAGE')) AND has_schema_privilege(current_schema(), 'CREATE')"
+                " FROM pg_class WHERE oid IN (SELECT CAST(of_table AS regclass) FROM days UNION ALL SELECT"
+                " CAST('history' AS regclass))"))
+        finding_add(l->f, FINDING_WARN, "history",
+                    "connect as the role that made the tables, with CREATE on the schema",
+                    "the role may not make the tables of coming days: all finished jobs will lie in one");
+    else if (ask(l,
+                 "SELECT floor((max(until) - extract(epoch FROM clock_timestamp()) * 1000000) / 86400000000) FROM days",
+                 text, sizeof(text), NULL) == ERR_OK &&
+             strtol(text, NULL, 10) > 0)
+        finding_add(l->f, FINDING_OK, "history", NULL, "its tables are made, %ld days ahead", strtol(text, NULL, 10));
+    else
+        finding_add(l->f, FINDING_OK, "history", NULL, "a server that starts makes the tables of the coming days");
+}
+
 static void check_schema(struct look *l, char ret_folder[UUID_STR_MAX])
 {
     unsigned version = 0;
@@ -89,6 +109,7 @@ static void check_schema(struct look *l, char ret_folder[UUID_STR_MAX])
     check_rights(l, version);
     if (version == 0)
         return;
+    check_history(l);
     if (ask(l, "SELECT value FROM meta WHERE key = '" STORE_META_MOVE "'", mark, sizeof(mark), NULL) == ERR_OK &&
         mark[0])
         finding_add(l->f, FINDING_FAIL, "move", "run 'haul migrate' again, to its end",

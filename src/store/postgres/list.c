@@ -1,4 +1,8 @@
-/* A page of jobs: newest first, along the ids, which are in the order of time. The database chooses which condition leads. */
+/* A page of jobs: newest first, along the ids, which are in the order of time. The database chooses which condition leads.
+ *
+ * Finished jobs lie by the day of finishing, and an id may be in the table of any day from its own on. To merge all of these tables, the database
+ * would have to find the first job that fits in each, and look through months where there is none. So a page goes stretch by stretch of ids, each
+ * twice as long as the one before, and a stretch looks at the days from its begin on. */
 #include "store/postgres/driver.h"
 #include "base/buf.h"
 #include "core/search.h"
@@ -8,14 +12,23 @@
 #define TEXT_LOOKED   2000 /* jobs that a page looks at for text; with everything at its largest they take 80 MB */
 #define ROW_ARENA_MAX ((size_t)1 << 20) /* one with everything at its largest */
 
-/* Parameters, whether the statement speaks of them or not: project, task type, queue, before, then keys and values of labels. */
+#define DAY_US       (INT64_C(24) * 3600 * USEC_PER_SEC)
+#define STRETCH_MOST (64 * DAY_US) /* behind it, all the rest is one */
+
+/* Parameters, whether the statement speaks of them or not: project, task type, queue, before, from, then keys and values of labels. */
 #define TYPES                                                                                                          \
-    "tttu"                                                                                                             \
+    "tttuu"                                                                                                            \
     "tttttttttttttttt"
-#define LABEL_FIRST 5
+#define LABEL_FIRST 6
 _Static_assert(FILTER_LABELS_MAX == 8, "as TYPES says");
 
-static void add_conditions(struct buf *sql, const struct job_filter *f)
+/** Part of a page's way: ids from `from` on, and below the filter's `before`. nil: all. */
+struct stretch {
+    struct uuid from;
+    usec finished_from; /* no job with such an id finished before; 0: not known */
+};
+
+static void add_conditions(struct buf *sql, const struct job_filter *f, const struct stretch *s)
 {
     buf_adds(sql, " WHERE j.project = ?1");
     if (f->status >= 0)
@@ -37,6 +50,8 @@ static void add_conditions(struct buf *sql, const struct job_filter *f)
         buf_printf(sql, " AND j.finished_at < %" PRId64, f->failed_before);
     if (!uuid_is_nil(&f->before))
         buf_adds(sql, " AND j.job_id < ?4");
+    if (!uuid_is_nil(&s->from))
+        buf_adds(sql, " AND j.job_id >= ?5");
     for (size_t i = 0; i < f->n_labels; i++) {
         size_t n = LABEL_FIRST + 2 * i;
         buf_printf(sql,
@@ -48,25 +63,33 @@ static void add_conditions(struct buf *sql, const struct job_filter *f)
     }
 }
 
-static void add_table(struct buf *sql, const struct job_filter *f, const char *columns, const char *table,
-                      unsigned limit)
+static void add_table(struct buf *sql, const struct job_filter *f, const struct stretch *s, const char *columns,
+                      bool history, unsigned limit)
 {
-    buf_printf(sql, "(SELECT %s FROM %s j", columns, table);
-    add_conditions(sql, f);
+    buf_printf(sql, "(SELECT %s FROM %s j", columns, history ? "history" : "jobs");
+    add_conditions(sql, f, s);
+    if (history && s->finished_from > 0)
+        buf_printf(sql, " AND j.finished_at >= %" PRId64, s->finished_from);
     buf_printf(sql, " ORDER BY j.job_id DESC LIMIT %u)", limit);
 }
 
-static void write_sql(struct buf *sql, const struct job_filter *f, const char *columns, unsigned limit)
+static bool in_history(const struct job_filter *f)
 {
-    bool finished = f->status >= 0 && job_finished((enum job_status)f->status);
+    return f->status < 0 || job_finished((enum job_status)f->status);
+}
+
+static void write_sql(struct buf *sql, const struct job_filter *f, const struct stretch *s, const char *columns,
+                      unsigned limit)
+{
+    const bool finished = in_history(f), other = f->status < 0 || !finished;
 
     buf_adds(sql, "SELECT * FROM (");
-    if (f->status < 0 || !finished)
-        add_table(sql, f, columns, "jobs", limit);
-    if (f->status < 0)
+    if (other)
+        add_table(sql, f, s, columns, false, limit);
+    if (other && finished)
         buf_adds(sql, " UNION ALL ");
-    if (f->status < 0 || finished)
-        add_table(sql, f, columns, "history", limit);
+    if (finished)
+        add_table(sql, f, s, columns, true, limit);
     buf_printf(sql, ") AS page ORDER BY job_id DESC LIMIT %u", limit);
 }
 
@@ -76,8 +99,8 @@ static unsigned page_limit(const struct job_filter *f)
 }
 
 /** Up to `limit` of the jobs that the filter asks for, newest first; its own limit is not looked at. */
-static int page_open(struct conn *c, const struct job_filter *f, const char *columns, unsigned limit,
-                     struct query **ret, struct err *err)
+static int page_open(struct conn *c, const struct job_filter *f, const struct stretch *s, const char *columns,
+                     unsigned limit, struct query **ret, struct err *err)
 {
     const char *l[2 * FILTER_LABELS_MAX] = {NULL};
     struct buf sql;
@@ -87,11 +110,11 @@ static int page_open(struct conn *c, const struct job_filter *f, const char *col
         l[2 * i + 1] = f->labels[i].value;
     }
     buf_init(&sql, 65536);
-    write_sql(&sql, f, columns, limit);
-    int rc = sql.failed
-                 ? err_set(err, ERR_TOO_LARGE, 0, "the search is too long")
-                 : q_open(c, ret, err, buf_str(&sql), TYPES, f->project, f->task_type, f->queue, &f->before, l[0], l[1],
-                          l[2], l[3], l[4], l[5], l[6], l[7], l[8], l[9], l[10], l[11], l[12], l[13], l[14], l[15]);
+    write_sql(&sql, f, s, columns, limit);
+    int rc = sql.failed ? err_set(err, ERR_TOO_LARGE, 0, "the search is too long")
+                        : q_open(c, ret, err, buf_str(&sql), TYPES, f->project, f->task_type, f->queue, &f->before,
+                                 &s->from, l[0], l[1], l[2], l[3], l[4], l[5], l[6], l[7], l[8], l[9], l[10], l[11],
+                                 l[12], l[13], l[14], l[15]);
     buf_release(&sql); /* it was sent */
     return rc;
 }
@@ -101,7 +124,7 @@ int pg_jobs_look(struct conn *c, struct job_look *look, struct err *err)
     AUTO_QUERY struct query *st = NULL;
     size_t max = MIN(look->max, (size_t)look->looked_max);
     bool more = false;
-    int rc = page_open(c, &look->filter, "job_id", (unsigned)max, &st, err);
+    int rc = page_open(c, &look->filter, &(struct stretch){0}, "job_id", (unsigned)max, &st, err);
 
     look->n = 0;
     look->last = (struct uuid){{0}};
@@ -139,46 +162,116 @@ static int text_fits(struct query *st, const char *text, struct arena *own, bool
     return rc;
 }
 
-/** @param look_max  of the rows that the statement tells at most so many are looked at */
-static int take_page(struct conn *c, struct query *st, const struct job_filter *f, unsigned look_max, struct list *l,
-                     struct job_page *ret, struct err *err)
-{
-    const unsigned limit = page_limit(f);
-    struct arena *own = f->text ? arena_new(ROW_ARENA_MAX) : NULL;
-    bool more = false, fits = true;
-    int rc = f->text && !own ? read_no_memory(err) : ERR_OK;
+/** A page on its way. */
+struct walk {
+    struct conn *c;
+    struct job_filter filter; /* with `before` where it has come to */
+    unsigned limit, look_max; /* jobs of the page; rows that it may look at */
+    unsigned looked;
+    usec skew_us, ends_at;
+    struct list l;
+    struct job_page *page;
+    struct arena *own; /* what rows are read into that are looked at for text; NULL: they are not */
+};
 
-    for (unsigned looked = 0; rc == ERR_OK && (rc = q_step(c, st, &more, err)) == ERR_OK && more; looked++) {
-        if (l->n == limit || looked == look_max) {
-            ret->more = true;
+static int take_rows(struct walk *w, struct query *st, struct err *err)
+{
+    const char *text = w->filter.text;
+    bool more = false, fits = true;
+    int rc = ERR_OK;
+
+    for (; rc == ERR_OK && (rc = q_step(w->c, st, &more, err)) == ERR_OK && more; w->looked++) {
+        if (w->l.n == w->limit || w->looked == w->look_max) {
+            w->page->more = true;
             break;
         }
-        if (f->text)
-            rc = text_fits(st, f->text, own, &fits, err);
+        if (text)
+            rc = text_fits(st, text, w->own, &fits, err);
         if (rc == ERR_OK && fits)
-            rc = keep(c, st, l, err);
+            rc = keep(w->c, st, &w->l, err);
         if (rc == ERR_OK)
-            ret->next = col_uuid(st, 0);
+            w->page->next = col_uuid(st, 0);
     }
-    arena_free(own);
     return rc;
+}
+
+static int take_stretch(struct walk *w, const struct stretch *s, struct err *err)
+{
+    AUTO_QUERY struct query *st = NULL;
+    int rc = page_open(w->c, &w->filter, s, ROW_COLUMNS("'{}'"), w->look_max + 1 - w->looked, &st, err);
+
+    return rc == ERR_OK ? take_rows(w, st, err) : rc;
+}
+
+/** The first id of a millisecond. */
+static struct uuid id_from(usec at)
+{
+    struct uuid id = {{0}};
+    uint64_t ms = (uint64_t)(at / USEC_PER_MSEC);
+
+    for (int i = 5; i >= 0; i--, ms >>= 8)
+        id.b[i] = (uint8_t)ms;
+    return id;
+}
+
+/** Ids tell when they were made, to within the skew; no job finished before, but for a clock that was set since. */
+static struct stretch stretch_from(const struct walk *w, usec from)
+{
+    const usec apart = w->skew_us > USEC_NEVER - DAY_US ? USEC_NEVER : w->skew_us + DAY_US;
+
+    return (struct stretch){id_from(from), from > apart ? from - apart : 0};
+}
+
+static int walk_stretches(struct walk *w, usec now, const struct clock *clock, struct err *err)
+{
+    const usec skew = w->skew_us, after = w->filter.created_after;
+    usec top = uuid_is_nil(&w->filter.before) ? MAX(now, 0) : uuid_v7_us(&w->filter.before);
+    const usec least = after > skew ? after - skew : 0;
+
+    for (usec length = DAY_US; length <= STRETCH_MOST; length *= 2) {
+        const usec from = top - top % DAY_US - length;
+        if (from <= least)
+            break;
+        struct stretch s = stretch_from(w, from);
+        int rc = take_stretch(w, &s, err);
+        if (rc != ERR_OK || w->page->more)
+            return rc;
+        w->filter.before = s.from;
+        top = from;
+        if (clock->boot_us(clock->self) > w->ends_at) { /* a short page: the next one begins here */
+            w->page->next = s.from;
+            w->page->more = true;
+            return ERR_OK;
+        }
+    }
+    struct stretch rest = least > DAY_US ? stretch_from(w, least) : (struct stretch){0};
+    return take_stretch(w, &rest, err);
 }
 
 static int list_look(struct store *s, const struct job_filter *f, unsigned look_max, struct arena *arena,
                      struct job_page *ret, struct err *err)
 {
     AUTO_READING struct reading r = {0};
-    AUTO_QUERY struct query *st = NULL;
-    struct list l = {.arena = arena, .item_size = sizeof(*ret->jobs)};
-    int rc = read_begin(s, LIST_US, &r, err);
+    struct walk w = {.filter = *f,
+                     .limit = page_limit(f),
+                     .look_max = look_max,
+                     .l = {.arena = arena, .item_size = sizeof(*ret->jobs)},
+                     .page = ret,
+                     .own = f->text ? arena_new(ROW_ARENA_MAX) : NULL};
+    int rc = f->text && !w.own ? read_no_memory(err) : read_begin(s, LIST_US, &r, err);
 
     *ret = (struct job_page){0};
+    w.c = r.c;
+    w.ends_at = s->clock.boot_us(s->clock.self) + LIST_US;
+    if (rc == ERR_OK && in_history(f))
+        rc = q_int(w.c, USEC_PER_SEC, &w.skew_us, err,
+                   "SELECT CAST(value AS bigint) FROM meta WHERE key = 'id_skew_us'", "");
     if (rc == ERR_OK)
-        rc = page_open(r.c, f, ROW_COLUMNS("'{}'"), look_max + 1, &st, err);
-    if (rc == ERR_OK)
-        rc = take_page(r.c, st, f, look_max, &l, ret, err);
-    ret->jobs = l.items;
-    ret->n = l.n;
+        rc = in_history(f) ? walk_stretches(&w, store_now(s), &s->clock, err)
+                           : take_stretch(&w, &(struct stretch){0}, err);
+    arena_free(w.own);
+    ret->jobs = w.l.items;
+    ret->n = w.l.n;
     return rc;
 }
 

@@ -24,7 +24,6 @@ static const struct sql_own own = {
         "SELECT a.job_id FROM attempts a JOIN jobs j ON j.job_id = a.job_id WHERE a.worker_id = ?1 AND a.poll_id = ?2"
         " AND a.ended_at = 0 AND j.project = ?3 AND j.status = 1 AND j.attempt = a.attempt"
         " ORDER BY a.started_at, a.job_id /*of all*/",
-    .history_head = "SELECT job_id, finished_at FROM history ORDER BY finished_at, job_id LIMIT ?1",
     .chunk_join = "UPDATE log_chunks SET bytes = bytes || ?3 WHERE job_id = ?1 AND attempt = ?2 AND at ="
                   " (SELECT max(at) FROM log_chunks WHERE job_id = ?1 AND attempt = ?2) AND at + length(bytes) = ?4"
                   " AND length(bytes) + length(?3) <= ?5",
@@ -32,6 +31,7 @@ static const struct sql_own own = {
         "DELETE FROM log_chunks WHERE ctid = ANY (ARRAY (SELECT ctid FROM log_chunks WHERE job_id = ?1 LIMIT ?2))",
     .labels_delete = "DELETE FROM labels WHERE project = ?1 AND job_id = ?2"
                      " AND key IN (SELECT json_object_keys(CAST(?3 AS json)))",
+    .history_head = pg_history_head,
     .heads = pg_heads,
     .insert_job = pg_insert_job,
     .insert_label = pg_insert_label,
@@ -117,6 +117,8 @@ static int load(struct pg_store *s, struct err *err)
         rc = server_join(s, err);
     if (rc == ERR_OK)
         rc = server_prepare(s, err);
+    if (rc == ERR_OK)
+        rc = pg_days_keep(s, err);
     if (rc == ERR_OK)
         rc = sql_store_load(&s->s, err);
     for (size_t i = 0; i < PG_WRITERS; i++)

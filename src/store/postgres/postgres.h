@@ -7,3 +7,6 @@
 const struct store_driver *store_postgres(void);
 /** How often the connection that writes waited for the database, since the store was opened. On the thread that applies. */
 uint64_t store_postgres_round_trips(struct store *s);
+/** What a thread of the store does once a minute: makes history's tables of the coming days, drops those of past ones that are empty.
+ * ERR_BUSY: somebody had what must be locked for it. */
+int store_postgres_days(struct store *s, struct err *err);

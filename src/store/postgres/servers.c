@@ -151,14 +151,17 @@ int server_stay(struct pg_store *s, struct err *err)
 
 void server_leave(struct pg_store *s)
 {
-    if (!s->renewing)
+    if (!s->renewing && !s->keeping)
         return;
     pthread_mutex_lock(&s->mu);
     s->stopping = true;
-    pthread_cond_signal(&s->stop_cond);
+    pthread_cond_broadcast(&s->stop_cond);
     pthread_mutex_unlock(&s->mu);
-    pthread_join(s->renewer, NULL);
-    s->renewing = false;
+    if (s->keeping)
+        pthread_join(s->keeper, NULL);
+    if (s->renewing)
+        pthread_join(s->renewer, NULL);
+    s->keeping = s->renewing = false;
     q_run(s->s.w, NULL, NULL, "DELETE FROM servers WHERE server_id = ?1", "i", s->s.writer_id);
     pg_forget(&s->writers[0].w);
 }

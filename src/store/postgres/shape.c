@@ -204,6 +204,7 @@ static bool shape_fill(struct shapes *all, struct shape *s, const char *sql, con
     s->look = strncmp(sql, "SELECT", 6) == 0;
     s->once = strstr(sql, "/*once*/") != NULL;
     s->first = strstr(sql, "/*first*/") != NULL;
+    s->later = strstr(sql, "/*later*/") != NULL;
     s->has_uuid = strchr(types, 'u') != NULL;
     s->of_all = strstr(sql, "/*of all*/") != NULL;
     s->tables = tables_of(all, sql);

@@ -30,6 +30,7 @@ struct shape {
     bool inserts;  /* plain INSERT ... VALUES: rows of one statement cannot meet */
     bool once;     /* the same parameters again change nothing */
     bool first;    /* looks wait for the lock that this write takes: it goes out before them */
+    bool later;    /* a look that is not worth making while the one before it has no answer */
     bool has_uuid; /* among its parameters */
 };
 

@@ -28,7 +28,6 @@ struct sql_own {
     /* statements */
     const char
         *given_before; /* job_id: ?1 worker ?2 poll_id ?3 project; from the poll's attempts to their jobs, in order */
-    const char *history_head; /* job_id, finished_at: the ?1 that finished first, in that order */
     const char
         *chunk_join; /* to a log's last chunk, of job ?1 attempt ?2, bytes ?3, if it ends at ?4 and stays within ?5 */
     const char *chunks_some; /* deletes ?2 chunks of job ?1 */
@@ -49,6 +48,9 @@ struct sql_own {
     int (*keys_expire)(struct tx *t, int64_t limit, size_t *ret_n, usec *ret_next);
     /** Is this sweep ours? Else it sets when to ask again. NULL: always. */
     int (*sweep_begin)(struct tx *t, bool *ret_ours);
+    /** Up to `limit` jobs of history that finished at `until` or before, the first ones first; *ret_next: when the first of all others
+     * finished, USEC_NEVER when there is none. */
+    int (*history_head)(struct tx *t, int64_t limit, usec until, struct uuid *ret, size_t *ret_n, usec *ret_next);
     /** What a driver keeps in order, once a minute. May be NULL. */
     int (*house)(struct tx *t);
     /** Jobs that a filter asks for, newest first, from filter.before on. */
@@ -131,6 +133,7 @@ struct row {
     enum job_status was;
     bool log_closed;          /* of its latest attempt */
     uint64_t fingerprint_was; /* as it stands in dead_letters */
+    usec finished_was;        /* as it stands: with it a row of history is found at once */
 };
 
 enum load { LOAD_LEAN, LOAD_FULL }; /* LEAN: payload "{}" and no inputs */

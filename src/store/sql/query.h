@@ -21,6 +21,7 @@ struct sql_ops { /* as the functions below */
     /** Text or bytes, a zero byte behind text; NULL: NULL and 0. Good until the next step. ret_n may be NULL. */
     const void *(*bytes)(struct query *st, int i, size_t *ret_n);
     int (*written)(struct conn *c, int64_t *ret, struct err *err);
+    bool by_day; /* rows of finished jobs lie by when they finished: a look that says about when is cheaper */
 };
 struct conn {
     const struct sql_ops *ops;
@@ -50,7 +51,7 @@ int q_written(struct conn *c, int64_t *ret, struct err *err);
 #define SQL_LOCK_FREE " /*FOR UPDATE SKIP LOCKED*/"
 
 /* Other words to a driver that reads ahead of the ops, and nothing to others: of a look, that it must be made where it stands (alone), or which
- * writes make it stale (of all); of a write, that looks rely on the lock it takes (first), or that it is the same made twice (once). */
+ * writes make it stale (of all), or that it is made only once the one before it was answered (later); of a write, that looks rely on the lock it takes (first), or that it is the same made twice (once). */
 
 #define AUTO_QUERY __attribute__((cleanup(auto_query)))
 static inline void auto_query(struct query **st)

@@ -56,6 +56,7 @@ int row_read(struct query *st, struct arena *arena, struct row *ret, struct err 
     bool has_state = !col_null(st, i);
     j->tracestate = col_text(st, i++, arena);
     ret->was = j->status;
+    ret->finished_was = j->finished_at;
 
     if (!j->project || !j->queue || !j->task_type || !j->payload || !j->labels || (has_ref && !j->payload_ref) ||
         (has_key && !j->dedup_key) || (has_log && !j->error_log) || (has_message && !j->progress_message) ||
@@ -95,39 +96,63 @@ static const char jobs_lean[] =
     "SELECT " ROW_COLUMNS("'{}'") " FROM jobs WHERE job_id = ?1 AND project = coalesce(?2, project)" SQL_LOCK;
 static const char jobs_full[] =
     "SELECT " ROW_COLUMNS("payload") " FROM jobs WHERE job_id = ?1 AND project = coalesce(?2, project)" SQL_LOCK;
-static const char history_lean[] =
-    "SELECT " ROW_COLUMNS("'{}'") " FROM history WHERE job_id = ?1 AND project = coalesce(?2, project)" SQL_LOCK;
-static const char history_full[] =
-    "SELECT " ROW_COLUMNS("payload") " FROM history WHERE job_id = ?1 AND project = coalesce(?2, project)" SQL_LOCK;
+#define HISTORY_BY_ID " FROM history WHERE job_id = ?1 AND project = coalesce(?2, project)"
+static const char history_lean[] = "SELECT " ROW_COLUMNS("'{}'") HISTORY_BY_ID " /*later*/" SQL_LOCK;
+static const char history_full[] = "SELECT " ROW_COLUMNS("payload") HISTORY_BY_ID " /*later*/" SQL_LOCK;
+
+/* Most jobs finish within a day of their submission, which their id tells: the days to look at first. The clocks that made id and time
+ * are two. */
+#define NEAR_BEFORE_US (INT64_C(3600) * USEC_PER_SEC)
+#define NEAR_BEHIND_US (INT64_C(24) * 3600 * USEC_PER_SEC)
+#define HISTORY_NEAR   HISTORY_BY_ID " AND finished_at >= ?3 AND finished_at < ?4 /*later*/" SQL_LOCK
+static const char near_lean[] = "SELECT " ROW_COLUMNS("'{}'") HISTORY_NEAR;
+static const char near_full[] = "SELECT " ROW_COLUMNS("payload") HISTORY_NEAR;
 
 /* It may just have come back from there, by another server: so this is not read ahead with the other two. */
 #define JOBS_AGAIN " FROM jobs WHERE job_id = ?1 AND project = coalesce(?2, project) /*alone*/" SQL_LOCK
 static const char again_lean[] = "SELECT " ROW_COLUMNS("'{}'") JOBS_AGAIN;
 static const char again_full[] = "SELECT " ROW_COLUMNS("payload") JOBS_AGAIN;
 
+/** One look. sql NULL: none. */
+static int load_by(struct conn *c, const char *sql, const char *project, const struct uuid *id, enum load what,
+                   struct arena *arena, struct row *ret, bool *ret_found, struct err *err)
+{
+    AUTO_QUERY struct query *st = NULL;
+    const usec made = uuid_v7_us(id);
+    int rc = ERR_OK;
+
+    *ret_found = false;
+    if (sql == near_lean || sql == near_full)
+        rc = q_open(c, &st, err, sql, "utii", id, project, made - NEAR_BEFORE_US, made + NEAR_BEHIND_US);
+    else if (sql)
+        rc = q_open(c, &st, err, sql, "ut", id, project);
+    if (rc == ERR_OK && st)
+        rc = q_step(c, st, ret_found, err);
+    if (rc == ERR_OK && *ret_found)
+        rc = row_read(st, arena, ret, err);
+    if (rc == ERR_OK && *ret_found && what == LOAD_FULL)
+        rc = row_inputs(c, arena, &ret->job, err);
+    return rc;
+}
+
 int row_load(struct conn *c, const char *project, const struct uuid *id, enum load what, struct arena *arena,
              struct row *ret, struct err *err)
 {
-    static const char *const lean[] = {jobs_lean, history_lean, again_lean}, *const full[] = {jobs_full, history_full,
-                                                                                              again_full};
-    const char *const *sql = what == LOAD_FULL ? full : lean;
+    const bool full = what == LOAD_FULL;
+    const char *const sql[] = {full ? jobs_full : jobs_lean,
+                               !c->ops->by_day ? NULL
+                               : full          ? near_full
+                                               : near_lean,
+                               full ? history_full : history_lean, full ? again_full : again_lean};
+    char text[UUID_STR_MAX];
 
-    for (size_t i = 0; i < ARRAY_LEN(lean); i++) {
-        AUTO_QUERY struct query *st = NULL;
-        bool found = false;
-        int rc = q_open(c, &st, err, sql[i], "ut", id, project);
+    for (size_t i = 0; i < ARRAY_LEN(sql); i++) {
+        bool found;
+        int rc = load_by(c, sql[i], project, id, what, arena, ret, &found, err);
 
-        if (rc == ERR_OK)
-            rc = q_step(c, st, &found, err);
-        if (rc == ERR_OK && found)
-            rc = row_read(st, arena, ret, err);
-        if (rc == ERR_OK && found && what == LOAD_FULL)
-            rc = row_inputs(c, arena, &ret->job, err);
         if (rc != ERR_OK || found)
             return rc;
     }
-    char text[UUID_STR_MAX];
-
     uuid_format(id, text);
     return err_set(err, ERR_NOT_FOUND, 0, "there is no job %s", text);
 }
@@ -279,8 +304,10 @@ static bool token_held(const struct job *job)
     "= ?20,"                                                                                                           \
     " progress_message = ?21, progress_at = ?22, version = ?23, lane_id = ?24, ready_seq = ?25, fingerprint = ?26"     \
     " WHERE job_id = ?1"
+/* Of a row of history: where it lies. */
+#define FINISHED_SQL " AND finished_at = ?27"
 static const char update_jobs[] = "UPDATE jobs" LIFE_SQL;
-static const char update_history[] = "UPDATE history" LIFE_SQL;
+static const char update_history[] = "UPDATE history" LIFE_SQL FINISHED_SQL;
 
 /* In the table's order, as in the driver's inserts. */
 #define MOVE_SQL(from, to)                                                                                             \
@@ -291,21 +318,39 @@ static const char update_history[] = "UPDATE history" LIFE_SQL;
     " no_progress_us, fingerprint, traceparent, tracestate)"                                                           \
     " SELECT job_id, project, queue, task_type, priority, ?24, payload, payload_ref, labels, dedup_key, max_attempts," \
     " timeout_us, created_at, ?9, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20,"  \
-    " ?21, ?22, ?23, ?25, no_progress_us, ?26, traceparent, tracestate FROM " from " WHERE job_id = ?1 /*or fail*/"
-static const char move_to_history[] = MOVE_SQL("jobs", "history");
-static const char move_to_jobs[] = MOVE_SQL("history", "jobs");
+    " ?21, ?22, ?23, ?25, no_progress_us, ?26, traceparent, tracestate FROM " from " WHERE job_id = ?1"
+static const char move_to_history[] = MOVE_SQL("jobs", "history") " /*or fail*/";
+static const char move_to_jobs[] = MOVE_SQL("history", "jobs") FINISHED_SQL " /*or fail*/";
 
+#define LIFE_TYPES "uiiiiiiiibiuiiiiiixdtiiizi"
+#define LIFE_VALUES(j, secret)                                                                                         \
+    &(j)->job_id, (int64_t)(j)->status, (j)->run_at, (int64_t)(j)->waiting_on, (int64_t)(j)->attempt,                  \
+        (int64_t)(j)->retries, (int64_t)(j)->interruptions, (int64_t)(j)->losses, (j)->start_deadline_at, secret,      \
+        sizeof((j)->token.secret), (int64_t)(j)->token.attempt, &(j)->owner_id, (j)->lease_until,                      \
+        (int64_t)(j)->confirmed, (j)->cancel_requested_at, (j)->started_at, (j)->finished_at,                          \
+        (int64_t)(j)->last_outcome, (j)->error_log, (j)->progress, (j)->progress_message, (j)->progress_at,            \
+        (j)->version, row->lane_id, row->ready_seq, (int64_t)(j)->fingerprint
+
+/** Of a row of jobs, or of one of history. */
 static int row_write(struct tx *t, const struct row *row, const char *sql)
 {
     const struct job *j = &row->job;
     const void *secret = token_held(j) ? j->token.secret : NULL;
 
-    return q_run(t->c, NULL, t->err, sql, "uiiiiiiiibiuiiiiiixdtiiizi", &j->job_id, (int64_t)j->status, j->run_at,
-                 (int64_t)j->waiting_on, (int64_t)j->attempt, (int64_t)j->retries, (int64_t)j->interruptions,
-                 (int64_t)j->losses, j->start_deadline_at, secret, sizeof(j->token.secret), (int64_t)j->token.attempt,
-                 &j->owner_id, j->lease_until, (int64_t)j->confirmed, j->cancel_requested_at, j->started_at,
-                 j->finished_at, (int64_t)j->last_outcome, j->error_log, j->progress, j->progress_message,
-                 j->progress_at, j->version, row->lane_id, row->ready_seq, (int64_t)j->fingerprint);
+    return job_finished(row->was)
+               ? q_run(t->c, NULL, t->err, sql, LIFE_TYPES "i", LIFE_VALUES(j, secret), row->finished_was)
+               : q_run(t->c, NULL, t->err, sql, LIFE_TYPES, LIFE_VALUES(j, secret));
+}
+
+/** Where it was when it was loaded. */
+static int row_delete(struct tx *t, const struct row *row)
+{
+    const struct uuid *id = &row->job.job_id;
+
+    return job_finished(row->was)
+               ? q_run(t->c, NULL, t->err, "DELETE FROM history WHERE job_id = ?1 AND finished_at = ?2", "ui", id,
+                       row->finished_was)
+               : q_run(t->c, NULL, t->err, "DELETE FROM jobs WHERE job_id = ?1", "u", id);
 }
 
 static bool has_labels(const struct job *j)
@@ -413,11 +458,7 @@ static int row_place(struct tx *t, const struct row *row)
     if (was_history == to_history)
         return row_write(t, row, to_history ? update_history : update_jobs);
     int rc = row_write(t, row, to_history ? move_to_history : move_to_jobs);
-    if (rc != ERR_OK)
-        return rc;
-    return q_run(t->c, NULL, t->err,
-                 to_history ? "DELETE FROM jobs WHERE job_id = ?1" : "DELETE FROM history WHERE job_id = ?1", "u",
-                 &row->job.job_id);
+    return rc == ERR_OK ? row_delete(t, row) : rc;
 }
 
 int row_save(struct tx *t, struct row *row)
@@ -438,6 +479,7 @@ int row_save(struct tx *t, struct row *row)
     if (rc == ERR_OK && row->job.attempt > 0 && job_finished(row->job.status) && !job_finished(row->was))
         rc = checkpoint_release(t, &row->job.job_id);
     row->was = row->job.status;
+    row->finished_was = row->job.finished_at;
     return rc;
 }
 
@@ -461,8 +503,8 @@ static int refs_drop(struct tx *t, const struct job *job)
 int row_remove(struct tx *t, struct row *row)
 {
     static const char *const deletes[] = {
-        "DELETE FROM jobs WHERE job_id = ?1",       "DELETE FROM history WHERE job_id = ?1",
-        "DELETE FROM inputs WHERE job_id = ?1",     "DELETE FROM attempts WHERE job_id = ?1",
+        "DELETE FROM inputs WHERE job_id = ?1",
+        "DELETE FROM attempts WHERE job_id = ?1",
         "DELETE FROM log_chunks WHERE job_id = ?1",
     };
     const struct uuid *id = &row->job.job_id;
@@ -476,6 +518,8 @@ int row_remove(struct tx *t, struct row *row)
         rc = q_run(t->c, NULL, t->err, t->s->sql->labels_delete, "tut", row->job.project, id, row->job.labels);
     if (rc == ERR_OK && row->job.dedup_key)
         rc = key_forget(t, row->job.project, row->job.dedup_key, id);
+    if (rc == ERR_OK)
+        rc = row_delete(t, row);
     for (size_t i = 0; rc == ERR_OK && i < ARRAY_LEN(deletes); i++)
         rc = q_run(t->c, NULL, t->err, deletes[i], "u", id);
     if (rc == ERR_OK)

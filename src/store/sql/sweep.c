@@ -273,27 +273,6 @@ static int workers_forget(struct tx *t, usec before, int64_t limit, size_t *ret_
     return rc == ERR_OK && n > 0 ? drains_forget(t) : rc;
 }
 
-/** Those at the head of history whose retention is over: rows lie in the order they finished, since the store's time never goes back.
- * *ret_next: when the next one's time comes */
-static int history_over(struct tx *t, int64_t limit, struct uuid ret[OP_CHANGES_MAX], size_t *ret_n, usec *ret_next)
-{
-    AUTO_QUERY struct query *st = NULL;
-    bool more;
-    int rc = q_open(t->c, &st, t->err, t->s->sql->history_head, "i", limit + 1);
-
-    *ret_n = 0;
-    *ret_next = USEC_NEVER;
-    while (rc == ERR_OK && (rc = q_step(t->c, st, &more, t->err)) == ERR_OK && more) {
-        usec over_at = col_int(st, 1) + t->s->policy.retention_us / (BUG("retire-early") ? 2 : 1);
-        if (over_at > t->now || *ret_n == (size_t)limit) {
-            *ret_next = over_at;
-            break;
-        }
-        ret[(*ret_n)++] = col_uuid(st, 0);
-    }
-    return rc;
-}
-
 /** Finished jobs whose retention is over. Dead letters are not in history: they stay until somebody decides. */
 int op_sweep_retention(struct tx *t)
 {
@@ -305,9 +284,12 @@ int op_sweep_retention(struct tx *t)
 
     if (keep <= 0)
         return ERR_OK;
+    usec over = keep / (BUG("retire-early") ? 2 : 1);
     int rc = q_written(t->c, &began, t->err);
     if (rc == ERR_OK)
-        rc = history_over(t, limit, id, &n, &op->next_at);
+        rc = t->s->sql->history_head(t, limit, t->now - over, id, &n, &op->next_at);
+    if (rc == ERR_OK && op->next_at != USEC_NEVER)
+        op->next_at += over;
     bool whole = true;
     for (size_t i = 0; rc == ERR_OK && i < n && rows > 0; i++) {
         rc = retire_one(t, &id[i], rows, &whole);

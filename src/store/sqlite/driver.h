@@ -133,6 +133,7 @@ void sqlite_poll(struct store *s, bool wait);
 int sqlite_read_begin(struct store *s, usec deadline_us, struct reading *ret, struct err *err);
 void sqlite_read_end(struct reading *r);
 void sqlite_sizes(struct store *s, struct store_sizes *ret);
+int sqlite_history_head(struct tx *t, int64_t limit, usec until, struct uuid *ret, size_t *ret_n, usec *ret_next);
 int sqlite_jobs_look(struct conn *c, struct job_look *look, struct err *err);
 int sqlite_job_list(struct store *s, const struct job_filter *f, struct arena *arena, struct job_page *ret,
                     struct err *err);

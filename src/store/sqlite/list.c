@@ -61,6 +61,26 @@ int sqlite_jobs_look(struct conn *c, struct job_look *look, struct err *err)
     return rc;
 }
 
+/** Rows lie in the order they finished, since the store's time never goes back. */
+int sqlite_history_head(struct tx *t, int64_t limit, usec until, struct uuid *ret, size_t *ret_n, usec *ret_next)
+{
+    AUTO_QUERY struct query *st = NULL;
+    bool more;
+    int rc =
+        q_open(t->c, &st, t->err, "SELECT job_id, finished_at FROM history ORDER BY rowid LIMIT ?1", "i", limit + 1);
+
+    *ret_n = 0;
+    *ret_next = USEC_NEVER;
+    while (rc == ERR_OK && (rc = q_step(t->c, st, &more, t->err)) == ERR_OK && more) {
+        if (col_int(st, 1) > until || *ret_n == (size_t)limit) {
+            *ret_next = col_int(st, 1);
+            break;
+        }
+        ret[(*ret_n)++] = col_uuid(st, 0);
+    }
+    return rc;
+}
+
 /** Looks at candidates until the page is full, or they end, or time is over. ret->next is the last one that was dealt with. */
 static int take_page(struct conn *c, const struct job_filter *f, sqlite3_stmt *st, struct list *l, struct job_page *ret,
                      struct err *err)

@@ -116,7 +116,6 @@ static const struct sql_own own = {
     .given_before = "SELECT a.job_id FROM attempts a CROSS JOIN jobs j ON j.job_id = a.job_id WHERE a.worker_id = ?1"
                     " AND a.poll_id = ?2 AND a.ended_at = 0 AND j.project = ?3 AND j.status = 1"
                     " AND j.attempt = a.attempt ORDER BY a.started_at, a.job_id",
-    .history_head = "SELECT job_id, finished_at FROM history ORDER BY rowid LIMIT ?1",
     .chunk_join = "UPDATE log_chunks SET bytes = CAST(bytes || ?3 AS BLOB) WHERE job_id = ?1 AND attempt = ?2 AND at ="
                   " (SELECT max(at) FROM log_chunks WHERE job_id = ?1 AND attempt = ?2) AND at + length(bytes) = ?4"
                   " AND length(bytes) + length(?3) <= ?5",
@@ -130,6 +129,7 @@ static const struct sql_own own = {
     .dead_next = "SELECT project, status, job_id, fingerprint FROM jobs INDEXED BY jobs_status WHERE status <> 0"
                  " AND (project, status, job_id) > (?1, ?2, ?3) ORDER BY project, status, job_id LIMIT ?4",
     .heads = claim_heads,
+    .history_head = sqlite_history_head,
     .insert_job = sqlite_insert_job,
     .insert_label = sqlite_insert_label,
     .key_find = sqlite_key_find,

@@ -55,11 +55,21 @@ CREATE INDEX jobs_lease ON jobs (lease_until) WHERE status = 1;
 CREATE INDEX jobs_status ON jobs (project, status, job_id) WHERE status <> 0;
 CREATE INDEX jobs_type ON jobs (project, task_type, job_id);
 
--- success and cancelled. The same columns: rows move whole.
-CREATE TABLE history (LIKE jobs INCLUDING DEFAULTS, PRIMARY KEY (job_id));
+-- success and cancelled. The same columns: rows move whole. They lie by the day of finishing (days.c, ADR 32): each day is a table of its own,
+-- made ahead, with job_id as its key. That no two tables have the same job follows from how rows move. What has no day lies in history_default.
+CREATE TABLE history (LIKE jobs INCLUDING DEFAULTS) PARTITION BY RANGE (finished_at);
 CREATE INDEX history_finished ON history (finished_at, job_id);
 CREATE INDEX history_status ON history (project, status, job_id) WHERE status <> 2;
 CREATE INDEX history_type ON history (project, task_type, job_id);
+CREATE TABLE history_default PARTITION OF history DEFAULT;
+ALTER TABLE history_default ADD PRIMARY KEY (job_id);
+
+-- The partitions, one row each; a table's do not overlap. Those of past days are detached once they are empty, and then dropped.
+CREATE TABLE days (
+    of_table text COLLATE "C" NOT NULL, first bigint NOT NULL, until bigint NOT NULL, -- of finished_at; `until` is the next one's
+    detached smallint NOT NULL DEFAULT 0,
+    PRIMARY KEY (of_table, first)
+);
 
 CREATE TABLE inputs (
     job_id uuid NOT NULL, i integer NOT NULL, name text NOT NULL, ref text NOT NULL,
