@@ -485,6 +485,20 @@ def test_every_table_and_column_is_moved(serve, migrate, embedded, database, pos
                 assert sorted(plain(row[column]) for row in rows) == want, (table, column)
 
 
+def test_finished_jobs_get_the_tables_of_their_days(migrate, embedded, database, postgres, filled, tmp_path):
+    with sqlite3.connect(tmp_path / "embedded" / "haul.db") as db:
+        db.execute("UPDATE history SET finished_at = finished_at - 86400000000 * (rowid % 5)")
+        days = {at // 86400000000 for at, in db.execute("SELECT finished_at FROM history")}
+        count, = db.execute("SELECT count(*) FROM history").fetchone()
+    db.close()
+    assert len(days) > 1
+    migrate(embedded, database)
+    name = Databases.made[tmp_path / "pg"]
+    assert postgres.psql("SELECT count(*) FROM history", name) == str(count)
+    assert postgres.psql("SELECT count(*) FROM history_default", name) == "0"
+    assert postgres.psql("SELECT count(DISTINCT tableoid) FROM history", name) == str(len(days))
+
+
 def plain(value):
     """A value of either database in one way: bytes and ids in hex."""
     if isinstance(value, bytes):

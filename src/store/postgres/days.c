@@ -7,6 +7,7 @@
 #include "store/postgres/postgres.h"
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <time.h>
 
 #define DAY_US     (INT64_C(24) * 3600 * USEC_PER_SEC)
@@ -18,6 +19,7 @@
 #define LOCK_MS    "50"
 #define CHECK_MS   "120000" /* a table full of rows that are deleted is long to look at; nobody waits for that */
 #define TABLES     "SELECT pg_advisory_xact_lock(1751217518)"
+#define COVER_MAX  200            /* tables that a move makes; what is older lies in the default one */
 #define WIDE_AFTER (100 * DAY_US) /* who keeps jobs for longer has tables of four weeks */
 #define WIDE_US    (28 * DAY_US)
 
@@ -32,13 +34,13 @@ struct pass {
     struct err *err;
 };
 
-static void part_name(const struct pass *p, usec first, char ret[64])
+static void part_name(const char *of, usec first, char ret[64])
 {
     const time_t seconds = (time_t)(first / USEC_PER_SEC);
     struct tm day;
 
     gmtime_r(&seconds, &day);
-    snprintf(ret, 64, "%s_%04d%02d%02d", p->table->name, day.tm_year + 1900, day.tm_mon + 1, day.tm_mday);
+    snprintf(ret, 64, "%s_%04d%02d%02d", of, day.tm_year + 1900, day.tm_mon + 1, day.tm_mday);
 }
 
 /** alone: two servers make and drop one after the other. */
@@ -98,21 +100,53 @@ static int rows_there(const struct pass *p, usec first, usec until, int64_t *ret
     return q_int(p->c, 0, ret, p->err, sql, "ii", first, until);
 }
 
+#define PART_SQL 512
+
 /** Made apart and attached: so whoever reads or writes the others does not wait. */
-static int make(const struct pass *p, usec first, usec until)
+static void part_sql(const struct table *t, usec first, usec until, char ret[3][PART_SQL])
 {
-    const char *of = p->table->name;
     char name[64];
 
-    part_name(p, first, name);
-    int rc = run(p, "CREATE TABLE %s (LIKE %s INCLUDING DEFAULTS INCLUDING STORAGE, PRIMARY KEY (%s))", name, of,
-                 p->table->key);
-    if (rc == ERR_OK)
-        rc = run(p, "ALTER TABLE %s ATTACH PARTITION %s FOR VALUES FROM (%lld) TO (%lld)", of, name, (long long)first,
-                 (long long)until);
-    return rc == ERR_OK ? q_run(p->c, NULL, p->err, "INSERT INTO days (of_table, first, until) VALUES (?1, ?2, ?3)",
-                                "tii", of, first, until)
-                        : rc;
+    part_name(t->name, first, name);
+    snprintf(ret[0], PART_SQL, "CREATE TABLE %s (LIKE %s INCLUDING DEFAULTS INCLUDING STORAGE, PRIMARY KEY (%s))", name,
+             t->name, t->key);
+    snprintf(ret[1], PART_SQL, "ALTER TABLE %s ATTACH PARTITION %s FOR VALUES FROM (%lld) TO (%lld)", t->name, name,
+             (long long)first, (long long)until);
+    snprintf(ret[2], PART_SQL, "INSERT INTO days (of_table, first, until) VALUES ('%s', %lld, %lld)", t->name,
+             (long long)first, (long long)until);
+}
+
+static int make(const struct pass *p, usec first, usec until)
+{
+    char sql[3][PART_SQL];
+    int rc = ERR_OK;
+
+    part_sql(p->table, first, until, sql);
+    for (size_t i = 0; rc == ERR_OK && i < ARRAY_LEN(sql); i++)
+        rc = run(p, "%s", sql[i]);
+    return rc;
+}
+
+int pg_days_cover(PGconn *pg, usec from, usec until, struct err *err)
+{
+    char sql[3][PART_SQL], ask[1024];
+    PGresult *res = NULL;
+
+    snprintf(ask, sizeof(ask),
+             "SELECT d FROM generate_series(%lld, %lld, %lld) d WHERE (SELECT count(*) FROM days) < %d AND NOT EXISTS"
+             " (SELECT 1 FROM days WHERE of_table = 'history' AND first < d + %lld AND until > d) AND NOT EXISTS"
+             " (SELECT 1 FROM history_default WHERE finished_at >= d AND finished_at < d + %lld) LIMIT %d",
+             (long long)floor_to(from, DAY_US), (long long)until, (long long)DAY_US, COVER_MAX, (long long)DAY_US,
+             (long long)DAY_US, COVER_MAX);
+    int rc = pg_exec(pg, ask, &res, err);
+    for (int row = 0; rc == ERR_OK && row < PQntuples(res); row++) {
+        const usec first = strtoll(PQgetvalue(res, row, 0), NULL, 10);
+        part_sql(&tables[0], first, first + DAY_US, sql);
+        for (size_t i = 0; rc == ERR_OK && i < ARRAY_LEN(sql); i++)
+            rc = pg_exec(pg, sql[i], NULL, err);
+    }
+    PQclear(res);
+    return rc;
 }
 
 /** The next one behind those that there are. */
@@ -224,7 +258,7 @@ static int drop_past(const struct pass *p)
         rc = oldest(p, &first, &detached);
         if (rc != ERR_OK || first < 0)
             break;
-        part_name(p, first, name);
+        part_name(p->table->name, first, name);
         if (!detached)
             rc = is_empty(p, name, &empty);
         if (rc == ERR_OK && !empty)

@@ -199,6 +199,8 @@ int pg_house(struct tx *t);
 int pg_days(struct pg_store *s, struct err *err);
 /** So once, and from now on every minute, on a thread that ends with the store's `stopping`. */
 int pg_days_keep(struct pg_store *s, struct err *err);
+/** Makes those that finished jobs from `from` to `until` want and have not, in the transaction at work: for a move, beside which nobody writes. */
+int pg_days_cover(PGconn *pg, usec from, usec until, struct err *err);
 int pg_history_head(struct tx *t, int64_t limit, usec until, struct uuid *ret, size_t *ret_n, usec *ret_next);
 
 /* --- apply.c --- */

@@ -205,6 +205,30 @@ static int copy_end(struct copy *c, int rc, struct err *err)
     return rc;
 }
 
+/** The place of a column in a list of names; their number if it is not there. */
+static size_t column_at(const struct move_columns *columns, const char *name)
+{
+    size_t i = 0, n = strlen(name);
+
+    for (const char *p = columns->list; i < columns->n && (strncmp(p, name, n) != 0 || (p[n] != ',' && p[n])); i++)
+        p = i + 1 < columns->n ? strchr(p, ' ') + 1 : p;
+    return i;
+}
+
+/** The days of these rows have tables. */
+static int days_make(struct pg_side *s, const struct move_columns *columns, const struct buf *rows, struct err *err)
+{
+    const size_t i = column_at(columns, "finished_at");
+    struct move_value v[MOVE_COLUMNS_MAX];
+    usec from = USEC_NEVER, until = 0;
+
+    for (size_t at = 0; i < columns->n && move_row_next(rows, &at, columns->types, v);) {
+        from = MIN(from, v[i].i);
+        until = MAX(until, v[i].i);
+    }
+    return from <= until ? pg_days_cover(s->pg, from, until, err) : ERR_OK;
+}
+
 static int side_insert(struct store_side *side, const char *table, const struct move_columns *columns,
                        const struct buf *rows, struct err *err)
 {
@@ -212,6 +236,8 @@ static int side_insert(struct store_side *side, const char *table, const struct 
     char sql[SQL_MAX];
     int rc = widths_read(&c, table, err);
 
+    if (rc == ERR_OK && strcmp(table, "history") == 0)
+        rc = days_make(c.s, columns, rows, err);
     if (rc != ERR_OK)
         return rc;
     snprintf(sql, sizeof(sql), "COPY %s (%s) FROM STDIN (FORMAT binary)", table, columns->list);
