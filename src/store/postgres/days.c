@@ -341,7 +341,7 @@ static usec head_from(struct pg_store *s, usec now)
 
 int pg_history_head(struct tx *t, int64_t limit, usec until, struct uuid *ret, size_t *ret_n, usec *ret_next)
 {
-    struct pg_store *s = pg_of(t->s);
+    struct pg_store *s = pg_writer_of(t->s)->of;
     AUTO_QUERY struct query *st = NULL;
     const usec from = head_from(s, t->now);
     bool more = false;
