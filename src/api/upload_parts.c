@@ -165,7 +165,7 @@ static int sizes_fill(struct urls *u, int64_t size, struct err *err)
     const int64_t count = (size + each - 1) / each;
     for (size_t i = 0; i < u->n; i++) {
         const int64_t at = (u->parts[i].number - 1) * each;
-        char field[32];
+        char field[48];
         snprintf(field, sizeof(field), "parts[%zu].number", i);
         if (u->parts[i].number > count)
             return err_field(err, field, "must be from 1 to %lld: %lld bytes in parts of %lld", (long long)count,
