@@ -149,9 +149,9 @@ struct pg_store {
     _Atomic int64_t elsewhere; /* what it was told last */
     struct read_pool pool;
     struct pg_conn readers[READERS];
-    atomic_uint opened; /* how often a writer was: perhaps to another host, where readers are to go, too */
-    atomic_bool ended;  /* an outcome is unknown: nothing is written any more */
-    char name[96];      /* this server's, for people */
+    atomic_uint opened;         /* how often a writer was: perhaps to another host, where readers are to go, too */
+    atomic_bool ended;          /* an outcome is unknown: nothing is written any more */
+    char name[96];              /* this server's, for people */
     usec head_from, head_until; /* where history begins, or before; believed for a while */
     pthread_t renewer, keeper;
     bool renewing, keeping;
