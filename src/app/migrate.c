@@ -4,6 +4,7 @@
 #include "app/migrate_work.h"
 #include "base/auto.h"
 #include "base/fs.h"
+#include "base/timefmt.h"
 #include "store/snapshot.h"
 #include <stdlib.h>
 #include <unistd.h>
@@ -59,7 +60,8 @@ static int lock_both(struct work *w, struct err *err)
     return rc == ERR_OK || rc == ERR_NOT_FOUND ? ERR_OK : err_wrap(err, rc, "target");
 }
 
-static int open_store(struct side *s, enum move_role role, struct err *err)
+/** @param ret  caller: s->moves->close */
+static int open_as(struct side *s, enum move_role role, struct store_side **ret, struct err *err)
 {
     const struct store_driver *d = NULL;
     const struct store_config config = {.dir = s->options->data, .url = s->options->store, .clock = clock_real()};
@@ -69,8 +71,15 @@ static int open_store(struct side *s, enum move_role role, struct err *err)
         rc = err_set(err, ERR_UNSUPPORTED, 0, "a database of this kind cannot be moved");
     if (rc == ERR_OK) {
         s->moves = d->moves;
-        rc = d->moves->open(&config, role, &s->store, err);
+        rc = d->moves->open(&config, role, ret, err);
     }
+    return rc;
+}
+
+static int open_store(struct side *s, enum move_role role, struct err *err)
+{
+    int rc = open_as(s, role, &s->store, err);
+
     return rc == ERR_OK ? ERR_OK : err_wrap(err, rc, role == MOVE_SOURCE ? "source" : "target");
 }
 
@@ -205,6 +214,18 @@ static int sample(struct work *w, struct err *err)
     return rc;
 }
 
+/** What was moved out of the source goes on elsewhere since: moved again, both would hand out the same jobs. */
+static int check_not_moved(const struct work *w, struct err *err)
+{
+    char moved[MOVE_MOVED_MAX];
+    int rc = w->from.moves->meta(w->from.store, STORE_META_MOVED, moved, sizeof(moved), err);
+
+    if (rc == ERR_OK && moved[0])
+        rc = err_set(err, ERR_CONFLICT, 0,
+                     "all was moved out of the source %.140s; to move it again: haul migrate --unmark CONFIG", moved);
+    return rc;
+}
+
 /** Goes on with what the target says, or begins. A dry run only looks whether it could. */
 static int begin(struct work *w, struct err *err)
 {
@@ -214,11 +235,31 @@ static int begin(struct work *w, struct err *err)
         w->m->resumed = true;
         return w->m->dry_run ? ERR_OK : mark_take(w, err);
     }
+    if (rc == ERR_OK)
+        rc = check_not_moved(w, err);
     if (rc == ERR_OK && !w->m->dry_run)
         rc = mark_make(w, w->mark, err);
     if (rc == ERR_OK)
         rc = w->to.moves->begin(w->to.store, w->m->dry_run ? NULL : w->mark, err);
     return rc;
+}
+
+/** Before the target may be used, so that at no time both may. */
+static int note_moved(struct work *w, struct err *err)
+{
+    struct store_side *s = NULL;
+    struct clock clock = clock_real();
+    char place[MOVE_PLACE_MAX], at[RFC3339_MAX], word[MOVE_MOVED_MAX];
+
+    w->to.moves->place(w->to.store, place);
+    rfc3339_format(clock.wall_us(clock.self) / USEC_PER_SEC * USEC_PER_SEC, at);
+    snprintf(word, sizeof(word), "to %s at %s", place, at);
+    int rc = open_as(&w->from, MOVE_NOTE, &s, err);
+    if (rc == ERR_OK)
+        rc = w->from.moves->moved(s, word, err);
+    if (s)
+        w->from.moves->close(s);
+    return rc == ERR_OK ? ERR_OK : err_wrap(err, rc, "note in the source that all was moved");
 }
 
 static int finish(struct work *w, struct err *err)
@@ -265,6 +306,8 @@ static int move_all(struct work *w, struct err *err)
         rc = copy_blobs(w, err);
     if (rc == ERR_OK)
         rc = check_rows(w, err);
+    if (rc == ERR_OK)
+        rc = note_moved(w, err);
     return rc == ERR_OK ? finish(w, err) : rc;
 }
 
@@ -309,6 +352,23 @@ int migrate_run(struct migrate *m, struct err *err)
     free(w->piece);
     free(w->read);
     free(w);
+    return rc;
+}
+
+int migrate_unmark(const struct server_options *of, char ret_was[MOVE_MOVED_MAX], struct err *err)
+{
+    struct side s = {.options = of, .lock_fd = -1};
+    int rc = open_folder(&s, false, err);
+
+    if (rc == ERR_NOT_FOUND)
+        rc = err_set(err, ERR_NOT_FOUND, 0, "there is no data folder '%.180s'", of->data);
+    if (rc == ERR_OK)
+        rc = open_as(&s, MOVE_NOTE, &s.store, err);
+    if (rc == ERR_OK)
+        rc = s.moves->meta(s.store, STORE_META_MOVED, ret_was, MOVE_MOVED_MAX, err);
+    if (rc == ERR_OK)
+        rc = s.moves->moved(s.store, NULL, err);
+    side_release(&s);
     return rc;
 }
 

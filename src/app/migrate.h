@@ -27,6 +27,12 @@ struct migrate {
 };
 
 /** ERR_LOCKED: a server uses one of the two. ERR_CONFLICT: the target is not empty, or begun from another source. ERR_CORRUPT: what was
- * written is not what was read. On any error but these a repetition goes on where it stopped. */
+ * written is not what was read. ERR_CONFLICT, too: all was moved out of the source before, elsewhere. On any error but these a repetition
+ * goes on where it stopped. */
 int migrate_run(struct migrate *m, struct err *err);
+
+/** Takes the note away that what a configuration's server keeps was moved, so that one starts on it again.
+ * ERR_NOT_FOUND: there is none. ERR_LOCKED: a server uses the data folder.
+ * @param ret_was  what it said */
+int migrate_unmark(const struct server_options *of, char ret_was[MOVE_MOVED_MAX], struct err *err);
 void migrate_release(struct migrate *m);

@@ -16,37 +16,38 @@
 #define BYTES_US 200 /* likewise: bytes of blobs a microsecond */
 
 struct options {
-    const char *from, *to;
+    const char *from, *to, *unmark;
     bool dry_run, allow_damaged, json, help;
 };
 
 static void print_help(void)
 {
-    puts("Usage: haul migrate --from CONFIG --to CONFIG\n\n"
+    puts("Usage: haul migrate --from CONFIG --to CONFIG\n"
+         "       haul migrate --unmark CONFIG\n\n"
          "Moves all that the server of one configuration file keeps (jobs, history, logs, blobs) into what the other "
          "one names:\n"
          "from the embedded store to PostgreSQL, or back. Both servers must be stopped; the target must be empty. The "
          "source is\n"
-         "only read. Stopped or killed, the same command goes on where it was; until it is done no server starts on "
-         "the target.\n\n"
+         "only read, until all is moved and compared: then a note is left in it, and no server starts on it any more. "
+         "Stopped or\n"
+         "killed, the same command goes on where it was; until it is done no server starts on the target.\n\n"
          "Options:\n"
          "      --from CONFIG               configuration file of the server as it was\n"
          "      --to CONFIG                 configuration file of the server as it will be\n"
          "      --dry-run                   look at both, count, and change nothing\n"
          "      --allow-damaged             move all the rest although blobs are missing or damaged\n"
+         "      --unmark CONFIG             take the note away, so that a server may start there again\n"
          "      --json                      print JSON\n"
          "  -h, --help                      print this help");
 }
 
 static int read_options(int argc, char **argv, struct options *o)
 {
-    static const struct option longs[] = {{"from", required_argument, NULL, 'f'},
-                                          {"to", required_argument, NULL, 't'},
-                                          {"dry-run", no_argument, NULL, 'n'},
-                                          {"allow-damaged", no_argument, NULL, 'a'},
-                                          {"json", no_argument, NULL, 'j'},
-                                          {"help", no_argument, NULL, 'h'},
-                                          {0}};
+    static const struct option longs[] = {
+        {"from", required_argument, NULL, 'f'},   {"to", required_argument, NULL, 't'},
+        {"dry-run", no_argument, NULL, 'n'},      {"allow-damaged", no_argument, NULL, 'a'},
+        {"unmark", required_argument, NULL, 'u'}, {"json", no_argument, NULL, 'j'},
+        {"help", no_argument, NULL, 'h'},         {0}};
 
     opterr = 0;
     for (int c; (c = getopt_long(argc, argv, ":h", longs, NULL)) != -1;) {
@@ -58,6 +59,8 @@ static int read_options(int argc, char **argv, struct options *o)
             o->dry_run = true;
         else if (c == 'a')
             o->allow_damaged = true;
+        else if (c == 'u')
+            o->unmark = optarg;
         else if (c == 'j')
             o->json = true;
         else if (c == 'h')
@@ -70,6 +73,10 @@ static int read_options(int argc, char **argv, struct options *o)
         return EXIT_OK;
     if (optind < argc)
         return usage("migrate", argv[optind], "one argument too many");
+    if (o->unmark && (!*o->unmark || o->from || o->to || o->dry_run || o->allow_damaged))
+        return usage("migrate", "--unmark", "takes a configuration file, and no other option but --json");
+    if (o->unmark)
+        return EXIT_OK;
     if (!o->from || !*o->from)
         return usage("migrate", "--from", "is missing: the configuration file of the server as it was");
     if (!o->to || !*o->to)
@@ -188,11 +195,11 @@ static void print_result(const struct migrate *m, const struct options *o)
     if (m->damaged)
         printf("%lld blobs are missing or damaged, as they were in the source; the first is %s\n",
                (long long)m->damaged, m->first_damaged);
-    printf("Moved, and compared: the target holds what the source holds.\n"
-           "Next: start the server with '--config %s', and see that none starts with the old one: it would hand out "
-           "the same "
-           "jobs. What ran goes on with its worker.\n",
-           o->to);
+    printf(
+        "Moved, and compared: the target holds what the source holds.\n"
+        "Next: start the server with '--config %s', none starts with the old one any more. What ran goes on with its "
+        "worker.\n",
+        o->to);
 }
 
 static int fail(const struct err *err)
@@ -244,6 +251,36 @@ static int run(const struct options *o)
     return status;
 }
 
+static void print_unmarked(const struct options *o, const char *was)
+{
+    AUTO_FREE char *safe = text_safe(was);
+
+    if (o->json) {
+        json_t *doc = json_pack("{s:b,s:s}", "unmarked", 1, "was", safe ? safe : "");
+        print_json(doc);
+        json_decref(doc);
+        return;
+    }
+    printf("A server may start with '%s' again. All had been moved %s: see that none runs there, it would hand out the "
+           "same jobs.\n",
+           o->unmark, safe ? safe : "elsewhere");
+}
+
+static int unmark(const struct options *o)
+{
+    struct server_options options = {0};
+    char was[MOVE_MOVED_MAX] = "";
+    struct err err = {0};
+    int rc = read_config(o->unmark, &options, &err);
+
+    if (rc == ERR_OK)
+        rc = migrate_unmark(&options, was, &err);
+    if (rc == ERR_OK)
+        print_unmarked(o, was);
+    server_options_release(&options);
+    return rc == ERR_OK ? EXIT_OK : fail(&err);
+}
+
 int migrate_main(int argc, char **argv)
 {
     struct options o = {0};
@@ -257,5 +294,5 @@ int migrate_main(int argc, char **argv)
         print_help();
         return EXIT_OK;
     }
-    return run(&o);
+    return o.unmark ? unmark(&o) : run(&o);
 }

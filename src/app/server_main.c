@@ -62,10 +62,10 @@ static int take_lock(struct server *s, struct err *err)
     return rc ? err_wrap(err, rc, "data folder") : ERR_OK;
 }
 
-/* Half of what it should hold is not what was promised. */
+/* Half of what it should hold is not what was promised; and of two that hold the same, each would hand out the same jobs. */
 static int check_moved(struct server *s, struct err *err)
 {
-    const char *mark = NULL;
+    const char *mark = NULL, *moved = NULL;
     struct arena *arena = arena_new(65536);
     int rc = arena ? s->store_driver->meta_get(s->store, STORE_META_MOVE, arena, &mark, err)
                    : err_set(err, ERR_NO_MEMORY, 0, "start");
@@ -73,6 +73,10 @@ static int check_moved(struct server *s, struct err *err)
         rc =
             err_set(err, ERR_CONFLICT, 0,
                     "the database is the target of a move that was not finished: run 'haul migrate' again, to its end");
+    if (!rc)
+        rc = s->store_driver->meta_get(s->store, STORE_META_MOVED, arena, &moved, err);
+    if (!rc && moved)
+        rc = err_set(err, ERR_CONFLICT, 0, "all was moved %.140s; " MOVED_REMEDY, moved);
     arena_free(arena);
     return rc;
 }

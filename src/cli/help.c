@@ -136,7 +136,7 @@ const struct command command_restore = {
 
 const struct command command_migrate = {
     .name = "migrate",
-    .args = "--from CONFIG --to CONFIG",
+    .args = "--from CONFIG --to CONFIG | --unmark CONFIG",
     .summary = "Move everything a stopped server keeps into another store.",
 };
 

@@ -2,6 +2,7 @@
 import hashlib
 import json
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -67,6 +68,15 @@ def serve(tmp_path, environment):
 def migrate(haul):
     def run(source, target, *more, status=0, **kwargs):
         done = haul("migrate", "--from", source, "--to", target, *more, **kwargs)
+        assert done.returncode == status, f"{done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done
+    return run
+
+
+@pytest.fixture
+def unmark(haul):
+    def run(config, *more, status=0):
+        done = haul("migrate", "--unmark", config, *more)
         assert done.returncode == status, f"{done.returncode}\n{done.stdout}\n{done.stderr}"
         return done
     return run
@@ -213,7 +223,7 @@ def test_the_same_data_folder_keeps_its_blobs(serve, migrate, embedded, make_con
     goes_on(server.api, filled)
 
 
-def test_blobs_go_to_s3_and_come_back(serve, migrate, embedded, make_config, filled, tmp_path, s3, bucket):  # noqa: F811
+def test_blobs_go_to_s3_and_come_back(serve, migrate, unmark, embedded, make_config, filled, tmp_path, s3, bucket):  # noqa: F811
     server = serve(embedded)
     large = os.urandom(9 << 20)  # in parts
     ref = server.api.put_blob(large)["ref"]
@@ -237,22 +247,26 @@ def test_blobs_go_to_s3_and_come_back(serve, migrate, embedded, make_config, fil
     assert server.terminate() == 0
 
     # What S3 holds is compared with what the database says of it, as a folder's bytes are.
+    unmark(there)
     s3.client().put_object(Bucket=bucket, Key=key, Body=b"others")
     assert "missing or damaged" in migrate(there, make_config("again"), status=CORRUPT).stderr
 
 
-def test_the_source_is_only_read(serve, migrate, embedded, database, filled, tmp_path):
+def test_the_source_is_only_read_but_for_the_note(serve, migrate, unmark, embedded, database, filled, tmp_path):
     def dump():
         with sqlite3.connect(f"file:{tmp_path / 'embedded' / 'haul.db'}?mode=ro", uri=True) as db:
             return list(db.iterdump())
     before = dump()
     migrate(embedded, database)
+    more = [line for line in dump() if line not in before]
+    assert len(more) == 1 and more[0].startswith('INSERT INTO "meta" VALUES(\'moved\'')
+    unmark(embedded)
     assert dump() == before
     server = serve(embedded)
     same(told(server.api), filled["told"])
 
 
-def test_a_dry_run_changes_nothing(migrate, embedded, database, postgres, filled, tmp_path):
+def test_a_dry_run_changes_nothing(migrate, unmark, embedded, database, postgres, filled, tmp_path):
     name = Databases.made[tmp_path / "pg"]
     done = migrate(embedded, database, "--dry-run")
     assert "This would be moved, in about" in done.stdout and "Nothing was changed" in done.stdout
@@ -261,6 +275,7 @@ def test_a_dry_run_changes_nothing(migrate, embedded, database, postgres, filled
     told_so = json.loads(migrate(embedded, database, "--dry-run", "--json").stdout)
     assert told_so["dry_run"] and told_so["expected_s"] >= 0 and told_so["tables"]["jobs"] >= 9
     migrate(embedded, database)
+    unmark(embedded)
     assert "the target is not empty" in migrate(embedded, database, "--dry-run", status=CONFLICT).stderr
 
 
@@ -326,11 +341,125 @@ def test_P01_killed_anywhere_it_goes_on(serve, haul, migrate, environment, embed
     assert server.api.get("/v1/blobs/" + kept["blob"].removeprefix("blob:")).content == b"some input" * 1000
 
 
+# --- what was moved does not start by accident ---
+
+def refused_start(haul, config):
+    done = haul("server", "--config", config, "--listen", "127.0.0.1:0")
+    assert done.returncode == CONFLICT and "haul migrate --unmark" in done.stderr, done.stderr
+    return done.stderr
+
+
+def move_finding(haul, config):
+    done = haul("doctor", "--config", config, "--json")
+    return next((f for f in json.loads(done.stdout)["checks"] if f["check"] == "move"), None)
+
+
+AT = r" at 20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ"
+
+
+def test_P04_a_source_that_was_moved_does_not_start(serve, haul, migrate, unmark, embedded, database, make_config, filled, tmp_path):
+    """In both directions: the word says what was moved where and when, and no password."""
+    url = yaml.safe_load(database.read_text())["server"]["store"]
+    secret = make_config("secret", data=str(tmp_path / "pg"), store=url + "&password=hushhush")
+    done = migrate(embedded, secret)
+    assert "none starts with the old one any more" in done.stdout
+    name = Databases.made[tmp_path / "pg"]
+    for said in (refused_start(haul, embedded), move_finding(haul, embedded)["said"]):
+        assert re.search("moved to the database " + name + " on .*" + AT, said) and "hushhush" not in said, said
+    assert move_finding(haul, embedded)["status"] == "fail" and "--unmark" in move_finding(haul, embedded)["remedy"]
+    assert move_finding(haul, database) is None
+    serve(database).terminate()
+
+    back = make_config("back")
+    migrate(database, back)
+    for said in (refused_start(haul, database), move_finding(haul, database)["said"]):
+        assert re.search(f"moved to the data folder {tmp_path / 'back'}" + AT, said), said
+    server = serve(back)
+    same(told(server.api), filled["told"])
+    assert "a server uses the data folder" in unmark(back, status=LOCKED).stderr
+    assert server.terminate() == 0
+
+    # The way out, of both.
+    done = unmark(database)
+    assert "may start" in done.stdout and f"the data folder {tmp_path / 'back'}" in done.stdout
+    assert json.loads(unmark(embedded, "--json").stdout)["unmarked"] is True
+    assert move_finding(haul, database) is None and move_finding(haul, embedded) is None
+    for config in (database, embedded):
+        server = serve(config)
+        same(told(server.api), filled["told"])
+        assert server.terminate() == 0
+
+
+def test_moved_again_only_when_unmarked(migrate, unmark, embedded, database, make_config, filled):
+    migrate(embedded, database)
+    again = make_config("again")
+    assert "all was moved out of the source to the database" in migrate(embedded, again, status=CONFLICT).stderr
+    assert "all was moved out of the source to the database" in migrate(embedded, again, "--dry-run", status=CONFLICT).stderr
+    unmark(embedded)
+    migrate(embedded, again)
+
+
+@pytest.mark.parametrize("emptied", ["rows", "fresh"])
+def test_back_into_the_store_that_was_left(serve, migrate, haul, embedded, database, filled, postgres, tmp_path, emptied):
+    """A note in an emptied target goes when the move into it is done."""
+    migrate(embedded, database)
+    assert "the target is not empty" in migrate(database, embedded, status=CONFLICT).stderr
+    if emptied == "fresh":
+        (tmp_path / "embedded").rename(tmp_path / "away")
+    else:
+        with sqlite3.connect(tmp_path / "embedded" / "haul.db") as db:
+            for table, in db.execute("SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'").fetchall():
+                db.execute(f"DELETE FROM {table}") if table != "meta" else None
+    migrate(database, embedded)
+    refused_start(haul, database)
+    server = serve(embedded)
+    same(told(server.api), filled["told"])
+    assert server.terminate() == 0
+    name = Databases.made[tmp_path / "pg"]
+    tables = postgres.psql("SELECT string_agg(quote_ident(tablename), ', ') FROM pg_tables WHERE schemaname = 'public' AND tablename NOT IN ('meta', 'haul_schema', 'days', 'sweepers', 'totals')", name)
+    postgres.psql(f"TRUNCATE {tables}", name)
+    migrate(embedded, database)
+    refused_start(haul, embedded)
+    same(told(serve(database).api), filled["told"])
+
+
+def test_P01_killed_between_the_note_and_the_end(serve, haul, migrate, embedded, database, postgres, filled, tmp_path):
+    """What a kill there leaves: the source is noted, the target not whole. None starts, and the same command ends it."""
+    migrate(embedded, database)
+    name = Databases.made[tmp_path / "pg"]
+    with sqlite3.connect(tmp_path / "embedded" / "haul.db") as db:
+        source = db.execute("SELECT value FROM meta WHERE key = 'blob_folder_id'").fetchone()[0]
+    blobs = postgres.psql("SELECT value FROM meta WHERE key = 'blob_folder_id'", name)
+    mark = json.dumps({"source": source, "blobs": blobs, "table": "", "rows": 0, "blob_bytes": 0, "cursor": ""})
+    postgres.psql(f"INSERT INTO meta VALUES ('move', '{mark}')", name)
+    refused_start(haul, embedded)
+    assert haul("server", "--config", database, "--listen", "127.0.0.1:0").returncode == CONFLICT
+    assert json.loads(migrate(embedded, database, "--json").stdout)["resumed"]
+    same(told(serve(database).api), filled["told"])
+
+
+def test_a_move_that_failed_leaves_no_note(serve, migrate, embedded, filled, make_config):
+    migrate(embedded, make_config("away", store="postgres://haul@127.0.0.1:1/haul"), status=UNAVAILABLE)
+    serve(embedded)
+
+
+def test_unmark_is_refused(haul, unmark, embedded, database, make_config, filled, postgres, tmp_path):
+    assert "nothing says that it was moved" in unmark(embedded, status=NOT_FOUND).stderr
+    assert "there is no data folder" in unmark(make_config("nothing"), status=NOT_FOUND).stderr
+    (tmp_path / "pg").mkdir()
+    assert "there are no tables" in unmark(database, status=NOT_FOUND).stderr
+    (tmp_path / "bare").mkdir()
+    assert "there is no database" in unmark(make_config("bare"), status=NOT_FOUND).stderr
+    assert not (tmp_path / "bare" / "haul.db").exists()
+    assert "nowhere.yaml" in unmark(tmp_path / "nowhere.yaml", status=NOT_FOUND).stderr
+
+
 # --- refused ---
 
 @pytest.mark.parametrize("arguments, said", [
     (["--from", "a.yaml"], "--to: is missing"), (["--to", "a.yaml"], "--from: is missing"), (["--from"], "needs a value"),
-    (["--from", "a", "--to", "b", "c"], "one argument too many"), (["--form", "a"], "no such option")])
+    (["--from", "a", "--to", "b", "c"], "one argument too many"), (["--form", "a"], "no such option"), (["--unmark"], "needs a value"), (["--unmark", ""], "--unmark: takes a configuration file"),
+    (["--unmark", "a", "--to", "b"], "no other option but --json"), (["--unmark", "a", "--dry-run"], "no other option but --json")])
 def test_a_wrong_command_line(haul, arguments, said):
     done = haul("migrate", *arguments)
     assert done.returncode == USAGE and said in done.stderr and "haul help migrate" in done.stderr

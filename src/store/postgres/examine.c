@@ -90,7 +90,7 @@ static void check_schema(struct look *l, char ret_folder[UUID_STR_MAX])
 {
     unsigned version = 0;
     struct err err = {0};
-    char mark[MOVE_MARK_MAX], holder[8];
+    char mark[MOVE_MARK_MAX], moved[MOVE_MOVED_MAX], holder[8];
     int rc = pg_schema_version(l->pg, &version, &err);
 
     if (rc == ERR_UNSUPPORTED)
@@ -114,6 +114,10 @@ static void check_schema(struct look *l, char ret_folder[UUID_STR_MAX])
         mark[0])
         finding_add(l->f, FINDING_FAIL, "move", "run 'haul migrate' again, to its end",
                     "the database is the target of a move that was not finished");
+    else if (ask(l, "SELECT value FROM meta WHERE key = '" STORE_META_MOVED "'", moved, sizeof(moved), NULL) ==
+                 ERR_OK &&
+             moved[0])
+        finding_add(l->f, FINDING_FAIL, "move", MOVED_REMEDY, "what the database holds was moved %s", moved);
     ask(l, "SELECT value FROM meta WHERE key = '" STORE_META_BLOB_FOLDER "'", ret_folder, UUID_STR_MAX, NULL);
 }
 

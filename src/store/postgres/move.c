@@ -305,7 +305,9 @@ static int connect_as(struct pg_side *s, enum move_role role, const char *url, s
     if (rc == ERR_OK)
         rc = pg_schema_version(s->pg, &version, err);
     s->side.empty = rc == ERR_OK && version == 0;
-    if (rc == ERR_OK && (role == MOVE_SOURCE || version > 0))
+    if (s->side.empty && role == MOVE_NOTE)
+        rc = err_set(err, ERR_NOT_FOUND, 0, "there are no tables");
+    if (rc == ERR_OK && role != MOVE_NOTE && (role == MOVE_SOURCE || version > 0))
         rc = side_check_schema(version, postgres_n_migrations, err);
     if (rc == ERR_OK && role == MOVE_SOURCE)
         rc = source_begin(s, err);
@@ -345,9 +347,22 @@ static int side_identity(struct store_side *s, char ret[MOVE_ID_MAX], struct err
         "", NULL, ret, MOVE_ID_MAX, err);
 }
 
+static void side_where(struct store_side *s, char ret[MOVE_PLACE_MAX])
+{
+    const PGconn *pg = of(s)->pg;
+    const char *host = PQhost(pg);
+
+    if (host && *host && *host != '/') /* else a folder of sockets */
+        side_place(ret, "the database %s on %s:%s", PQdb(pg), host, PQport(pg));
+    else
+        side_place(ret, "the database %s on this machine", PQdb(pg));
+}
+
 const struct store_moves postgres_moves = {.open = side_open,
                                            .close = side_close,
                                            .identity = side_identity,
+                                           .place = side_where,
+                                           .moved = side_moved,
                                            .count = side_count,
                                            .meta = side_meta,
                                            .read = side_read,

@@ -2,7 +2,9 @@
  * it: the number of columns in two bytes, then of each its length in four (-1: NULL) and its bytes, numbers in eight, all big-endian. */
 #include "store/sql/move.h"
 #include "base/auto.h"
+#include "base/text.h"
 #include <endian.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -268,6 +270,18 @@ int side_meta(struct store_side *s, const char *key, char *ret, size_t size, str
     return s->empty ? ERR_OK : side_text(s, "SELECT value FROM meta WHERE key = ?1", "t", &param, ret, size, err);
 }
 
+void side_place(char ret[MOVE_PLACE_MAX], const char *fmt, ...)
+{
+    char whole[1024];
+    va_list ap;
+
+    va_start(ap, fmt);
+    vsnprintf(whole, sizeof(whole), fmt, ap);
+    va_end(ap);
+    utf8_mend(whole, strlen(whole));
+    snprintf(ret, MOVE_PLACE_MAX, "%.*s", (int)utf8_cut(whole, MIN(strlen(whole), MOVE_PLACE_MAX - 1)), whole);
+}
+
 int side_check_schema(unsigned has, unsigned known, struct err *err)
 {
     if (has == known)
@@ -313,6 +327,26 @@ static int mark_move(struct store_side *s, const char *was, const char *mark, st
     if (rc == ERR_OK && changed != 1)
         rc = err_set(err, ERR_LOCKED, 0, "another haul migrate moves into the target");
     return rc;
+}
+
+static int moved_take(struct store_side *s, struct err *err)
+{
+    const struct move_value param = text_value(STORE_META_MOVED);
+    int64_t changed = 0;
+    int rc = s->ops->run(s, "DELETE FROM meta WHERE key = ?1", "t", &param, &changed, err);
+
+    if (rc == ERR_OK && changed == 0)
+        rc = err_set(err, ERR_NOT_FOUND, 0, "nothing says that it was moved");
+    return rc;
+}
+
+int side_moved(struct store_side *s, const char *word, struct err *err)
+{
+    int rc = run(s, s->ops->begin, err);
+
+    if (rc == ERR_OK)
+        rc = word ? meta_put(s, STORE_META_MOVED, word, err) : moved_take(s, err);
+    return end(s, rc, err);
 }
 
 static int check_empty(struct store_side *s, struct err *err)
@@ -368,7 +402,7 @@ static const char *const derive[] = {
     " FROM (SELECT project, queue, task_type, status FROM jobs UNION ALL SELECT project, queue, task_type, status FROM "
     "history) j"
     " GROUP BY project, queue, task_type, status",
-    "DELETE FROM meta WHERE key IN ('blobs', 'blob_bytes', '" STORE_META_MOVE "')",
+    "DELETE FROM meta WHERE key IN ('blobs', 'blob_bytes', '" STORE_META_MOVE "', '" STORE_META_MOVED "')",
 };
 
 int side_finish(struct store_side *s, const char *was, const char *const *pairs, size_t n, struct err *err)

@@ -36,6 +36,7 @@ int side_count(struct store_side *s, unsigned table, int64_t *ret, struct err *e
 int side_meta(struct store_side *s, const char *key, char *ret, size_t size, struct err *err);
 int side_read(struct store_side *s, unsigned table, struct buf *cursor, struct buf *rows, size_t *ret_n,
               struct err *err);
+int side_moved(struct store_side *s, const char *word, struct err *err);
 int side_begin(struct store_side *s, const char *mark, struct err *err);
 int side_write(struct store_side *s, unsigned table, const struct buf *rows, const char *was, const char *mark,
                struct err *err);
@@ -43,5 +44,7 @@ int side_finish(struct store_side *s, const char *was, const char *const *pairs,
 /** One text: the first column of the first row, "" without one. */
 int side_text(struct store_side *s, const char *sql, const char *param_types, const struct move_value *params,
               char *ret, size_t size, struct err *err);
+/** Keeps what is UTF-8 of a name and fits. */
+void side_place(char ret[MOVE_PLACE_MAX], const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /** ERR_UNSUPPORTED says what to do about a source of an earlier schema. */
 int side_check_schema(unsigned has, unsigned known, struct err *err);

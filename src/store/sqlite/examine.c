@@ -21,12 +21,14 @@ static int text_of(struct sqlite_conn *c, const char *key, char *ret, size_t siz
 
 static int look(struct sqlite_conn *c, struct findings *f, char ret_folder[UUID_STR_MAX], struct err *err)
 {
-    char mark[MOVE_MARK_MAX];
+    char mark[MOVE_MARK_MAX], moved[MOVE_MOVED_MAX];
     unsigned version = 0;
     int rc = schema_version(c->db, &version, err);
 
     if (rc == ERR_OK && version > 0)
         rc = text_of(c, STORE_META_MOVE, mark, sizeof(mark), err);
+    if (rc == ERR_OK && version > 0)
+        rc = text_of(c, STORE_META_MOVED, moved, sizeof(moved), err);
     if (rc == ERR_OK && version > 0)
         rc = text_of(c, STORE_META_BLOB_FOLDER, ret_folder, UUID_STR_MAX, err);
     if (rc != ERR_OK)
@@ -39,6 +41,8 @@ static int look(struct sqlite_conn *c, struct findings *f, char ret_folder[UUID_
     if (version > 0 && mark[0])
         finding_add(f, FINDING_FAIL, "move", "run 'haul migrate' again, to its end",
                     "the database is the target of a move that was not finished");
+    else if (version > 0 && moved[0])
+        finding_add(f, FINDING_FAIL, "move", MOVED_REMEDY, "what the database holds was moved %s", moved);
     return ERR_OK;
 }
 

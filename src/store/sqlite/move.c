@@ -1,5 +1,6 @@
 /* A side of a move: SQLite's file. Nobody else has it open, which the data folder's lock sees to. */
 #include "store/sql/move.h"
+#include "base/auto.h"
 #include "base/fs.h"
 #include "base/sha256.h"
 #include "store/sqlite/driver.h"
@@ -156,7 +157,8 @@ static int open_source(struct sqlite_side *s, enum move_role role, struct err *e
     return rc;
 }
 
-static int open_target(struct sqlite_side *s, struct err *err)
+/** Of what there is already, or of a file that is made. */
+static int open_writer(struct sqlite_side *s, struct err *err)
 {
     int rc = inspect(s->path, clock_real(), err);
 
@@ -168,9 +170,29 @@ static int open_target(struct sqlite_side *s, struct err *err)
                        "PRAGMA mmap_size = 0; PRAGMA temp_store = MEMORY; PRAGMA trusted_schema = 0;"
                        "PRAGMA cache_size = -65536; PRAGMA journal_size_limit = 67108864",
                        err);
+    return rc;
+}
+
+static int open_target(struct sqlite_side *s, struct err *err)
+{
+    int rc = open_writer(s, err);
+
     if (rc == ERR_OK)
         rc = schema_migrate(s->c.db, s->c.clock, NULL, err);
     return rc == ERR_OK ? conn_exec(&s->c, "PRAGMA cache_spill = 0", err) : rc; /* as wal_file.c asks */
+}
+
+/** Of any schema that is known: meta has been in all of them. */
+static int open_note(struct sqlite_side *s, struct err *err)
+{
+    unsigned version = 0;
+    int rc = open_writer(s, err);
+
+    if (rc == ERR_OK)
+        rc = schema_version(s->c.db, &version, err);
+    if (rc == ERR_OK && version == 0)
+        rc = err_set(err, ERR_NOT_FOUND, 0, "there is no database");
+    return rc == ERR_OK ? conn_exec(&s->c, "PRAGMA cache_spill = 0", err) : rc;
 }
 
 static void side_close(struct store_side *s)
@@ -193,10 +215,12 @@ static int side_open(const struct store_config *config, enum move_role role, str
     }
     s->side.ops = &ops;
     bool there = fs_size(s->path) > 0;
-    if (!there && role == MOVE_SOURCE)
+    if (!there && (role == MOVE_SOURCE || role == MOVE_NOTE))
         rc = err_set(err, ERR_NOT_FOUND, 0, "there is no database");
     else if (!there && role == MOVE_LOOK)
         s->side.empty = true;
+    else if (role == MOVE_NOTE)
+        rc = open_note(s, err);
     else
         rc = role == MOVE_TARGET ? open_target(s, err) : open_source(s, role, err);
     if (rc != ERR_OK) {
@@ -220,9 +244,19 @@ static int side_identity(struct store_side *s, char ret[MOVE_ID_MAX], struct err
     return ERR_OK;
 }
 
+static void side_where(struct store_side *s, char ret[MOVE_PLACE_MAX])
+{
+    AUTO_FREE char *whole = realpath(of(s)->path, NULL);
+    const char *path = whole ? whole : of(s)->path, *slash = strrchr(path, '/');
+
+    side_place(ret, "the data folder %.*s", slash ? (int)(slash - path) : 0, path);
+}
+
 const struct store_moves sqlite_moves = {.open = side_open,
                                          .close = side_close,
                                          .identity = side_identity,
+                                         .place = side_where,
+                                         .moved = side_moved,
                                          .count = side_count,
                                          .meta = side_meta,
                                          .read = side_read,
