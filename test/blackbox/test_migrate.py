@@ -357,7 +357,7 @@ def move_finding(haul, config):
 AT = r" at 20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ"
 
 
-def test_P04_a_source_that_was_moved_does_not_start(serve, haul, migrate, unmark, embedded, database, make_config, filled, tmp_path):
+def test_a_source_that_was_moved_does_not_start(serve, haul, migrate, unmark, embedded, database, make_config, filled, tmp_path):
     """In both directions: the word says what was moved where and when, and no password."""
     url = yaml.safe_load(database.read_text())["server"]["store"]
     secret = make_config("secret", data=str(tmp_path / "pg"), store=url + "&password=hushhush")
@@ -423,7 +423,7 @@ def test_back_into_the_store_that_was_left(serve, migrate, haul, embedded, datab
     same(told(serve(database).api), filled["told"])
 
 
-def test_P01_killed_between_the_note_and_the_end(serve, haul, migrate, embedded, database, postgres, filled, tmp_path):
+def test_killed_between_the_note_and_the_end(serve, haul, migrate, embedded, database, postgres, filled, tmp_path):
     """What a kill there leaves: the source is noted, the target not whole. None starts, and the same command ends it."""
     migrate(embedded, database)
     name = Databases.made[tmp_path / "pg"]
