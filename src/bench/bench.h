@@ -11,7 +11,7 @@ enum bench_kind { BENCH_SUBMIT, BENCH_LIFE, BENCH_START };
 
 struct bench_plan {
     enum bench_kind kind;
-    const char *server; /* URL; NULL: our own, on a temporary folder */
+    const char *server; /* URL, or several with commas between; NULL: our own, on a temporary folder */
     const char *data;   /* where the temporary folder lies */
     const char *queue;  /* NULL: one of this run's own */
     unsigned connections, batch, workers;
@@ -30,9 +30,11 @@ struct bench_step {
 #define BENCH_STEPS 5
 
 struct bench_report {
-    const struct bench_plan *plan; /* borrowed */
-    const char *what;              /* of kind: "submit" */
-    char url[400], disk[32], queue[64];
+    const struct bench_plan *plan;          /* borrowed */
+    const char *what;                       /* of kind: "submit" */
+    char url[4400], disk[32], queue[64];    /* url: of each server, commas between */
+    char submitted_at[400], leased_at[400]; /* start: the first and the last of them */
+    unsigned n_servers;
     bool begun;            /* there is something to tell */
     uint64_t acknowledged; /* jobs: submitted, or completed; start: samples */
     uint64_t requests, repeats, broken, unsent;

@@ -38,6 +38,51 @@ static int folder(struct ground *g, const char *data, struct err *err)
     return ERR_OK;
 }
 
+/* ---- servers ---- */
+
+/** @param n  bytes of the URL, without blanks around it */
+static int server_add(struct ground *g, const char *url, size_t n, const char *list, struct err *err)
+{
+    char text[400];
+    const bool alone = !strchr(list, ',');
+    if (n == 0 && !alone)
+        return err_set(err, ERR_USAGE, 0, "server %u of the list '%.120s' is empty: put one comma between two URLs",
+                       g->n_servers + 1, list);
+    if (g->n_servers == BENCH_SERVERS_MAX)
+        return err_set(err, ERR_USAGE, 0, "more than %d servers in a list: name fewer", BENCH_SERVERS_MAX);
+    if (n >= sizeof(text))
+        return err_set(err, ERR_USAGE, 0, "'%.100s...' is not a server's URL: it is longer than %zu bytes", url,
+                       sizeof(text) - 1);
+    snprintf(text, sizeof(text), "%.*s", (int)n, url);
+    struct address *at = &g->servers[g->n_servers];
+    int rc = address_parse(text, at, err);
+    for (unsigned i = 0; i < g->n_servers && !rc; i++)
+        if (strcmp(g->servers[i].host, at->host) == 0)
+            rc = err_set(err, ERR_USAGE, 0, "'%.200s' is twice in the list of servers: name it once", text);
+    if (rc)
+        return rc;
+    const size_t used = strlen(g->url);
+    snprintf(g->url + used, sizeof(g->url) - used, "%shttp://%s", used ? "," : "", at->host);
+    g->n_servers++;
+    return ERR_OK;
+}
+
+static int given_servers(struct ground *g, const char *list, struct err *err)
+{
+    int rc = ERR_OK;
+    for (const char *p = list; !rc; p++) {
+        const size_t n = strcspn(p, ",");
+        const char *from = p + MIN(strspn(p, " "), n), *to = p + n;
+        while (to > from && to[-1] == ' ')
+            to--;
+        rc = server_add(g, from, (size_t)(to - from), list, err);
+        p += n;
+        if (!*p)
+            break;
+    }
+    return rc;
+}
+
 /* With an empty configuration: that of this machine is for its own server. */
 static int own_server(struct ground *g, struct err *err)
 {
@@ -58,24 +103,18 @@ static int own_server(struct ground *g, struct err *err)
         rc = child_line(&g->server, line, sizeof(line), err);
     if (!rc && strncmp(line, READY, sizeof(READY) - 1) != 0)
         rc = err_set(err, ERR_INTERNAL, 0, "our own server says '%.100s' instead of where it listens", line);
-    if (!rc)
-        snprintf(g->url, sizeof(g->url), "%s", line + sizeof(READY) - 1);
-    return rc;
+    return rc ? rc : given_servers(g, line + sizeof(READY) - 1, err);
 }
 
 int ground_open(struct ground *g, const char *data, const char *server, unsigned batch, struct err *err)
 {
     char bare[PATH_MAX];
     *g = (struct ground){.server.out = -1, .bare.fd = -1, .own = server == NULL};
-    int rc = server ? address_parse(server, &g->address, err) : ERR_OK;
+    int rc = server ? given_servers(g, server, err) : ERR_OK;
     if (!rc)
         rc = folder(g, data, err);
     if (!rc && !server)
         rc = own_server(g, err);
-    if (!rc && server)
-        snprintf(g->url, sizeof(g->url), "%s", server);
-    if (!rc && !server)
-        rc = address_parse(g->url, &g->address, err);
     if (!rc)
         rc = fs_join(bare, sizeof(bare), g->dir, "bare", err);
     return rc ? rc : bare_open(&g->bare, bare, batch, err);

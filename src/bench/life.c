@@ -12,8 +12,8 @@ struct life_conn {
     struct claim claim;
 };
 
-int life_init(struct life *l, const struct names *names, unsigned connections, unsigned batch, unsigned workers,
-              uint64_t most, struct err *err)
+int life_init(struct life *l, const struct names *names, unsigned servers, unsigned connections, unsigned batch,
+              unsigned workers, uint64_t most, struct err *err)
 {
     *l = (struct life){.names = names, .workers = workers};
     /* Enough waits that polls come back full and connections have work, and no more: a job's life is no longer than it must be. */
@@ -28,7 +28,7 @@ int life_init(struct life *l, const struct names *names, unsigned connections, u
         struct uuid id = uuid_v7(clock_real().wall_us(NULL), rng_real());
         uuid_format(&id, l->worker[i].id);
     }
-    return submit_init(&l->submit, names, connections, batch, most, err);
+    return submit_init(&l->submit, names, servers, connections, batch, most, err);
 }
 
 void life_release(struct life *l)
@@ -71,10 +71,10 @@ static bool next_lease(struct life *l, struct life_conn *c, uint64_t least)
 
 static bool next_submit(struct life *l, unsigned i)
 {
-    if (l->living + l->submit.form.batch > l->backlog || !submit_next(&l->submit, i, mono_ns()))
+    if (l->living + l->submit.batch > l->backlog || !submit_next(&l->submit, i, mono_ns()))
         return false;
     l->conns[i].what = SUBMIT;
-    l->living += l->submit.form.batch;
+    l->living += l->submit.batch;
     return true;
 }
 
@@ -92,14 +92,15 @@ static int build(void *self, unsigned i, const char **ret, size_t *ret_n, struct
 {
     struct life *l = self;
     const struct life_conn *c = &l->conns[i];
+    const struct names *names = &l->names[i % l->submit.servers];
     if (c->what == SUBMIT) {
         submit_build(&l->submit, i, ret, ret_n);
         return ERR_OK;
     }
     if (c->what == LEASE)
-        lease_write(&l->request, l->names, l->worker[c->worker].id, c->poll, c->slots, "1s");
+        lease_write(&l->request, names, l->worker[c->worker].id, c->poll, c->slots, "1s");
     else
-        complete_write(&l->request, l->names, &c->claim);
+        complete_write(&l->request, names, &c->claim);
     if (l->request.failed)
         return err_set(err, ERR_NO_MEMORY, 0, "a request");
     *ret = l->request.data;

@@ -9,7 +9,7 @@
 
 struct life {
     struct submit submit;
-    const struct names *names;
+    const struct names *names; /* one for each server, borrowed */
     unsigned workers, chunk, backlog;
     uint64_t waiting;           /* acknowledged and not leased, as far as we know */
     unsigned asked;             /* slots of polls on their way */
@@ -28,8 +28,8 @@ struct life {
     struct latency lease, complete, whole; /* whole: submission sent to completion acknowledged */
 };
 
-/** @param workers  1..LIFE_WORKERS: polls that may be on their way at once */
-int life_init(struct life *l, const struct names *names, unsigned connections, unsigned batch, unsigned workers,
-              uint64_t most, struct err *err);
+/** @param workers  1..LIFE_WORKERS: polls that may be on their way at once. The others: as submit_init's */
+int life_init(struct life *l, const struct names *names, unsigned servers, unsigned connections, unsigned batch,
+              unsigned workers, uint64_t most, struct err *err);
 void life_release(struct life *l);
 struct workload life_workload(struct life *l);

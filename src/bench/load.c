@@ -28,6 +28,7 @@ struct load {
     struct conn *conns;
     unsigned *free; /* a stack: the connection that was used last is the one that is warm */
     unsigned n_free, asking, paused;
+    unsigned turn; /* the server that is asked next */
     int epoll, timer;
     int64_t begin_ns, end_ns, last_ns; /* last_ns: when something was acknowledged */
     uint64_t due;                      /* with a rate: how many became due so far */
@@ -57,7 +58,7 @@ static int connection_open(struct load *l, unsigned i, struct err *err)
 {
     struct conn *c = &l->conns[i];
     c->watching_out = false;
-    int rc = wire_open(&c->wire, l->plan->to, err);
+    int rc = wire_open(&c->wire, &l->plan->to[i % l->plan->n_to], err);
     return rc ? rc : watch(l, i, true, err);
 }
 
@@ -113,6 +114,28 @@ static int arm(struct load *l, int64_t at_ns, struct err *err)
     return ERR_OK;
 }
 
+/* The free connection that is asked next, put on top: the warmest to the server whose turn it is; the warmest of all where that one has none. */
+static unsigned choose(struct load *l)
+{
+    const unsigned top = l->n_free - 1;
+    for (unsigned at = l->n_free; at-- > 0;)
+        if (l->free[at] % l->plan->n_to == l->turn) {
+            const unsigned found = l->free[at];
+            memmove(l->free + at, l->free + at + 1, (top - at) * sizeof(*l->free));
+            l->free[top] = found;
+            break;
+        }
+    return l->free[top];
+}
+
+/* Of those that are free, the one that was chosen is asked. */
+static int ask_chosen(struct load *l, int64_t due_ns, struct err *err)
+{
+    unsigned i = l->free[--l->n_free];
+    l->turn = (i + 1) % l->plan->n_to;
+    return ask(l, i, due_ns, err);
+}
+
 /* With a rate a request has its time, whether a connection is free for it or not: what waits for one is late, and counted from then. */
 static int offer_due(struct load *l, int64_t now_ns, struct err *err)
 {
@@ -122,14 +145,12 @@ static int offer_due(struct load *l, int64_t now_ns, struct err *err)
             return ERR_OK;
         if (at > now_ns)
             return l->armed ? ERR_OK : arm(l, at, err);
-        unsigned i = l->free[l->n_free - 1];
-        if (!l->work->next(l->work->self, i, false)) {
+        if (!l->work->next(l->work->self, choose(l), false)) {
             l->exhausted = true;
             return ERR_OK;
         }
-        l->n_free--;
         l->due++;
-        int rc = ask(l, i, at, err);
+        int rc = ask_chosen(l, at, err);
         if (rc)
             return rc;
     }
@@ -141,8 +162,8 @@ static int offer(struct load *l, int64_t now_ns, struct err *err)
     bool end = ending(l, now_ns);
     if (l->plan->rate > 0 && !end)
         return offer_due(l, now_ns, err);
-    while (l->n_free > 0 && l->work->next(l->work->self, l->free[l->n_free - 1], end)) {
-        int rc = ask(l, l->free[--l->n_free], mono_ns(), err);
+    while (l->n_free > 0 && l->work->next(l->work->self, choose(l), end)) {
+        int rc = ask_chosen(l, mono_ns(), err);
         if (rc)
             return rc;
     }

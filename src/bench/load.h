@@ -23,7 +23,8 @@ struct workload {
 };
 
 struct load_plan {
-    const struct address *to;
+    const struct address *to; /* servers: connection i goes to to[i % n_to] */
+    unsigned n_to;            /* 1..connections */
     unsigned connections;
     double rate;    /* requests a second that become due, answered or not; 0: each connection asks when it is free */
     int64_t for_ns; /* then it ends; 0: when next has no more */

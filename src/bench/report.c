@@ -134,7 +134,10 @@ static void print_title(const struct bench_report *r, FILE *f)
                 p->batch == 1 ? "" : "s");
     if (p->rate)
         fprintf(f, ", %u jobs/s due", p->rate);
-    fprintf(f, ", %s%s:\n", p->server ? "" : "own server at ", r->url);
+    if (p->kind == BENCH_START && r->n_servers > 1)
+        fprintf(f, ", submitted at %s, leased at %s:\n", r->submitted_at, r->leased_at);
+    else
+        fprintf(f, ", %s%s:\n", p->server ? "" : "own server at ", r->url);
 }
 
 void bench_print(const struct bench_report *r, FILE *f)
@@ -224,8 +227,12 @@ int bench_print_json(const struct bench_report *r, FILE *f, struct err *err)
     jw_string(&w, "server", r->url);
     jw_bool(&w, "own_server", r->plan->server == NULL);
     jw_string(&w, "queue", r->queue);
-    if (r->plan->kind != BENCH_START)
+    if (r->plan->kind == BENCH_START) {
+        jw_string(&w, "submitted_at", r->submitted_at);
+        jw_string(&w, "leased_at", r->leased_at);
+    } else {
         write_load(&w, r);
+    }
     jw_object(&w, "latency");
     for (unsigned i = 0; i < r->n_steps; i++)
         write_latency(&w, r->steps[i].name, &r->steps[i].latency);

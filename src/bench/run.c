@@ -16,7 +16,7 @@ struct run {
     const struct bench_plan *plan;
     struct bench_report *report;
     struct ground ground;
-    struct names names;
+    struct names names[BENCH_SERVERS_MAX];
     union {
         struct submit submit;
         struct life life;
@@ -52,7 +52,8 @@ static int load(struct run *r, const struct workload *work, struct err *err)
 {
     const struct bench_plan *p = r->plan;
     struct load_result result;
-    struct load_plan plan = {.to = &r->ground.address,
+    struct load_plan plan = {.to = r->ground.servers,
+                             .n_to = r->ground.n_servers,
                              .connections = p->connections,
                              .rate = (double)p->rate / p->batch,
                              .for_ns = p->seconds * SECOND_NS,
@@ -74,7 +75,7 @@ static int run_submit(struct run *r, struct err *err)
 {
     const struct bench_plan *p = r->plan;
     struct submit *s = &r->submit;
-    int rc = submit_init(s, &r->names, p->connections, p->batch, p->jobs, err);
+    int rc = submit_init(s, r->names, r->ground.n_servers, p->connections, p->batch, p->jobs, err);
     struct workload work = submit_workload(s);
     if (!rc)
         rc = load(r, &work, err);
@@ -88,7 +89,7 @@ static int run_life(struct run *r, struct err *err)
 {
     const struct bench_plan *p = r->plan;
     struct life *l = &r->life;
-    int rc = life_init(l, &r->names, p->connections, p->batch, p->workers, p->jobs, err);
+    int rc = life_init(l, r->names, r->ground.n_servers, p->connections, p->batch, p->workers, p->jobs, err);
     struct workload work = life_workload(l);
     if (!rc)
         rc = load(r, &work, err);
@@ -103,7 +104,7 @@ static int run_life(struct run *r, struct err *err)
 
 static int run_start(struct run *r, struct err *err)
 {
-    struct start s = {.ground = &r->ground, .names = &r->names, .samples = r->plan->samples, .stop = r->plan->stop};
+    struct start s = {.ground = &r->ground, .names = r->names, .samples = r->plan->samples, .stop = r->plan->stop};
     int64_t begin = mono_ns();
     r->report->begun = true;
     int rc = start_run(&s, err);
@@ -136,8 +137,8 @@ static int explain(struct run *r, int rc, struct err *err)
     struct err ended = {0};
     if (rc != ERR_NETWORK)
         return rc;
-    if (child_alive(&r->ground.server, &ended) == ERR_OK)
-        return err_wrap(err, rc, "%s", r->ground.url);
+    if (child_alive(&r->ground.server, &ended) == ERR_OK) /* of a list, the error names the one */
+        return r->ground.n_servers > 1 ? rc : err_wrap(err, rc, "%s", r->ground.url);
     *err = ended;
     return (int)err->code;
 }
@@ -146,7 +147,7 @@ static int check_count(struct run *r, const struct counted *before, struct err *
 {
     struct counted after;
     struct bench_report *report = r->report;
-    int rc = counted_get(&r->ground.address, r->names.queue, &after, err);
+    int rc = counted_get(&r->ground.servers[0], r->report->queue, &after, err);
     if (rc)
         return rc;
     report->counted = report->plan->kind == BENCH_LIFE ? after.success - before->success : after.all - before->all;
@@ -161,7 +162,7 @@ static int with_ground(struct run *r, struct err *err)
     struct counted before;
     struct bare *bare = &r->ground.bare;
     int64_t slice_ns = SLICE_NS * (r->plan->kind == BENCH_START ? 2 : MAX(MIN(r->plan->seconds, 10U), 1U));
-    int rc = counted_get(&r->ground.address, r->names.queue, &before, err);
+    int rc = counted_get(&r->ground.servers[0], r->report->queue, &before, err);
     if (!rc)
         rc = bare_slice(bare, slice_ns, err);
     if (!rc)
@@ -182,16 +183,40 @@ static void name_run(struct run *r)
     struct bench_report *report = r->report;
     char random[33];
     rng_hex128(rng_real(), random);
-    memcpy(r->names.run, random, 16);
-    r->names.run[16] = '\0';
+    random[16] = '\0';
     if (r->plan->queue)
         snprintf(report->queue, sizeof(report->queue), "%s", r->plan->queue);
     else
-        snprintf(report->queue, sizeof(report->queue), "bench-%.8s", r->names.run);
+        snprintf(report->queue, sizeof(report->queue), "bench-%.8s", random);
     report->what = whats[r->plan->kind];
-    r->names.type = BENCH_TYPE;
-    r->names.queue = report->queue;
-    r->names.host = r->ground.address.host;
+    for (unsigned i = 0; i < r->ground.n_servers; i++) {
+        struct names *n = &r->names[i];
+        *n = (struct names){.type = BENCH_TYPE, .queue = report->queue, .host = r->ground.servers[i].host};
+        snprintf(n->run, sizeof(n->run), "%.16s", random);
+    }
+}
+
+/* No server of a list is left without load. */
+static int check_servers(const struct run *r, struct err *err)
+{
+    const unsigned n = r->ground.n_servers;
+    if (r->plan->kind == BENCH_START && n > 2)
+        return err_set(err, ERR_USAGE, 0,
+                       "%u servers in the list: start takes at most two, one to submit to and one to lease at", n);
+    if (r->plan->kind != BENCH_START && r->plan->connections < n)
+        return err_set(err, ERR_USAGE, 0, "--connections: %u do not reach the %u servers of the list: give at least %u",
+                       r->plan->connections, n, n);
+    return ERR_OK;
+}
+
+static void tell_servers(const struct ground *g, struct bench_report *report)
+{
+    snprintf(report->url, sizeof(report->url), "%s", g->url);
+    report->n_servers = g->n_servers;
+    if (g->n_servers == 0)
+        return;
+    snprintf(report->submitted_at, sizeof(report->submitted_at), "http://%s", g->servers[0].host);
+    snprintf(report->leased_at, sizeof(report->leased_at), "http://%s", g->servers[g->n_servers - 1].host);
 }
 
 int bench_run(const struct bench_plan *plan, struct bench_report *ret, struct err *err)
@@ -204,8 +229,10 @@ int bench_run(const struct bench_plan *plan, struct bench_report *ret, struct er
     r->report = ret;
     int rc = ground_open(&r->ground, plan->data, plan->server, plan->batch, err);
     name_run(r);
-    snprintf(ret->url, sizeof(ret->url), "%s", r->ground.url);
+    tell_servers(&r->ground, ret);
     snprintf(ret->disk, sizeof(ret->disk), "%s", r->ground.kind);
+    if (!rc)
+        rc = check_servers(r, err);
     if (!rc)
         rc = with_ground(r, err);
     ground_close(&r->ground);

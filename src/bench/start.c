@@ -15,10 +15,17 @@
 #define TYPE_CONFINED "bench_confined_v1"
 #define TYPE_PLAIN    "bench_plain_v1"
 
-/* One sample after the other, over two connections: one submits, the other is a worker's. */
+/* A connection, where it goes, and the names of what is asked over it. */
+struct line {
+    struct wire wire;
+    const struct address *to;
+    const struct names *names;
+};
+
+/* One sample after the other, over two connections: one submits, the other is a worker's. Of two servers each has one. */
 struct system {
     struct start *s;
-    struct wire submit, lease;
+    struct line submit, lease;
     struct form form;
     struct buf b;
     uint64_t number, polls;
@@ -42,10 +49,22 @@ static struct latency *step(struct start *s, const char *name)
     return &s->steps[s->n_steps++].latency;
 }
 
-static int call(struct system *y, struct wire *w, const char *p, size_t n, int wanted, struct answer *a,
-                struct err *err)
+static void line_init(struct line *l, const struct start *s, unsigned server)
 {
-    int rc = wire_exchange(w, &y->s->ground->address, p, n, ANSWER_MS, a, err);
+    wire_init(&l->wire);
+    l->to = &s->ground->servers[server];
+    l->names = &s->names[server];
+}
+
+static int line_send(struct line *to, const struct buf *request, struct err *err)
+{
+    int rc = to->wire.fd >= 0 ? ERR_OK : wire_open(&to->wire, to->to, err);
+    return rc ? rc : wire_send(&to->wire, request->data, request->len, err);
+}
+
+static int call(struct line *to, const char *p, size_t n, int wanted, struct answer *a, struct err *err)
+{
+    int rc = wire_exchange(&to->wire, to->to, p, n, ANSWER_MS, a, err);
     if (!rc && a->status != wanted && a->status != 201)
         rc = answer_refusal(a, err);
     return rc;
@@ -66,7 +85,7 @@ static int submissions(struct system *y, struct err *err)
         form_fill(&y->form, y->number++, 0);
         int64_t begin = mono_ns();
         if (!rc)
-            rc = call(y, &y->submit, y->form.text.data, y->form.text.len, 200, &a, err);
+            rc = call(&y->submit, y->form.text.data, y->form.text.len, 200, &a, err);
         if (!rc && i > 0) { /* the first one opens the connection */
             latency_add(l, mono_ns() - begin);
             latency_add(sync, took);
@@ -81,21 +100,20 @@ static int submissions(struct system *y, struct err *err)
 
 static int lease_ask(struct system *y, struct err *err)
 {
-    lease_write(&y->b, y->s->names, y->worker_id, ++y->polls, 1, "30s");
-    int rc = y->lease.fd >= 0 ? ERR_OK : wire_open(&y->lease, &y->s->ground->address, err);
-    return rc ? rc : wire_send(&y->lease, y->b.data, y->b.len, err);
+    lease_write(&y->b, y->lease.names, y->worker_id, ++y->polls, 1, "30s");
+    return line_send(&y->lease, &y->b, err);
 }
 
 static int lease_await(struct system *y, struct claim *c, struct err *err)
 {
     struct answer a;
     size_t pos = 0;
-    int rc = wire_await(&y->lease, ANSWER_MS + 5000, &a, err);
+    int rc = wire_await(&y->lease.wire, ANSWER_MS + 5000, &a, err);
     if (rc)
         return rc;
     if (a.status != 200)
         return answer_refusal(&a, err);
-    if (claim_next(a.body, a.n, y->s->names, &pos, c) != 1)
+    if (claim_next(a.body, a.n, y->lease.names, &pos, c) != 1)
         return err_set(err, ERR_CORRUPT, 0, "the server's answer to a lease has no job");
     return ERR_OK;
 }
@@ -103,8 +121,8 @@ static int lease_await(struct system *y, struct claim *c, struct err *err)
 static int complete(struct system *y, const struct claim *c, struct err *err)
 {
     struct answer a;
-    complete_write(&y->b, y->s->names, c);
-    return call(y, &y->submit, y->b.data, y->b.len, 200, &a, err);
+    complete_write(&y->b, y->lease.names, c);
+    return call(&y->lease, y->b.data, y->b.len, 200, &a, err);
 }
 
 /* What was submitted before is in the queue still: taken and completed first. */
@@ -130,15 +148,13 @@ static int lease_once(struct system *y, struct latency *l, struct err *err)
     idle(IDLE_MS);
     int64_t begin = mono_ns();
     form_fill(&y->form, y->number++, (uint64_t)begin);
-    if (!rc && y->submit.fd < 0)
-        rc = wire_open(&y->submit, &y->s->ground->address, err);
     if (!rc)
-        rc = wire_send(&y->submit, y->form.text.data, y->form.text.len, err);
+        rc = line_send(&y->submit, &y->form.text, err);
     if (!rc)
         rc = lease_await(y, &c, err);
     int64_t took = mono_ns() - begin;
     if (!rc)
-        rc = wire_await(&y->submit, ANSWER_MS, &a, err);
+        rc = wire_await(&y->submit.wire, ANSWER_MS, &a, err);
     if (!rc && a.status != 201)
         rc = answer_refusal(&a, err);
     if (!rc)
@@ -199,7 +215,7 @@ static int handler_files(struct handler *h, const char *top, struct err *err)
 
 static int worker_start(struct system *y, struct handler *h, struct err *err)
 {
-    char yaml[PATH_MAX], state[PATH_MAX], log[PATH_MAX], config[PATH_MAX];
+    char yaml[PATH_MAX], state[PATH_MAX], log[PATH_MAX], config[PATH_MAX], url[400];
     const char *top = y->s->ground->dir;
     int rc = fs_join(yaml, sizeof(yaml), h->dir, "handlers.yaml", err);
     if (!rc)
@@ -212,13 +228,14 @@ static int worker_start(struct system *y, struct handler *h, struct err *err)
         rc = fs_write_durable(config, "worker: {}\n", 11, 0600, err);
     if (rc)
         return rc;
+    snprintf(url, sizeof(url), "http://%s", y->lease.to->host);
     const char *const argv[] = {"haul",       "worker",
-                                "--server",   y->s->ground->url,
+                                "--server",   url,
                                 "--handlers", yaml,
                                 "--state",    state,
-                                "--name",     y->s->names->queue,
+                                "--name",     y->lease.names->queue,
                                 "--slots",    "1",
-                                "--queue",    y->s->names->queue,
+                                "--queue",    y->lease.names->queue,
                                 "--min-free", "0",
                                 "--config",   config,
                                 NULL};
@@ -231,14 +248,14 @@ static int worker_known(struct system *y, struct handler *h, bool *ret, struct e
     struct answer a;
     json_t *doc = NULL, *w;
     size_t i;
-    request_get(&y->b, y->s->names->host, "/v1/workers");
-    int rc = call(y, &y->submit, y->b.data, y->b.len, 200, &a, err);
+    request_get(&y->b, y->lease.names->host, "/v1/workers");
+    int rc = call(&y->lease, y->b.data, y->b.len, 200, &a, err);
     if (!rc)
         rc = json_parse(a.body, a.n, &doc, err);
     json_array_foreach (json_object_get(doc, "workers"), i, w) {
         const char *name = json_string_value(json_object_get(w, "name"));
         const json_t *offered = json_object_get(w, "handlers");
-        if (!name || strcmp(name, y->s->names->queue) != 0)
+        if (!name || strcmp(name, y->lease.names->queue) != 0)
             continue;
         *ret = true;
         h->confined = json_object_get(offered, TYPE_CONFINED) != NULL;
@@ -285,8 +302,8 @@ static int job_await(struct system *y, const char *id, struct err *err)
     char path[80];
     struct answer a;
     snprintf(path, sizeof(path), "/v1/jobs/%s?wait=20s", id);
-    request_get(&y->b, y->s->names->host, path);
-    return call(y, &y->submit, y->b.data, y->b.len, 200, &a, err);
+    request_get(&y->b, y->lease.names->host, path);
+    return call(&y->lease, y->b.data, y->b.len, 200, &a, err);
 }
 
 static int handler_once(struct system *y, struct handler *h, struct form *form, struct latency *l, struct err *err)
@@ -295,14 +312,12 @@ static int handler_once(struct system *y, struct handler *h, struct form *form, 
     struct answer a = {0};
     form_fill(form, y->number++, 0);
     int64_t begin = mono_ns();
-    int rc = y->submit.fd >= 0 ? ERR_OK : wire_open(&y->submit, &y->s->ground->address, err);
-    if (!rc)
-        rc = wire_send(&y->submit, form->text.data, form->text.len, err);
+    int rc = line_send(&y->submit, &form->text, err);
     if (!rc)
         rc = handler_await(h, err);
     int64_t took = mono_ns() - begin;
     if (!rc)
-        rc = wire_await(&y->submit, ANSWER_MS, &a, err);
+        rc = wire_await(&y->submit.wire, ANSWER_MS, &a, err);
     if (!rc && a.status != 201)
         rc = answer_refusal(&a, err);
     const char *at = rc ? NULL : memmem(a.body, a.n, "\"job_id\":\"", 10);
@@ -319,7 +334,7 @@ static int handler_once(struct system *y, struct handler *h, struct form *form, 
 static int handler_samples(struct system *y, struct handler *h, const char *type, const char *name, struct err *err)
 {
     struct form form;
-    struct names names = *y->s->names;
+    struct names names = *y->submit.names;
     names.type = type;
     int rc = form_init(&form, &names, 1, err);
     if (rc)
@@ -358,10 +373,10 @@ int start_run(struct start *s, struct err *err)
     struct system y = {.s = s};
     struct uuid id = uuid_v7(clock_real().wall_us(NULL), rng_real());
     uuid_format(&id, y.worker_id);
-    wire_init(&y.submit);
-    wire_init(&y.lease);
+    line_init(&y.submit, s, 0);
+    line_init(&y.lease, s, s->ground->n_servers - 1);
     buf_init(&y.b, 65536);
-    int rc = form_init(&y.form, s->names, 1, err);
+    int rc = form_init(&y.form, y.submit.names, 1, err);
     if (!rc)
         rc = submissions(&y, err);
     if (!rc)
@@ -370,7 +385,7 @@ int start_run(struct start *s, struct err *err)
         rc = handlers(&y, err);
     form_release(&y.form);
     buf_release(&y.b);
-    wire_release(&y.submit);
-    wire_release(&y.lease);
+    wire_release(&y.submit.wire);
+    wire_release(&y.lease.wire);
     return rc;
 }

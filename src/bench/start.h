@@ -5,8 +5,9 @@
 #include "bench/ground.h"
 
 struct start {
-    struct ground *ground;     /* borrowed */
-    const struct names *names; /* borrowed */
+    struct ground *ground; /* borrowed */
+    const struct names
+        *names; /* borrowed: one for each server; jobs are submitted to the first and leased at the last */
     unsigned samples;
     bool (*stop)(void);
     struct bench_step steps[BENCH_STEPS];

@@ -2,20 +2,27 @@
 #include "base/auto.h"
 #include "base/json.h"
 
-int submit_init(struct submit *s, const struct names *names, unsigned connections, unsigned batch, uint64_t most,
-                struct err *err)
+int submit_init(struct submit *s, const struct names *names, unsigned servers, unsigned connections, unsigned batch,
+                uint64_t most, struct err *err)
 {
-    *s = (struct submit){.names = names, .most = most};
+    *s = (struct submit){.servers = servers, .batch = batch, .most = most};
     s->conns = calloc(connections, sizeof(*s->conns));
-    if (!s->conns)
+    s->forms = calloc(servers, sizeof(*s->forms));
+    if (!s->conns || !s->forms)
         return err_set(err, ERR_NO_MEMORY, 0, "%u connections", connections);
-    return form_init(&s->form, names, batch, err);
+    int rc = ERR_OK;
+    for (unsigned i = 0; i < servers && !rc; i++)
+        rc = form_init(&s->forms[i], &names[i], batch, err);
+    return rc;
 }
 
 void submit_release(struct submit *s)
 {
-    form_release(&s->form);
+    for (unsigned i = 0; s->forms && i < s->servers; i++)
+        form_release(&s->forms[i]);
+    free(s->forms);
     free(s->conns);
+    s->forms = NULL;
     s->conns = NULL;
 }
 
@@ -24,15 +31,16 @@ bool submit_next(struct submit *s, unsigned i, int64_t at_ns)
     if (s->most && s->asked >= s->most)
         return false;
     s->conns[i] = (struct submit_conn){.first = s->asked, .at_ns = at_ns};
-    s->asked += s->form.batch;
+    s->asked += s->batch;
     return true;
 }
 
 void submit_build(struct submit *s, unsigned i, const char **ret, size_t *ret_n)
 {
-    form_fill(&s->form, s->conns[i].first, (uint64_t)s->conns[i].at_ns);
-    *ret = s->form.text.data;
-    *ret_n = s->form.text.len;
+    struct form *form = &s->forms[i % s->servers];
+    form_fill(form, s->conns[i].first, (uint64_t)s->conns[i].at_ns);
+    *ret = form->text.data;
+    *ret_n = form->text.len;
 }
 
 enum taken refused(const struct answer *a, struct err *err)
@@ -86,8 +94,8 @@ static enum taken take_batch(struct submit *s, unsigned i, const struct answer *
     unsigned created, duplicates, refusals;
     const char *p = a->body + a->n - tail;
     if (!number_behind(p, tail, "\"created\":", &created) || !number_behind(p, tail, "\"duplicates\":", &duplicates) ||
-        !number_behind(p, tail, "\"refused\":", &refusals) || created + duplicates + refusals != s->form.batch) {
-        err_set(err, ERR_CORRUPT, 0, "the server's answer to a batch does not tell of its %u jobs", s->form.batch);
+        !number_behind(p, tail, "\"refused\":", &refusals) || created + duplicates + refusals != s->batch) {
+        err_set(err, ERR_CORRUPT, 0, "the server's answer to a batch does not tell of its %u jobs", s->batch);
         return TAKEN_WRONG;
     }
     s->acknowledged += created + duplicates - s->conns[i].counted;
@@ -100,7 +108,7 @@ enum taken submit_take(struct submit *s, unsigned i, const struct answer *a, int
     enum taken t = TAKEN;
     if (a->status != 200 && a->status != 201)
         return refused(a, err);
-    if (s->form.batch > 1)
+    if (s->batch > 1)
         t = take_batch(s, i, a, err);
     else
         s->acknowledged++; /* 200: the first answer was lost on its way, the job is there */

@@ -4,8 +4,8 @@
 #include "bench/load.h"
 
 struct submit {
-    const struct names *names;
-    struct form form;
+    struct form *forms; /* one for each server */
+    unsigned servers, batch;
     uint64_t most;  /* jobs to submit; 0: no end but the time's */
     uint64_t asked; /* handed out to connections */
     uint64_t acknowledged;
@@ -17,8 +17,9 @@ struct submit {
     } * conns;
 };
 
-int submit_init(struct submit *s, const struct names *names, unsigned connections, unsigned batch, uint64_t most,
-                struct err *err);
+/** @param names  one for each server, borrowed: connection i goes to i % servers */
+int submit_init(struct submit *s, const struct names *names, unsigned servers, unsigned connections, unsigned batch,
+                uint64_t most, struct err *err);
 void submit_release(struct submit *s);
 struct workload submit_workload(struct submit *s); /* borrows */
 

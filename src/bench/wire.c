@@ -115,14 +115,15 @@ int wire_open(struct wire *w, const struct address *to, struct err *err)
             return rc;
     }
     w->fd = TAKE_FD(fd);
+    w->host = to->host;
     return ERR_OK;
 }
 
 static int broke(struct wire *w, int why, struct err *err)
 {
     wire_close(w);
-    return why ? err_set(err, ERR_NETWORK, why, "the connection broke")
-               : err_set(err, ERR_NETWORK, 0, "the server closed the connection without an answer");
+    return why ? err_set(err, ERR_NETWORK, why, "the connection to %s broke", w->host)
+               : err_set(err, ERR_NETWORK, 0, "the server at %s closed the connection without an answer", w->host);
 }
 
 static bool room(char **p, size_t *cap, size_t need)
@@ -285,7 +286,7 @@ int wire_await(struct wire *w, int timeout_ms, struct answer *ret, struct err *e
         if (n < 0 && errno != EINTR)
             return err_set(err, ERR_IO, errno, "wait for an answer");
         if (n == 0)
-            return err_set(err, ERR_TIMEOUT, 0, "no answer within %d ms", timeout_ms);
+            return err_set(err, ERR_TIMEOUT, 0, "no answer from %s within %d ms", w->host, timeout_ms);
         int rc = wire_flush(w, err);
         if (!rc)
             rc = wire_receive(w, ret, &whole, err);

@@ -25,8 +25,9 @@ struct answer {
 };
 
 struct wire {
-    int fd;   /* -1: closed */
-    char *in; /* what has come of an answer */
+    int fd;           /* -1: closed */
+    const char *host; /* of the address that it was opened to, borrowed */
+    char *in;         /* what has come of an answer */
     size_t have, cap;
     char *rest; /* what the socket did not take at once */
     size_t rest_n, rest_at, rest_cap;

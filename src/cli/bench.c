@@ -129,9 +129,10 @@ static int run_start(struct cli *cli, const void *args, int argc, char **argv)
     return run(cli, &command_bench_start, BENCH_START, args);
 }
 
-#define SERVER_DETAIL                                                                                                  \
+#define SERVER_DETAIL(SPREAD)                                                                                          \
     "Without --server it starts a server of its own on a temporary folder, and removes both afterwards. HAUL_SERVER\n" \
     "and the configuration file are not looked at: no load gets onto a server that was not named.\n"                   \
+    "--server URL,URL,... names servers of one installation, " SPREAD "\n"                                             \
     "What each figure means: docs/performance.md."
 
 const struct command command_bench_submit = {
@@ -139,7 +140,7 @@ const struct command command_bench_submit = {
     .sub = "submit",
     .args = "",
     .summary = "Measure submissions: rate and latency, beside the disk's own limits.",
-    .detail = SERVER_DETAIL,
+    .detail = SERVER_DETAIL("at most 16: connections go to each in turn."),
     .options = submit_options,
     .n_options = ARRAY_LEN(submit_options),
     .run = run_submit,
@@ -150,7 +151,7 @@ const struct command command_bench_life = {
     .sub = "life",
     .args = "",
     .summary = "Measure whole lives: submitted, leased and completed by workers in this process.",
-    .detail = SERVER_DETAIL,
+    .detail = SERVER_DETAIL("at most 16: connections go to each in turn."),
     .options = life_options,
     .n_options = ARRAY_LEN(life_options),
     .run = run_life,
@@ -161,7 +162,8 @@ const struct command command_bench_start = {
     .sub = "start",
     .args = "",
     .summary = "Measure how soon an idle system answers, leases, and runs a handler.",
-    .detail = SERVER_DETAIL,
+    .detail = SERVER_DETAIL("at most 2: jobs are submitted to the first,\n"
+                            "and leased and run at the second."),
     .options = start_options,
     .n_options = ARRAY_LEN(start_options),
     .run = run_start,

@@ -10,7 +10,7 @@ import threading
 
 import pytest
 import shim
-from conftest import HAUL, Api, processes, until
+from conftest import HAUL, Api, Databases, processes, until
 from shim import SHIM, faults
 
 USAGE, INVALID, UNAVAILABLE, CORRUPT = 2, 11, 16, 23
@@ -135,6 +135,76 @@ def test_a_person_reads_figures_limits_and_ratios(haul, tmp_path):
         assert text in ended.stdout, ended.stdout
 
 
+# --- several servers
+
+@pytest.fixture
+def two(make_server, tmp_path):
+    """Two servers over one PostgreSQL."""
+    store = Databases.url_of(tmp_path)
+    return [make_server({"store": store}, data=tmp_path / "shared") for _ in range(2)]
+
+
+def listed(servers):
+    return ",".join(s.url for s in servers)
+
+
+def answered(server, route):
+    """Successes of a route, as the server's own metrics count them."""
+    lines = Api(server.url).get("/metrics").text.splitlines()
+    return sum(float(line.rpartition(" ")[2]) for line in lines
+               if line.startswith("haul_http_requests_total{") and f'route="{route}"' in line and 'code="2xx"' in line)
+
+
+@pytest.mark.parametrize("more", [["--connections", "4"], ["--connections", "50"], ["--connections", "50", "--rate", "200", "--seconds", "30"]],
+                         ids=["four", "more than are needed", "steady"])
+def test_submissions_reach_each_server_of_a_list(two, bench, more):
+    report = bench("submit", "--server", f"{two[0].url}/ , {two[1].url}", "--jobs", "60", *more)
+    assert report["acknowledged"] == report["counted_by_server"] == 60 and report["server"] == listed(two)
+    of_each = [answered(server, "/v1/jobs") for server in two]
+    assert sum(of_each) == 60 and min(of_each) > 0, of_each
+
+
+def test_whole_lives_pass_through_each_server_of_a_list(two, bench):
+    report = bench("life", "--server", listed(two), "--connections", "8", "--jobs", "300")
+    assert report["acknowledged"] == report["counted_by_server"] == 300
+    assert min(answered(server, "/v1/jobs") for server in two) > 0
+
+
+def test_a_start_across_two_servers(two, bench):
+    report = bench("start", "--server", listed(two), "--samples", "3")
+    first, second = two
+    assert (report["submitted_at"], report["leased_at"]) == (first.url, second.url)
+    assert answered(first, "/v1/jobs") > 0 and answered(second, "/v1/jobs") == 0
+    assert answered(first, "/v1/lease") == 0 and answered(second, "/v1/lease") > 0
+    for name in ("submit", "lease", "handler_unconfined"):
+        assert report["latency"][name]["n"] == 3
+        well_formed(report["latency"][name])
+
+
+def test_a_person_reads_where_a_start_was_submitted_and_leased(two, haul, tmp_path):
+    ended = haul("bench", "start", "--server", listed(two), "--samples", "1", "--data", tmp_path)
+    assert ended.returncode == 0, ended.stderr
+    assert f"submitted at {two[0].url}, leased at {two[1].url}" in ended.stdout
+    assert f"--server {listed(two)}" in ended.stderr  # how its jobs are cancelled
+
+
+@pytest.mark.parametrize("what", ["submit", "life", "start"])
+@pytest.mark.parametrize("which", [0, 1])
+def test_the_server_of_a_list_that_is_not_there_is_named(server, bench, what, which):
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        urls = [server.url]
+        urls.insert(which, f"http://127.0.0.1:{closed.getsockname()[1]}")
+    report, said = bench(what, "--server", ",".join(urls), status=UNAVAILABLE)
+    assert urls[which].removeprefix("http://") in said and "Connection refused" in said
+    assert server.url.removeprefix("http://") not in said.partition("The jobs stay")[0]
+
+
+def test_the_server_of_a_list_that_closes_its_connections_is_named(server, bench):
+    with Strange(lambda n: None) as strange:
+        _, said = bench("submit", "--server", f"{server.url},{strange.url}", "--connections", "2", status=UNAVAILABLE)
+    assert f"the server at {strange.url.removeprefix('http://')} closed the connection" in said
+
+
 # --- nothing is left
 
 def remains(folder):
@@ -177,10 +247,24 @@ def test_a_bench_that_is_killed_takes_its_server_with_it(environment, tmp_path):
     (["--seconds", "0"], "from 1 to 86400"), (["--seconds", "-1"], "from 1 to 86400"), (["--jobs", "0"], "from 1 to"),
     (["--rate", "0"], "from 1 to"), (["--queue", "two words"], "cannot be a queue"),
     (["--server", "https://127.0.0.1:1"], "plain http"), (["--server", "nonsense"], "not a server's URL"),
-    (["--server", "http://127.0.0.1:port"], "not a server's URL")])
+    (["--server", "http://127.0.0.1:port"], "not a server's URL"), (["--server", ""], "not a server's URL"),
+    (["--server", "http://127.0.0.1:1,nonsense"], "'nonsense' is not a server's URL"),
+    (["--server", "http://127.0.0.1:1,https://127.0.0.1:2"], "'https://127.0.0.1:2': bench speaks plain http"),
+    (["--server", "http://127.0.0.1:1,,http://127.0.0.1:2"], "server 2 of the list"),
+    (["--server", ",http://127.0.0.1:1"], "server 1 of the list"), (["--server", "http://127.0.0.1:1, "], "server 2 of the list"),
+    (["--server", "http://127.0.0.1:1,http://127.0.0.1:1/"], "twice in the list"),
+    (["--server", ",".join(f"http://127.0.0.1:{port}" for port in range(1, 18))], "more than 16 servers"),
+    (["--server", "http://127.0.0.1:1,http://127.0.0.1:" + "1" * 400], "longer than 399 bytes"),
+    (["--server", "http://127.0.0.1:1,http://127.0.0.1:2", "--connections", "1"], "do not reach the 2 servers")])
 def test_a_wrong_command_line_is_refused_before_anything_starts(bench, tmp_path, arguments, bounds):
     report, said = bench("submit", *arguments, status=USAGE)
     assert report is None and bounds in said
+    assert remains(tmp_path) == ([], [])
+
+
+def test_a_start_takes_two_servers_and_no_more(bench, tmp_path):
+    report, said = bench("start", "--server", "http://127.0.0.1:1,http://127.0.0.1:2,http://127.0.0.1:3", status=USAGE)
+    assert report is None and "at most two" in said
     assert remains(tmp_path) == ([], [])
 
 
