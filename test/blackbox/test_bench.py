@@ -161,7 +161,7 @@ def test_submissions_reach_each_server_of_a_list(two, bench, more):
     report = bench("submit", "--server", f"{two[0].url}/ , {two[1].url}", "--jobs", "60", *more)
     assert report["acknowledged"] == report["counted_by_server"] == 60 and report["server"] == listed(two)
     of_each = [answered(server, "/v1/jobs") for server in two]
-    assert sum(of_each) == 60 and min(of_each) > 0, of_each
+    assert sum(of_each) == 60 and min(of_each) >= int(more[1]) // 2, of_each  # at least once on each of its connections
 
 
 def test_whole_lives_pass_through_each_server_of_a_list(two, bench):
