@@ -1,6 +1,6 @@
 /* The committer: gathers waiting ops into batches, hands them to the store, and calls them back when they are durable. A job is in
- * at most one op of a batch and in one batch in flight, claims in one in flight where those are applied side by side: what was skipped for that
- * keeps its order. */
+ * at most one op of a batch and in one batch in flight; where those are applied side by side, so are claims, and ops that share an arena, which no
+ * two threads may use. What was skipped for that keeps its order. */
 #include "engine/internal.h"
 #include "base/auto.h"
 
@@ -13,7 +13,8 @@ struct batch {
     const struct uuid *jobs[SEEN_SLOTS];
     struct op *ops[STORE_BATCH_MAX];
     size_t n;
-    bool claims; /* among its ops */
+    bool claims;                            /* among its ops; this and the arenas only where batches go side by side */
+    const struct arena *arenas[SEEN_SLOTS]; /* of its ops */
     usec began_boot_us;
 };
 
@@ -74,13 +75,35 @@ static bool job_note(struct batch *b, const struct uuid *job_id)
     return true;
 }
 
-/* false: others in flight would be in its way. */
-static bool claim_note(struct batch *b)
+static const struct arena **arena_slot(struct batch *b, const struct arena *arena)
 {
-    for (struct batch *f = b->engine->flying; f && b->engine->cfg.store_driver->parallel; f = f->next)
-        if (f->claims)
+    size_t i = ((uintptr_t)arena >> 4) % SEEN_SLOTS;
+
+    while (b->arenas[i] && b->arenas[i] != arena)
+        i = (i + 1) % SEEN_SLOTS;
+    return &b->arenas[i];
+}
+
+/* May it be applied beside what is in flight? */
+static bool goes_beside(const struct batch *b, const struct op *op)
+{
+    for (struct batch *f = b->engine->flying; f; f = f->next)
+        if ((f->claims && op->kind == OP_CLAIM) || (op->arena && *arena_slot(f, op->arena)))
             return false;
-    b->claims = true;
+    return true;
+}
+
+/* Takes note of the op, unless it has to wait for others that are in flight, or in this batch. */
+static bool op_note(struct batch *b, const struct op *op)
+{
+    const bool parallel = b->engine->cfg.store_driver->parallel;
+    const struct uuid *job_id = op_job(op);
+
+    if ((parallel && !goes_beside(b, op)) || (job_id && !job_note(b, job_id)))
+        return false;
+    if (parallel && op->arena)
+        *arena_slot(b, op->arena) = op->arena;
+    b->claims |= parallel && op->kind == OP_CLAIM;
     return true;
 }
 
@@ -92,8 +115,7 @@ static void take(struct engine *e, struct batch *b, enum queue_id which, size_t 
 
     while (*link && b->n < limit) {
         struct op *op = *link;
-        const struct uuid *job_id = op_job(op);
-        if (job_id ? !job_note(b, job_id) : op->kind == OP_CLAIM && !claim_note(b)) {
+        if (!op_note(b, op)) {
             link = &op->next;
             continue;
         }

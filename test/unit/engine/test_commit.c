@@ -274,11 +274,16 @@ static void test_batches_side_by_side_are_not_waited_for_and_one_holds_claims(vo
 
     with_flight(w, 128, true);
     engine_wakes(w->engine, ignore, NULL);
-    struct op *claim = op_new(w, OP_CLAIM, &claims[0]);
-    engine_offer(w->engine, claim);
+    struct arena *arena[2] = {arena_new(1 << 20), arena_new(1 << 20)};
+    struct op *claim[2];
+    for (int i = 0; i < 2; i++) {
+        claim[i] = op_new(w, OP_CLAIM, &claims[i]);
+        claim[i]->arena = arena[i];
+    }
+    engine_offer(w->engine, claim[0]);
     assert_true(engine_step(w->engine) > w->clock.boot_us);
     assert_int_equal(flight.in_flight, 1);
-    engine_offer(w->engine, op_new(w, OP_CLAIM, &claims[1]));
+    engine_offer(w->engine, claim[1]);
     offer_beats(w, 20, 1, turns);
     assert_true(engine_step(w->engine) > w->clock.boot_us);
     assert_int_equal(flight.in_flight, 2);
@@ -292,10 +297,43 @@ static void test_batches_side_by_side_are_not_waited_for_and_one_holds_claims(vo
     engine_step(w->engine);
     assert_true(turns[19] > 0);
     assert_int_equal(flight.in_flight, 1);
-    assert_ptr_not_equal(flight.ops[0][0], claim);
+    assert_ptr_not_equal(flight.ops[0][0], claim[0]);
     flight.ready = true;
     engine_step(w->engine);
     assert_int_equal(claims[1], 1);
+    engine_wakes(w->engine, NULL, NULL);
+    world_engine(w, NULL);
+    for (int i = 0; i < 2; i++)
+        arena_free(arena[i]);
+}
+
+/* Else two threads would make answers in it at once. */
+static void test_ops_of_one_arena_are_in_one_batch_side_by_side(void **state)
+{
+    struct world *w = *state;
+    int turns[40] = {0};
+
+    with_flight(w, 128, true);
+    engine_wakes(w->engine, ignore, NULL);
+    for (int i = 0; i < 40; i++) {
+        struct op *op = submit_op(w, "encode", NULL);
+        op->done = note_turn;
+        op->owner = &turns[i];
+        if (i % 20 == 0)
+            engine_step(w->engine);
+        engine_offer(w->engine, op);
+    }
+    engine_step(w->engine);
+    assert_int_equal(flight.in_flight, 1); /* all have the world's arena */
+    const size_t first = flight.n[0];
+    flight.ready = true;
+    engine_step(w->engine);
+    assert_int_equal(flight.in_flight, 1);
+    assert_int_equal(first + flight.n[0], 40);
+    flight.ready = true;
+    engine_step(w->engine);
+    for (int i = 0; i < 40; i++)
+        assert_true(turns[i] > 0);
     engine_wakes(w->engine, NULL, NULL);
     world_engine(w, NULL);
 }
@@ -334,6 +372,7 @@ int main(void)
         TEST(test_where_little_waits_the_sync_comes_first),
         TEST(test_a_job_is_in_one_batch_in_flight_and_its_ops_keep_their_order),
         TEST(test_batches_side_by_side_are_not_waited_for_and_one_holds_claims),
+        TEST(test_ops_of_one_arena_are_in_one_batch_side_by_side),
     };
     return cmocka_run_group_tests_name("engine-commit", tests, NULL, NULL);
 }
