@@ -222,7 +222,7 @@ static int check_not_moved(const struct work *w, struct err *err)
 
     if (rc == ERR_OK && moved[0])
         rc = err_set(err, ERR_CONFLICT, 0,
-                     "all was moved out of the source %.140s; to move it again: haul migrate --unmark CONFIG", moved);
+                     "all was moved out of the source %.320s; to move it again: haul migrate --unmark CONFIG", moved);
     return rc;
 }
 

@@ -76,7 +76,7 @@ static int check_moved(struct server *s, struct err *err)
     if (!rc)
         rc = s->store_driver->meta_get(s->store, STORE_META_MOVED, arena, &moved, err);
     if (!rc && moved)
-        rc = err_set(err, ERR_CONFLICT, 0, "all was moved %.140s; " MOVED_REMEDY, moved);
+        rc = err_set(err, ERR_CONFLICT, 0, "all was moved %.320s; " MOVED_REMEDY, moved);
     arena_free(arena);
     return rc;
 }

@@ -7,8 +7,8 @@
 #define MOVE_COLUMNS_MAX 40
 #define MOVE_MARK_MAX    4096
 #define MOVE_ID_MAX      256
-#define MOVE_PLACE_MAX   96
-#define MOVE_MOVED_MAX   192
+#define MOVE_PLACE_MAX   256
+#define MOVE_MOVED_MAX   320
 #define MOVE_PORTION_MAX ((size_t)64 << 20) /* bytes of a portion, at the very most */
 
 /** A table that is moved. Columns are "name:type", the type one of i integer, d double, t text, b bytes, u uuid; each may be NULL.

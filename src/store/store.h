@@ -561,8 +561,9 @@ struct store_config {
 struct store_driver {
     const char *name;
     unsigned batches_max; /* batches it takes at once: of more than one, no two may hold ops of the same job */
-    bool parallel; /* once they overlap, they are applied side by side: of those in flight only one may hold claims, or an arena's ops */
-    bool shared;   /* other servers write to it, too: what is known of it here may be out of date */
+    bool
+        parallel; /* once they overlap, they are applied side by side: of those in flight only one may hold claims, or an arena's ops */
+    bool shared; /* other servers write to it, too: what is known of it here may be out of date */
     int (*open)(const struct store_config *config, struct store **ret, struct err *err);
     void (*close)(struct store *s);
     usec (*now)(struct store *s); /* the store's time */
