@@ -212,16 +212,24 @@ static int start(struct blob_upload *u, struct err *err)
     return u->hash ? ERR_OK : err_set(err, ERR_NO_MEMORY, 0, "go on with an upload");
 }
 
-/** What there is of it, if it is all there. *ret_kept: as the state says; else the state is to be written. */
-static int find(struct blob_upload *u, bool *ret_kept, struct err *err)
+/** What its state object says, into an upload that is new. ERR_NOT_FOUND: there is none. */
+static int state_load(struct blob_upload *u, struct err *err)
 {
     struct s3_answer a;
     int rc = state_get(u->s, &u->id, NULL, &a, err);
 
-    *ret_kept = rc == ERR_OK;
     if (rc == ERR_OK)
         rc = state_read(u, a.body.data, a.body.len, err);
     s3_answer_release(&a);
+    return rc;
+}
+
+/** What there is of it, if it is all there. *ret_kept: as the state says; else the state is to be written. */
+static int find(struct blob_upload *u, bool *ret_kept, struct err *err)
+{
+    int rc = state_load(u, err);
+
+    *ret_kept = rc == ERR_OK;
     if (rc == ERR_OK && is_direct(u))
         rc = err_set(err, ERR_CONFLICT, 0,
                      "the upload's parts go to S3 directly: go on with those, or end it and begin another one");
@@ -288,15 +296,12 @@ int s3_resumable_upload_of(struct blobs *s, const struct uuid *id, char ret[S3_U
 int s3_resumable_direct(struct blobs *s, const struct uuid *id, char ret[S3_UPLOAD_MAX], struct err *err)
 {
     struct blob_upload *u = s3_upload_new(s, id, true, err);
-    struct s3_answer a;
 
     ret[0] = '\0';
     if (!u)
         return ERR_NO_MEMORY;
-    int rc = state_get(s, id, NULL, &a, err);
+    int rc = state_load(u, err);
 
-    if (rc == ERR_OK)
-        rc = state_read(u, a.body.data, a.body.len, err);
     if (rc == ERR_OK && is_direct(u))
         snprintf(ret, S3_UPLOAD_MAX, "%s", u->upload);
     else if (rc == ERR_OK && u->size > 0)
@@ -305,7 +310,6 @@ int s3_resumable_direct(struct blobs *s, const struct uuid *id, char ret[S3_UPLO
                      u->size);
     else if (rc == ERR_OK || rc == ERR_CORRUPT) /* nothing of it came yet; or what did is lost */
         rc = err_set(err, ERR_NOT_FOUND, 0, "no part of the upload was begun");
-    s3_answer_release(&a);
     s3_upload_free(u);
     return rc;
 }
