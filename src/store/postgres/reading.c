@@ -11,12 +11,15 @@ int pg_read_limit_ms(usec deadline_us)
 
 int pg_begin_read(struct pg_conn *c, usec deadline_us, struct err *err)
 {
-    char limit[64];
+    char limit[32];
 
-    snprintf(limit, sizeof(limit), "SET LOCAL statement_timeout = %d", pg_read_limit_ms(deadline_us));
+    snprintf(limit, sizeof(limit), "%d", pg_read_limit_ms(deadline_us));
     int rc = q_run(&c->conn, NULL, err, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", "");
     if (rc == ERR_OK)
-        rc = q_run(&c->conn, NULL, err, limit, "");
+        rc = q_run(&c->conn, NULL, err,
+                   "SELECT set_config('statement_timeout', ?1, true), set_config('jit', 'off', true),"
+                   " set_config('enable_bitmapscan', 'off', true)",
+                   "t", limit);
     return rc == ERR_OK ? pg_settle(c, err) : rc;
 }
 

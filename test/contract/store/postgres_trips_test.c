@@ -140,15 +140,35 @@ static void test_ops_of_a_batch_see_one_another(void **state)
     assert_counts(w);
 }
 
-static void by_hand(const char *sql)
+/** The first value it gives, or 0. */
+static int64_t by_hand(const char *sql)
 {
     PGconn *pg = PQconnectdb(getenv("HAUL_TEST_POSTGRES"));
     PGresult *res = PQexec(pg, sql);
 
-    if (PQresultStatus(res) != PGRES_COMMAND_OK)
+    if (PQresultStatus(res) != PGRES_COMMAND_OK && PQresultStatus(res) != PGRES_TUPLES_OK)
         fail_msg("%s: %s", sql, PQerrorMessage(pg));
+    int64_t value = PQntuples(res) ? strtoll(PQgetvalue(res, 0, 0), NULL, 10) : 0;
     PQclear(res);
     PQfinish(pg);
+    return value;
+}
+
+/* Of a table that the planner knows nothing of, a claim reads its lane's rows and no others: not by two indexes whose rows are then intersected. */
+static void test_a_claim_reads_no_other_lane(void **state)
+{
+    struct world *w = *state;
+
+    submit(w, "other");
+    for (size_t i = 0; i < 60; i++)
+        submits(w, MANY);
+    claim(w, w->worker, "other");
+    /* What they counted is told when they end. */
+    by_hand("SELECT count(pg_terminate_backend(pid, 5000)) FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
+            " AND datname = current_database() AND backend_type = 'client backend'");
+    assert_in_range(by_hand("SELECT sum(idx_tup_read) FROM pg_stat_user_indexes WHERE relname = 'jobs'"
+                            " AND indexrelname <> 'jobs_ready'"),
+                    1, 100);
 }
 
 /* Statements are kept, and their plans. What no longer fits them is prepared again, on a new connection, and all is as it was. */
@@ -177,6 +197,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_round_trips_do_not_grow_with_the_batch, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(test_a_refusal_costs_its_neighbours_no_round_trip, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(test_ops_of_a_batch_see_one_another, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(test_a_claim_reads_no_other_lane, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(test_tables_may_change_under_kept_statements, world_setup, world_teardown),
     };
 
