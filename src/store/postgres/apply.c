@@ -96,7 +96,8 @@ static int transaction_wants(struct pg_writer *w, const char *statement_ms, stru
                  " set_config('client_min_messages', 'warning', true),"
                  " set_config('plan_cache_mode', 'force_generic_plan', true), set_config('jit', 'off', true),"
                  " set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 'off', true),"
-                 " set_config('enable_mergejoin', 'off', true), set_config('enable_bitmapscan', 'off', true), CASE WHEN current_setting('synchronous_commit')"
+                 " set_config('enable_mergejoin', 'off', true), set_config('enable_bitmapscan', 'off', true), CASE "
+                 "WHEN current_setting('synchronous_commit')"
                  " = 'off' THEN set_config('synchronous_commit', 'on', true) END",
                  "t", statement_ms);
 }
