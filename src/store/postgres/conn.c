@@ -229,6 +229,8 @@ void pg_forget(struct pg_conn *c)
 }
 
 /** ?1 is $1 here; what is to be locked is, where it is to be written. */
+#define OF_LIVE " AND finished_at = 0"
+
 bool pg_words(const char *sql, bool locks, char ret[SQL_MAX])
 {
     size_t n = strlen(sql);
@@ -238,6 +240,13 @@ bool pg_words(const char *sql, bool locks, char ret[SQL_MAX])
     memcpy(ret, sql, n + 1);
     for (char *p = ret; (p = strchr(p, '?')) != NULL; p++)
         *p = '$';
+    char *live = strstr(ret, LIVE);
+    if (live) {
+        if (n + strlen(OF_LIVE) >= SQL_MAX)
+            return false;
+        memmove(live + strlen(OF_LIVE), live + strlen(LIVE), strlen(live + strlen(LIVE)) + 1);
+        memcpy(live, OF_LIVE, strlen(OF_LIVE));
+    }
     char *lock = locks ? strstr(ret, "/*FOR UPDATE") : NULL, *end = lock ? strstr(lock, "*/") : NULL;
     if (end) {
         memset(lock, ' ', strlen("/*"));

@@ -25,7 +25,7 @@
 
 static const struct table {
     const char *name, *key;
-} tables[] = {{"history", "job_id"}};
+} tables[] = {{"history", "job_id"}, {"attempts", "job_id, attempt"}};
 
 struct pass {
     struct conn *c;
@@ -127,25 +127,35 @@ static int make(const struct pass *p, usec first, usec until)
     return rc;
 }
 
-int pg_days_cover(PGconn *pg, usec from, usec until, struct err *err)
+static int cover(PGconn *pg, const struct table *t, usec from, usec until, struct err *err)
 {
     char sql[3][PART_SQL], ask[1024];
     PGresult *res = NULL;
 
     snprintf(ask, sizeof(ask),
-             "SELECT d FROM generate_series(%lld, %lld, %lld) d WHERE (SELECT count(*) FROM days) < %d AND NOT EXISTS"
-             " (SELECT 1 FROM days WHERE of_table = 'history' AND first < d + %lld AND until > d) AND NOT EXISTS"
-             " (SELECT 1 FROM history_default WHERE finished_at >= d AND finished_at < d + %lld) LIMIT %d",
-             (long long)floor_to(from, DAY_US), (long long)until, (long long)DAY_US, COVER_MAX, (long long)DAY_US,
-             (long long)DAY_US, COVER_MAX);
+             "SELECT d FROM generate_series(%lld, %lld, %lld) d WHERE (SELECT count(*) FROM days WHERE of_table = '%s')"
+             " < %d AND NOT EXISTS"
+             " (SELECT 1 FROM days WHERE of_table = '%s' AND first < d + %lld AND until > d) AND NOT EXISTS"
+             " (SELECT 1 FROM %s_default WHERE finished_at >= d AND finished_at < d + %lld) LIMIT %d",
+             (long long)floor_to(from, DAY_US), (long long)until, (long long)DAY_US, t->name, COVER_MAX, t->name,
+             (long long)DAY_US, t->name, (long long)DAY_US, COVER_MAX);
     int rc = pg_exec(pg, ask, &res, err);
     for (int row = 0; rc == ERR_OK && row < PQntuples(res); row++) {
         const usec first = strtoll(PQgetvalue(res, row, 0), NULL, 10);
-        part_sql(&tables[0], first, first + DAY_US, sql);
+        part_sql(t, first, first + DAY_US, sql);
         for (size_t i = 0; rc == ERR_OK && i < ARRAY_LEN(sql); i++)
             rc = pg_exec(pg, sql[i], NULL, err);
     }
     PQclear(res);
+    return rc;
+}
+
+int pg_days_cover(PGconn *pg, usec from, usec until, struct err *err)
+{
+    int rc = ERR_OK;
+
+    for (size_t i = 0; rc == ERR_OK && i < ARRAY_LEN(tables); i++)
+        rc = cover(pg, &tables[i], from, until, err);
     return rc;
 }
 

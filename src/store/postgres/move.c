@@ -229,15 +229,13 @@ static int days_make(struct pg_side *s, const struct move_columns *columns, cons
     return from <= until ? pg_days_cover(s->pg, from, until, err) : ERR_OK;
 }
 
-static int side_insert(struct store_side *side, const char *table, const struct move_columns *columns,
-                       const struct buf *rows, struct err *err)
+static int copy_in(struct pg_side *s, const char *table, const struct move_columns *columns, const struct buf *rows,
+                   struct err *err)
 {
-    struct copy c = {.s = of(side), .columns = columns};
+    struct copy c = {.s = s, .columns = columns};
     char sql[SQL_MAX];
     int rc = widths_read(&c, table, err);
 
-    if (rc == ERR_OK && strcmp(table, "history") == 0)
-        rc = days_make(c.s, columns, rows, err);
     if (rc != ERR_OK)
         return rc;
     snprintf(sql, sizeof(sql), "COPY %s (%s) FROM STDIN (FORMAT binary)", table, columns->list);
@@ -252,6 +250,36 @@ static int side_insert(struct store_side *side, const char *table, const struct 
     rc = copy_end(&c, send_rows(&c, rows, err), err);
     buf_release(&c.out);
     return rc;
+}
+
+/** Attempts lie where their job does, which is there already: history is moved before. */
+static int attempts_place(struct pg_side *s, const struct move_columns *columns, const struct buf *rows,
+                          struct err *err)
+{
+    char sql[SQL_MAX];
+    int rc =
+        pg_exec(s->pg, "CREATE TEMP TABLE moved_attempts (LIKE attempts INCLUDING DEFAULTS) ON COMMIT DROP", NULL, err);
+
+    if (rc == ERR_OK)
+        rc = copy_in(s, "moved_attempts", columns, rows, err);
+    if (rc != ERR_OK)
+        return rc;
+    snprintf(sql, sizeof(sql),
+             "INSERT INTO attempts (%s, finished_at) SELECT %s, coalesce((SELECT h.finished_at FROM history h"
+             " WHERE h.job_id = m.job_id), 0) FROM moved_attempts m; DROP TABLE moved_attempts",
+             columns->list, columns->list);
+    return pg_exec(s->pg, sql, NULL, err);
+}
+
+static int side_insert(struct store_side *side, const char *table, const struct move_columns *columns,
+                       const struct buf *rows, struct err *err)
+{
+    struct pg_side *s = of(side);
+
+    if (strcmp(table, "attempts") == 0)
+        return attempts_place(s, columns, rows, err);
+    int rc = strcmp(table, "history") == 0 ? days_make(s, columns, rows, err) : ERR_OK;
+    return rc == ERR_OK ? copy_in(s, table, columns, rows, err) : rc;
 }
 
 /* --- opening --- */

@@ -17,12 +17,13 @@ static const char lanes_ready[] =
     " AND j.ready_seq IS NOT NULL ORDER BY j.ready_seq LIMIT 1) h WHERE l.lane_id IS NOT NULL ORDER BY l.lane_id";
 _Static_assert(LANE_SEEN_MAX == 20000, "as the statement says");
 
+_Static_assert(JOB_SUCCESS == 2 && JOB_CANCELLED == 4, "as attempt_decide says");
 static const struct sql_own own = {
     .shared = true,
     .lanes_ready = lanes_ready,
     .given_before =
         "SELECT a.job_id FROM attempts a JOIN jobs j ON j.job_id = a.job_id WHERE a.worker_id = ?1 AND a.poll_id = ?2"
-        " AND a.ended_at = 0 AND j.project = ?3 AND j.status = 1 AND j.attempt = a.attempt"
+        " AND a.ended_at = 0 AND a.finished_at = 0 AND j.project = ?3 AND j.status = 1 AND j.attempt = a.attempt"
         " ORDER BY a.started_at, a.job_id /*of all*/",
     .chunk_join = "UPDATE log_chunks SET bytes = bytes || ?3 WHERE job_id = ?1 AND attempt = ?2 AND at ="
                   " (SELECT max(at) FROM log_chunks WHERE job_id = ?1 AND attempt = ?2) AND at + length(bytes) = ?4"
@@ -31,6 +32,10 @@ static const struct sql_own own = {
         "DELETE FROM log_chunks WHERE ctid = ANY (ARRAY (SELECT ctid FROM log_chunks WHERE job_id = ?1 LIMIT ?2))",
     .labels_delete = "DELETE FROM labels WHERE project = ?1 AND job_id = ?2"
                      " AND key IN (SELECT json_object_keys(CAST(?3 AS json)))",
+    .attempts_move = "UPDATE attempts SET finished_at = ?2 WHERE job_id = ?1 AND finished_at = ?3",
+    .attempts_delete = "DELETE FROM attempts WHERE job_id = ?1 AND finished_at = ?2",
+    .attempt_decide = ATTEMPT_DECIDE(", finished_at = CASE WHEN ?12 IN (2, 4) THEN ?3 ELSE 0 END", LIVE),
+    .logs_release = LOGS_RELEASE("finished_at = ?2"),
     .history_head = pg_history_head,
     .heads = pg_heads,
     .insert_job = pg_insert_job,

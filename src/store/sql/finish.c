@@ -39,19 +39,14 @@ static int attempt_decide(struct tx *t, struct row *row, const struct usage *u, 
     struct log_end end;
     int rc = log_end_look(t, &job->job_id, job->attempt, &end);
 
-    if (rc == ERR_OK)
-        rc = q_run(t->c, NULL, t->err,
-                   "UPDATE attempts SET ended_at = ?3, outcome = ?4, exit_code = ?5, signal = ?6, cpu_us = ?7, "
-                   "peak_memory_bytes = ?8,"
-                   " bytes_in = ?9, bytes_out = ?10, error = ?11, decided = 1, answer_status = ?12, answer_run_at = "
-                   "?13, log_state = ?14"
-                   " WHERE job_id = ?1 AND attempt = ?2",
-                   "uiiiiiiiiixiii", &job->job_id, (int64_t)job->attempt, t->now, (int64_t)job->last_outcome,
-                   (int64_t)u->exit_code, (int64_t)u->signal, u->cpu_us, u->peak_memory_bytes, u->bytes_in,
-                   u->bytes_out, error, (int64_t)job->status, job->run_at, end.state);
-    row->log_closed = true;
-    if (rc == ERR_OK)
+    if (rc == ERR_OK) /* before it goes where the job goes */
         rc = series_take(t, job, u->samples, u->n_samples);
+    if (rc == ERR_OK)
+        rc =
+            q_run(t->c, NULL, t->err, t->s->sql->attempt_decide, "uiiiiiiiiixiii", &job->job_id, (int64_t)job->attempt,
+                  t->now, (int64_t)job->last_outcome, (int64_t)u->exit_code, (int64_t)u->signal, u->cpu_us,
+                  u->peak_memory_bytes, u->bytes_in, u->bytes_out, error, (int64_t)job->status, job->run_at, end.state);
+    row->log_closed = true;
     return rc == ERR_OK ? log_end_done(t, &job->job_id, job->attempt, &end) : rc;
 }
 
@@ -116,7 +111,7 @@ int attempt_end(struct tx *t, const struct uuid *job_id, uint32_t attempt, enum 
 {
     return q_run(t->c, NULL, t->err,
                  "UPDATE attempts SET ended_at = ?3, outcome = ?4, error = ?5 WHERE job_id = ?1 AND attempt = ?2 AND "
-                 "decided = 0",
+                 "decided = 0" LIVE,
                  "uiiix", job_id, (int64_t)attempt, t->now, (int64_t)outcome, error);
 }
 

@@ -15,6 +15,19 @@
 #define SQL_LEAST(a, b) "CASE WHEN " a " < " b " THEN " a " ELSE " b " END"
 #define SQL_MOST(a, b)  "CASE WHEN " a " > " b " THEN " a " ELSE " b " END"
 
+/* In a driver whose sql_own says so, AND finished_at = 0. */
+#define LIVE " /*live*/"
+
+/** Of job ?1, attempt ?2, at ?3; ?12 is the job's status from now on. */
+#define ATTEMPT_DECIDE(also, where)                                                                                    \
+    "UPDATE attempts SET ended_at = ?3, outcome = ?4, exit_code = ?5, signal = ?6, cpu_us = ?7, peak_memory_bytes = "  \
+    "?8, bytes_in = ?9, bytes_out = ?10, error = ?11, decided = 1, answer_status = ?12, answer_run_at = ?13, "         \
+    "log_state = ?14" also " WHERE job_id = ?1 AND attempt = ?2" where
+#define LOGS_RELEASE(where)                                                                                            \
+    "UPDATE blobs SET refs = refs - " SQL_LEAST(                                                                       \
+        "refs", "1") ", expires_at = ?3 WHERE blob_id IN (SELECT log_blob "                                            \
+                     "FROM attempts WHERE job_id = ?1 AND log_blob IS NOT NULL AND " where ")"
+
 struct tx;
 struct row;
 struct known_key;
@@ -35,7 +48,13 @@ struct sql_own {
         dead_next; /* project, status, job_id, fingerprint of ?4 jobs that are not pending, behind project ?1, status ?2 and job ?3, in
                               that order; NULL: this driver never had dead letters without a fingerprint */
     const char *labels_delete; /* of project ?1 and job ?2, those of the JSON object ?3 */
-    const char *lanes_ready;   /* as lane_row reads them: lanes where jobs stand */
+    /* Where attempts lie by the end of their job, as history does: ?2 of the job, 0 while it is in jobs. Statements about attempts of such jobs
+     * only say so at the end of their WHERE, with LIVE. */
+    const char *attempts_move;   /* of job ?1 to ?2, from ?3; NULL: they do not lie so */
+    const char *attempts_delete; /* of job ?1 */
+    const char *attempt_decide;  /* ATTEMPT_DECIDE, and where the job has ended, the attempt goes along */
+    const char *logs_release;    /* LOGS_RELEASE, of job ?1; ?3 the time of now */
+    const char *lanes_ready;     /* as lane_row reads them: lanes where jobs stand */
     /* rows that submissions insert, and may be put off; their strings are borrowed until the batch ends */
     int (*insert_job)(struct tx *t, const struct row *row);
     int (*insert_label)(struct tx *t, const struct job *job, const char *key, const char *value);
@@ -302,7 +321,7 @@ int log_end_done(struct tx *t, const struct uuid *job_id, uint32_t attempt, cons
 int op_log_packed(struct tx *t);
 int op_sweep_logs(struct tx *t);
 /** The packed logs of a job that is removed: nobody else refers to those blobs. */
-int logs_release(struct tx *t, const struct uuid *job_id);
+int logs_release(struct tx *t, const struct uuid *job_id, usec lie_at);
 /** The job for a write by token: latest, undecided, running or lapsed. */
 int running_load(struct tx *t, const struct uuid *job_id, const struct token *token, struct row *ret);
 int op_complete(struct tx *t); /* finish.c */

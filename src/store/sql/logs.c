@@ -11,14 +11,15 @@ struct log_row {
     struct uuid blob_id;
 };
 
-static int log_load(struct conn *c, const struct uuid *job_id, uint32_t attempt, struct log_row *ret, struct err *err)
+#define LOG_OF                                                                                                         \
+    "SELECT log_bytes, log_cut_from, log_cut_to, log_state, log_blob FROM attempts WHERE job_id = ?1 AND attempt = ?2"
+
+static int log_load_by(struct conn *c, const char *sql, const struct uuid *job_id, uint32_t attempt,
+                       struct log_row *ret, struct err *err)
 {
     AUTO_QUERY struct query *st = NULL;
     bool found = false;
-    int rc = q_open(c, &st, err,
-                    "SELECT log_bytes, log_cut_from, log_cut_to, log_state, log_blob FROM attempts WHERE job_id = ?1 "
-                    "AND attempt = ?2",
-                    "ui", job_id, (int64_t)attempt);
+    int rc = q_open(c, &st, err, sql, "ui", job_id, (int64_t)attempt);
 
     if (rc == ERR_OK)
         rc = q_step(c, st, &found, err);
@@ -31,6 +32,11 @@ static int log_load(struct conn *c, const struct uuid *job_id, uint32_t attempt,
                                 .state = (enum log_state)col_int(st, 3),
                                 .blob_id = col_uuid(st, 4)};
     return rc;
+}
+
+static int log_load(struct conn *c, const struct uuid *job_id, uint32_t attempt, struct log_row *ret, struct err *err)
+{
+    return log_load_by(c, LOG_OF, job_id, attempt, ret, err);
 }
 
 static int chunk_insert(struct tx *t, const struct uuid *job_id, uint32_t attempt, int64_t at, const char *p, size_t n)
@@ -140,7 +146,7 @@ int op_log(struct tx *t)
     if (rc == ERR_OK)
         rc = running_load(t, &op->job_id, &op->token, &row);
     if (rc == ERR_OK)
-        rc = log_load(t->c, &op->job_id, op->token.attempt, &log, t->err);
+        rc = log_load_by(t->c, LOG_OF LIVE, &op->job_id, op->token.attempt, &log, t->err);
     if (rc != ERR_OK)
         return rc;
     if (log.state != LOG_OPEN)
@@ -163,7 +169,7 @@ int op_log(struct tx *t)
     if (rc == ERR_OK)
         rc = q_run(t->c, NULL, t->err,
                    "UPDATE attempts SET log_bytes = ?3, log_cut_from = ?4, log_cut_to = ?5 WHERE job_id = ?1 AND "
-                   "attempt = ?2",
+                   "attempt = ?2" LIVE,
                    "uiiii", &op->job_id, (int64_t)op->token.attempt, log.bytes, log.cut_from, log.cut_to);
     if (rc == ERR_OK)
         op->next_offset = log.bytes;
@@ -208,7 +214,7 @@ int log_end_look(struct tx *t, const struct uuid *job_id, uint32_t attempt, stru
     bool found = false;
     int rc = q_open(t->c, &st, t->err,
                     "SELECT log_state, log_bytes, log_cut_from, log_cut_to FROM attempts WHERE job_id = ?1 AND attempt "
-                    "= ?2",
+                    "= ?2" LIVE,
                     "ui", job_id, (int64_t)attempt);
 
     *ret = (struct log_end){.state = LOG_CLOSED};
@@ -240,7 +246,7 @@ int log_close(struct tx *t, const struct uuid *job_id, uint32_t attempt)
 
     if (rc != ERR_OK || !end.open)
         return rc;
-    rc = q_run(t->c, NULL, t->err, "UPDATE attempts SET log_state = ?3 WHERE job_id = ?1 AND attempt = ?2", "uii",
+    rc = q_run(t->c, NULL, t->err, "UPDATE attempts SET log_state = ?3 WHERE job_id = ?1 AND attempt = ?2" LIVE, "uii",
                job_id, (int64_t)attempt, end.state);
     return rc == ERR_OK ? log_end_done(t, job_id, attempt, &end) : rc;
 }
@@ -339,13 +345,9 @@ int op_log_packed(struct tx *t)
     return rc;
 }
 
-int logs_release(struct tx *t, const struct uuid *job_id)
+int logs_release(struct tx *t, const struct uuid *job_id, usec lie_at)
 {
-    return q_run(t->c, NULL, t->err,
-                 "UPDATE blobs SET refs = refs - " SQL_LEAST(
-                     "refs", "1") ", expires_at = ?2 WHERE blob_id IN"
-                                  " (SELECT log_blob FROM attempts WHERE job_id = ?1 AND log_blob IS NOT NULL)",
-                 "ui", job_id, t->now);
+    return q_run(t->c, NULL, t->err, t->s->sql->logs_release, "uii", job_id, lie_at, t->now);
 }
 
 /* --- reading --- */

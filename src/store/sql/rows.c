@@ -461,6 +461,23 @@ static int row_place(struct tx *t, const struct row *row)
     return rc == ERR_OK ? row_delete(t, row) : rc;
 }
 
+/** Where a job's attempts lie (struct sql_own). */
+static usec attempts_at(enum job_status status, usec finished_at)
+{
+    return job_finished(status) ? finished_at : 0;
+}
+
+/** They go where the job went. The latest one's report took it along. */
+static int attempts_follow(struct tx *t, const struct row *row)
+{
+    const usec from = attempts_at(row->was, row->finished_was), to = attempts_at(row->job.status, row->job.finished_at);
+    const bool all_there = row->log_closed && row->job.attempt == 1;
+
+    if (!t->s->sql->attempts_move || from == to || row->job.attempt == 0 || all_there)
+        return ERR_OK;
+    return q_run(t->c, NULL, t->err, t->s->sql->attempts_move, "uii", &row->job.job_id, to, from);
+}
+
 int row_save(struct tx *t, struct row *row)
 {
     int rc = readiness(t, row);
@@ -478,13 +495,15 @@ int row_save(struct tx *t, struct row *row)
         rc = log_close(t, &row->job.job_id, row->job.attempt);
     if (rc == ERR_OK && row->job.attempt > 0 && job_finished(row->job.status) && !job_finished(row->was))
         rc = checkpoint_release(t, &row->job.job_id);
+    if (rc == ERR_OK)
+        rc = attempts_follow(t, row);
     row->was = row->job.status;
     row->finished_was = row->job.finished_at;
     return rc;
 }
 
 /** Every reference the job holds is given back. */
-static int refs_drop(struct tx *t, const struct job *job)
+static int refs_drop(struct tx *t, const struct job *job, usec attempts_lie_at)
 {
     struct job inputs = {.job_id = job->job_id};
     struct uuid id;
@@ -497,18 +516,18 @@ static int refs_drop(struct tx *t, const struct job *job)
             rc = blob_ref(t, &id, -1);
     if (rc == ERR_OK)
         rc = checkpoint_release(t, &job->job_id);
-    return rc == ERR_OK ? logs_release(t, &job->job_id) : rc;
+    return rc == ERR_OK ? logs_release(t, &job->job_id, attempts_lie_at) : rc;
 }
 
 int row_remove(struct tx *t, struct row *row)
 {
     static const char *const deletes[] = {
         "DELETE FROM inputs WHERE job_id = ?1",
-        "DELETE FROM attempts WHERE job_id = ?1",
         "DELETE FROM log_chunks WHERE job_id = ?1",
     };
     const struct uuid *id = &row->job.job_id;
-    int rc = refs_drop(t, &row->job);
+    const usec attempts_lie_at = attempts_at(row->was, row->finished_was);
+    int rc = refs_drop(t, &row->job, attempts_lie_at);
 
     if (rc == ERR_OK)
         rc = q_run(t->c, NULL, t->err, "UPDATE outputs SET published = 0 WHERE job_id = ?1", "u", id);
@@ -522,6 +541,8 @@ int row_remove(struct tx *t, struct row *row)
         rc = row_delete(t, row);
     for (size_t i = 0; rc == ERR_OK && i < ARRAY_LEN(deletes); i++)
         rc = q_run(t->c, NULL, t->err, deletes[i], "u", id);
+    if (rc == ERR_OK)
+        rc = q_run(t->c, NULL, t->err, t->s->sql->attempts_delete, "ui", id, attempts_lie_at);
     if (rc == ERR_OK)
         rc = dead_remove(t, row);
     if (rc == ERR_OK && row->ready_seq)

@@ -22,8 +22,8 @@ int running_load(struct tx *t, const struct uuid *job_id, const struct token *to
 static int loss_was_charged(struct tx *t, const struct job *job, bool *ret)
 {
     int64_t charged = 0;
-    int rc = q_int(t->c, 0, &charged, t->err, "SELECT charged FROM attempts WHERE job_id = ?1 AND attempt = ?2", "ui",
-                   &job->job_id, (int64_t)job->attempt);
+    int rc = q_int(t->c, 0, &charged, t->err, "SELECT charged FROM attempts WHERE job_id = ?1 AND attempt = ?2" LIVE,
+                   "ui", &job->job_id, (int64_t)job->attempt);
 
     *ret = charged != 0;
     return rc;
@@ -47,7 +47,7 @@ int op_heartbeat(struct tx *t)
     if (op->was == JOB_PENDING) /* the lease had lapsed: the attempt goes on */
         rc = q_run(t->c, NULL, t->err,
                    "UPDATE attempts SET ended_at = 0, outcome = 0, error = NULL, charged = 0"
-                   " WHERE job_id = ?1 AND attempt = ?2",
+                   " WHERE job_id = ?1 AND attempt = ?2" LIVE,
                    "ui", &op->job_id, (int64_t)row.job.attempt);
     if (rc == ERR_OK)
         rc = series_take(t, &row.job, op->samples, op->n_samples);

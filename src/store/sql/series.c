@@ -9,7 +9,7 @@ static int series_load(struct tx *t, const struct job *job, struct series *ret)
     AUTO_QUERY struct query *st = NULL;
     bool found = false;
     size_t n = 0;
-    int rc = q_open(t->c, &st, t->err, "SELECT series FROM attempts WHERE job_id = ?1 AND attempt = ?2", "ui",
+    int rc = q_open(t->c, &st, t->err, "SELECT series FROM attempts WHERE job_id = ?1 AND attempt = ?2" LIVE, "ui",
                     &job->job_id, (int64_t)job->attempt);
 
     *ret = (struct series){0};
@@ -35,7 +35,7 @@ int series_take(struct tx *t, const struct job *job, const struct sample *sample
         any |= samples[i].at_us <= latest_us && series_add(series, &samples[i]);
     if (rc != ERR_OK || !any)
         return rc;
-    return q_run(t->c, NULL, t->err, "UPDATE attempts SET series = ?3 WHERE job_id = ?1 AND attempt = ?2", "uib",
+    return q_run(t->c, NULL, t->err, "UPDATE attempts SET series = ?3 WHERE job_id = ?1 AND attempt = ?2" LIVE, "uib",
                  &job->job_id, (int64_t)job->attempt, (const void *)bytes, series_pack(series, bytes));
 }
 

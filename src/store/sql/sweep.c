@@ -44,8 +44,8 @@ static int loss_look(struct tx *t, const struct job *job, struct loss *ret)
               "uuii", &job->owner_id, &job->job_id, from, job->lease_until + window_us);
 
     if (rc == ERR_OK)
-        rc = q_int(t->c, 0, &before, t->err, "SELECT count(*) FROM attempts WHERE job_id = ?1 AND outcome = 7", "u",
-                   &job->job_id);
+        rc = q_int(t->c, 0, &before, t->err, "SELECT count(*) FROM attempts WHERE job_id = ?1 AND outcome = 7" LIVE,
+                   "u", &job->job_id);
     *ret = (struct loss){.lease_until = job->lease_until,
                          .grace_until = t->s->grace_until,
                          .others = others != 0,
@@ -71,8 +71,8 @@ static int expire_one(struct tx *t, const struct uuid *id)
     if (rc == ERR_OK)
         rc = attempt_end(t, id, row.job.attempt, end.outcome, end.words);
     if (rc == ERR_OK && row.job.losses != losses)
-        rc = q_run(t->c, NULL, t->err, "UPDATE attempts SET charged = 1 WHERE job_id = ?1 AND attempt = ?2", "ui", id,
-                   (int64_t)row.job.attempt);
+        rc = q_run(t->c, NULL, t->err, "UPDATE attempts SET charged = 1 WHERE job_id = ?1 AND attempt = ?2" LIVE, "ui",
+                   id, (int64_t)row.job.attempt);
     if (rc == ERR_OK && BUG("lose-checkpoint"))
         rc = checkpoint_release(t, id);
     if (rc == ERR_OK && row.job.status != JOB_PENDING) /* nobody can complete it any more */

@@ -121,6 +121,9 @@ static const struct sql_own own = {
                   " AND length(bytes) + length(?3) <= ?5",
     .chunks_some = "DELETE FROM log_chunks WHERE rowid IN (SELECT rowid FROM log_chunks WHERE job_id = ?1 LIMIT ?2)",
     .labels_delete = "DELETE FROM labels WHERE project = ?1 AND job_id = ?2 AND key IN (SELECT key FROM json_each(?3))",
+    .attempts_delete = "DELETE FROM attempts WHERE job_id = ?1 AND ?2 >= 0",
+    .attempt_decide = ATTEMPT_DECIDE("", ""),
+    .logs_release = LOGS_RELEASE("?2 >= 0"),
     .lanes_ready = "SELECT l.lane_id, l.project, l.queue, l.task_type, l.priority, k.n,"
                    " (SELECT run_at FROM jobs j WHERE j.lane_id = l.lane_id AND j.ready_seq = k.first),"
                    " (SELECT count(*) FROM pauses p WHERE p.project = l.project AND p.queue = l.queue)"

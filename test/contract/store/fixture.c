@@ -3,6 +3,7 @@
 #include "base/sha256.h"
 
 const char *(*contract_fresh)(void);
+void (*contract_check)(void);
 bool contract_overlap;
 
 static void decided(void *arg)
@@ -52,6 +53,8 @@ int world_teardown(void **state)
 {
     struct world *w = *state;
 
+    if (contract_check)
+        contract_check();
     w->d->close(w->s);
     fs_remove_tree(w->dir, NULL);
     arena_free(w->arena);

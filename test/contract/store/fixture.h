@@ -22,7 +22,8 @@ struct world {
 
 extern const struct store_driver *contract_driver; /* the one under test */
 extern const char *(*contract_fresh)(void);        /* an empty database's URL; NULL: a folder is all it needs */
-extern bool contract_overlap;                      /* a batch is applied while the one before it is synced */
+extern void (*contract_check)(void); /* after each test, of what the driver keeps in its own way; or NULL */
+extern bool contract_overlap;        /* a batch is applied while the one before it is synced */
 
 int world_setup(void **state);
 int world_teardown(void **state);

@@ -35,6 +35,7 @@ int main(void)
 #endif
 #ifdef CONTRACT_FRESH
     contract_fresh = CONTRACT_FRESH;
+    contract_check = CONTRACT_CHECK;
 #endif
     for (size_t i = 0; i < ARRAY_LEN(parts); i++)
         for (size_t k = 0; k < parts[i].n && n < ARRAY_LEN(all); k++)

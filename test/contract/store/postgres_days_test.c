@@ -1,4 +1,5 @@
-/* History lies by the day of finishing: its tables are made ahead and dropped when they are empty, and a job is found whatever table has it. */
+/* History and its attempts lie by the day of finishing: the tables are made ahead and dropped when they are empty, and a job is found whatever
+ * table has it. */
 #include "fixture.h"
 #include "fresh_postgres.h"
 #include <inttypes.h>
@@ -18,6 +19,8 @@ static int days_setup(void **state)
     w->clock.wall_us = w->d->now(w->s);
     return rc;
 }
+
+static const char *const of_days[] = {"history", "attempts"};
 
 static PGconn *other(void)
 {
@@ -228,8 +231,10 @@ static void test_a_day_past_retention_is_dropped(void **state)
     assert_int_equal(get(w, young.job_id).status, JOB_SUCCESS);
     pass(w);
     assert_int_equal(ask("SELECT min(first) FROM days"), first + DAY_US);
-    assert_int_equal(ask("SELECT count(*) FROM pg_class WHERE relname LIKE 'history_2%%' AND relkind = 'r'"),
-                     ask("SELECT count(*) FROM days WHERE of_table = 'history'"));
+    for (size_t i = 0; i < ARRAY_LEN(of_days); i++)
+        assert_int_equal(ask("SELECT count(*) FROM pg_class WHERE relname LIKE '%s_2%%' AND relkind = 'r'", of_days[i]),
+                         ask("SELECT count(*) FROM days WHERE of_table = '%s'", of_days[i]));
+    assert_int_equal(ask("SELECT count(*) FROM attempts"), 1);
     assert_int_equal(get(w, young.job_id).status, JOB_SUCCESS);
     assert_counts(w);
 }
@@ -294,20 +299,26 @@ static void test_P17_a_long_reader_delays_nobody_but_the_tables(void **state)
 static void test_a_drop_that_was_cut_off_goes_on(void **state)
 {
     struct world *w = *state;
-    char name[64];
+    char names[ARRAY_LEN(of_days)][64];
     PGconn *pg = other();
 
     struct job job = finished(w);
-    PGresult *res = PQexec(pg, "SELECT tableoid::regclass FROM history");
-    snprintf(name, sizeof(name), "%s", PQgetvalue(res, 0, 0));
-    PQclear(res);
+    for (size_t i = 0; i < ARRAY_LEN(of_days); i++) {
+        char sql[128];
+        snprintf(sql, sizeof(sql), "SELECT tableoid::regclass FROM %s", of_days[i]);
+        PGresult *res = PQexec(pg, sql);
+        snprintf(names[i], sizeof(names[i]), "%s", PQgetvalue(res, 0, 0));
+        PQclear(res);
+        ask("ALTER TABLE %s DETACH PARTITION %s", of_days[i], names[i]);
+    }
     PQfinish(pg);
-    ask("ALTER TABLE history DETACH PARTITION %s", name);
     ask("UPDATE days SET detached = 1 WHERE first = (SELECT min(first) FROM days)");
     assert_true(gone(w, job.job_id));
     pass(w);
     assert_int_equal(get(w, job.job_id).status, JOB_SUCCESS);
-    assert_int_equal(ask("SELECT count(*) FROM pg_class WHERE relname = '%s'", name), 0);
+    assert_int_equal(attempt_of(w, job.job_id, 1).outcome, OUTCOME_SUCCESS);
+    for (size_t i = 0; i < ARRAY_LEN(of_days); i++)
+        assert_int_equal(ask("SELECT count(*) FROM pg_class WHERE relname = '%s'", names[i]), 0);
     assert_int_equal(ask("SELECT count(*) FROM days WHERE detached <> 0"), 0);
     assert_counts(w);
 }
@@ -323,9 +334,74 @@ static void test_who_keeps_jobs_for_ever_has_wide_tables(void **state)
         to_day(w, 50);
         pass(w);
     }
-    assert_true(ask("SELECT count(*) FROM days") < 40);
+    assert_true(ask("SELECT count(*) FROM days WHERE of_table = 'attempts'") < 40);
     assert_int_equal(ask("SELECT max(until - first) FROM days"), 28 * DAY_US);
     assert_int_equal(ask("SELECT count(*) FROM history"), 10);
+}
+
+static int64_t lying(struct uuid id, const char *where)
+{
+    char text[UUID_STR_MAX];
+
+    uuid_format(&id, text);
+    return ask("SELECT count(*) FROM attempts WHERE job_id = '%s' AND tableoid::regclass::text %s", text, where);
+}
+
+static void fails(struct world *w, const struct job *job)
+{
+    struct op *op = fail_op(w, job, OUTCOME_ERROR, false);
+
+    apply(w, op);
+    assert_ok(op);
+    later(w, w->policy.retention_us / 10); /* longer than any pause between two attempts */
+}
+
+static void done(struct world *w, struct op *op)
+{
+    apply(w, op);
+    assert_ok(op);
+}
+
+/* All of them, to its day and back, whatever way a job ends; and with it they are deleted. */
+static void test_attempts_go_where_their_job_goes(void **state)
+{
+    struct world *w = *state;
+
+    submit(w, "encode");
+    struct job twice = claim(w, w->worker, "encode");
+    fails(w, &twice);
+    sweep(w, OP_SWEEP_DUE);
+    twice = claim(w, w->worker, "encode");
+    assert_int_equal(lying(twice.job_id, "= 'attempts_live'"), 2);
+    to_day(w, 1);
+    pass(w);
+    done(w, complete_op(w, &twice, NULL, 0));
+    assert_int_equal(lying(twice.job_id, "LIKE 'attempts_2%%'"), 2);
+
+    submit(w, "other");
+    struct job back = claim(w, w->worker, "other");
+    fails(w, &back);
+    to_day(w, 1);
+    pass(w);
+    done(w, job_op(w, OP_CANCEL, back.job_id));
+    assert_int_equal(get(w, back.job_id).status, JOB_CANCELLED);
+    assert_int_equal(lying(back.job_id, "LIKE 'attempts_2%%'"), 1);
+    done(w, job_op(w, OP_RETRY, back.job_id));
+    assert_int_equal(lying(back.job_id, "= 'attempts_live'"), 1);
+    back = claim(w, w->worker, "other");
+    done(w, job_op(w, OP_CANCEL, back.job_id));
+    later(w, 10 * w->policy.retention_us); /* nobody reports: the lease lapses */
+    sweep(w, OP_SWEEP_LEASES);
+    assert_int_equal(get(w, back.job_id).status, JOB_CANCELLED);
+    assert_int_equal(lying(back.job_id, "<> 'attempts_live'"), 2);
+    assert_int_equal(attempt_of(w, back.job_id, 1).outcome, OUTCOME_ERROR);
+    while (sweep(w, OP_SWEEP_RETENTION)->u.sweep.more)
+        ;
+    assert_true(gone(w, twice.job_id));
+    assert_int_equal(lying(twice.job_id, "IS NOT NULL"), 0);
+    done(w, job_op(w, OP_DISCARD, back.job_id));
+    assert_int_equal(ask("SELECT count(*) FROM attempts"), 0);
+    assert_counts(w);
 }
 
 int main(void)
@@ -342,10 +418,12 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_P17_a_long_reader_delays_nobody_but_the_tables, days_setup,
                                         world_teardown),
         cmocka_unit_test_setup_teardown(test_a_drop_that_was_cut_off_goes_on, days_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(test_attempts_go_where_their_job_goes, days_setup, world_teardown),
         cmocka_unit_test_setup_teardown(test_who_keeps_jobs_for_ever_has_wide_tables, days_setup, world_teardown),
     };
 
     contract_driver = store_postgres();
     contract_fresh = fresh_postgres;
+    contract_check = check_postgres;
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -203,5 +203,6 @@ int main(void)
 
     contract_driver = store_postgres();
     contract_fresh = fresh_postgres;
+    contract_check = check_postgres;
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -76,6 +76,7 @@ CREATE TABLE inputs (
     PRIMARY KEY (job_id, i)
 );
 
+-- Those of jobs that are in `jobs` lie in attempts_live; with the job's end they go to the table of its day, as its row in history does.
 CREATE TABLE attempts (
     job_id uuid NOT NULL, attempt bigint NOT NULL, project text COLLATE "C" NOT NULL,
     token bytea NOT NULL, poll_id text COLLATE "C" NOT NULL,
@@ -92,11 +93,16 @@ CREATE TABLE attempts (
     log_blob uuid,                                                 -- the packed log's bytes; NULL: they are in log_chunks
     redone double precision NOT NULL DEFAULT -1,                   -- of the attempt before: a share, 0 to 1; -1: not known
     series bytea,                                                  -- CPU and memory over time; NULL: nothing was measured
-    PRIMARY KEY (job_id, attempt)
-) WITH (fillfactor = 80);
-CREATE INDEX attempts_poll ON attempts (worker_id, poll_id) WHERE ended_at = 0;
+    finished_at bigint NOT NULL DEFAULT 0                          -- of the job, while it is in history; else 0
+) PARTITION BY RANGE (finished_at);
 CREATE INDEX attempts_lost ON attempts (ended_at) WHERE outcome = 7;
 CREATE INDEX attempts_to_pack ON attempts (ended_at) WHERE log_state = 1;
+CREATE TABLE attempts_live PARTITION OF attempts FOR VALUES FROM (MINVALUE) TO (1)
+    WITH (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 1000);
+ALTER TABLE attempts_live ADD PRIMARY KEY (job_id, attempt);
+CREATE INDEX attempts_poll ON attempts_live (worker_id, poll_id) WHERE ended_at = 0;
+CREATE TABLE attempts_default PARTITION OF attempts DEFAULT;
+ALTER TABLE attempts_default ADD PRIMARY KEY (job_id, attempt);
 
 CREATE TABLE outputs (
     job_id uuid NOT NULL, attempt bigint NOT NULL, name text COLLATE "C" NOT NULL,
