@@ -622,7 +622,7 @@ def test_finished_jobs_get_the_tables_of_their_days(migrate, embedded, database,
         count, = db.execute("SELECT count(*) FROM history").fetchone()
         tried, = db.execute("SELECT count(*) FROM attempts WHERE job_id IN (SELECT job_id FROM history)").fetchone()
     db.close()
-    assert len(days) > 1 and tried > 1
+    assert len(days) > 1 and tried
     migrate(embedded, database)
     name = Databases.made[tmp_path / "pg"]
     assert postgres.psql("SELECT count(*) FROM history", name) == str(count)
