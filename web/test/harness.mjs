@@ -125,8 +125,8 @@ export class World {
 export const launch = () =>
   chromium.launch({ executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium', headless: true, args: FLAGS });
 
-/** A page of its own context; whatever the browser complains of (errors, the policy) fails the test that calls `calm`. */
-export async function open(browser, world, path = '/', options = {}) {
+/** A page of its own context, which `before` may prepare; whatever the browser complains of (errors, the policy) fails the test that calls `calm`. */
+export async function open(browser, world, path = '/', { before = async () => {}, ...options } = {}) {
   const context = await browser.newContext({ baseURL: world.url, viewport: { width: 1280, height: 860 }, ...options });
   context.setDefaultTimeout(PATIENCE / 2);
   const page = await context.newPage();
@@ -141,6 +141,7 @@ export async function open(browser, world, path = '/', options = {}) {
     if (!r.url().startsWith(world.url) && !r.url().startsWith('blob:'))
       page.complaints.push(`asked elsewhere: ${r.url()}`);
   });
+  await before(page);
   await page.goto(path);
   return page;
 }

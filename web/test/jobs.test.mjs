@@ -231,6 +231,47 @@ test('text is looked for, page by page and by itself', async () => {
   await page.context().close();
 });
 
+test('what is typed and what is searched for stay while jobs come in', async () => {
+  const page = await open(browser, world, '/jobs?queue=coming', { before: (p) => p.addInitScript(() => { // counts what the stream says
+    const listen = EventSource.prototype.addEventListener;
+    window.events = 0;
+    EventSource.prototype.addEventListener = function (name, heard) {
+      return listen.call(this, name, (e) => { heard(e); window.events += name === 'job'; });
+    };
+  }) });
+  const events = () => page.evaluate(() => window.events);
+  const come = async () => {
+    const before = await events();
+    const id = await world.submit('nobody_v1', { queue: 'coming' });
+    await until('the stream tells of it', async () => (await events()) > before);
+    return id;
+  };
+  const box = page.getByRole('searchbox', { name: 'Text' });
+  await until('there is a stream', async () => { await world.submit('nobody_v1', { queue: 'coming' }); return (await events()) > 0; });
+  await box.fill('half a wo');
+  const id = await come();
+  await page.locator(`.windowed a[title="${id}"]`).waitFor();
+  assert.equal(await box.inputValue(), 'half a wo');
+  // The list is loaded again at most once a second: when it is due, words are searched for, and that goes on where it is.
+  let searches = 0;
+  await page.route('**/v1/jobs?*', (route) => {
+    const search = new URL(route.request().url()).searchParams.get('text');
+    searches += search !== null;
+    return search === null ? route.continue() : route.fulfill({ json: { jobs: [], next_cursor: null } });
+  });
+  await page.clock.install();
+  await come();
+  await come();
+  await box.fill('nowhere');
+  await box.press('Enter');
+  await page.getByText('No job fits.').waitFor();
+  await page.clock.runFor(5000);
+  await page.getByText('No job fits.').waitFor();
+  assert.equal(searches, 1);
+  calm(page);
+  await page.context().close();
+});
+
 test('many are cancelled, retried and discarded at once', async () => {
   const jobs = await Promise.all(Array.from({ length: 5 }, () => world.submit('nobody_v1', { queue: 'many' })));
   const page = await open(browser, world, '/jobs?queue=many');

@@ -105,6 +105,12 @@ test('a redrive under way is stopped', async () => {
   await Promise.all(ids.map((id) => world.reached(id, 'failed')));
   await world.post('/v1/redrives', { action: 'retry', filter: { task_type: 'bad_v1' }, rate: '1/h' });
   const page = await open(browser, world, '/dead-letters?task_type=bad_v1');
+  await page.getByRole('button', { name: 'Stop' }).waitFor();
+  await page.getByLabel('Task type').fill('half a wo'); // what is typed stays while the page is loaded again
+  for (let i = 0; i < 2; i++)
+    await page.waitForResponse('**/v1/redrives?*');
+  assert.equal(await page.getByLabel('Task type').inputValue(), 'half a wo');
+  await page.getByLabel('Task type').fill('bad_v1');
   await page.getByRole('button', { name: 'Stop' }).click();
   await yes(page, 'Stop it');
   await page.locator('.redrives', { hasText: 'cancelled' }).waitFor();

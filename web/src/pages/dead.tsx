@@ -103,6 +103,15 @@ function Redrives({ all, again }: { all: Redrive[]; again: () => void }) {
   );
 }
 
+/** By itself: what is typed must not be drawn over by what the page loads meanwhile. */
+function TypeFilter() {
+  return (
+    <label>Task type
+      <input value={here.value.query.get('task_type') ?? ''} onChange={(e) => go(withQuery({ task_type: e.currentTarget.value.trim() }), true)} />
+    </label>
+  );
+}
+
 export function DeadPage() {
   const type = here.value.query.get('task_type') ?? '';
   const [pages, setPages] = useState(1);
@@ -131,7 +140,7 @@ export function DeadPage() {
       <div class="title">
         <h1>Dead letters</h1>
         <form class="find" role="search" aria-label="Filter dead letters" onSubmit={(e) => e.preventDefault()}>
-          <label>Task type <input value={type} onChange={(e) => go(withQuery({ task_type: e.currentTarget.value.trim() }), true)} /></label>
+          <TypeFilter />
           <button type="button" disabled={!shown?.groups.length} onClick={() => act('retry', everything, type || 'every type')}>Retry all…</button>
           <button type="button" class="danger" disabled={!shown?.groups.length} onClick={() => act('discard', everything, type || 'every type')}>Discard all…</button>
         </form>

@@ -106,7 +106,10 @@ function useJobs(filter: Record<string, string | string[]>) {
   const paged = useRef(false);
   const empty = useRef(0); // pages in a row in which there was nothing
   const first = useData(key, (signal) => get<Page>(`/v1/jobs${query({ ...filter, limit: PAGE })}`, signal), filter.text ? 0 : POLL_MS, !filter.text);
-  const again = useThrottled(first.again, 1000);
+  const again = useThrottled(() => { // it may have been called for before words were searched for: that list goes on where it is
+    if (!filter.text)
+      first.again();
+  }, 1000);
 
   useEffect(() => {
     generation.current++;
@@ -130,7 +133,7 @@ function useJobs(filter: Record<string, string | string[]>) {
         setRows((old) => old.map((j) => (j.job_id === data.job_id ? { ...j, ...data } : j)));
       else if (event === 'left')
         setRows((old) => old.filter((j) => j.job_id !== data.job_id));
-      if (!filter.text && (event === 'job' || event === 'left' || event === 'reset'))
+      if (event === 'job' || event === 'left' || event === 'reset')
         again();
     });
 
