@@ -110,6 +110,7 @@ static int side_run(struct store_side *side, const char *sql, const char *param_
 /* --- COPY --- */
 
 #define COPY_PIECE ((size_t)64 << 10)
+#define SOON_US    (INT64_C(3600) * USEC_PER_SEC)
 
 struct copy {
     struct pg_side *s;
@@ -215,18 +216,30 @@ static size_t column_at(const struct move_columns *columns, const char *name)
     return i;
 }
 
+/** The first and the last of these instants. @return whether there is any */
+static bool span(const struct move_columns *columns, const struct buf *rows, const char *column, usec *ret_first,
+                 usec *ret_last)
+{
+    const size_t i = column_at(columns, column);
+    struct move_value v[MOVE_COLUMNS_MAX];
+
+    *ret_first = USEC_NEVER;
+    *ret_last = 0;
+    for (size_t at = 0; i < columns->n && move_row_next(rows, &at, columns->types, v);) {
+        if (v[i].i == 0)
+            continue;
+        *ret_first = MIN(*ret_first, v[i].i);
+        *ret_last = MAX(*ret_last, v[i].i);
+    }
+    return *ret_first <= *ret_last;
+}
+
 /** The days of these rows have tables. */
 static int days_make(struct pg_side *s, const struct move_columns *columns, const struct buf *rows, struct err *err)
 {
-    const size_t i = column_at(columns, "finished_at");
-    struct move_value v[MOVE_COLUMNS_MAX];
-    usec from = USEC_NEVER, until = 0;
+    usec first, last;
 
-    for (size_t at = 0; i < columns->n && move_row_next(rows, &at, columns->types, v);) {
-        from = MIN(from, v[i].i);
-        until = MAX(until, v[i].i);
-    }
-    return from <= until ? pg_days_cover(s->pg, from, until, err) : ERR_OK;
+    return span(columns, rows, "finished_at", &first, &last) ? pg_days_cover(s->pg, first, last, err) : ERR_OK;
 }
 
 static int copy_in(struct pg_side *s, const char *table, const struct move_columns *columns, const struct buf *rows,
@@ -252,11 +265,13 @@ static int copy_in(struct pg_side *s, const char *table, const struct move_colum
     return rc;
 }
 
-/** Attempts lie where their job does, which is there already: history is moved before. */
+/** Attempts lie where their job does, which is there already: history is moved before. Most jobs end with their latest attempt, or soon after, so
+ * that few tables are looked into first. */
 static int attempts_place(struct pg_side *s, const struct move_columns *columns, const struct buf *rows,
                           struct err *err)
 {
     char sql[SQL_MAX];
+    usec first, last;
     int rc =
         pg_exec(s->pg, "CREATE TEMP TABLE moved_attempts (LIKE attempts INCLUDING DEFAULTS) ON COMMIT DROP", NULL, err);
 
@@ -264,10 +279,13 @@ static int attempts_place(struct pg_side *s, const struct move_columns *columns,
         rc = copy_in(s, "moved_attempts", columns, rows, err);
     if (rc != ERR_OK)
         return rc;
+    (void)span(columns, rows, "ended_at", &first, &last);
     snprintf(sql, sizeof(sql),
              "INSERT INTO attempts (%s, finished_at) SELECT %s, coalesce((SELECT h.finished_at FROM history h"
-             " WHERE h.job_id = m.job_id), 0) FROM moved_attempts m; DROP TABLE moved_attempts",
-             columns->list, columns->list);
+             " WHERE h.job_id = m.job_id AND h.finished_at >= %lld AND h.finished_at < %lld),"
+             " (SELECT h.finished_at FROM history h WHERE h.job_id = m.job_id), 0) FROM moved_attempts m;"
+             " DROP TABLE moved_attempts",
+             columns->list, columns->list, (long long)first, (long long)(last + SOON_US));
     return pg_exec(s->pg, sql, NULL, err);
 }
 
