@@ -18,6 +18,7 @@ struct patch {
     struct uuid id;
     struct upload_row row; /* without its strings */
     int64_t offset;        /* as the request says */
+    int64_t passed_over;   /* so many of its bytes are still to be */
     /* of a finished one */
     int64_t size;
     uint8_t sha256[32];
@@ -161,7 +162,9 @@ static int wind(struct patch *p, struct err *err)
         up->kept_at = api->store_driver->now(api->store);
     }
     pthread_mutex_unlock(&up->io);
-    if (rc == ERR_OK && at != p->offset) {
+    if (rc == ERR_OK && at == p->row.size && p->offset < at) { /* whole, but for its row: what comes is there already */
+        p->passed_over = at - p->offset;
+    } else if (rc == ERR_OK && at != p->offset) {
         upload_say_bytes(p->req, "Upload-Offset", at);
         err_field(err, "Upload-Offset", "is %lld, but the upload stands at %lld: go on from there",
                   (long long)p->offset, (long long)at);
@@ -245,6 +248,12 @@ static int write_piece(struct patch *p, const void *bytes, size_t n, struct err 
     struct api *api = p->api;
     struct open_upload *up = p->up;
     int64_t at = 0;
+    if (p->passed_over > 0) {
+        const size_t there = (size_t)MIN(p->passed_over, (int64_t)n);
+        p->passed_over -= (int64_t)there;
+        bytes = (const char *)bytes + there;
+        n -= there;
+    }
     if (!writers_has(&api->writers, up, p->req) || !writers_offset(&api->writers, &p->id, &at))
         return not_ours(err);
     if ((int64_t)n > p->row.size - at)

@@ -62,15 +62,15 @@ struct blob_driver {
 
     /* Uploads that outlive their connection and the process. Written, hashed and committed as any other, but what a commit did not
      * make a blob stays, and nobody but discard() takes it away. Whoever keeps the row of such an upload says when that is. */
-    /** Goes on with the upload of that id, or begins it. Only while no row says that the blob is there: bytes of a commit whose row was
-     * never written are taken back.
+    /** Goes on with the upload of that id, or begins it. Bytes that a commit named are found whole: their row was never written, or is about to
+     * be by another server. Nothing can be written to them (ERR_CONFLICT), and commit() tells what they are. Nothing here takes them away.
      * @param ret_offset  bytes there are: those of the latest sync(), or of later ones that were surely written; never holes */
     int (*resume)(struct blobs *b, const struct uuid *id, struct blob_upload **ret, int64_t *ret_offset,
                   struct err *err);
     /** What was written is what resume() finds, after a power cut too. A failure sticks. */
     int (*sync)(struct blob_upload *u, struct err *err);
     void (*leave)(struct blob_upload *u); /* frees `u`; bytes since the latest sync may be gone. NULL accepted */
-    /** What resume() would find, without touching it. ERR_NOT_FOUND: never begun. */
+    /** What resume() would find, without touching it, or less: of what a commit named, what the latest sync() said. ERR_NOT_FOUND: never begun. */
     int (*offset)(struct blobs *b, const struct uuid *id, int64_t *ret, struct err *err);
     /** Forgets an upload: given up, or a blob since. The blob of that id stays. Absent is fine. */
     int (*discard)(struct blobs *b, const struct uuid *id, struct err *err);

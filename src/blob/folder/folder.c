@@ -243,6 +243,8 @@ static void write_back(struct blob_upload *u)
 
 static int folder_write(struct blob_upload *u, const void *p, size_t n, struct err *err)
 {
+    if (u->whole && n > 0)
+        return err_set(err, ERR_CONFLICT, 0, "upload %s is whole", u->id);
     if (u->failed.code == ERR_OK) {
         struct sha256_beside beside;
 
@@ -318,6 +320,10 @@ static int folder_commit(struct blob_upload *u, int64_t *ret_size, uint8_t ret_s
         rc = (int)u->failed.code;
         if (err)
             *err = u->failed;
+    } else if (u->whole) {
+        in_tmp = false;
+        if (sync_fan(u) < 0) /* its name may be younger than the last sync */
+            rc = err_set(err, ERR_IO, errno, "sync the folder of blob %s", u->id);
     } else if (FAULT("folder.sync") ? (errno = EIO, true) : fsync(u->fd) < 0) {
         rc = err_set(err, ERR_IO, errno, "sync blob %s", u->id);
     } else if ((u->mark_fd >= 0 && fchmod(u->fd, 0400) < 0) || publish(u) < 0) {

@@ -17,6 +17,7 @@ struct blob_upload {
     int fd;
     int mark_fd; /* of a resumable upload; -1: of one that leaves nothing */
     uint64_t marks;
+    bool whole; /* a commit named it: nothing is left to be written */
     struct sha256 *hash;
     int64_t size, started; /* bytes written; bytes whose write-back was begun */
     char tmp[sizeof(UPLOADS_DIR) + UUID_STR_MAX];

@@ -10,7 +10,8 @@
  * costs that mark, and the one before it counts.
  *
  * A commit gives the bytes their final name and leaves the mark; the row comes next. If it never does (a crash just there), resume() finds
- * mark and bytes, and takes these back. */
+ * the bytes by that name, and reads them once for their hash: what is left to do is the row. They keep the name: another server may be about to
+ * write that row. */
 #include "base/auto.h"
 #include "base/fault.h"
 #include "base/fs.h"
@@ -23,6 +24,7 @@
 #define MAGIC       "haulmrk1"
 #define SLOT_STRIDE 4096 /* a sector each, so that one write cannot spoil both */
 #define SLOT_BYTES  256
+#define WHOLE_PIECE ((size_t)1 << 20)
 #define AT_NUMBER   8
 #define AT_SIZE     16
 #define AT_STATE    24
@@ -99,24 +101,23 @@ static int mark_write(struct blob_upload *u, struct err *err)
     return err_set(err, ERR_IO, errno ? errno : ENOSPC, "mark upload %s", u->id);
 }
 
-/** Opens the bytes: as they are, or those of a commit whose row was never written, or new ones. */
-static int bytes_open(struct blobs *b, const struct names *n)
+/** Opens the bytes: as they are, or those that a commit named, or new ones. */
+static int bytes_open(struct blobs *b, const struct names *n, bool *ret_whole)
 {
     const int flags = O_RDWR | O_CLOEXEC | O_NOFOLLOW;
-    int fd = openat(b->dir_fd, n->bytes, flags);
+    int fd = openat(b->dir_fd, n->path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 
-    if (fd < 0 && errno == ENOENT) {
-        bool taken_back = renameat(b->dir_fd, n->path, b->dir_fd, n->bytes) == 0;
-        fd = openat(b->dir_fd, n->bytes, taken_back ? flags : flags | O_CREAT | O_EXCL, 0600);
-    }
+    *ret_whole = fd >= 0;
+    if (fd >= 0 || errno != ENOENT)
+        return fd;
+    fd = openat(b->dir_fd, n->bytes, flags | O_CREAT, 0600);
     /* A commit makes it read-only before it gives it its name, and may have come no further. Root is not told. */
     if (fd < 0 && errno == EACCES && fchmodat(b->dir_fd, n->bytes, 0600, 0) == 0)
         fd = openat(b->dir_fd, n->bytes, flags);
     return fd;
 }
 
-/** What was made must be found by its name after a power cut, or an acknowledged offset is not. Bytes that were taken back may well
- * stand under either name: both are looked at. */
+/** What was made must be found by its name after a power cut, or an acknowledged offset is not. */
 static int names_sync(const struct blob_upload *u)
 {
     const struct blobs *b = u->blobs;
@@ -128,6 +129,22 @@ static int names_sync(const struct blob_upload *u)
     if (fd < 0)
         return -1;
     return fsync(fd) < 0 && errno != EINVAL ? -1 : 0; /* EINVAL: a file system that has no such thing */
+}
+
+/** All that a commit named. */
+static int wind_to_end(struct blob_upload *u)
+{
+    AUTO_FREE char *piece = malloc(WHOLE_PIECE);
+    ssize_t n = -1;
+
+    u->hash = piece ? sha256_new() : NULL;
+    if (!u->hash)
+        errno = ENOMEM;
+    while (u->hash && (n = read(u->fd, piece, WHOLE_PIECE)) > 0) {
+        sha256_add(u->hash, piece, (size_t)n);
+        u->size += n;
+    }
+    return (int)n;
 }
 
 /** Where the mark is, there is the end. */
@@ -168,12 +185,12 @@ int partial_resume(struct blobs *b, const struct uuid *id, struct blob_upload **
     snprintf(u->path, sizeof(u->path), "%s", n.path);
     snprintf(u->tmp, sizeof(u->tmp), "%s", n.bytes);
     u->mark_fd = -1;
-    u->fd = bytes_open(b, &n);
+    u->fd = bytes_open(b, &n, &u->whole);
     if (u->fd >= 0)
         u->mark_fd = openat(b->dir_fd, n.mark, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (FAULT("folder.resume")) {
         errno = EIO;
-    } else if (u->mark_fd >= 0 && wind_to_mark(u) == 0 && names_sync(u) == 0) {
+    } else if (u->mark_fd >= 0 && (u->whole ? wind_to_end(u) : wind_to_mark(u)) == 0 && names_sync(u) == 0) {
         *ret_offset = u->size;
         *ret = u;
         return ERR_OK;
@@ -189,6 +206,8 @@ int partial_sync(struct blob_upload *u, struct err *err)
 {
     int rc = (int)u->failed.code;
 
+    if (u->whole)
+        return rc;
     if (rc == ERR_OK && (FAULT("folder.sync") ? (errno = EIO, true) : fdatasync(u->fd) < 0))
         rc = err_set(&u->failed, ERR_IO, errno, "sync upload %s", u->id);
     if (rc == ERR_OK)

@@ -97,9 +97,6 @@ int s3_multipart_begin(struct blobs *s, const char *key, char ret_upload[S3_UPLO
 /** @param number  1..S3_PARTS_MAX */
 int s3_multipart_part(struct blobs *s, const char *key, const char *upload, unsigned number, const void *p, size_t n,
                       char ret_etag[S3_ETAG_MAX], struct err *err);
-/** Part `number` is bytes of an object that is there. */
-int s3_multipart_copy(struct blobs *s, const char *key, const char *upload, unsigned number, int64_t from, int64_t n,
-                      char ret_etag[S3_ETAG_MAX], struct err *err);
 int s3_multipart_end(struct blobs *s, const char *key, const char *upload, const struct s3_parts *parts,
                      struct err *err);
 int s3_multipart_abort(struct blobs *s, const char *key, const char *upload, struct err *err); /* absent is fine */
@@ -120,6 +117,7 @@ struct blob_upload {
     struct uuid id;
     char name[UUID_STR_MAX], key[S3_KEY_MAX];
     bool resumable;
+    bool whole;                 /* a commit made it: nothing is left to be written */
     char upload[S3_UPLOAD_MAX]; /* S3's id of it; "": none was begun */
     struct s3_parts parts;      /* those that are there */
     int64_t size;               /* bytes written */

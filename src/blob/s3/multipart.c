@@ -99,25 +99,6 @@ int s3_multipart_part(struct blobs *s, const char *key, const char *upload, unsi
     return rc;
 }
 
-int s3_multipart_copy(struct blobs *s, const char *key, const char *upload, unsigned number, int64_t from, int64_t n,
-                      char ret_etag[S3_ETAG_MAX], struct err *err)
-{
-    char text[16], range[64], source[S3_KEY_MAX + 80];
-    struct s3_call c = part_call(key, upload, number, text);
-    struct s3_answer a;
-
-    snprintf(source, sizeof(source), "/%s/%s", s->place.bucket, key);
-    snprintf(range, sizeof(range), "bytes=%" PRId64 "-%" PRId64, from, from + n - 1);
-    s3_header(&c, "x-amz-copy-source", source);
-    s3_header(&c, "x-amz-copy-source-range", range);
-    int rc = s3_call(s, &c, &a, err);
-
-    if (rc == ERR_OK)
-        rc = read_one(&a, "CopyPartResult", "ETag", ret_etag, S3_ETAG_MAX, err);
-    s3_answer_release(&a);
-    return rc;
-}
-
 /** An answer that was lost: the upload is gone because it became the object. */
 static int ended_already(struct blobs *s, const char *key, const struct s3_parts *parts, struct err *err)
 {

@@ -13,16 +13,17 @@
  *
  * Of an upload whose parts its client sends to S3 itself (direct.c) the state holds S3's id and no bytes: its parts are S3's to list.
  *
- * A commit makes the object and leaves the state; the blob's row comes next. If it never does (a crash just there), resume() finds both, and
- * takes the bytes back: the parts are copied out of the object, which then goes. */
+ * A commit makes the object and leaves the state; the blob's row comes next. If it never does (a crash just there), resume() finds the object,
+ * and reads it once for its hash: what is left to do is the row. It never goes by this: another server may be about to write that row. */
 #include "base/auto.h"
 #include "blob/s3/internal.h"
 #include "blob/s3/xml.h"
 #include <inttypes.h>
 #include <string.h>
 
-#define HEAD       "haul-upload 1\n"
-#define LOOK_BYTES 64 /* hold the first two lines */
+#define HEAD        "haul-upload 1\n"
+#define LOOK_BYTES  64 /* hold the first two lines */
+#define WHOLE_PIECE ((size_t)1 << 20)
 
 static int gone(struct err *err)
 {
@@ -55,7 +56,7 @@ static int state_put(struct blob_upload *u, struct err *err)
 
 int s3_resumable_sync(struct blob_upload *u, struct err *err)
 {
-    if (s3_upload_settle(u) == ERR_OK)
+    if (s3_upload_settle(u) == ERR_OK && !u->whole)
         state_put(u, &u->failed);
     if (err)
         *err = u->failed;
@@ -182,25 +183,6 @@ int s3_resumable_offset(struct blobs *s, const struct uuid *id, int64_t *ret, st
 
 /* --- going on --- */
 
-/** The multipart upload became the object. Its bytes are parts of a new one. */
-static int take_back(struct blob_upload *u, struct err *err)
-{
-    struct s3_parts old = u->parts;
-
-    u->parts = (struct s3_parts){.n = 0};
-    int rc = s3_multipart_begin(u->s, u->key, u->upload, err);
-
-    for (size_t i = 0; rc == ERR_OK && i < old.n; i++) {
-        char etag[S3_ETAG_MAX];
-
-        rc = s3_multipart_copy(u->s, u->key, u->upload, (unsigned)i + 1, u->parts.size, old.at[i].size, etag, err);
-        if (rc == ERR_OK)
-            rc = s3_parts_add(&u->parts, old.at[i].size, etag, err);
-    }
-    free(old.at);
-    return rc;
-}
-
 /** From the beginning. */
 static int start(struct blob_upload *u, struct err *err)
 {
@@ -210,6 +192,29 @@ static int start(struct blob_upload *u, struct err *err)
     u->parts.n = u->fill_n = 0;
     u->upload[0] = '\0';
     return u->hash ? ERR_OK : err_set(err, ERR_NO_MEMORY, 0, "go on with an upload");
+}
+
+/** What a commit made: it is read for its hash. */
+static int whole_read(struct blob_upload *u, struct err *err)
+{
+    AUTO_FREE char *piece = malloc(WHOLE_PIECE);
+    struct blob_reader *r = NULL;
+    int64_t n = 1;
+    int rc = piece ? start(u, err) : err_set(err, ERR_NO_MEMORY, 0, "go on with an upload");
+
+    if (rc == ERR_OK)
+        rc = s3_reader_open(u->s, &u->id, &r, err);
+    while (rc == ERR_OK && n > 0 && u->size < r->size) {
+        n = r->read(r, u->size, piece, WHOLE_PIECE, err);
+        if (n > 0)
+            sha256_add(u->hash, piece, (size_t)n);
+        u->size += MAX(n, 0);
+    }
+    if (rc == ERR_OK && u->size < r->size)
+        rc = n < 0 && err && err->code != ERR_OK ? (int)err->code : err_set(err, ERR_IO, 0, "the object is cut");
+    blob_reader_close(r);
+    u->whole = rc == ERR_OK;
+    return rc;
 }
 
 /** What its state object says, into an upload that is new. ERR_NOT_FOUND: there is none. */
@@ -224,26 +229,29 @@ static int state_load(struct blob_upload *u, struct err *err)
     return rc;
 }
 
-/** What there is of it, if it is all there. *ret_kept: as the state says; else the state is to be written. */
+/** What its state says, if that is all there. *ret_kept: it is; else the state is to be written. */
 static int find(struct blob_upload *u, bool *ret_kept, struct err *err)
 {
     int rc = state_load(u, err);
+    const bool said = rc == ERR_OK;
 
-    *ret_kept = rc == ERR_OK;
-    if (rc == ERR_OK && is_direct(u))
-        rc = err_set(err, ERR_CONFLICT, 0,
-                     "the upload's parts go to S3 directly: go on with those, or end it and begin another one");
-    if (rc == ERR_OK && u->upload[0]) {
+    if (said && is_direct(u))
+        return err_set(err, ERR_CONFLICT, 0,
+                       "the upload's parts go to S3 directly: go on with those, or end it and begin another one");
+    if (said || rc == ERR_NOT_FOUND || rc == ERR_CORRUPT) {
+        struct err own = {0};
         /* The object first: of an upload that became one some still list the parts. */
-        rc = s3_look(u->s, u->key, NULL, err);
-        *ret_kept = rc == ERR_NOT_FOUND;
-        if (rc == ERR_OK)
-            rc = take_back(u, err);
-        else if (rc == ERR_NOT_FOUND)
-            rc = s3_multipart_look(u->s, u->key, u->upload, &u->parts, err);
+        int looked = s3_look(u->s, u->key, NULL, &own);
+        *ret_kept = looked == ERR_OK;
+        if (looked != ERR_NOT_FOUND) {
+            *err = own;
+            return looked == ERR_OK ? whole_read(u, err) : looked;
+        }
     }
+    if (said && u->upload[0])
+        rc = s3_multipart_look(u->s, u->key, u->upload, &u->parts, err);
+    *ret_kept = rc == ERR_OK;
     if (rc == ERR_NOT_FOUND || rc == ERR_CORRUPT) { /* never begun, or given up by S3 under our hands, or damaged */
-        *ret_kept = false;
         err_clear(err);
         rc = start(u, err);
     }
@@ -263,8 +271,6 @@ int s3_resumable_resume(struct blobs *s, const struct uuid *id, struct blob_uplo
 
     if (rc == ERR_OK && !kept)
         rc = state_put(u, &own);
-    if (rc == ERR_OK)
-        rc = s3_delete(s, u->key, &own); /* of a commit whose row was never written */
     if (rc != ERR_OK) {
         if (err)
             *err = own;

@@ -174,6 +174,8 @@ int s3_upload_write(struct blob_upload *u, const void *p, size_t n, struct err *
 {
     const char *from = p;
 
+    if (u->whole && n > 0)
+        return err_set(err, ERR_CONFLICT, 0, "upload %s is whole", u->name);
     while (n > 0 && u->failed.code == ERR_OK) {
         if (u->fill_n >= part_size(u) && part_send(u) != ERR_OK)
             break;
@@ -237,7 +239,8 @@ static void finish(struct blob_upload *u)
 
 int s3_upload_commit(struct blob_upload *u, int64_t *ret_size, uint8_t ret_sha256[32], struct err *err)
 {
-    finish(u);
+    if (!u->whole)
+        finish(u);
     int rc = fail(u, err);
 
     if (rc == ERR_OK) {
