@@ -264,6 +264,8 @@ static void check_broker(const struct doctor *d)
                     "%s: %s", state.about, state.warning);
     else
         finding_add(d->findings, FINDING_OK, "broker", NULL, "%s", state.about);
+    if (b && state.reached && driver->examine)
+        driver->examine(b, d->findings);
     if (b)
         driver->close(b);
 }

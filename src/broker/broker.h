@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 struct broker;
+struct findings;
 
 /** A job that became ready: what a message says. All borrowed. */
 struct broker_job {
@@ -94,6 +95,9 @@ struct broker_driver {
     void (*settle_submission)(struct broker *b, struct broker_submission *s, enum broker_admission admission,
                               const char *reason);
     void (*state)(struct broker *b, struct broker_state *ret);
+
+    /** Optional, before start(): what else can be looked at (rights). Leaves nothing for longer than some seconds. */
+    void (*examine)(struct broker *b, struct findings *f);
 
     /** Sends what was settled, a second at most, and makes no more calls. */
     void (*stop)(struct broker *b);

@@ -305,6 +305,7 @@ const struct broker_driver *broker_redis(void)
     static const struct broker_driver driver = {.name = "redis",
                                                 .open = redis_open,
                                                 .start = redis_start,
+                                                .examine = redis_examine,
                                                 .announce = redis_announce,
                                                 .want = wants_change,
                                                 .settle = told_settle,

@@ -69,6 +69,9 @@ struct names {
 bool names_add(struct names *names, const char *name); /* once each */
 void names_free(struct names *names);
 
+/* examine.c: as in broker.h */
+void redis_examine(struct broker *b, struct findings *f);
+
 /* driver.c */
 /** A part works (NULL), or does not. */
 void part_is(struct broker *b, enum part part, const struct err *err);
