@@ -242,10 +242,11 @@ bool pg_words(const char *sql, bool locks, char ret[SQL_MAX])
         *p = '$';
     char *live = strstr(ret, LIVE);
     if (live) {
+        char rest[SQL_MAX];
         if (n + strlen(OF_LIVE) >= SQL_MAX)
             return false;
-        memmove(live + strlen(OF_LIVE), live + strlen(LIVE), strlen(live + strlen(LIVE)) + 1);
-        memcpy(live, OF_LIVE, strlen(OF_LIVE));
+        snprintf(rest, sizeof(rest), "%s", live + strlen(LIVE));
+        snprintf(live, SQL_MAX - (size_t)(live - ret), OF_LIVE "%s", rest);
     }
     char *lock = locks ? strstr(ret, "/*FOR UPDATE") : NULL, *end = lock ? strstr(lock, "*/") : NULL;
     if (end) {
