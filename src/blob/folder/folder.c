@@ -321,7 +321,6 @@ static int folder_commit(struct blob_upload *u, int64_t *ret_size, uint8_t ret_s
         if (err)
             *err = u->failed;
     } else if (u->whole) {
-        in_tmp = false;
         if (sync_fan(u) < 0) /* its name may be younger than the last sync */
             rc = err_set(err, ERR_IO, errno, "sync the folder of blob %s", u->id);
     } else if (FAULT("folder.sync") ? (errno = EIO, true) : fsync(u->fd) < 0) {

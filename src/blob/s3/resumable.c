@@ -194,24 +194,24 @@ static int start(struct blob_upload *u, struct err *err)
     return u->hash ? ERR_OK : err_set(err, ERR_NO_MEMORY, 0, "go on with an upload");
 }
 
-/** What a commit made: it is read for its hash. */
+/** What a commit made, in place of what the state says: it is read for its hash. ERR_NOT_FOUND: it made nothing, and `u` is as it was. */
 static int whole_read(struct blob_upload *u, struct err *err)
 {
     AUTO_FREE char *piece = malloc(WHOLE_PIECE);
     struct blob_reader *r = NULL;
-    int64_t n = 1;
-    int rc = piece ? start(u, err) : err_set(err, ERR_NO_MEMORY, 0, "go on with an upload");
+    int rc = piece ? s3_reader_open(u->s, &u->id, &r, err) : err_set(err, ERR_NO_MEMORY, 0, "go on with an upload");
 
     if (rc == ERR_OK)
-        rc = s3_reader_open(u->s, &u->id, &r, err);
-    while (rc == ERR_OK && n > 0 && u->size < r->size) {
-        n = r->read(r, u->size, piece, WHOLE_PIECE, err);
-        if (n > 0)
+        rc = start(u, err);
+    while (rc == ERR_OK && u->size < r->size) {
+        const int64_t n = r->read(r, u->size, piece, WHOLE_PIECE, err);
+        if (n < 0) {
+            rc = (int)err->code;
+        } else {
             sha256_add(u->hash, piece, (size_t)n);
-        u->size += MAX(n, 0);
+            u->size += n;
+        }
     }
-    if (rc == ERR_OK && u->size < r->size)
-        rc = n < 0 && err && err->code != ERR_OK ? (int)err->code : err_set(err, ERR_IO, 0, "the object is cut");
     blob_reader_close(r);
     u->whole = rc == ERR_OK;
     return rc;
@@ -229,7 +229,7 @@ static int state_load(struct blob_upload *u, struct err *err)
     return rc;
 }
 
-/** What its state says, if that is all there. *ret_kept: it is; else the state is to be written. */
+/** What a commit made; else what its state says, if that is all there. *ret_kept: either is; else the state is to be written. */
 static int find(struct blob_upload *u, bool *ret_kept, struct err *err)
 {
     int rc = state_load(u, err);
@@ -238,20 +238,20 @@ static int find(struct blob_upload *u, bool *ret_kept, struct err *err)
     if (said && is_direct(u))
         return err_set(err, ERR_CONFLICT, 0,
                        "the upload's parts go to S3 directly: go on with those, or end it and begin another one");
-    if (said || rc == ERR_NOT_FOUND || rc == ERR_CORRUPT) {
-        struct err own = {0};
-        /* The object first: of an upload that became one some still list the parts. */
-        int looked = s3_look(u->s, u->key, NULL, &own);
-        *ret_kept = looked == ERR_OK;
-        if (looked != ERR_NOT_FOUND) {
-            *err = own;
-            return looked == ERR_OK ? whole_read(u, err) : looked;
-        }
-    }
-    if (said && u->upload[0])
-        rc = s3_multipart_look(u->s, u->key, u->upload, &u->parts, err);
+    if (!said && rc != ERR_NOT_FOUND && rc != ERR_CORRUPT)
+        return rc;
+    err_clear(err);
+    /* The object before the parts: of an upload that became one some still list them. */
+    rc = whole_read(u, err);
     *ret_kept = rc == ERR_OK;
-    if (rc == ERR_NOT_FOUND || rc == ERR_CORRUPT) { /* never begun, or given up by S3 under our hands, or damaged */
+    if (rc != ERR_NOT_FOUND)
+        return rc;
+    if (said) {
+        err_clear(err);
+        rc = u->upload[0] ? s3_multipart_look(u->s, u->key, u->upload, &u->parts, err) : ERR_OK;
+        *ret_kept = rc == ERR_OK;
+    }
+    if (rc == ERR_NOT_FOUND || rc == ERR_CORRUPT) { /* never begun, or damaged, or given up by S3 under our hands */
         err_clear(err);
         rc = start(u, err);
     }
