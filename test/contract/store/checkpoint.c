@@ -20,10 +20,7 @@ static struct checkpoint checkpoint_of(struct world *w, const struct job *job)
 
 static void keep(struct world *w, const struct job *job, const struct checkpoint_file *files, size_t n)
 {
-    struct op *op = checkpoint_op(w, job, files, n);
-
-    apply(w, op);
-    assert_ok(op);
+    applied(w, checkpoint_op(w, job, files, n));
 }
 
 static void test_a_checkpoint_takes_the_place_of_the_last(void **state)

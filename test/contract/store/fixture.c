@@ -111,6 +111,12 @@ void assert_ok(const struct op *op)
         fail_msg("refused: %s: %s", err_name(op->err.code), op->err.msg);
 }
 
+void applied(struct world *w, struct op *op)
+{
+    apply(w, op);
+    assert_ok(op);
+}
+
 void assert_refused(const struct op *op, enum err_code code)
 {
     if (op->err.code != code)
@@ -141,8 +147,7 @@ struct job submit(struct world *w, const char *task_type)
 {
     struct op *op = submit_op(w, task_type);
 
-    apply(w, op);
-    assert_ok(op);
+    applied(w, op);
     later(w, 1000); /* ids made later are greater */
     return op->u.submit.job;
 }
@@ -195,8 +200,7 @@ struct job claim(struct world *w, struct uuid worker, const char *task_type)
 
     uuid_format(&id, poll);
     struct op *op = claim_op(w, worker, arena_strdup(w->arena, poll), task_type, 1);
-    apply(w, op);
-    assert_ok(op);
+    applied(w, op);
     assert_int_equal(op->u.claim.n_claimed, 1);
     return op->u.claim.claimed[0].job;
 }
@@ -267,8 +271,7 @@ struct op *sweep(struct world *w, enum op_kind kind)
     struct op *op = op_make(w, kind);
 
     op->u.sweep.limit = OP_CHANGES_MAX;
-    apply(w, op);
-    assert_ok(op);
+    applied(w, op);
     return op;
 }
 
@@ -278,8 +281,7 @@ struct uuid blob(struct world *w, const char *bytes)
 
     op->u.blob_add.row = (struct blob_row){.blob_id = id_make(w), .size = (int64_t)strlen(bytes)};
     sha256_once(bytes, strlen(bytes), op->u.blob_add.row.sha256);
-    apply(w, op);
-    assert_ok(op);
+    applied(w, op);
     return op->u.blob_add.row.blob_id;
 }
 

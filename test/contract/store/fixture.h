@@ -32,6 +32,7 @@ void later(struct world *w, usec by_us);
 
 struct op *op_make(struct world *w, enum op_kind kind);
 enum err_code apply(struct world *w, struct op *op); /* alone in its batch */
+void applied(struct world *w, struct op *op);        /* likewise, and it is not refused */
 void apply_all(struct world *w, struct op **ops, size_t n);
 
 struct uuid id_make(struct world *w);

@@ -22,40 +22,6 @@ static int days_setup(void **state)
 
 static const char *const of_days[] = {"history", "attempts"};
 
-static PGconn *other(void)
-{
-    PGconn *pg = PQconnectdb(getenv("HAUL_TEST_POSTGRES"));
-
-    if (PQstatus(pg) != CONNECTION_OK)
-        fail_msg("connect: %s", PQerrorMessage(pg));
-    return pg;
-}
-
-static int64_t ask_on(PGconn *pg, const char *sql)
-{
-    PGresult *res = PQexec(pg, sql);
-    if (PQresultStatus(res) != PGRES_TUPLES_OK && PQresultStatus(res) != PGRES_COMMAND_OK)
-        fail_msg("%s: %s", sql, PQerrorMessage(pg));
-    int64_t n = PQntuples(res) > 0 ? strtoll(PQgetvalue(res, 0, 0), NULL, 10) : 0;
-
-    PQclear(res);
-    return n;
-}
-
-__attribute__((format(printf, 1, 2))) static int64_t ask(const char *format, ...)
-{
-    char sql[1024];
-    PGconn *pg = other();
-    va_list ap;
-
-    va_start(ap, format);
-    vsnprintf(sql, sizeof(sql), format, ap);
-    va_end(ap);
-    int64_t n = ask_on(pg, sql);
-    PQfinish(pg);
-    return n;
-}
-
 static void pass(struct world *w)
 {
     struct err err = {0};
@@ -69,8 +35,7 @@ static struct job finished(struct world *w)
     submit(w, "encode");
     struct job job = claim(w, w->worker, "encode");
     struct op *op = complete_op(w, &job, NULL, 0);
-    apply(w, op);
-    assert_ok(op);
+    applied(w, op);
     return get(w, job.job_id);
 }
 
@@ -156,12 +121,10 @@ static void test_jobs_of_many_days_are_found_and_listed_in_order(void **state)
         pass(w);
     }
     struct op *cancel = job_op(w, OP_CANCEL, cancelled.job_id);
-    apply(w, cancel);
-    assert_ok(cancel);
+    applied(w, cancel);
     struct job taken = claim(w, w->worker, "slow");
     struct op *done = complete_op(w, &taken, NULL, 0);
-    apply(w, done);
-    assert_ok(done);
+    applied(w, done);
     jobs[n++] = finished(w);
     assert_int_equal(in_default(), 0);
     assert_true(ask("SELECT count(DISTINCT tableoid) FROM history") > 8);
@@ -171,17 +134,14 @@ static void test_jobs_of_many_days_are_found_and_listed_in_order(void **state)
         assert_list(w, jobs, n, limit);
     /* From history to jobs and back, days later: its row is in one place only. */
     struct op *retry = job_op(w, OP_RETRY, cancelled.job_id);
-    apply(w, retry);
-    assert_ok(retry);
+    applied(w, retry);
     assert_list(w, jobs, n, 3);
     to_day(w, 1);
     pass(w);
     cancel = job_op(w, OP_CANCEL, cancelled.job_id);
-    apply(w, cancel);
-    assert_ok(cancel);
+    applied(w, cancel);
     struct op *again = complete_op(w, &taken, NULL, 0); /* said before */
-    apply(w, again);
-    assert_ok(again);
+    applied(w, again);
     assert_int_equal(get(w, slow.job_id).status, JOB_SUCCESS);
     assert_list(w, jobs, n, 3);
     assert_int_equal(ask("SELECT count(*) FROM history"), n);
@@ -281,7 +241,7 @@ static void test_P17_a_long_reader_delays_nobody_but_the_tables(void **state)
     struct job job = {0};
     for (size_t i = 0; i < ARRAY_LEN(of_days); i++) {
         char count[64], days_of[96];
-        PGconn *reader = other();
+        PGconn *reader = connect_other();
         snprintf(count, sizeof(count), "SELECT count(*) FROM %s", of_days[i]);
         snprintf(days_of, sizeof(days_of), "SELECT count(*) FROM days WHERE of_table = '%s'", of_days[i]);
         ask_on(reader, "BEGIN ISOLATION LEVEL REPEATABLE READ");
@@ -307,7 +267,7 @@ static void test_a_drop_that_was_cut_off_goes_on(void **state)
 {
     struct world *w = *state;
     char names[ARRAY_LEN(of_days)][64];
-    PGconn *pg = other();
+    PGconn *pg = connect_other();
 
     struct job job = finished(w);
     for (size_t i = 0; i < ARRAY_LEN(of_days); i++) {
@@ -358,15 +318,8 @@ static void fails(struct world *w, const struct job *job)
 {
     struct op *op = fail_op(w, job, OUTCOME_ERROR, false);
 
-    apply(w, op);
-    assert_ok(op);
+    applied(w, op);
     later(w, w->policy.retention_us / 10); /* longer than any pause between two attempts */
-}
-
-static void done(struct world *w, struct op *op)
-{
-    apply(w, op);
-    assert_ok(op);
 }
 
 /* All of them, to its day and back, whatever way a job ends; and with it they are deleted. */
@@ -382,7 +335,7 @@ static void test_attempts_go_where_their_job_goes(void **state)
     assert_int_equal(lying(twice.job_id, "= 'attempts_live'"), 2);
     to_day(w, 1);
     pass(w);
-    done(w, complete_op(w, &twice, NULL, 0));
+    applied(w, complete_op(w, &twice, NULL, 0));
     assert_int_equal(lying(twice.job_id, "LIKE 'attempts_2%%'"), 2);
 
     submit(w, "other");
@@ -390,13 +343,13 @@ static void test_attempts_go_where_their_job_goes(void **state)
     fails(w, &back);
     to_day(w, 1);
     pass(w);
-    done(w, job_op(w, OP_CANCEL, back.job_id));
+    applied(w, job_op(w, OP_CANCEL, back.job_id));
     assert_int_equal(get(w, back.job_id).status, JOB_CANCELLED);
     assert_int_equal(lying(back.job_id, "LIKE 'attempts_2%%'"), 1);
-    done(w, job_op(w, OP_RETRY, back.job_id));
+    applied(w, job_op(w, OP_RETRY, back.job_id));
     assert_int_equal(lying(back.job_id, "= 'attempts_live'"), 1);
     back = claim(w, w->worker, "other");
-    done(w, job_op(w, OP_CANCEL, back.job_id));
+    applied(w, job_op(w, OP_CANCEL, back.job_id));
     later(w, 10 * w->policy.retention_us); /* nobody reports: the lease lapses */
     sweep(w, OP_SWEEP_LEASES);
     assert_int_equal(get(w, back.job_id).status, JOB_CANCELLED);
@@ -406,7 +359,7 @@ static void test_attempts_go_where_their_job_goes(void **state)
         ;
     assert_true(gone(w, twice.job_id));
     assert_int_equal(lying(twice.job_id, "IS NOT NULL"), 0);
-    done(w, job_op(w, OP_DISCARD, back.job_id));
+    applied(w, job_op(w, OP_DISCARD, back.job_id));
     assert_int_equal(ask("SELECT count(*) FROM attempts"), 0);
     assert_counts(w);
 }

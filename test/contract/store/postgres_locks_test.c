@@ -8,15 +8,6 @@
 
 const struct store_driver *contract_driver;
 
-static PGconn *connect_other(void)
-{
-    PGconn *pg = PQconnectdb(getenv("HAUL_TEST_POSTGRES"));
-
-    if (PQstatus(pg) != CONNECTION_OK)
-        fail_msg("connect: %s", PQerrorMessage(pg));
-    return pg;
-}
-
 static bool tried(PGconn *pg, const char *sql)
 {
     PGresult *res = PQexec(pg, sql);

@@ -140,20 +140,6 @@ static void test_ops_of_a_batch_see_one_another(void **state)
     assert_counts(w);
 }
 
-/** The first value it gives, or 0. */
-static int64_t by_hand(const char *sql)
-{
-    PGconn *pg = PQconnectdb(getenv("HAUL_TEST_POSTGRES"));
-    PGresult *res = PQexec(pg, sql);
-
-    if (PQresultStatus(res) != PGRES_COMMAND_OK && PQresultStatus(res) != PGRES_TUPLES_OK)
-        fail_msg("%s: %s", sql, PQerrorMessage(pg));
-    int64_t value = PQntuples(res) ? strtoll(PQgetvalue(res, 0, 0), NULL, 10) : 0;
-    PQclear(res);
-    PQfinish(pg);
-    return value;
-}
-
 /* Of a table that the planner knows nothing of, a claim reads its lane's rows and no others: not by two indexes whose rows are then intersected. */
 static void test_a_claim_reads_no_other_lane(void **state)
 {
@@ -164,10 +150,10 @@ static void test_a_claim_reads_no_other_lane(void **state)
         submits(w, MANY);
     claim(w, w->worker, "other");
     /* What they counted is told when they end. */
-    by_hand("SELECT count(pg_terminate_backend(pid, 5000)) FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
-            " AND datname = current_database() AND backend_type = 'client backend'");
-    assert_in_range(by_hand("SELECT sum(idx_tup_read) FROM pg_stat_user_indexes WHERE relname = 'jobs'"
-                            " AND indexrelname <> 'jobs_ready'"),
+    ask("SELECT count(pg_terminate_backend(pid, 5000)) FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
+        " AND datname = current_database() AND backend_type = 'client backend'");
+    assert_in_range(ask("SELECT sum(idx_tup_read) FROM pg_stat_user_indexes WHERE relname = 'jobs'"
+                        " AND indexrelname <> 'jobs_ready'"),
                     1, 100);
 }
 
@@ -181,7 +167,7 @@ static void test_tables_may_change_under_kept_statements(void **state)
     for (size_t i = 0; i < ARRAY_LEN(made); i++) {
         submit(w, "encode");
         if (i == 2)
-            by_hand("ALTER TABLE jobs ALTER COLUMN interruptions TYPE integer");
+            ask("ALTER TABLE jobs ALTER COLUMN interruptions TYPE integer");
         made[i] = claims(w, &job, 1);
         completes(w, &job, 1);
         assert_int_equal(get(w, job.job_id).status, JOB_SUCCESS);
