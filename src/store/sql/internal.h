@@ -53,7 +53,7 @@ struct sql_own {
     const char *attempts_move;   /* of job ?1 to ?2, from ?3; NULL: they do not lie so */
     const char *attempts_delete; /* of job ?1 */
     const char *attempt_decide;  /* ATTEMPT_DECIDE, and where the job has ended, the attempt goes along */
-    const char *logs_release;    /* LOGS_RELEASE, of job ?1; ?3 the time of now */
+    const char *logs_release;    /* LOGS_RELEASE, of job ?1; ?3 is now */
     const char *lanes_ready;     /* as lane_row reads them: lanes where jobs stand */
     /* rows that submissions insert, and may be put off; their strings are borrowed until the batch ends */
     int (*insert_job)(struct tx *t, const struct row *row);
@@ -320,7 +320,7 @@ int log_end_look(struct tx *t, const struct uuid *job_id, uint32_t attempt, stru
 int log_end_done(struct tx *t, const struct uuid *job_id, uint32_t attempt, const struct log_end *end);
 int op_log_packed(struct tx *t);
 int op_sweep_logs(struct tx *t);
-/** The packed logs of a job that is removed: nobody else refers to those blobs. */
+/** The packed logs of a job that is removed: nobody else refers to those blobs. @param lie_at  where its attempts lie (struct sql_own) */
 int logs_release(struct tx *t, const struct uuid *job_id, usec lie_at);
 /** The job for a write by token: latest, undecided, running or lapsed. */
 int running_load(struct tx *t, const struct uuid *job_id, const struct token *token, struct row *ret);

@@ -14,8 +14,9 @@ struct log_row {
 #define LOG_OF                                                                                                         \
     "SELECT log_bytes, log_cut_from, log_cut_to, log_state, log_blob FROM attempts WHERE job_id = ?1 AND attempt = ?2"
 
-static int log_load_by(struct conn *c, const char *sql, const struct uuid *job_id, uint32_t attempt,
-                       struct log_row *ret, struct err *err)
+/** @param sql  LOG_OF, or LOG_OF LIVE */
+static int log_load(struct conn *c, const char *sql, const struct uuid *job_id, uint32_t attempt, struct log_row *ret,
+                    struct err *err)
 {
     AUTO_QUERY struct query *st = NULL;
     bool found = false;
@@ -32,11 +33,6 @@ static int log_load_by(struct conn *c, const char *sql, const struct uuid *job_i
                                 .state = (enum log_state)col_int(st, 3),
                                 .blob_id = col_uuid(st, 4)};
     return rc;
-}
-
-static int log_load(struct conn *c, const struct uuid *job_id, uint32_t attempt, struct log_row *ret, struct err *err)
-{
-    return log_load_by(c, LOG_OF, job_id, attempt, ret, err);
 }
 
 static int chunk_insert(struct tx *t, const struct uuid *job_id, uint32_t attempt, int64_t at, const char *p, size_t n)
@@ -146,7 +142,7 @@ int op_log(struct tx *t)
     if (rc == ERR_OK)
         rc = running_load(t, &op->job_id, &op->token, &row);
     if (rc == ERR_OK)
-        rc = log_load_by(t->c, LOG_OF LIVE, &op->job_id, op->token.attempt, &log, t->err);
+        rc = log_load(t->c, LOG_OF LIVE, &op->job_id, op->token.attempt, &log, t->err);
     if (rc != ERR_OK)
         return rc;
     if (log.state != LOG_OPEN)
@@ -331,7 +327,7 @@ int op_log_packed(struct tx *t)
     const struct op_log_packed *op = &t->op->u.log_packed;
     bool packed = !uuid_is_nil(&op->blob_id);
     struct log_row log;
-    int rc = log_load(t->c, &op->job_id, op->attempt, &log, t->err);
+    int rc = log_load(t->c, LOG_OF, &op->job_id, op->attempt, &log, t->err);
 
     if (rc == ERR_OK && (log.state != LOG_TO_PACK || !uuid_is_nil(&log.blob_id)))
         rc = err_set(t->err, ERR_CONFLICT, 0, "the log of attempt %" PRIu32 " does not wait to be packed", op->attempt);
@@ -390,7 +386,7 @@ int read_log(struct store *s, const struct uuid *job_id, uint32_t attempt, int64
     int rc = read_begin(s, READ_DEADLINE_US, &r, err);
 
     if (rc == ERR_OK)
-        rc = log_load(r.c, job_id, attempt, &log, err);
+        rc = log_load(r.c, LOG_OF, job_id, attempt, &log, err);
     if (rc != ERR_OK)
         return rc;
     bool in_cut = offset >= log.cut_from && offset < log.cut_to;
