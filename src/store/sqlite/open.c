@@ -4,6 +4,7 @@
 #include "base/fs.h"
 #include "store/sqlite/inserts.h"
 #include "store/sqlite/memory.h"
+#include "store/sqlite/page_cache.h"
 #include "store/sqlite/schema.h"
 #include <inttypes.h>
 
@@ -109,6 +110,7 @@ static void sqlite_set_up(void)
 {
     sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
     sqlite_memory_set_up();
+    sqlite_page_cache_set_up();
 }
 
 static const struct sql_own own = {
