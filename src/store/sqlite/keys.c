@@ -15,6 +15,7 @@
 #define SHARES   64u    /* of the filter, by the hash's highest bits: a range of the index each */
 #define BLOCKS   2048u  /* of 64 bytes, a share */
 #define KEYS_MAX 105000 /* in a share, unless there are more: ten bits a key, and one look of a hundred in vain */
+#define DRAWERS  8192u  /* of a sorted portion, by the hash's highest bits: some six keys each */
 
 struct key_entry {
     int64_t hash, row;
@@ -23,7 +24,7 @@ struct key_entry {
 /* In the order they came, with a table of places; or sorted by hash, without. */
 struct key_set {
     struct key_entry *all;
-    uint32_t *slots; /* place in `all` + 1, by hash; linear probing */
+    uint32_t *slots; /* place in `all` + 1, by hash; linear probing; NULL: sorted */
     size_t n;
 };
 
@@ -35,6 +36,7 @@ struct filter {
 struct keys {
     struct filter *filter; /* of what is indexed */
     struct key_set fresh, merging;
+    uint32_t drawer[DRAWERS + 1]; /* where each begins in merging, and the last ends */
     size_t committed; /* of fresh */
     size_t merged;    /* of merging, as committed */
     size_t until;     /* of merging, in the batch at work */
@@ -45,11 +47,12 @@ struct keys {
 
 /* --- in memory --- */
 
-static int set_init(struct key_set *set, struct err *err)
+static int sets_init(struct keys *k, struct err *err)
 {
-    set->all = calloc(ROOM, sizeof(*set->all));
-    set->slots = calloc(SLOTS, sizeof(*set->slots));
-    return set->all && set->slots ? ERR_OK : err_set(err, ERR_NO_MEMORY, 0, "keys");
+    k->fresh.all = calloc(ROOM, sizeof(*k->fresh.all));
+    k->fresh.slots = calloc(SLOTS, sizeof(*k->fresh.slots));
+    k->merging.all = calloc(ROOM, sizeof(*k->merging.all));
+    return k->fresh.all && k->fresh.slots && k->merging.all ? ERR_OK : err_set(err, ERR_NO_MEMORY, 0, "keys");
 }
 
 static size_t slot_of(int64_t hash)
@@ -98,14 +101,23 @@ static const struct key_entry *fresh_next(const struct key_set *set, int64_t has
     return NULL;
 }
 
-/** The first in a sorted set that is not below. */
-static size_t sorted_from(const struct key_set *set, int64_t hash)
+/** In the order of hashes, as numbers with a sign. */
+static size_t drawer_of(int64_t hash)
 {
-    size_t low = 0, high = set->n;
+    return (size_t)(((uint64_t)hash ^ UINT64_C(1) << 63) >> 51);
+}
 
+/** The first of those that are merged that is not below. */
+static size_t merging_from(const struct keys *k, int64_t hash)
+{
+    const struct key_entry *all = k->merging.all;
+
+    if (k->merging.n == 0)
+        return 0;
+    size_t low = k->drawer[drawer_of(hash)], high = k->drawer[drawer_of(hash) + 1];
     while (low < high) {
         size_t mid = low + (high - low) / 2;
-        if (set->all[mid].hash < hash)
+        if (all[mid].hash < hash)
             low = mid + 1;
         else
             high = mid;
@@ -113,16 +125,31 @@ static size_t sorted_from(const struct key_set *set, int64_t hash)
     return low;
 }
 
+/** Hashes are even: what is put into drawers is nearly sorted. @param from  n of them; @param ret  room for as many */
+static void entries_sort(const struct key_entry *from, size_t n, uint32_t drawer[DRAWERS + 1], struct key_entry *ret)
+{
+    memset(drawer, 0, (DRAWERS + 1) * sizeof(drawer[0]));
+    for (size_t i = 0; i < n; i++)
+        drawer[drawer_of(from[i].hash) + 1]++;
+    for (size_t d = 1; d <= DRAWERS; d++)
+        drawer[d] += drawer[d - 1];
+    for (size_t i = 0; i < n; i++) /* each drawer's beginning moves to its end, which is the next one's beginning */
+        ret[drawer[drawer_of(from[i].hash)]++] = from[i];
+    for (size_t d = DRAWERS; d > 0; d--)
+        drawer[d] = drawer[d - 1];
+    drawer[0] = 0;
+    for (size_t d = 0; d < DRAWERS; d++)
+        if (drawer[d + 1] - drawer[d] > 1)
+            qsort(ret + drawer[d], drawer[d + 1] - drawer[d], sizeof(*ret), by_hash);
+}
+
 /** The keys that came are the next portion. */
 static void portion_take(struct keys *k)
 {
-    struct key_set sorted = k->fresh;
-
-    k->fresh = k->merging;
+    k->merging.n = k->fresh.n;
+    entries_sort(k->fresh.all, k->fresh.n, k->drawer, k->merging.all);
+    memset(k->fresh.slots, 0, SLOTS * sizeof(k->fresh.slots[0]));
     k->fresh.n = 0;
-    qsort(sorted.all, sorted.n, sizeof(sorted.all[0]), by_hash);
-    memset(sorted.slots, 0, SLOTS * sizeof(sorted.slots[0]));
-    k->merging = sorted;
     k->committed = k->merged = k->until = 0;
 }
 
@@ -243,7 +270,7 @@ int sqlite_key_find(struct tx *t, const char *key, struct known_key *ret)
     *ret = (struct known_key){.hash = hash};
     while (rc == ERR_OK && !ret->found && (e = fresh_next(&k->fresh, hash, &at)))
         rc = row_look(t, hash, e->row, key, ret);
-    for (size_t i = sorted_from(&k->merging, hash);
+    for (size_t i = merging_from(k, hash);
          rc == ERR_OK && !ret->found && i < k->merging.n && k->merging.all[i].hash == hash; i++)
         rc = row_look(t, hash, k->merging.all[i].row, key, ret);
     if (!filter_bits(k->filter, hash, false))
@@ -288,7 +315,7 @@ int sqlite_key_forget(struct tx *t, const char *project, const char *key, const 
 
     while (rc == ERR_OK && (e = fresh_next(&k->fresh, hash, &at)))
         rc = forget_if(t, hash, e->row, job_id);
-    for (size_t i = sorted_from(&k->merging, hash); rc == ERR_OK && i < k->merging.n && k->merging.all[i].hash == hash;
+    for (size_t i = merging_from(k, hash); rc == ERR_OK && i < k->merging.n && k->merging.all[i].hash == hash;
          i++)
         rc = forget_if(t, hash, k->merging.all[i].row, job_id);
     while (rc == ERR_OK && (rc = indexed_next(t, hash, row, &row)) == ERR_OK && row)
@@ -473,9 +500,7 @@ int keys_load(struct sqlite_store *s, struct err *err)
 
     if (!(s->keys = calloc(1, sizeof(*s->keys))))
         return err_set(err, ERR_NO_MEMORY, 0, "keys");
-    rc = set_init(&s->keys->fresh, err);
-    if (rc == ERR_OK)
-        rc = set_init(&s->keys->merging, err);
+    rc = sets_init(s->keys, err);
     if (rc == ERR_OK && !(s->keys->filter = calloc(1, sizeof(*s->keys->filter))))
         rc = err_set(err, ERR_NO_MEMORY, 0, "keys");
     for (unsigned i = 0; rc == ERR_OK && i < SHARES; i++)
@@ -499,6 +524,5 @@ void keys_free(struct sqlite_store *s)
     free(s->keys->fresh.all);
     free(s->keys->fresh.slots);
     free(s->keys->merging.all);
-    free(s->keys->merging.slots);
     free(s->keys);
 }
