@@ -255,11 +255,9 @@ int q_rows(struct conn *c, const struct sql_rows *how, const void *const *rows, 
 {
     int rc = ERR_OK;
 
-    for (size_t k; rc == ERR_OK && n > 0; rows += k, n -= k) {
-        const char *sql = n >= SQL_MANY ? how->many : n >= SQL_SOME ? how->some : how->one;
-        k = n >= SQL_MANY ? SQL_MANY : n >= SQL_SOME ? SQL_SOME : 1;
-        rc = rows_write(c, how, sql, rows, k, err);
-    }
+    for (size_t size = SQL_SIZES; rc == ERR_OK && size-- > 0;)
+        for (size_t k = (size_t)1 << size; rc == ERR_OK && n >= k; rows += k, n -= k)
+            rc = rows_write(c, how, how->of[size], rows, k, err);
     return rc;
 }
 

@@ -8,7 +8,7 @@
 
 #define CHECKPOINT_BYTES (4 * 1024 * 1024)
 #define WAL_GATE_BYTES   (64 * 1024 * 1024)
-#define STATEMENTS_MAX   192
+#define STATEMENTS_MAX   256
 
 /* --- conn.c: a connection and its statements --- */
 
@@ -41,17 +41,22 @@ int conn_err(struct sqlite_conn *c, int rc, struct err *err);
 int q_bind(struct query *st, int before, struct err *err, const char *types, ...);
 
 /** An INSERT of several rows: opening and closing a statement's cursors, and finding their places, costs as much as a row. */
+#define SQL_SIZES 6
+#define SQL_MANY  32 /* beyond it little is gained */
 struct sql_rows {
-    const char *one, *some, *many; /* literals: for one row, for SQL_SOME (made by SQL_SOME_OF) and SQL_MANY of them */
+    const char *of[SQL_SIZES]; /* literals: of 1, 2, 4 ... SQL_MANY rows, made by SQL_2_OF and so on */
     int (*bind)(struct query *st, size_t i, const void *row, struct err *err);
 };
-#define SQL_SOME         8
-#define SQL_MANY         32 /* beyond it little is gained */
-#define SQL_SOME_OF(row) row "," row "," row "," row "," row "," row "," row "," row
-#define SQL_MANY_OF(row) SQL_SOME_OF(row) "," SQL_SOME_OF(row) "," SQL_SOME_OF(row) "," SQL_SOME_OF(row)
+#define SQL_2_OF(row)  row "," row
+#define SQL_4_OF(row)  SQL_2_OF(row) "," SQL_2_OF(row)
+#define SQL_8_OF(row)  SQL_4_OF(row) "," SQL_4_OF(row)
+#define SQL_16_OF(row) SQL_8_OF(row) "," SQL_8_OF(row)
+#define SQL_32_OF(row) SQL_16_OF(row) "," SQL_16_OF(row)
 #define SQL_ROWS(into, row, bind)                                                                                      \
     {                                                                                                                  \
-        into row, into SQL_SOME_OF(row), into SQL_MANY_OF(row), bind                                                   \
+        {into row,           into SQL_2_OF(row),  into SQL_4_OF(row),                                                  \
+         into SQL_8_OF(row), into SQL_16_OF(row), into SQL_32_OF(row)},                                                \
+            bind                                                                                                       \
     }
 /** @param rows  n pointers, written in that order; each is bound as row i of its statement */
 int q_rows(struct conn *c, const struct sql_rows *how, const void *const *rows, size_t n, struct err *err);

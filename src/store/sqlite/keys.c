@@ -37,12 +37,12 @@ struct keys {
     struct filter *filter; /* of what is indexed */
     struct key_set fresh, merging;
     uint32_t drawer[DRAWERS + 1]; /* where each begins in merging, and the last ends */
-    size_t committed; /* of fresh */
-    size_t merged;    /* of merging, as committed */
-    size_t until;     /* of merging, in the batch at work */
-    int64_t next_row; /* none is given twice while an entry may name it */
-    uint64_t made;    /* shares of the filter that the batch at work made anew, a bit each */
-    int64_t gone;     /* the highest row that was forgotten: of those up to here some may not be there */
+    size_t committed;             /* of fresh */
+    size_t merged;                /* of merging, as committed */
+    size_t until;                 /* of merging, in the batch at work */
+    int64_t next_row;             /* none is given twice while an entry may name it */
+    uint64_t made;                /* shares of the filter that the batch at work made anew, a bit each */
+    int64_t gone;                 /* the highest row that was forgotten: of those up to here some may not be there */
 };
 
 /* --- in memory --- */
@@ -315,8 +315,7 @@ int sqlite_key_forget(struct tx *t, const char *project, const char *key, const 
 
     while (rc == ERR_OK && (e = fresh_next(&k->fresh, hash, &at)))
         rc = forget_if(t, hash, e->row, job_id);
-    for (size_t i = merging_from(k, hash); rc == ERR_OK && i < k->merging.n && k->merging.all[i].hash == hash;
-         i++)
+    for (size_t i = merging_from(k, hash); rc == ERR_OK && i < k->merging.n && k->merging.all[i].hash == hash; i++)
         rc = forget_if(t, hash, k->merging.all[i].row, job_id);
     while (rc == ERR_OK && (rc = indexed_next(t, hash, row, &row)) == ERR_OK && row)
         rc = forget_if(t, hash, row, job_id);
@@ -384,8 +383,11 @@ static int index_bind(struct query *st, size_t i, const void *row, struct err *e
 static int index_add(struct sqlite_store *s, const struct key_entry *e, size_t n, struct err *err)
 {
     static const struct sql_rows all = SQL_ROWS(INDEX_INTO, INDEX_ROW, index_bind),
-                                 there = {INDEX_THOSE_THERE(INDEX_ROW), INDEX_THOSE_THERE(SQL_SOME_OF(INDEX_ROW)),
-                                          INDEX_THOSE_THERE(SQL_MANY_OF(INDEX_ROW)), index_bind};
+                                 there = {
+                                     {INDEX_THOSE_THERE(INDEX_ROW), INDEX_THOSE_THERE(SQL_2_OF(INDEX_ROW)),
+                                      INDEX_THOSE_THERE(SQL_4_OF(INDEX_ROW)), INDEX_THOSE_THERE(SQL_8_OF(INDEX_ROW)),
+                                      INDEX_THOSE_THERE(SQL_16_OF(INDEX_ROW)), INDEX_THOSE_THERE(SQL_32_OF(INDEX_ROW))},
+                                     index_bind};
     struct filter *f = s->keys->filter;
     const void *rows[SQL_MANY];
     bool look = false; /* a row of the table for each: a page's read, as a rule in vain */
