@@ -62,13 +62,17 @@ static size_t pair_add(struct metrics *m, const char *name, size_t n)
 static size_t pair_index(struct metrics *m, const char *queue, const char *task_type, bool add)
 {
     char name[PAIR_NAME_MAX];
-    size_t n = pair_name(queue, task_type, name);
-    struct pair_entry *entry;
+    struct pair_entry *entry = m->last;
 
-    HASH_FIND(hh, m->names, name, n, entry);
-    if (entry)
+    if (entry && strcmp(entry->name, queue ? queue : task_type) == 0 &&
+        strcmp(entry->name + strlen(entry->name) + 1, task_type) == 0)
         return entry->index;
-    return add ? pair_add(m, name, n) : 0;
+    const size_t n = pair_name(queue, task_type, name);
+    HASH_FIND(hh, m->names, name, n, entry);
+    if (!entry)
+        return add ? pair_add(m, name, n) : 0;
+    m->last = entry;
+    return entry->index;
 }
 
 size_t metrics_pair_index(struct engine *e, const char *queue, const char *task_type)

@@ -6,7 +6,7 @@
 #include "store/sql/read.h"
 #include <sqlite3.h>
 
-#define CHECKPOINT_BYTES (4 * 1024 * 1024)
+#define CHECKPOINT_BYTES (8 * 1024 * 1024)
 #define WAL_GATE_BYTES   (64 * 1024 * 1024)
 #define STATEMENTS_MAX   256
 
