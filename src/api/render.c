@@ -104,8 +104,12 @@ static void render_fingerprint_of(struct json_writer *w, const struct job *job)
 void render_fingerprint(struct json_writer *w, const char *key, uint64_t fingerprint)
 {
     char text[FINGERPRINT_MAX];
+    if (!fingerprint) {
+        jw_null(w, key);
+        return;
+    }
     fingerprint_format(fingerprint, text);
-    jw_string(w, key, fingerprint ? text : NULL);
+    jw_string(w, key, text);
 }
 
 void render_job(struct json_writer *w, const char *key, const struct job *job, const struct job_view *view)
