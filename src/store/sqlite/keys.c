@@ -7,15 +7,17 @@
  * line) knows nearly all that are not there. Keys that went stay in it until their share of it is made anew. */
 #include "store/sqlite/inserts.h"
 
-#define PORTION  49152u  /* keys that are merged in one go: several for each page of an index of ten million */
-#define ROOM     65536u  /* a portion is merged twice as fast as keys come, so the next one is never that long */
-#define SLOTS    131072u /* a power of two */
+#define PORTION  49152u  /* keys that are merged in one go, at least, */
+#define MOST     262144u /* and at most */
+#define PART     16 /* of those that are indexed: then each page that a portion changes takes some ten of its keys */
+#define ROOM     (MOST / 3 * 4) /* a portion is merged twice as fast as keys come, so the next one is never that long */
+#define SLOTS    (4 * MOST)     /* a power of two */
 #define PACE     2
 #define INDEXED  "keys_indexed"
 #define SHARES   64u    /* of the filter, by the hash's highest bits: a range of the index each */
 #define BLOCKS   2048u  /* of 64 bytes, a share */
 #define KEYS_MAX 105000 /* in a share, unless there are more: ten bits a key, and one look of a hundred in vain */
-#define DRAWERS  8192u  /* of a sorted portion, by the hash's highest bits: some six keys each */
+#define DRAWERS  32768u /* of a sorted portion, by the hash's highest bits: a few keys each */
 
 struct key_entry {
     int64_t hash, row;
@@ -24,7 +26,8 @@ struct key_entry {
 /* In the order they came, with a table of places; or sorted by hash, without. */
 struct key_set {
     struct key_entry *all;
-    uint32_t *slots; /* place in `all` + 1, by hash; linear probing; NULL: sorted */
+    uint32_t *slots; /* place in `all` + 1, by hash; linear probing; all are 0 while the set is empty; NULL: sorted */
+    size_t mask;     /* of the slots that are used */
     size_t n;
 };
 
@@ -37,6 +40,7 @@ struct keys {
     struct filter *filter; /* of what is indexed */
     struct key_set fresh, merging;
     uint32_t drawer[DRAWERS + 1]; /* where each begins in merging, and the last ends */
+    size_t portion;               /* so many fresh ones are the next */
     size_t committed;             /* of fresh */
     size_t merged;                /* of merging, as committed */
     size_t until;                 /* of merging, in the batch at work */
@@ -55,17 +59,17 @@ static int sets_init(struct keys *k, struct err *err)
     return k->fresh.all && k->fresh.slots && k->merging.all ? ERR_OK : err_set(err, ERR_NO_MEMORY, 0, "keys");
 }
 
-static size_t slot_of(int64_t hash)
+static size_t slot_of(const struct key_set *set, int64_t hash)
 {
-    return (size_t)hash & (SLOTS - 1);
+    return (size_t)hash & set->mask;
 }
 
 static void set_add(struct key_set *set, struct key_entry entry)
 {
-    size_t i = slot_of(entry.hash);
+    size_t i = slot_of(set, entry.hash);
 
     while (set->slots[i])
-        i = (i + 1) & (SLOTS - 1);
+        i = (i + 1) & set->mask;
     set->all[set->n++] = entry;
     set->slots[i] = (uint32_t)set->n;
 }
@@ -74,9 +78,9 @@ static void set_add(struct key_set *set, struct key_entry entry)
 static void set_cut(struct key_set *set, size_t n)
 {
     while (set->n > n) {
-        size_t i = slot_of(set->all[set->n - 1].hash);
+        size_t i = slot_of(set, set->all[set->n - 1].hash);
         while (set->slots[i] != set->n)
-            i = (i + 1) & (SLOTS - 1);
+            i = (i + 1) & set->mask;
         set->slots[i] = 0;
         set->n--;
     }
@@ -92,8 +96,8 @@ static int by_hash(const void *a, const void *b)
 /** The next of that hash in a set in the order of coming. `*at` begins at 0. */
 static const struct key_entry *fresh_next(const struct key_set *set, int64_t hash, size_t *at)
 {
-    for (size_t i = slot_of(hash) + *at; set->slots[i & (SLOTS - 1)]; i++) {
-        const struct key_entry *e = &set->all[set->slots[i & (SLOTS - 1)] - 1];
+    for (size_t i = slot_of(set, hash) + *at; set->slots[i & set->mask]; i++) {
+        const struct key_entry *e = &set->all[set->slots[i & set->mask] - 1];
         ++*at;
         if (e->hash == hash)
             return e;
@@ -104,7 +108,7 @@ static const struct key_entry *fresh_next(const struct key_set *set, int64_t has
 /** In the order of hashes, as numbers with a sign. */
 static size_t drawer_of(int64_t hash)
 {
-    return (size_t)(((uint64_t)hash ^ UINT64_C(1) << 63) >> 51);
+    return (size_t)(((uint64_t)hash ^ UINT64_C(1) << 63) >> 49);
 }
 
 /** The first of those that are merged that is not below. */
@@ -143,14 +147,28 @@ static void entries_sort(const struct key_entry *from, size_t n, uint32_t drawer
             qsort(ret + drawer[d], drawer[d + 1] - drawer[d], sizeof(*ret), by_hash);
 }
 
+/** How long the next portion is, and how many slots its keys have: twice as many as may come until it is taken. */
+static void fresh_begin(struct keys *k)
+{
+    int64_t indexed = 0;
+
+    for (unsigned i = 0; i < SHARES; i++)
+        indexed += k->filter->added[i];
+    k->portion = (size_t)MIN(MAX(indexed / PART, (int64_t)PORTION), (int64_t)MOST);
+    for (k->fresh.mask = 1; k->fresh.mask < 2 * MAX(k->portion, k->merging.n);)
+        k->fresh.mask *= 2;
+    k->fresh.mask--;
+}
+
 /** The keys that came are the next portion. */
 static void portion_take(struct keys *k)
 {
     k->merging.n = k->fresh.n;
     entries_sort(k->fresh.all, k->fresh.n, k->drawer, k->merging.all);
-    memset(k->fresh.slots, 0, SLOTS * sizeof(k->fresh.slots[0]));
+    memset(k->fresh.slots, 0, (k->fresh.mask + 1) * sizeof(k->fresh.slots[0]));
     k->fresh.n = 0;
     k->committed = k->merged = k->until = 0;
+    fresh_begin(k);
 }
 
 /* --- the filter --- */
@@ -455,7 +473,7 @@ void keys_settle(struct sqlite_store *s, bool committed)
     k->merged = k->until;
     if (k->merged == k->merging.n)
         k->merging.n = k->merged = k->until = 0;
-    if (k->merging.n == 0 && k->fresh.n >= PORTION)
+    if (k->merging.n == 0 && k->fresh.n >= k->portion)
         portion_take(k);
 }
 
@@ -467,7 +485,7 @@ static int rows_read(struct sqlite_store *s, int64_t after, int64_t *ret_last, s
     bool more;
     int rc =
         q_open(&s->w.conn, &st, err, "SELECT rowid, project, key FROM dedup WHERE rowid > ?1 ORDER BY rowid LIMIT ?2",
-               "ii", after, (int64_t)PORTION);
+               "ii", after, (int64_t)s->keys->portion);
 
     while (rc == ERR_OK && (rc = q_step(&s->w.conn, st, &more, err)) == ERR_OK && more) {
         const char *project = col_borrow(st, 1), *key = col_borrow(st, 2);
@@ -508,8 +526,10 @@ int keys_load(struct sqlite_store *s, struct err *err)
     for (unsigned i = 0; rc == ERR_OK && i < SHARES; i++)
         rc = share_make(s, i, err);
     if (rc == ERR_OK)
+        fresh_begin(s->keys);
+    if (rc == ERR_OK)
         rc = meta_int(&s->w.conn, INDEXED, &last, err);
-    while (rc == ERR_OK && (rc = rows_read(s, last, &last, err)) == ERR_OK && s->keys->fresh.n == PORTION)
+    while (rc == ERR_OK && (rc = rows_read(s, last, &last, err)) == ERR_OK && s->keys->fresh.n == s->keys->portion)
         rc = portion_merge(s, err);
     if (rc == ERR_OK)
         rc = q_int(&s->w.conn, 0, &top, err, "SELECT max(rowid) FROM dedup", "");

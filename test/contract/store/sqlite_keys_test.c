@@ -153,6 +153,34 @@ static void test_a_key_goes_with_its_job_wherever_it_is(void **state)
     meet(w, 1, true);
 }
 
+/* What a portion changes is a page for every few of its keys, however large the index is. */
+static void test_a_large_index_takes_large_portions(void **state)
+{
+    struct world *w = *state;
+    const int large = 1200000, portion = large / 16;
+    sqlite3 *db = database(w);
+
+    assert_true(portion > KEYS);
+    assert_int_equal(
+        sqlite3_exec(db,
+                     "INSERT INTO dedup_index WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n"
+                     " WHERE i < 1200000) SELECT (i - 600000) * 15372286728091, -i FROM n",
+                     NULL, NULL, NULL),
+        SQLITE_OK);
+    sqlite3_close(db);
+    world_reopen(w);
+    submit_keys(w, 0, KEYS);
+    assert_int_equal(indexed(w), large); /* a small one would be on its way */
+    meet_some(w);
+    submit_keys(w, KEYS, portion + 2 * STORE_BATCH_MAX);
+    const int64_t merged = indexed(w) - large;
+    assert_true(merged > 0 && merged < portion);
+    meet_some(w);
+    world_reopen(w);
+    meet_some(w);
+    meet(w, portion + 2 * STORE_BATCH_MAX, false);
+}
+
 #define FIRST_BYTE_1 "0100000000000000000000000000000000000000000000000000000000000000"
 
 static void test_keys_of_an_earlier_schema_are_indexed_at_the_start(void **state)
@@ -188,6 +216,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_a_key_is_known_wherever_it_is, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(test_a_key_goes_with_its_job_wherever_it_is, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(test_a_large_index_takes_large_portions, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(test_keys_of_an_earlier_schema_are_indexed_at_the_start, world_setup,
                                         world_teardown),
     };
