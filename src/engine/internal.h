@@ -36,7 +36,7 @@ struct pair_entry {
 
 struct metrics {
     struct pair_entry *names, *last; /* last found: most ops that come together are of one pair */
-    struct metrics_pair *pairs; /* [0]: METRICS_OTHER */
+    struct metrics_pair *pairs;      /* [0]: METRICS_OTHER */
     size_t n_pairs, pairs_cap;
     struct histogram commit_us, commit_ops;
     uint64_t commits_failed;
