@@ -40,9 +40,9 @@ int conn_err(struct sqlite_conn *c, int rc, struct err *err);
 /** Parameters behind the first `before`, in a statement that q_open opened. */
 int q_bind(struct query *st, int before, struct err *err, const char *types, ...);
 
-/** An INSERT of several rows: opening and closing a statement's cursors, and finding their places, costs as much as a row. */
 #define SQL_SIZES 6
 #define SQL_MANY  32 /* beyond it little is gained */
+/** An INSERT of several rows: opening and closing a statement's cursors, and finding their places, costs as much as a row. */
 struct sql_rows {
     const char *of[SQL_SIZES]; /* literals: of 1, 2, 4 ... SQL_MANY rows, made by SQL_2_OF and so on */
     int (*bind)(struct query *st, size_t i, const void *row, struct err *err);
