@@ -525,10 +525,10 @@ int keys_load(struct sqlite_store *s, struct err *err)
         rc = err_set(err, ERR_NO_MEMORY, 0, "keys");
     for (unsigned i = 0; rc == ERR_OK && i < SHARES; i++)
         rc = share_make(s, i, err);
-    if (rc == ERR_OK)
+    if (rc == ERR_OK) {
         fresh_begin(s->keys);
-    if (rc == ERR_OK)
         rc = meta_int(&s->w.conn, INDEXED, &last, err);
+    }
     while (rc == ERR_OK && (rc = rows_read(s, last, &last, err)) == ERR_OK && s->keys->fresh.n == s->keys->portion)
         rc = portion_merge(s, err);
     if (rc == ERR_OK)
