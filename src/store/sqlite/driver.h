@@ -41,23 +41,28 @@ int conn_err(struct sqlite_conn *c, int rc, struct err *err);
 int q_bind(struct query *st, int before, struct err *err, const char *types, ...);
 
 #define SQL_SIZES 6
-#define SQL_MANY  32 /* beyond it little is gained */
+#define SQL_MANY  (1 << (SQL_SIZES - 1)) /* beyond it little is gained */
 /** An INSERT of several rows: opening and closing a statement's cursors, and finding their places, costs as much as a row. */
 struct sql_rows {
-    const char *of[SQL_SIZES]; /* literals: of 1, 2, 4 ... SQL_MANY rows, made by SQL_2_OF and so on */
+    const char *of[SQL_SIZES]; /* literals: of 1, 2, 4 ... SQL_MANY rows */
     int (*bind)(struct query *st, size_t i, const void *row, struct err *err);
 };
 #define SQL_2_OF(row)  row "," row
 #define SQL_4_OF(row)  SQL_2_OF(row) "," SQL_2_OF(row)
 #define SQL_8_OF(row)  SQL_4_OF(row) "," SQL_4_OF(row)
 #define SQL_16_OF(row) SQL_8_OF(row) "," SQL_8_OF(row)
-#define SQL_32_OF(row) SQL_16_OF(row) "," SQL_16_OF(row)
-#define SQL_ROWS(into, row, bind)                                                                                      \
+/* The first row may number parameters otherwise than those that follow. */
+#define SQL_ROWS_OF(before, first, next, after, bind)                                                                  \
     {                                                                                                                  \
-        {into row,           into SQL_2_OF(row),  into SQL_4_OF(row),                                                  \
-         into SQL_8_OF(row), into SQL_16_OF(row), into SQL_32_OF(row)},                                                \
+        {before first after,                                                                                           \
+         before first "," next after,                                                                                  \
+         before first "," next "," SQL_2_OF(next) after,                                                               \
+         before first "," next "," SQL_2_OF(next) "," SQL_4_OF(next) after,                                            \
+         before first "," next "," SQL_2_OF(next) "," SQL_4_OF(next) "," SQL_8_OF(next) after,                         \
+         before first "," next "," SQL_2_OF(next) "," SQL_4_OF(next) "," SQL_8_OF(next) "," SQL_16_OF(next) after},    \
             bind                                                                                                       \
     }
+#define SQL_ROWS(into, row, bind) SQL_ROWS_OF(into, row, row, "", bind)
 /** @param rows  n pointers, written in that order; each is bound as row i of its statement */
 int q_rows(struct conn *c, const struct sql_rows *how, const void *const *rows, size_t n, struct err *err);
 

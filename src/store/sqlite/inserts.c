@@ -38,13 +38,6 @@ struct inserts {
 #define ALIKE_ROW(first)                                                                                               \
     "(" first ",?1,?2,?3,?4,?5,?,?,?,?,?6,?7,?8,?9,?10,?11,?12,0,0,0,0,NULL,0,NULL,0,0,0,0,0,0,NULL,-1,NULL,0,1,?,"    \
     "?13,0,?,?)"
-#define ALIKE_FIRST     ALIKE_ROW("?14")
-#define ALIKE_NEXT      ALIKE_ROW("?")
-#define ALIKE_2         ALIKE_FIRST "," ALIKE_NEXT
-#define ALIKE_4         ALIKE_2 "," SQL_2_OF(ALIKE_NEXT)
-#define ALIKE_8         ALIKE_4 "," SQL_4_OF(ALIKE_NEXT)
-#define ALIKE_16        ALIKE_8 "," SQL_8_OF(ALIKE_NEXT)
-#define ALIKE_32        ALIKE_16 "," SQL_16_OF(ALIKE_NEXT)
 #define ALIKE_TYPES     "tttiiiiiiiiii"
 #define ALIKE_ROW_TYPES "uxtxtztt"
 #define KEY_INTO                                                                                                       \
@@ -117,9 +110,7 @@ static int label_bind(struct query *st, size_t i, const void *arg, struct err *e
 }
 
 static const struct sql_rows jobs = SQL_ROWS(JOB_INTO, JOB_ROW, job_bind),
-                             alike = {{JOB_INTO ALIKE_FIRST, JOB_INTO ALIKE_2, JOB_INTO ALIKE_4, JOB_INTO ALIKE_8,
-                                       JOB_INTO ALIKE_16, JOB_INTO ALIKE_32},
-                                      alike_bind},
+                             alike = SQL_ROWS_OF(JOB_INTO, ALIKE_ROW("?14"), ALIKE_ROW("?"), "", alike_bind),
                              keys = SQL_ROWS(KEY_INTO, KEY_ROW, key_bind),
                              labels = SQL_ROWS(LABEL_INTO, LABEL_ROW, label_bind);
 

@@ -23,11 +23,18 @@ struct key_entry {
     int64_t hash, row;
 };
 
-/* In the order they came, with a table of places; or sorted by hash, without. */
+/* In the order they came, with a table of places. */
 struct key_set {
     struct key_entry *all;
-    uint32_t *slots; /* place in `all` + 1, by hash; linear probing; all are 0 while the set is empty; NULL: sorted */
+    uint32_t *slots; /* place in `all` + 1, by hash; linear probing; all are 0 while the set is empty */
     size_t mask;     /* of the slots that are used */
+    size_t n;
+};
+
+/* Sorted by hash. */
+struct portion {
+    struct key_entry *all;
+    uint32_t drawer[DRAWERS + 1]; /* where each begins in `all`, and the last ends */
     size_t n;
 };
 
@@ -38,15 +45,15 @@ struct filter {
 
 struct keys {
     struct filter *filter; /* of what is indexed */
-    struct key_set fresh, merging;
-    uint32_t drawer[DRAWERS + 1]; /* where each begins in merging, and the last ends */
-    size_t portion;               /* so many fresh ones are the next */
-    size_t committed;             /* of fresh */
-    size_t merged;                /* of merging, as committed */
-    size_t until;                 /* of merging, in the batch at work */
-    int64_t next_row;             /* none is given twice while an entry may name it */
-    uint64_t made;                /* shares of the filter that the batch at work made anew, a bit each */
-    int64_t gone;                 /* the highest row that was forgotten: of those up to here some may not be there */
+    struct key_set fresh;
+    struct portion merging;
+    size_t portion;   /* so many fresh ones are the next */
+    size_t committed; /* of fresh */
+    size_t merged;    /* of merging, as committed */
+    size_t until;     /* of merging, in the batch at work */
+    int64_t next_row; /* none is given twice while an entry may name it */
+    uint64_t made;    /* shares of the filter that the batch at work made anew, a bit each */
+    int64_t gone;     /* the highest row that was forgotten: of those up to here some may not be there */
 };
 
 /* --- in memory --- */
@@ -111,17 +118,14 @@ static size_t drawer_of(int64_t hash)
     return (size_t)(((uint64_t)hash ^ UINT64_C(1) << 63) >> 49);
 }
 
-/** The first of those that are merged that is not below. */
-static size_t merging_from(const struct keys *k, int64_t hash)
+/** The first that is not below. */
+static size_t portion_from(const struct portion *p, int64_t hash)
 {
-    const struct key_entry *all = k->merging.all;
+    size_t low = p->drawer[drawer_of(hash)], high = p->drawer[drawer_of(hash) + 1];
 
-    if (k->merging.n == 0)
-        return 0;
-    size_t low = k->drawer[drawer_of(hash)], high = k->drawer[drawer_of(hash) + 1];
     while (low < high) {
         size_t mid = low + (high - low) / 2;
-        if (all[mid].hash < hash)
+        if (p->all[mid].hash < hash)
             low = mid + 1;
         else
             high = mid;
@@ -129,22 +133,22 @@ static size_t merging_from(const struct keys *k, int64_t hash)
     return low;
 }
 
-/** Hashes are even: what is put into drawers is nearly sorted. @param from  n of them; @param ret  room for as many */
-static void entries_sort(const struct key_entry *from, size_t n, uint32_t drawer[DRAWERS + 1], struct key_entry *ret)
+/** Hashes are even: what is put into drawers is nearly sorted. */
+static void portion_fill(struct portion *p, const struct key_entry *from, size_t n)
 {
-    memset(drawer, 0, (DRAWERS + 1) * sizeof(drawer[0]));
+    uint32_t *end = p->drawer; /* of each drawer, until it is filled from there to its beginning */
+
+    memset(p->drawer, 0, sizeof(p->drawer));
     for (size_t i = 0; i < n; i++)
-        drawer[drawer_of(from[i].hash) + 1]++;
+        end[drawer_of(from[i].hash)]++;
     for (size_t d = 1; d <= DRAWERS; d++)
-        drawer[d] += drawer[d - 1];
-    for (size_t i = 0; i < n; i++) /* each drawer's beginning moves to its end, which is the next one's beginning */
-        ret[drawer[drawer_of(from[i].hash)]++] = from[i];
-    for (size_t d = DRAWERS; d > 0; d--)
-        drawer[d] = drawer[d - 1];
-    drawer[0] = 0;
+        end[d] += end[d - 1];
+    for (size_t i = n; i-- > 0;)
+        p->all[--end[drawer_of(from[i].hash)]] = from[i];
     for (size_t d = 0; d < DRAWERS; d++)
-        if (drawer[d + 1] - drawer[d] > 1)
-            qsort(ret + drawer[d], drawer[d + 1] - drawer[d], sizeof(*ret), by_hash);
+        if (p->drawer[d + 1] - p->drawer[d] > 1)
+            qsort(p->all + p->drawer[d], p->drawer[d + 1] - p->drawer[d], sizeof(*p->all), by_hash);
+    p->n = n;
 }
 
 /** How long the next portion is, and how many slots its keys have: twice as many as may come until it is taken. */
@@ -163,8 +167,7 @@ static void fresh_begin(struct keys *k)
 /** The keys that came are the next portion. */
 static void portion_take(struct keys *k)
 {
-    k->merging.n = k->fresh.n;
-    entries_sort(k->fresh.all, k->fresh.n, k->drawer, k->merging.all);
+    portion_fill(&k->merging, k->fresh.all, k->fresh.n);
     memset(k->fresh.slots, 0, (k->fresh.mask + 1) * sizeof(k->fresh.slots[0]));
     k->fresh.n = 0;
     k->committed = k->merged = k->until = 0;
@@ -288,7 +291,7 @@ int sqlite_key_find(struct tx *t, const char *key, struct known_key *ret)
     *ret = (struct known_key){.hash = hash};
     while (rc == ERR_OK && !ret->found && (e = fresh_next(&k->fresh, hash, &at)))
         rc = row_look(t, hash, e->row, key, ret);
-    for (size_t i = merging_from(k, hash);
+    for (size_t i = portion_from(&k->merging, hash);
          rc == ERR_OK && !ret->found && i < k->merging.n && k->merging.all[i].hash == hash; i++)
         rc = row_look(t, hash, k->merging.all[i].row, key, ret);
     if (!filter_bits(k->filter, hash, false))
@@ -333,7 +336,8 @@ int sqlite_key_forget(struct tx *t, const char *project, const char *key, const 
 
     while (rc == ERR_OK && (e = fresh_next(&k->fresh, hash, &at)))
         rc = forget_if(t, hash, e->row, job_id);
-    for (size_t i = merging_from(k, hash); rc == ERR_OK && i < k->merging.n && k->merging.all[i].hash == hash; i++)
+    for (size_t i = portion_from(&k->merging, hash); rc == ERR_OK && i < k->merging.n && k->merging.all[i].hash == hash;
+         i++)
         rc = forget_if(t, hash, k->merging.all[i].row, job_id);
     while (rc == ERR_OK && (rc = indexed_next(t, hash, row, &row)) == ERR_OK && row)
         rc = forget_if(t, hash, row, job_id);
@@ -384,11 +388,10 @@ void keys_undo(struct sqlite_store *s, size_t mark)
 }
 
 /* OR IGNORE: a portion that a stop cut short is merged again. */
-#define INDEX_ROW  "(?,?)"
-#define INDEX_INTO "INSERT OR IGNORE INTO dedup_index (hash, row) VALUES "
-#define INDEX_THOSE_THERE(rows)                                                                                        \
-    "INSERT OR IGNORE INTO dedup_index (hash, row) SELECT column1, column2 FROM (VALUES " rows ")"                     \
-    " WHERE EXISTS (SELECT 1 FROM dedup WHERE rowid = column2)"
+#define INDEX_ROW    "(?,?)"
+#define INDEX_INTO   "INSERT OR IGNORE INTO dedup_index (hash, row) VALUES "
+#define THERE_BEFORE "INSERT OR IGNORE INTO dedup_index (hash, row) SELECT column1, column2 FROM (VALUES "
+#define THERE_AFTER  ") WHERE EXISTS (SELECT 1 FROM dedup WHERE rowid = column2)"
 
 static int index_bind(struct query *st, size_t i, const void *row, struct err *err)
 {
@@ -401,11 +404,7 @@ static int index_bind(struct query *st, size_t i, const void *row, struct err *e
 static int index_add(struct sqlite_store *s, const struct key_entry *e, size_t n, struct err *err)
 {
     static const struct sql_rows all = SQL_ROWS(INDEX_INTO, INDEX_ROW, index_bind),
-                                 there = {
-                                     {INDEX_THOSE_THERE(INDEX_ROW), INDEX_THOSE_THERE(SQL_2_OF(INDEX_ROW)),
-                                      INDEX_THOSE_THERE(SQL_4_OF(INDEX_ROW)), INDEX_THOSE_THERE(SQL_8_OF(INDEX_ROW)),
-                                      INDEX_THOSE_THERE(SQL_16_OF(INDEX_ROW)), INDEX_THOSE_THERE(SQL_32_OF(INDEX_ROW))},
-                                     index_bind};
+                                 there = SQL_ROWS_OF(THERE_BEFORE, INDEX_ROW, INDEX_ROW, THERE_AFTER, index_bind);
     struct filter *f = s->keys->filter;
     const void *rows[SQL_MANY];
     bool look = false; /* a row of the table for each: a page's read, as a rule in vain */
@@ -429,7 +428,7 @@ static int index_add(struct sqlite_store *s, const struct key_entry *e, size_t n
 static int merge(struct sqlite_store *s, size_t until, struct err *err)
 {
     struct keys *k = s->keys;
-    const struct key_set *m = &k->merging;
+    const struct portion *m = &k->merging;
     int64_t last = 0;
     char text[32];
     int rc = ERR_OK;

@@ -1,6 +1,7 @@
 /* Keys of submissions (sqlite/keys.c): the same key is the same job, whether it is in memory, on its way into the index, in it, or read
  * again after a start. */
 #include "fixture.h"
+#include "sqlite_by_hand.h"
 #include "base/fs.h"
 #include "store/sqlite/schema.h"
 #include "store/sqlite/sqlite.h"
@@ -29,12 +30,7 @@ static sqlite3 *database(struct world *w)
 static int64_t number(struct world *w, const char *sql)
 {
     sqlite3 *db = database(w);
-    sqlite3_stmt *st;
-
-    assert_int_equal(sqlite3_prepare_v2(db, sql, -1, &st, NULL), SQLITE_OK);
-    assert_int_equal(sqlite3_step(st), SQLITE_ROW);
-    int64_t n = sqlite3_column_int64(st, 0);
-    sqlite3_finalize(st);
+    int64_t n = number_of(db, sql);
     sqlite3_close(db);
     return n;
 }

@@ -1,5 +1,6 @@
 /* SQLite's page cache (sqlite/page_cache.c): searched when pages go, and not at every commit. */
 #include "store/sqlite/page_cache.h"
+#include "sqlite_by_hand.h"
 #include <setjmp.h>
 #include <sqlite3.h>
 #include <stdarg.h>
@@ -40,35 +41,13 @@ static int group_setup(void **state)
     return sqlite3_initialize();
 }
 
-static void run(sqlite3 *db, const char *sql)
-{
-    assert_int_equal(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
-}
-
-static int64_t number(sqlite3 *db, const char *sql)
-{
-    sqlite3_stmt *st;
-
-    assert_int_equal(sqlite3_prepare_v2(db, sql, -1, &st, NULL), SQLITE_OK);
-    assert_int_equal(sqlite3_step(st), SQLITE_ROW);
-    int64_t n = sqlite3_column_int64(st, 0);
-    sqlite3_finalize(st);
-    return n;
-}
-
-static void sound(sqlite3 *db, int64_t rows)
-{
-    assert_int_equal(number(db, "SELECT count(*) FROM t"), rows);
-    assert_int_equal(number(db, "SELECT count(*) FROM pragma_integrity_check WHERE integrity_check = 'ok'"), 1);
-}
-
 /* In memory: commits, splits and rollbacks are those of any database. */
 static int setup(void **state)
 {
     sqlite3 *db;
 
     assert_int_equal(sqlite3_open(":memory:", &db), SQLITE_OK);
-    run(db, "CREATE TABLE t (k BLOB PRIMARY KEY) WITHOUT ROWID");
+    run_sql(db, "CREATE TABLE t (k BLOB PRIMARY KEY) WITHOUT ROWID");
     below.searched = below.parked = 0;
     *state = db;
     return 0;
@@ -97,7 +76,7 @@ static void test_commits_of_a_tree_that_splits_search_nothing(void **state)
     insert(*state, 5000);
     assert_true(below.parked > 0); /* else this shows nothing */
     assert_int_equal(below.searched, 0);
-    sound(*state, 5000);
+    assert_sound(*state, 5000);
 }
 
 static void test_what_a_rollback_takes_back_is_forgotten(void **state)
@@ -106,26 +85,26 @@ static void test_what_a_rollback_takes_back_is_forgotten(void **state)
     for (unsigned i = 0; i < 10; i++) {
         unsigned before = below.searched;
 
-        run(*state, "BEGIN");
+        run_sql(*state, "BEGIN");
         insert(*state, 2000);
-        run(*state, "ROLLBACK");
+        run_sql(*state, "ROLLBACK");
         assert_true(below.searched > before);
-        sound(*state, 100 + 100 * (int64_t)i);
+        assert_sound(*state, 100 + 100 * (int64_t)i);
         insert(*state, 100);
     }
-    sound(*state, 1100);
+    assert_sound(*state, 1100);
 }
 
 static void test_a_database_that_shrinks_is_whole(void **state)
 {
     insert(*state, 2000);
-    const int64_t pages = number(*state, "PRAGMA page_count");
-    run(*state, "DELETE FROM t WHERE k IN (SELECT k FROM t ORDER BY k LIMIT 1900)");
-    run(*state, "VACUUM");
-    assert_true(number(*state, "PRAGMA page_count") < pages);
+    const int64_t pages = number_of(*state, "PRAGMA page_count");
+    run_sql(*state, "DELETE FROM t WHERE k IN (SELECT k FROM t ORDER BY k LIMIT 1900)");
+    run_sql(*state, "VACUUM");
+    assert_true(number_of(*state, "PRAGMA page_count") < pages);
     assert_true(below.searched > 0);
     insert(*state, 100);
-    sound(*state, 200);
+    assert_sound(*state, 200);
 }
 
 int main(void)

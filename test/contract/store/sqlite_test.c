@@ -1,5 +1,6 @@
 /* What is SQLite's own: failing commits, readers beside the writer, files that are not ours. Built with fault points. */
 #include "fixture.h"
+#include "sqlite_by_hand.h"
 #include "base/fs.h"
 #include "store/sqlite/schema.h"
 #include "store/snapshot.h"
@@ -333,15 +334,11 @@ static int64_t number(struct world *w, const char *sql)
 {
     char path[128];
     sqlite3 *db;
-    sqlite3_stmt *st;
 
     snprintf(path, sizeof(path), "%s/haul.db", w->dir);
     assert_int_equal(sqlite3_open_v2(path, &db, SQLITE_OPEN_READONLY, NULL), SQLITE_OK);
     sqlite3_db_config(db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
-    assert_int_equal(sqlite3_prepare_v2(db, sql, -1, &st, NULL), SQLITE_OK);
-    assert_int_equal(sqlite3_step(st), SQLITE_ROW);
-    int64_t n = sqlite3_column_int64(st, 0);
-    sqlite3_finalize(st);
+    int64_t n = number_of(db, sql);
     sqlite3_close(db);
     return n;
 }

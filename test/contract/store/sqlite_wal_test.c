@@ -1,5 +1,6 @@
 /* The log's frames, gathered (sqlite/wal_file.c): a commit in few writes, whole for every reader, and nothing of it when a write fails. */
 #include "fixture.h"
+#include "sqlite_by_hand.h"
 #include "base/fs.h"
 #include "store/sqlite/wal_file.h"
 #include <sqlite3.h>
@@ -48,28 +49,6 @@ struct log {
     sqlite3 *writer, *reader;
 };
 
-static void run(sqlite3 *db, const char *sql)
-{
-    assert_int_equal(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
-}
-
-static int64_t number(sqlite3 *db, const char *sql)
-{
-    sqlite3_stmt *st;
-
-    assert_int_equal(sqlite3_prepare_v2(db, sql, -1, &st, NULL), SQLITE_OK);
-    assert_int_equal(sqlite3_step(st), SQLITE_ROW);
-    int64_t n = sqlite3_column_int64(st, 0);
-    sqlite3_finalize(st);
-    return n;
-}
-
-static void sound(struct log *l, int64_t rows)
-{
-    assert_int_equal(number(l->reader, "SELECT count(*) FROM t"), rows);
-    assert_int_equal(number(l->reader, "SELECT count(*) FROM pragma_integrity_check WHERE integrity_check = 'ok'"), 1);
-}
-
 static int setup(void **state)
 {
     struct log *l = calloc(1, sizeof(*l));
@@ -80,8 +59,8 @@ static int setup(void **state)
     below.fail_at = 0;
     assert_int_equal(sqlite3_open_v2(l->path, &l->writer, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, wal_file_vfs()),
                      SQLITE_OK);
-    run(l->writer, "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0;"
-                   "PRAGMA cache_spill = 0; CREATE TABLE t (i INTEGER PRIMARY KEY, filler BLOB)");
+    run_sql(l->writer, "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0;"
+                       "PRAGMA cache_spill = 0; CREATE TABLE t (i INTEGER PRIMARY KEY, filler BLOB)");
     assert_int_equal(sqlite3_open_v2(l->path, &l->reader, SQLITE_OPEN_READONLY, NULL), SQLITE_OK);
     *state = l;
     return 0;
@@ -108,18 +87,18 @@ static void test_a_commit_of_many_pages_is_few_writes(void **state)
     struct log *l = *state;
 
     below.writes = 0;
-    run(l->writer, ROWS);
+    run_sql(l->writer, ROWS);
     assert_in_range(below.writes, 1, 12);
-    sound(l, 100);
+    assert_sound(l->reader, 100);
 }
 
 static void test_a_commit_without_sync_is_in_the_file(void **state)
 {
     struct log *l = *state;
 
-    run(l->writer, "PRAGMA synchronous = NORMAL");
-    run(l->writer, ROWS);
-    sound(l, 100);
+    run_sql(l->writer, "PRAGMA synchronous = NORMAL");
+    run_sql(l->writer, ROWS);
+    assert_sound(l->reader, 100);
 }
 
 static void test_of_a_commit_whose_write_failed_nothing_is_left(void **state)
@@ -134,13 +113,13 @@ static void test_of_a_commit_whose_write_failed_nothing_is_left(void **state)
         failed += sqlite3_exec(l->writer, ROWS, NULL, NULL, NULL) == SQLITE_FULL;
         below.fail_at = 0;
         rows += failed < i ? 100 : 0;
-        sound(l, rows);
-        run(l->writer, "INSERT INTO t (filler) VALUES (x'00')"); /* where the failed one would have been */
-        sound(l, ++rows);
+        assert_sound(l->reader, rows);
+        run_sql(l->writer, "INSERT INTO t (filler) VALUES (x'00')"); /* where the failed one would have been */
+        assert_sound(l->reader, ++rows);
     }
     assert_true(failed > 2);
-    run(l->writer, "PRAGMA wal_checkpoint(TRUNCATE)");
-    sound(l, rows);
+    run_sql(l->writer, "PRAGMA wal_checkpoint(TRUNCATE)");
+    assert_sound(l->reader, rows);
 }
 
 /** Pages that are written before the commit, read again, written again and taken back. */
@@ -148,14 +127,14 @@ static void test_pages_written_early_are_what_they_were(void **state)
 {
     struct log *l = *state;
 
-    run(l->writer, "PRAGMA cache_spill = 1; PRAGMA cache_size = 10; BEGIN;" ROWS ";SAVEPOINT a;" ROWS
-                   "; UPDATE t SET filler = randomblob(9000); ROLLBACK TO a;"
-                   "UPDATE t SET filler = zeroblob(7000) WHERE i % 2");
-    sound(l, 0);
-    assert_int_equal(number(l->writer, "SELECT sum(length(filler)) FROM t"), 50 * 15000);
-    run(l->writer, "COMMIT");
-    sound(l, 100);
-    assert_int_equal(number(l->reader, "SELECT sum(length(filler)) FROM t"), 50 * 15000);
+    run_sql(l->writer, "PRAGMA cache_spill = 1; PRAGMA cache_size = 10; BEGIN;" ROWS ";SAVEPOINT a;" ROWS
+                       "; UPDATE t SET filler = randomblob(9000); ROLLBACK TO a;"
+                       "UPDATE t SET filler = zeroblob(7000) WHERE i % 2");
+    assert_sound(l->reader, 0);
+    assert_int_equal(number_of(l->writer, "SELECT sum(length(filler)) FROM t"), 50 * 15000);
+    run_sql(l->writer, "COMMIT");
+    assert_sound(l->reader, 100);
+    assert_int_equal(number_of(l->reader, "SELECT sum(length(filler)) FROM t"), 50 * 15000);
 }
 
 int main(void)
