@@ -162,6 +162,29 @@ static void test_rates_are_of_five_minutes_and_of_each_type(void **state)
     assert_rates(w, "encode", 0, 0, 0);
 }
 
+static void test_pairs_that_share_a_name_are_told_apart(void **state)
+{
+    struct world *w = *state;
+    const char *pairs[][2] = {{"a", "x"}, {"a", "y"}, {"b", "y"}, {"a", "x"}}; /* each beside the one before */
+
+    for (size_t i = 0; i < ARRAY_LEN(pairs); i++) {
+        struct op *op = submit_op(w, pairs[i][1], NULL);
+
+        op->u.submit.job.queue = pairs[i][0];
+        assert_int_equal(decide(w, op), ERR_OK);
+    }
+    struct engine_metrics m = snapshot(w);
+    for (size_t i = 0; i < 3; i++) {
+        const struct metrics_pair *found = NULL;
+
+        for (size_t k = 0; k < m.n_pairs; k++)
+            if (strcmp(m.pairs[k].queue, pairs[i][0]) == 0 && strcmp(m.pairs[k].task_type, pairs[i][1]) == 0)
+                found = &m.pairs[k];
+        assert_non_null(found);
+        assert_int_equal(found->submissions[SUBMISSION_ACCEPTED], i == 0 ? 2 : 1);
+    }
+}
+
 static void test_a_full_queue_counts_as_refused(void **state)
 {
     struct world *w = *state;
@@ -287,6 +310,7 @@ int main(void)
         TEST(test_ends_and_run_times_are_counted_once),
         TEST(test_submissions_are_told_apart),
         TEST(test_rates_are_of_five_minutes_and_of_each_type),
+        TEST(test_pairs_that_share_a_name_are_told_apart),
         TEST(test_a_full_queue_counts_as_refused),
         TEST(test_pairs_are_bounded_and_the_rest_is_other),
         TEST(test_the_oldest_ready_job_is_the_one_that_is_left),
