@@ -65,7 +65,7 @@ web-check: packages-develop ## is web/dist what web/src builds to, from the lock
 	@scripts/check-web
 
 web-test: packages-develop all ## try the dashboard in Chromium, against a real server with a real worker
-	@scripts/build-web && cd web && HAUL_BIN="$(CURDIR)/$(BUILD)/haul" node --test test/*.test.mjs
+	@scripts/build-web && cd web && HAUL_BIN="$(CURDIR)/$(BUILD)/haul" node --test --test-reporter spec test/*.test.mjs
 
 screenshots: packages-develop all ## docs/screenshots: each page of the dashboard in both themes
 	@scripts/build-web && cd web && HAUL_BIN="$(CURDIR)/$(BUILD)/haul" node test/screenshots.mjs

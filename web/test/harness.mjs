@@ -125,9 +125,10 @@ export class World {
 export const launch = () =>
   chromium.launch({ executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium', headless: true, args: FLAGS });
 
-/** A page of its own context, which `before` may prepare; whatever the browser complains of (errors, the policy) fails the test that calls `calm`. */
+/** A page of its own context, which `before` may prepare; whatever the browser complains of (errors, the policy) fails the test that calls `calm`.
+ * Nothing moves in it: axe would judge colours half way from one theme to the other. */
 export async function open(browser, world, path = '/', { before = async () => {}, ...options } = {}) {
-  const context = await browser.newContext({ baseURL: world.url, viewport: { width: 1280, height: 860 }, ...options });
+  const context = await browser.newContext({ baseURL: world.url, viewport: { width: 1280, height: 860 }, reducedMotion: 'reduce', ...options });
   context.setDefaultTimeout(PATIENCE / 2);
   const page = await context.newPage();
   page.complaints = [];

@@ -165,7 +165,7 @@ test('receivers of alerts: how each fares, and a test that is meant', async () =
   }));
   try {
     await other.submit('nobody_v1');
-    const page = await open(browser, other, '/', { reducedMotion: 'reduce' }); // axe would see colours half way from one theme to the other
+    const page = await open(browser, other);
     const row = (name) => page.getByRole('region', { name: 'receivers, one a row' }).locator('tbody tr', { hasText: name });
     const cell = async (name, n) => row(name).locator('td').nth(n).textContent();
     await until('one was told', async () => / ago|now/.test(await cell('pager', 2)));
