@@ -1,6 +1,7 @@
 """bench/fill writes a store as the server would have: what it made is counted again, and a server works on it."""
 import fcntl
 import sqlite3
+import struct
 import subprocess
 
 import pytest
@@ -59,9 +60,13 @@ def assert_sound(folder):
         in_vain(folder, f"{a} EXCEPT {b}")
     in_vain(folder, f"SELECT 1 FROM dedup d WHERE NOT EXISTS (SELECT 1 FROM {everything} j WHERE j.job_id = d.job_id AND"
                     " j.dedup_key = d.key AND j.project = d.project)")
-    in_vain(folder, "SELECT 1 FROM dedup_index i WHERE NOT EXISTS (SELECT 1 FROM dedup d WHERE d.rowid = i.row)")
-    in_vain(folder, "SELECT 1 FROM dedup d WHERE rowid <= (SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'keys_indexed') AND NOT EXISTS"
-                    " (SELECT 1 FROM dedup_index i WHERE i.row = d.rowid)")
+    assert indexed_rows(folder) >= {row for row, in ask(folder, "SELECT rowid FROM dedup WHERE rowid <= (SELECT CAST(value AS INTEGER) FROM"
+                                                                " meta WHERE key = 'keys_indexed')")}
+
+
+def indexed_rows(folder):
+    chunks = ask(folder, "SELECT entries FROM key_chunks WHERE run IN (SELECT run FROM key_runs)")
+    return {row for entries, in chunks for _, row in struct.iter_unpack("<qq", entries)}
 
 
 def schema(folder):
@@ -71,7 +76,6 @@ def schema(folder):
 def test_a_filled_store_is_sound_and_a_server_works_on_it(filled, tmp_path, make_server):
     from conftest import Api
     assert_sound(filled)
-    assert ask(filled, "SELECT count(*) FROM dedup_index") == ask(filled, "SELECT count(*) FROM dedup")
     fill(tmp_path / "empty")
     assert schema(filled) == schema(tmp_path / "empty")
     key = ask(filled, "SELECT key FROM dedup")[0][0]
