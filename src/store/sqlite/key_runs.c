@@ -50,7 +50,7 @@ struct key_runs {
     size_t n_portion;
     struct merge *merges[LEVELS_MAX]; /* by the level of what they make; NULL none */
     int64_t next_run, next_chunk;
-    struct key_entry looked[CHUNK]; /* the chunk that was read last */
+    struct key_entry looked[CHUNK]; /* the chunk that a look read last, since anything was moved */
     int64_t looked_id;              /* 0 none */
     size_t n_looked;
 };
@@ -155,8 +155,6 @@ static int chunk_write(struct conn *c, struct key_runs *r, struct merge *m, stru
     int64_t nth = (int64_t)run->n_chunks;
     run->chunks[run->n_chunks++] = chunk;
     run->entries += (int64_t)m->n_out;
-    if (chunk.id == r->looked_id)
-        r->looked_id = 0;
     int rc = q_run(c, NULL, err, "INSERT OR REPLACE INTO key_chunks (chunk, run, nth, entries) VALUES (?1, ?2, ?3, ?4)",
                    "iiib", chunk.id, run->id, nth, (const void *)le, m->n_out * sizeof(le[0]));
     m->n_out = 0;
@@ -387,7 +385,7 @@ static int merge_move(struct conn *c, struct key_runs *r, struct merge *m, size_
     return rc;
 }
 
-static int merge_new(struct conn *c, struct key_runs *r, unsigned level, struct merge **ret, struct err *err)
+static int merge_begin(struct conn *c, struct key_runs *r, unsigned level, struct merge **ret, struct err *err)
 {
     struct merge *m = calloc(1, sizeof(*m));
 
@@ -399,7 +397,7 @@ static int merge_new(struct conn *c, struct key_runs *r, unsigned level, struct 
     }
     m->made->id = r->next_run++;
     m->made->level = level;
-    m->moved = true; /* its floor is the batch's */
+    m->moved = true; /* what is below its floor may be there again after a rollback */
     r->merges[level] = *ret = m;
     return floor_ask(c, &m->floor, err);
 }
@@ -418,7 +416,7 @@ static int dead_remove(struct conn *c, struct key_runs *r, int64_t floor, struct
 static int portion_begin(struct conn *c, struct key_runs *r, struct err *err)
 {
     struct merge *m;
-    int rc = merge_new(c, r, 0, &m, err);
+    int rc = merge_begin(c, r, 0, &m, err);
 
     if (rc != ERR_OK)
         return rc;
@@ -441,7 +439,7 @@ static bool level_full(const struct key_runs *r, unsigned level)
 static int level_begin(struct conn *c, struct key_runs *r, unsigned level, struct err *err)
 {
     struct merge *m;
-    int rc = merge_new(c, r, level + 1, &m, err);
+    int rc = merge_begin(c, r, level + 1, &m, err);
 
     for (struct key_run *run = r->whole; rc == ERR_OK && run; run = run->next) {
         if (run->level != level || run->merging || run->going)
@@ -461,6 +459,7 @@ int key_runs_advance(struct conn *c, struct key_runs *r, size_t entries, bool *r
 {
     int rc = r->n_portion && !r->merges[0] ? portion_begin(c, r, err) : ERR_OK;
 
+    r->looked_id = 0; /* any may be written over */
     for (unsigned i = 0; rc == ERR_OK && i < LEVELS_MAX; i++) {
         if (i > 0 && level_full(r, i - 1))
             rc = level_begin(c, r, i - 1, err);
@@ -532,8 +531,6 @@ void key_runs_settle(struct key_runs *r, bool committed)
         run->going = false;
         at = &run->next;
     }
-    if (!committed)
-        r->looked_id = 0; /* it may have been read as the batch wrote it */
 }
 
 /* --- at the start --- */

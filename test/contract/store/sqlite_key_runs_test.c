@@ -203,6 +203,42 @@ static void test_a_rollback_loses_nothing(void **state)
     assert_found(w, 0, 7);
 }
 
+/* A batch that removed rows is rolled back: they are there again, and nothing that began in it knows better. */
+static void test_what_a_rollback_brings_back_is_found(void **state)
+{
+    struct world *w = *state;
+    struct err err = {0};
+    bool written;
+
+    for (size_t entries = 0; entries <= 2 * BATCH; entries += BATCH) {
+        take(w, 0);
+        sql(w, "BEGIN");
+        sql(w, "DELETE FROM dedup");
+        ok(key_runs_advance(&w->w.conn, w->runs, entries, &written, &err), &err);
+        sql(w, "ROLLBACK");
+        key_runs_settle(w->runs, false);
+        all_moved(w);
+        assert_found(w, 0, 7);
+    }
+}
+
+/* A chunk that a look read is read again once it was written over: here that of the lowest hashes by the highest. */
+static void test_a_chunk_that_is_written_over_is_read_again(void **state)
+{
+    struct world *w = *state;
+
+    portions(w, 1, 0);
+    const struct key_entry lowest = w->portion[0];
+    portions(w, 3, 0);
+    assert_int_equal(found(w, lowest.hash, lowest.row), 1);
+    all_moved(w);
+    int64_t chunks = ask(w, "SELECT max(chunk) FROM key_chunks");
+    portions(w, 1, 0);
+    assert_int_equal(ask(w, "SELECT max(chunk) FROM key_chunks"), chunks);
+    const struct key_entry highest = w->portion[PORTION - 1];
+    assert_int_equal(found(w, highest.hash, highest.row), 1);
+}
+
 static void test_what_is_gone_leaves(void **state)
 {
     struct world *w = *state;
@@ -346,6 +382,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_what_was_taken_is_found, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_rollback_loses_nothing, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_what_a_rollback_brings_back_is_found, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_chunk_that_is_written_over_is_read_again, setup, teardown),
         cmocka_unit_test_setup_teardown(test_what_is_gone_leaves, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_key_that_comes_again_and_again_is_there_once, setup, teardown),
         cmocka_unit_test_setup_teardown(test_keys_of_one_hash_are_all_found, setup, teardown),
