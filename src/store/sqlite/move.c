@@ -178,7 +178,7 @@ static int open_target(struct sqlite_side *s, struct err *err)
     int rc = open_writer(s, err);
 
     if (rc == ERR_OK)
-        rc = schema_migrate(s->c.db, s->c.clock, NULL, err);
+        rc = schema_migrate(s->c.db, &(struct schema_telling){0}, err);
     return rc == ERR_OK ? conn_exec(&s->c, "PRAGMA cache_spill = 0", err) : rc; /* as wal_file.c asks */
 }
 

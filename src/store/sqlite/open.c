@@ -16,7 +16,7 @@ static int wal_grew(void *arg, sqlite3 *db, const char *name, int pages)
     return SQLITE_OK;
 }
 
-static int writer_open(struct sqlite_store *s, const struct store_config *config, struct err *err)
+static int writer_open(struct sqlite_store *s, struct schema_telling *telling, struct err *err)
 {
     int rc = conn_open(&s->w, s->path, true, s->s.clock, err);
     int64_t n;
@@ -30,7 +30,7 @@ static int writer_open(struct sqlite_store *s, const struct store_config *config
             "PRAGMA journal_size_limit = 67108864",
             err);
     if (rc == ERR_OK)
-        rc = schema_migrate(s->w.db, config->clock, config->upgrading, err);
+        rc = schema_migrate(s->w.db, telling, err);
     if (rc == ERR_OK)
         rc = q_int(&s->w.conn, 0, &n, err, "PRAGMA page_size", "");
     if (rc != ERR_OK)
@@ -146,9 +146,8 @@ static const struct sql_own own = {
     .read_end = sqlite_read_end,
 };
 
-static int load(struct sqlite_store *s, const struct store_config *config, struct err *err)
+static int file_open(struct sqlite_store *s, const char *dir, struct schema_telling *telling, struct err *err)
 {
-    const char *dir = config->dir;
     int rc = fs_mkdirs(dir, 0700, err);
 
     if (rc == ERR_OK)
@@ -156,17 +155,25 @@ static int load(struct sqlite_store *s, const struct store_config *config, struc
     if (rc == ERR_OK)
         rc = inspect(s->path, s->s.clock, err);
     if (rc == ERR_OK)
-        rc = writer_open(s, config, err);
+        rc = writer_open(s, telling, err);
     if (rc == ERR_OK)
         rc = log_sync(s, err);
-    if (rc == ERR_OK)
-        rc = fs_sync_dir(dir, err);
+    return rc == ERR_OK ? fs_sync_dir(dir, err) : rc;
+}
+
+static int load(struct sqlite_store *s, const struct store_config *config, struct err *err)
+{
+    struct schema_telling telling = {.upgrading = config->upgrading, .clock = config->clock};
+    int rc = file_open(s, config->dir, &telling, err);
+
     if (rc == ERR_OK)
         rc = time_set(s, err);
     if (rc == ERR_OK)
         rc = sql_store_load(&s->s, err);
     if (rc == ERR_OK)
         rc = keys_load(s, err);
+    if (s->w.db)
+        schema_told(s->w.db);
     if (rc == ERR_OK)
         rc = inserts_init(s, err);
     /* Batches are bounded, and a commit's pages are written together (wal_file.c); what came before was not. */

@@ -59,15 +59,7 @@ int schema_version(sqlite3 *db, unsigned *ret, struct err *err)
     return ERR_OK;
 }
 
-/* A step of a large database takes minutes: somebody waits for it, and is told. */
-struct telling {
-    void (*upgrading)(const struct store_upgrade *u);
-    struct clock clock;
-    struct store_upgrade now;
-    usec began, told;
-};
-
-static void step_begins(struct telling *t, unsigned step)
+static void step_begins(struct schema_telling *t, unsigned step)
 {
     t->began = t->told = t->clock.boot_us(t->clock.self);
     t->now.step = step;
@@ -78,7 +70,7 @@ static void step_begins(struct telling *t, unsigned step)
 /** As SQLite wants it: 0, go on. */
 static int step_runs(void *arg)
 {
-    struct telling *t = arg;
+    struct schema_telling *t = arg;
     usec now = t->clock.boot_us(t->clock.self);
 
     if (now - t->told < UPGRADE_TOLD_US)
@@ -107,22 +99,27 @@ static int migrate(sqlite3 *db, unsigned step, struct err *err)
     return err_wrap(err, rc, "migration %u", step);
 }
 
-int schema_migrate(sqlite3 *db, struct clock clock, void (*upgrading)(const struct store_upgrade *u), struct err *err)
+int schema_migrate(sqlite3 *db, struct schema_telling *telling, struct err *err)
 {
     unsigned version = 0;
     int rc = schema_version(db, &version, err);
-    struct telling telling = {upgrading, clock, .now = {.from = version, .to = sqlite_n_migrations}};
-    bool tell = upgrading && version > 0; /* an empty file has nothing to wait for */
+    /* an empty file has nothing to wait for */
+    bool tell = telling->upgrading && version > 0 && version < sqlite_n_migrations;
 
+    telling->now = (struct store_upgrade){.from = version, .to = sqlite_n_migrations};
     if (rc == ERR_OK && tell)
-        sqlite3_progress_handler(db, STEP_OPCODES, step_runs, &telling);
+        sqlite3_progress_handler(db, STEP_OPCODES, step_runs, telling);
     for (unsigned i = version + 1; rc == ERR_OK && i <= sqlite_n_migrations; i++) {
         if (tell)
-            step_begins(&telling, i);
+            step_begins(telling, i);
         rc = migrate(db, i, err);
     }
-    sqlite3_progress_handler(db, 0, NULL, NULL);
     return rc;
+}
+
+void schema_told(sqlite3 *db)
+{
+    sqlite3_progress_handler(db, 0, NULL, NULL);
 }
 
 /** What stands in it by name, sorted; not what SQLite keeps for itself. */

@@ -244,6 +244,7 @@ static void test_an_upgrade_is_told(void **state)
     }
     assert_int_equal(step, sqlite_n_migrations);
     assert_true(longest >= UPGRADE_TOLD_US);
+    assert_true(told[n_told - 1].for_us >= UPGRADE_TOLD_US); /* while keys are read into memory and indexed, too */
     w->d->close(w->s);
     n_told = 0;
     assert_int_equal(w->d->open(&config, &w->s, NULL), ERR_OK);
