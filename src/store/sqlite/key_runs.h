@@ -14,7 +14,7 @@ struct key_entry {
 
 struct key_runs;
 
-/** The whole runs. Chunks of others are removed. ERR_CORRUPT: one of them is not all there */
+/** The whole runs. Chunks of others will be written over. ERR_CORRUPT: one of them is not all there */
 int key_runs_load(struct conn *c, struct key_runs **ret, struct err *err);
 void key_runs_free(struct key_runs *r); /* NULL accepted */
 /** Entries of whole runs, also such as name rows that are gone. */
