@@ -104,6 +104,20 @@ def test_a_filled_store_is_sound_and_a_server_works_on_it(filled, tmp_path, make
     assert ask(filled, "SELECT count(*) FROM jobs") == [(0,)]
 
 
+def test_the_keys_of_a_filled_store_are_indexed_by_its_start(tmp_path, make_server):
+    from conftest import Api
+    keys, portion = 50_000, 49_152  # src/store/sqlite/keys.c
+    done = fill(tmp_path / "data", "--history", keys, "--keys", 1, "--span-hours", 2)
+    assert done.returncode == 0, done.stderr
+    assert indexed_rows(tmp_path / "data") == set()
+    [(key,)] = ask(tmp_path / "data", "SELECT key FROM dedup WHERE rowid = 7")
+    server = make_server(data=tmp_path / "data")
+    problem(Api(server.url).post("/v1/jobs", {"task_type": "fill_0"}, headers={"Idempotency-Key": key}), 409)
+    server.terminate()
+    assert len(indexed_rows(tmp_path / "data")) == portion
+    assert_sound(tmp_path / "data")
+
+
 def test_retention_empties_a_filled_store(filled, make_server):
     from conftest import Api, until
     server = make_server({"retention": "1s"}, data=filled)

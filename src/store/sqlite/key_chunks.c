@@ -31,7 +31,7 @@ void key_run_spend(struct key_space *space, struct key_run *run)
 static int room_make(struct key_run *run, struct err *err)
 {
     size_t room = MAX(2 * run->room, (size_t)64);
-    struct key_chunk *larger = realloc(run->chunks, room * sizeof(*larger));
+    struct key_entry *larger = realloc(run->chunks, room * sizeof(*larger));
 
     if (!larger)
         return err_set(err, ERR_NO_MEMORY, 0, "keys");
@@ -47,7 +47,7 @@ int key_space_add(struct key_space *space, int64_t id, struct err *err)
     struct key_run *run = space->spent;
     if (run->n_chunks == run->room && room_make(run, err) != ERR_OK)
         return ERR_NO_MEMORY;
-    run->chunks[run->n_chunks++].id = id;
+    run->chunks[run->n_chunks++].row = id;
     return ERR_OK;
 }
 
@@ -57,7 +57,7 @@ static int64_t chunk_id(struct key_space *space)
 
     if (!spent)
         return space->next++;
-    int64_t id = spent->chunks[--spent->n_chunks].id;
+    int64_t id = spent->chunks[--spent->n_chunks].row;
     if (spent->n_chunks == 0) {
         space->spent = spent->next;
         key_run_free(spent);
@@ -67,16 +67,9 @@ static int64_t chunk_id(struct key_space *space)
 
 size_t key_run_chunk(const struct key_run *run, int64_t hash)
 {
-    size_t low = 0, high = run->n_chunks;
+    size_t from = key_entries_from(run->chunks, 0, run->n_chunks, hash);
 
-    while (low < high) {
-        size_t mid = low + (high - low) / 2;
-        if (run->chunks[mid].first < hash)
-            low = mid + 1;
-        else
-            high = mid;
-    }
-    return low ? low - 1 : 0;
+    return from ? from - 1 : 0;
 }
 
 int key_chunks_damaged(struct err *err)
@@ -119,7 +112,7 @@ int key_chunk_append(struct conn *c, struct key_space *space, struct key_run *ru
         run->top = MAX(run->top, e[i].row);
     }
     int64_t nth = (int64_t)run->n_chunks, id = chunk_id(space);
-    run->chunks[run->n_chunks++] = (struct key_chunk){e[0].hash, id};
+    run->chunks[run->n_chunks++] = (struct key_entry){e[0].hash, id};
     run->entries += (int64_t)n;
     return q_run(c, NULL, err, "INSERT OR REPLACE INTO key_chunks (chunk, run, nth, entries) VALUES (?1, ?2, ?3, ?4)",
                  "iiib", id, run->id, nth, (const void *)le, n * sizeof(le[0]));

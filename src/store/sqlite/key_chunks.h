@@ -2,20 +2,15 @@
 /* A run of the index of keys: entries sorted by hash, in chunks, each a row of key_chunks and a page. Where a chunk begins is known in memory.
  * Chunks of runs that went are written over. On the thread that applies. */
 #include "store/sql/query.h"
-#include "store/sqlite/key_runs.h"
+#include "store/sqlite/key_entry.h"
 
 #define KEY_CHUNK 252u /* entries: what fits a page of 4 KiB, in a row, exactly */
-
-struct key_chunk {
-    int64_t first; /* its lowest hash */
-    int64_t id;
-};
 
 struct key_run {
     struct key_run *next;
     int64_t id, entries, top; /* the highest row */
     unsigned level;           /* it was merged so often */
-    struct key_chunk *chunks;
+    struct key_entry *chunks; /* of each its lowest hash, and its row of key_chunks */
     size_t n_chunks, room;
     bool merging; /* it is a merge's source */
     bool going;   /* the batch at work removed it */

@@ -107,7 +107,7 @@ static int source_head(struct conn *c, struct source *s, const struct key_entry 
 {
     *ret = NULL;
     if (s->at == s->n && s->run && s->next_chunk < s->run->n_chunks) {
-        int rc = key_chunk_read(c, s->run->chunks[s->next_chunk].id, s->loaded, &s->n, err);
+        int rc = key_chunk_read(c, s->run->chunks[s->next_chunk].row, s->loaded, &s->n, err);
         if (rc != ERR_OK)
             return rc;
         s->next_chunk++;

@@ -1,3 +1,4 @@
+#include "store/sqlite/key_runs.h"
 #include "store/sqlite/key_merge.h"
 #include <endian.h>
 #include <stdlib.h>
@@ -41,16 +42,7 @@ static int chunk_look(struct conn *c, struct key_runs *r, int64_t id, struct err
 /** Of the chunk that was looked at: the first entry that is not below. */
 static size_t entry_from(const struct key_runs *r, int64_t hash)
 {
-    size_t low = 0, high = r->n_looked;
-
-    while (low < high) {
-        size_t mid = low + (high - low) / 2;
-        if (r->looked[mid].hash < hash)
-            low = mid + 1;
-        else
-            high = mid;
-    }
-    return low;
+    return key_entries_from(r->looked, 0, r->n_looked, hash);
 }
 
 /** The run's entry of that hash with so many before it; row 0: it has no such one. */
@@ -58,8 +50,8 @@ static int run_find(struct conn *c, struct key_runs *r, const struct key_run *ru
                     int64_t *ret_row, struct err *err)
 {
     *ret_row = 0;
-    for (size_t i = key_run_chunk(run, hash); i < run->n_chunks && run->chunks[i].first <= hash; i++) {
-        int rc = chunk_look(c, r, run->chunks[i].id, err);
+    for (size_t i = key_run_chunk(run, hash); i < run->n_chunks && run->chunks[i].hash <= hash; i++) {
+        int rc = chunk_look(c, r, run->chunks[i].row, err);
         if (rc != ERR_OK)
             return rc;
         for (size_t k = entry_from(r, hash); k < r->n_looked && r->looked[k].hash == hash; k++)
@@ -92,8 +84,8 @@ int key_runs_each(struct conn *c, struct key_runs *r, int64_t from, int64_t to,
     int rc = key_rows_floor(c, &floor, err);
 
     for (const struct key_run *run = r->whole; rc == ERR_OK && run; run = run->next)
-        for (size_t i = key_run_chunk(run, from); i < run->n_chunks && run->chunks[i].first <= to; i++) {
-            if ((rc = chunk_look(c, r, run->chunks[i].id, err)) != ERR_OK)
+        for (size_t i = key_run_chunk(run, from); i < run->n_chunks && run->chunks[i].hash <= to; i++) {
+            if ((rc = chunk_look(c, r, run->chunks[i].row, err)) != ERR_OK)
                 break;
             for (size_t k = entry_from(r, from); k < r->n_looked && r->looked[k].hash <= to; k++)
                 if (r->looked[k].row >= floor)
@@ -275,7 +267,7 @@ static int chunks_read(struct conn *c, struct key_runs *r, struct err *err)
         if (id <= 0 || (run && (nth < 0 || (size_t)nth >= run->n_chunks || !col_exact(st, 3, &first, sizeof(first)))))
             return key_chunks_damaged(err);
         if (run)
-            run->chunks[nth] = (struct key_chunk){(int64_t)le64toh(first), id};
+            run->chunks[nth] = (struct key_entry){(int64_t)le64toh(first), id};
         else
             rc = key_space_add(&r->space, id, err);
         r->space.next = id + 1;
@@ -283,7 +275,7 @@ static int chunks_read(struct conn *c, struct key_runs *r, struct err *err)
     }
     for (const struct key_run *run = r->whole; rc == ERR_OK && run; run = run->next)
         for (size_t i = 0; i < run->n_chunks; i++)
-            if (run->chunks[i].id == 0)
+            if (run->chunks[i].row == 0)
                 return key_chunks_damaged(err);
     return rc;
 }

@@ -7,10 +7,7 @@
  *
  * A chunk of a run is a row of key_chunks, and a page. Those of runs that went are written over. On the thread that applies. */
 #include "store/sql/query.h"
-
-struct key_entry {
-    int64_t hash, row;
-};
+#include "store/sqlite/key_entry.h"
 
 struct key_runs;
 

@@ -98,19 +98,13 @@ static size_t drawer_of(int64_t hash)
 /** The first that is not below. */
 static size_t portion_from(const struct portion *p, int64_t hash)
 {
-    size_t low = p->drawer[drawer_of(hash)], high = p->drawer[drawer_of(hash) + 1];
+    size_t d = drawer_of(hash);
 
-    while (low < high) {
-        size_t mid = low + (high - low) / 2;
-        if (p->all[mid].hash < hash)
-            low = mid + 1;
-        else
-            high = mid;
-    }
-    return low;
+    return key_entries_from(p->all, p->drawer[d], p->drawer[d + 1], hash);
 }
 
-/** Hashes are even: what is put into drawers is nearly sorted. */
+/** Hashes are even: what is put into drawers is nearly sorted.
+ * @param from  n entries (1..ROOM) in the order they came, which is that of their rows */
 static void portion_fill(struct portion *p, const struct key_entry *from, size_t n)
 {
     uint32_t *end = p->drawer; /* of each drawer, until it is filled from there to its beginning */
@@ -126,9 +120,7 @@ static void portion_fill(struct portion *p, const struct key_entry *from, size_t
         if (p->drawer[d + 1] - p->drawer[d] > 1)
             qsort(p->all + p->drawer[d], p->drawer[d + 1] - p->drawer[d], sizeof(*p->all), by_hash);
     p->n = n;
-    p->top = 0;
-    for (size_t i = 0; i < n; i++)
-        p->top = MAX(p->top, p->all[i].row);
+    p->top = from[n - 1].row;
 }
 
 /** The keys that came are the next portion. */
