@@ -8,6 +8,7 @@ static void upload_free(void *data)
 {
     struct upload *u = data;
     u->api->blob_driver->abort(u->blob);
+    xxh128_free(u->sum);
     free(u);
 }
 
@@ -16,25 +17,40 @@ int upload_begin(struct http_request *req, struct upload **ret, struct err *err)
     struct api *api = http_app(req);
     const char *expected = http_header(req, "Haul-Sha256");
     struct upload *u = calloc(1, sizeof(*u));
-    if (!u)
+    if (!u || !(u->sum = xxh128_new())) {
+        free(u);
         return no_memory(err);
+    }
     u->api = api;
     u->req = req;
     u->check = expected != NULL;
     u->check_field = "Haul-Sha256";
-    if (expected && hex_parse(expected, u->expected, sizeof(u->expected)) != 0) {
-        free(u);
-        return err_field(err, "Haul-Sha256", "must be 64 hexadecimal digits");
-    }
     u->blob_id = uuid_v7(api->clock.wall_us(api->clock.self), api->rng);
-    int rc = api->blob_driver->begin(api->blobs, &u->blob_id, &u->blob, err);
+    int rc = ERR_OK;
+    if (expected && hex_parse(expected, u->expected, sizeof(u->expected)) != 0)
+        rc = err_field(err, "Haul-Sha256", "must be 64 hexadecimal digits");
+    if (!rc)
+        rc = api->blob_driver->begin(api->blobs, &u->blob_id, &u->blob, err);
     if (rc) {
-        free(u);
+        upload_free(u);
         return rc;
     }
     http_set_data(req, u, upload_free);
     *ret = u;
     return ERR_OK;
+}
+
+int upload_take(struct api *api, struct blob_upload *blob, struct buf *piece, struct err *err)
+{
+    const struct blob_driver *d = api->blob_driver;
+    return d->take ? d->take(blob, piece, err) : d->write(blob, piece->data, piece->len, err);
+}
+
+void upload_say_body(struct http_request *req, const struct xxh128 *sum)
+{
+    char hex[XXH128_HEX_MAX];
+    xxh128_hex(sum, hex);
+    http_set_header(req, "Haul-Body-Xxh128", hex);
 }
 
 void upload_render(struct json_writer *w, const struct upload *u)
@@ -44,6 +60,19 @@ void upload_render(struct json_writer *w, const struct upload *u)
     jw_int(w, "size", u->size);
     render_sha256(w, "sha256", u->sha256);
     jw_object_end(w);
+}
+
+void upload_reply(struct call *c)
+{
+    const struct upload *u = c->data;
+    struct buf body;
+    struct json_writer w;
+    buf_init(&body, API_ANSWER_MAX);
+    jw_init(&w, &body);
+    upload_render(&w, u);
+    if (u->sum)
+        upload_say_body(c->req, u->sum);
+    reply_json(c->req, 201, &body);
 }
 
 static void bytes_remove(struct upload *u)

@@ -5,10 +5,11 @@
  * tells of either lacks bytes or is a blob, and a client in doubt has one thing to do: ask, and go on from there. */
 #include "api/resumable.h"
 #include "api/routes.h"
+#include "api/upload.h"
 #include "base/auto.h"
 #include "base/log.h"
 
-#define SYNC_BYTES (INT64_C(64) << 20)
+#define SYNC_BYTES (INT64_C(256) << 20)
 #define SYNC_US    (10 * USEC_PER_SEC)
 
 struct patch {
@@ -19,6 +20,7 @@ struct patch {
     struct upload_row row; /* without its strings */
     int64_t offset;        /* as the request says */
     int64_t passed_over;   /* so many of its bytes are still to be */
+    struct xxh128 *sum;    /* of its body. NULL: some of it is not what is stored */
     /* of a finished one */
     int64_t size;
     uint8_t sha256[32];
@@ -122,6 +124,7 @@ static void patch_free(void *data)
 {
     struct patch *p = data;
     give_up(p);
+    xxh128_free(p->sum);
     free(p);
 }
 
@@ -164,6 +167,7 @@ static int wind(struct patch *p, struct err *err)
     pthread_mutex_unlock(&up->io);
     if (rc == ERR_OK && at == p->row.size && p->offset < at) { /* whole, but for its row: what comes is there already */
         p->passed_over = at - p->offset;
+        xxh128_free(TAKE_PTR(p->sum));
     } else if (rc == ERR_OK && at != p->offset) {
         upload_say_bytes(p->req, "Upload-Offset", at);
         err_field(err, "Upload-Offset", "is %lld, but the upload stands at %lld: go on from there",
@@ -206,8 +210,10 @@ static int read_head(struct http_request *req, struct patch *p, struct err *err)
 int patch_begin(struct http_request *req, struct err *err)
 {
     struct patch *p = calloc(1, sizeof(*p));
-    if (!p)
+    if (!p || !(p->sum = xxh128_new())) {
+        free(p);
         return no_memory(err);
+    }
     p->api = http_app(req);
     p->req = req;
     http_set_data(req, p, patch_free);
@@ -243,36 +249,37 @@ static int sync_sometimes(struct patch *p, int64_t offset, struct err *err)
     return rc;
 }
 
-static int write_piece(struct patch *p, const void *bytes, size_t n, struct err *err)
+static int write_piece(struct patch *p, struct buf *piece, struct err *err)
 {
     struct api *api = p->api;
     struct open_upload *up = p->up;
     int64_t at = 0;
+    if (p->sum)
+        xxh128_add(p->sum, piece->data, piece->len);
     if (p->passed_over > 0) {
-        const size_t there = (size_t)MIN(p->passed_over, (int64_t)n);
+        const size_t there = (size_t)MIN(p->passed_over, (int64_t)piece->len);
         p->passed_over -= (int64_t)there;
-        bytes = (const char *)bytes + there;
-        n -= there;
+        buf_drop_front(piece, there);
     }
     if (!writers_has(&api->writers, up, p->req) || !writers_offset(&api->writers, &p->id, &at))
         return not_ours(err);
-    if ((int64_t)n > p->row.size - at)
+    if ((int64_t)piece->len > p->row.size - at)
         return err_set(err, ERR_TOO_LARGE, 0, "the upload has %lld bytes in all: what is more than those is not taken",
                        (long long)p->row.size);
-    int rc = api->blob_driver->write(up->blob, bytes, n, err);
+    at += (int64_t)piece->len;
+    int rc = upload_take(api, up->blob, piece, err);
     if (rc)
         return rc;
-    at += (int64_t)n;
     rc = sync_sometimes(p, at, err);
     writers_moved(&api->writers, up, at, boot_now(api));
     return rc;
 }
 
-int patch_body(struct http_request *req, const void *bytes, size_t n, struct err *err)
+int patch_body(struct http_request *req, struct buf *piece, struct err *err)
 {
     struct patch *p = http_data(req);
     pthread_mutex_lock(&p->up->io);
-    int rc = write_piece(p, bytes, n, err);
+    int rc = write_piece(p, piece, err);
     pthread_mutex_unlock(&p->up->io);
     if (rc)
         give_up(p);
@@ -281,12 +288,19 @@ int patch_body(struct http_request *req, const void *bytes, size_t n, struct err
 
 /* The end: more will come */
 
+/** What its bytes are now, all or some. */
+static void reply_stored(const struct patch *p)
+{
+    upload_say_bytes(p->req, "Upload-Offset", p->size);
+    if (p->sum)
+        upload_say_body(p->req, p->sum);
+    reply_empty(p->req, 204);
+}
+
 static void touched(struct call *c)
 {
-    const struct patch *p = c->data;
-    upload_say_bytes(c->req, "Upload-Offset", p->size);
     upload_say_expires(c->req, c->op.u.upload.row.expires_at);
-    reply_empty(c->req, 204);
+    reply_stored(c->data);
 }
 
 static void untouched_task(void *arg)
@@ -323,9 +337,8 @@ static void finished_task(void *arg)
     struct patch *p = c->data;
     p->api->blob_driver->discard(p->api->blobs, &p->id, NULL); /* its mark; the next start would find it, too */
     leave(p);
-    upload_say_bytes(c->req, "Upload-Offset", p->size);
     upload_say_blob(c->req, &p->id, p->sha256);
-    reply_empty(c->req, 204);
+    reply_stored(p);
 }
 
 static void finished(struct call *c)

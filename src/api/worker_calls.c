@@ -171,22 +171,11 @@ int output_begin(struct http_request *req, struct err *err)
     return ERR_OK;
 }
 
-static void output_done(struct call *c)
-{
-    const struct upload *u = c->data;
-    struct buf body;
-    struct json_writer w;
-    buf_init(&body, API_ANSWER_MAX);
-    jw_init(&w, &body);
-    upload_render(&w, u);
-    reply_json(c->req, 201, &body);
-}
-
 /* The row is there. Should the output be refused, nothing refers to the blob and it expires. */
 static void output_stored(struct call *c)
 {
     const struct upload *u = c->data;
-    call_reuse(c, OP_OUTPUT, output_done);
+    call_reuse(c, OP_OUTPUT, upload_reply);
     struct op_output *op = &c->op.u.output;
     op->job_id = u->job_id;
     op->token = u->token;
@@ -228,7 +217,7 @@ static void output_by_ref_task(void *arg)
         reply_err(o->req, &err);
         return;
     }
-    struct call *c = call_new(o->api, o->req, OP_OUTPUT, output_done);
+    struct call *c = call_new(o->api, o->req, OP_OUTPUT, upload_reply);
     if (!c)
         return;
     *u = (struct upload){.blob_id = o->blob_id, .size = row.size};

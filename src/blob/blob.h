@@ -22,6 +22,7 @@ struct blob_reader {
      * why. ERR_NOT_FOUND: the blob was removed meanwhile (a driver may well read on) */
     int64_t (*read)(struct blob_reader *r, int64_t at, void *p, size_t n, struct err *err);
     void (*close)(struct blob_reader *r); /* frees it */
+    int fd; /* a file of these bytes and no others, for as long as it is open; -1: there is none */
 };
 
 static inline void blob_reader_close(struct blob_reader *r) /* NULL accepted */
@@ -53,6 +54,8 @@ struct blob_driver {
     void (*close)(struct blobs *b);
     int (*begin)(struct blobs *b, const struct uuid *id, struct blob_upload **ret, struct err *err);
     int (*write)(struct blob_upload *u, const void *p, size_t n, struct err *err);
+    /** Optional: as write(), but it may go on with the bytes when it has returned: then it keeps their memory, and `piece` has that of others. */
+    int (*take)(struct blob_upload *u, struct buf *piece, struct err *err);
     /** Makes it durable and visible (sync file, rename, sync directory). Frees `u` either way. */
     int (*commit)(struct blob_upload *u, int64_t *ret_size, uint8_t ret_sha256[32], struct err *err);
     void (*abort)(struct blob_upload *u); /* nothing is left. NULL accepted */

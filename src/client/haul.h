@@ -65,8 +65,8 @@ int haul_call_repeated(struct haul_client *c, const char *method, const char *pa
 typedef int (*haul_progress)(void *arg, int64_t done, int64_t total);
 
 /** Streams a file to POST /v1/blobs (or PUT `path` when given: an attempt's output) in one request; a file of 8 MiB or more that goes to
- * /v1/blobs as haul_upload_file does. Checks the answer's sha256 and size against what
- * was sent. ret_ref: "blob:<uuid>", 64 bytes; ret_sha256: 65 bytes hex; both may be NULL. Not limited in time while bytes move
+ * /v1/blobs as haul_upload_file does. Checks the size, and by the
+ * sum of what arrived, or by its SHA-256, that what is stored is what was sent. ret_ref: "blob:<uuid>", 64 bytes; ret_sha256: 65 bytes hex; both may be NULL. Not limited in time while bytes move
  * (60 s without a byte: HAUL_NETWORK). */
 int haul_upload(struct haul_client *c, const char *path, const char *token, int fd, int64_t size,
                 haul_progress progress, void *arg, char *ret_ref, char *ret_sha256, struct haul_error *err);
@@ -82,7 +82,7 @@ struct haul_resume {
     int64_t patience_ms; /* how long without any progress; 0: two minutes */
 };
 /** haul_upload of a file to /v1/blobs, read from its beginning. `resume` may be NULL. A server too old for this is sent the file in one
- * request. The file must not change meanwhile: the hash tells when it did (HAUL_REFUSED, "corrupt"). */
+ * request. The file must not change meanwhile: when it did between two requests the hash tells (HAUL_REFUSED, "corrupt"). */
 int haul_upload_file(struct haul_client *c, int fd, int64_t size, struct haul_resume *resume, haul_progress progress,
                      void *arg, char *ret_ref, char *ret_sha256, struct haul_error *err);
 /** Does the server in use offer that large files go in parts straight to where it keeps bytes? haul_upload_file does so then by itself. HAUL_OK also when not. */

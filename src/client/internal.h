@@ -4,6 +4,7 @@
 #include "base/md5.h"
 #include "base/pool.h"
 #include "base/sha256.h"
+#include "base/xxh128.h"
 #include "client/haul.h"
 #include <curl/curl.h>
 #include <pthread.h>
@@ -49,8 +50,9 @@ struct exchange {
     int64_t range_total; /* of Content-Range, -1 when absent */
     int64_t length;      /* of Content-Length, -1 when absent */
     int retry_after_s;
-    char location[HAUL_UPLOAD_MAX], blob_ref[64], sha256[SHA256_HEX_MAX]; /* headers; "" when absent */
-    int64_t upload_offset, part_size, read_back;                          /* -1 when absent */
+    char location[HAUL_UPLOAD_MAX], blob_ref[64], sha256[SHA256_HEX_MAX],
+        body_sum[XXH128_HEX_MAX];                /* headers; "" when absent */
+    int64_t upload_offset, part_size, read_back; /* -1 when absent */
     /* Takes the bytes of a 2xx answer; nonzero stops. NULL: they go to `body`. */
     int (*sink)(void *arg, struct exchange *x, const char *p, size_t n);
     void *sink_arg;
@@ -83,8 +85,10 @@ struct upload {
     int64_t size; /* -1: until the end of a pipe */
     int64_t base; /* where the request's bytes begin */
     uint8_t base_hash[SHA256_STATE_BYTES];
-    int64_t done; /* read and hashed, from the file's beginning */
+    int64_t done; /* read and hashed, from the file's beginning; or summed */
     struct sha256 *hash;
+    struct xxh128 *sum; /* NULL: does without */
+    bool summed;        /* what is read is, and not hashed */
     haul_progress progress;
     void *arg;
     int sys; /* errno of a read that failed */
@@ -96,6 +100,12 @@ void upload_options(struct exchange *x, struct upload *u);
 size_t upload_read_size(const char *p, size_t want, int64_t at);
 /** What was wrong with the file, if that was it; else `rc`. */
 int upload_trouble(const struct upload *u, int rc, struct haul_error *err);
+/** Before a request that sends all of a file: what it sends is summed, which costs a tenth of a hash. @return false: it is hashed, as ever */
+bool upload_sum_begin(struct upload *u);
+/** After it. @return whether what was sent is what arrived, as the answer says. Else nothing is hashed yet. */
+bool upload_sum_end(struct upload *u, const struct exchange *x);
+/** Hashes on to `at` by reading the file. */
+int upload_hash_to(struct upload *u, int64_t at, struct haul_error *err);
 /** All of it in one request. */
 int upload_whole(struct haul_client *c, const char *path, const char *token, struct upload *u, char *ret_ref,
                  char *ret_sha256, struct haul_error *err);
@@ -116,6 +126,8 @@ struct resumable {
     bool through; /* the store that takes the parts cannot be used from here: bytes go through the server */
     bool met;     /* the server has answered */
     bool unknown; /* it knows no such thing as resumable uploads */
+    bool sent;    /* all of it in one request, or that was tried */
+    bool same;    /* it arrived as it was sent */
     unsigned beginnings;
     char ref[64], sha256[SHA256_HEX_MAX]; /* once it is finished */
 };

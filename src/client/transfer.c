@@ -2,7 +2,7 @@
 #include "base/auto.h"
 #include "base/fs.h"
 #include "base/json.h"
-#include "base/sha256_beside.h"
+#include "base/sha256_behind.h"
 #include "base/uuid.h"
 #include "client/internal.h"
 #include <errno.h>
@@ -12,6 +12,7 @@
 #define RESUMES_MAX 5
 #define PAGE        ((size_t)4096)
 #define PIECE_BYTES ((size_t)512 << 10) /* of a download, written and hashed at once: libcurl hands out 16 KiB */
+#define PIECES      (SHA256_BEHIND + 1)
 
 /* ---- up ---- */
 
@@ -45,9 +46,48 @@ static size_t upload_read(char *p, size_t size, size_t n, void *arg)
         u->shrank = true;
         return CURL_READFUNC_ABORT;
     }
-    sha256_add(u->hash, p, (size_t)got);
+    if (u->summed)
+        xxh128_add(u->sum, p, (size_t)got);
+    else
+        sha256_add(u->hash, p, (size_t)got);
     u->done += got;
     return (size_t)got;
+}
+
+/* A hash is what bounds a transfer within a machine, and the server makes one of what it stores. That what it stores is what we
+ * sent is seen by a sum as well, if it got all of the file at once. */
+bool upload_sum_begin(struct upload *u)
+{
+    if (!u->sum || u->size < 0 || upload_rehash(u) != HAUL_OK)
+        return false;
+    xxh128_reset(u->sum);
+    return u->summed = true;
+}
+
+bool upload_sum_end(struct upload *u, const struct exchange *x)
+{
+    char hex[XXH128_HEX_MAX];
+    if (!u->summed)
+        return false;
+    xxh128_hex(u->sum, hex);
+    u->summed = false;
+    if (u->done == u->size && strcasecmp(x->body_sum, hex) == 0)
+        return true;
+    u->done = 0;
+    return false;
+}
+
+int upload_hash_to(struct upload *u, int64_t at, struct haul_error *err)
+{
+    AUTO_FREE char *piece = malloc(UPLOAD_PIECE_BYTES);
+    int rc = piece ? HAUL_OK : HAUL_LOCAL;
+    u->no_memory = !piece;
+    while (rc == HAUL_OK && u->done < at) {
+        rc = upload_hash_on(u, piece, MIN(UPLOAD_PIECE_BYTES, (size_t)(at - u->done)), NULL);
+        if (u->progress && u->progress(u->arg, u->done, u->size) != 0)
+            return error_set(err, HAUL_ABORTED, "cancelled", "stopped on request");
+    }
+    return upload_trouble(u, rc, err);
 }
 
 /* curl goes back to the start when a kept connection turns out to be dead. */
@@ -56,6 +96,8 @@ static int upload_seek(void *arg, curl_off_t offset, int origin)
     struct upload *u = arg;
     if (origin != SEEK_SET || offset != 0 || (u->size < 0 && u->done > 0))
         return CURL_SEEKFUNC_CANTSEEK;
+    if (u->summed)
+        xxh128_reset(u->sum);
     struct sha256 *fresh = sha256_load(u->base_hash);
     if (!fresh) {
         u->no_memory = true;
@@ -81,10 +123,13 @@ static int upload_check(struct exchange *x, struct upload *u, char *ret_ref, cha
 {
     uint8_t digest[32];
     char hex[SHA256_HEX_MAX];
+    json_t *doc = NULL;
+    const bool summed = u->summed, same = upload_sum_end(u, x);
+    int rc = summed && !same ? upload_hash_to(u, u->size, err) : HAUL_OK;
+    if (rc != HAUL_OK)
+        return rc;
     sha256_end(u->hash, digest);
     hex_format(digest, sizeof(digest), hex);
-    json_t *doc = NULL;
-    int rc = HAUL_OK;
     if (json_parse(buf_str(&x->body), x->body.len, &doc, NULL) != ERR_OK)
         doc = NULL;
     const char *ref = json_string_value(json_object_get(doc, "ref"));
@@ -94,7 +139,7 @@ static int upload_check(struct exchange *x, struct upload *u, char *ret_ref, cha
         rc = error_set(err, HAUL_REFUSED, "corrupt",
                        "the server's answer to an upload has no ref, size and sha256: is %s a haul server?",
                        client_server(x->client)->url);
-    else if (strcmp(sha, hex) != 0 || (int64_t)json_integer_value(size) != u->done)
+    else if ((!same && strcmp(sha, hex) != 0) || (int64_t)json_integer_value(size) != u->done)
         rc = error_set(err, HAUL_REFUSED, "corrupt",
                        "the server stored %lld bytes with SHA-256 %.64s, but %lld bytes with %s were sent",
                        (long long)json_integer_value(size), sha, (long long)u->done, hex);
@@ -102,7 +147,7 @@ static int upload_check(struct exchange *x, struct upload *u, char *ret_ref, cha
         if (ret_ref)
             snprintf(ret_ref, 64, "%s", ref);
         if (ret_sha256)
-            snprintf(ret_sha256, SHA256_HEX_MAX, "%s", hex);
+            snprintf(ret_sha256, SHA256_HEX_MAX, "%s", sha);
     }
     json_decref(doc);
     return rc;
@@ -151,6 +196,7 @@ int upload_whole(struct haul_client *c, const char *path, const char *token, str
     struct exchange x;
     if (!exchange_begin(&x, c, path ? "PUT" : "POST", path ? path : "/v1/blobs", err))
         return HAUL_LOCAL;
+    upload_sum_begin(u);
     upload_options(&x, u);
     exchange_header(&x, "Content-Type", "application/octet-stream");
     exchange_header(&x, "Haul-Token", token);
@@ -168,10 +214,12 @@ int haul_upload(struct haul_client *c, const char *path, const char *token, int 
         err = &own;
     if (!path && size >= 0) /* which sees to the small ones, too */
         return haul_upload_file(c, fd, size, NULL, progress, arg, ret_ref, ret_sha256, err);
-    struct upload u = {.fd = fd, .size = size, .progress = progress, .arg = arg, .hash = sha256_new()};
+    struct upload u = {
+        .fd = fd, .size = size, .progress = progress, .arg = arg, .hash = sha256_new(), .sum = xxh128_new()};
     int rc = u.hash ? upload_whole(c, path, token, &u, ret_ref, ret_sha256, err)
                     : error_set(err, HAUL_LOCAL, "no_memory", "out of memory");
     sha256_free(u.hash);
+    xxh128_free(u.sum);
     return rc;
 }
 
@@ -192,27 +240,30 @@ struct download {
     void *arg;
     const char *bad; /* why this answer cannot be used */
     struct err io;
-    size_t held;
-    char *piece, *spare; /* PIECE_BYTES each; the latter may be being hashed */
+    char *room;         /* of all pieces, PIECE_BYTES each */
+    size_t piece, held; /* the number of the one that is filled, and how far */
+    struct sha256_behind behind;
     struct pool *hasher; /* one thread, from the first full piece on. NULL: does without */
-    struct sha256_beside beside;
 };
 
-/* Each piece is hashed while it is written and the next one comes. */
+static char *download_piece(const struct download *d)
+{
+    return d->room + d->piece % PIECES * PIECE_BYTES;
+}
+
+/* Each piece is hashed while it is written and the next ones come. */
 static bool download_flush(struct download *d)
 {
-    int rc = ERR_OK;
-    if (d->held == PIECE_BYTES && !d->hasher)
-        pool_new("hash", 1, 0, &d->hasher, NULL);
-    sha256_beside_end(&d->beside);
-    sha256_beside_begin(&d->beside, d->hasher, d->hash, d->piece, d->held);
-    if (d->held > 0)
-        rc = fs_write_all(d->fd, d->piece, d->held, &d->io);
-    char *free_one = d->spare;
-    d->spare = d->piece;
-    d->piece = free_one;
+    const char *p = download_piece(d);
+    const size_t n = d->held;
+    if (n == 0)
+        return true;
+    if (n == PIECE_BYTES && !d->hasher && pool_new("hash", 1, 0, &d->hasher, NULL) == ERR_OK)
+        d->behind.pool = d->hasher;
+    sha256_behind_add(&d->behind, p, n);
+    d->piece++;
     d->held = 0;
-    return rc == ERR_OK;
+    return fs_write_all(d->fd, p, n, &d->io) == ERR_OK;
 }
 
 static int download_io_err(const struct download *d, struct haul_error *err)
@@ -257,7 +308,7 @@ static int download_take(void *arg, struct exchange *x, const char *p, size_t n)
     }
     while (n > 0) {
         size_t part = MIN(n, PIECE_BYTES - d->held);
-        memcpy(d->piece + d->held, p, part);
+        memcpy(download_piece(d) + d->held, p, part);
         d->held += part;
         d->done += (int64_t)part;
         p += part;
@@ -341,6 +392,7 @@ static int download_once(struct haul_client *c, const char *path, struct downloa
     struct exchange x;
     if (!exchange_begin(&x, c, "GET", path, err))
         return HAUL_LOCAL;
+    exchange_header(&x, "Haul-Verify", "client");
     if (d->through)
         exchange_header(&x, "Haul-Direct", "no");
     if (d->done > 0 && d->etag[0] && (d->through || !d->redirected)) { /* else the ETag of the redirection tells */
@@ -354,8 +406,32 @@ static int download_once(struct haul_client *c, const char *path, struct downloa
     return url ? download_direct(c, url, d, err) : rc;
 }
 
-static int download_check(struct download *d, bool must_hash, struct haul_error *err)
+/* We look at all of it, so the server need not do so as well. When we see another hash, it is asked to: then it knows, and says, whether its
+ * bytes are damaged or were on the way. */
+static int download_corrupt(struct haul_client *c, const char *path, const struct download *d, const char *hex,
+                            struct haul_error *err)
 {
+    struct exchange x;
+    struct haul_error its;
+    bool damaged = false;
+    if (exchange_begin(&x, c, "GET", path, &its)) {
+        transfer_options(c->easy);
+        curl_easy_setopt(c->easy, CURLOPT_NOPROGRESS, 1L);
+        exchange_header(&x, "Range", "bytes=0-0");
+        exchange_header(&x, "Haul-Direct", "no");
+        damaged = exchange_run(&x, &its) == HAUL_REFUSED && strcmp(its.code, "corrupt") == 0;
+        exchange_end(&x);
+    }
+    if (!damaged)
+        return error_set(err, HAUL_REFUSED, "corrupt", "what was downloaded has SHA-256 %s, but the server says %.64s",
+                         hex, d->etag);
+    *err = its;
+    return HAUL_REFUSED;
+}
+
+static int download_check(struct haul_client *c, const char *path, struct download *d, struct haul_error *err)
+{
+    const bool must_hash = strncmp(path, "/v1/blobs/", 10) == 0;
     uint8_t digest[32], unused[32];
     char hex[SHA256_HEX_MAX];
     if (d->total >= 0 && d->done != d->total)
@@ -367,10 +443,7 @@ static int download_check(struct download *d, bool must_hash, struct haul_error 
                    : HAUL_OK;
     sha256_end(d->hash, digest);
     hex_format(digest, sizeof(digest), hex);
-    if (strcasecmp(hex, d->etag) != 0)
-        return error_set(err, HAUL_REFUSED, "corrupt", "what was downloaded has SHA-256 %s, but the server says %.64s",
-                         hex, d->etag);
-    return HAUL_OK;
+    return strcasecmp(hex, d->etag) == 0 ? HAUL_OK : download_corrupt(c, path, d, hex, err);
 }
 
 static bool blob_path(const char *ref_or_path, char *ret, size_t size)
@@ -395,14 +468,13 @@ int haul_download(struct haul_client *c, const char *ref_or_path, int fd, haul_p
         return error_set(err, HAUL_LOCAL, "invalid",
                          "'%.100s' is not a blob: it looks like blob:0198c0de-0000-7000-8000-000000000000",
                          ref_or_path);
-    AUTO_FREE char *pieces = aligned_alloc(PAGE, 2 * PIECE_BYTES);
-    struct download d = {.fd = fd, .total = -1, .progress = progress, .arg = arg, .hash = sha256_new()};
-    if (!d.hash || !pieces) {
+    AUTO_FREE char *room = aligned_alloc(PAGE, PIECES * PIECE_BYTES);
+    struct download d = {.fd = fd, .total = -1, .progress = progress, .arg = arg, .room = room, .hash = sha256_new()};
+    if (!d.hash || !room) {
         sha256_free(d.hash);
         return error_set(err, HAUL_LOCAL, "no_memory", "out of memory");
     }
-    d.piece = pieces;
-    d.spare = pieces + PIECE_BYTES;
+    sha256_behind_init(&d.behind, d.hash, NULL);
     int rc;
     for (unsigned n = 1;; n++) {
         rc = download_once(c, path, &d, err);
@@ -416,12 +488,13 @@ int haul_download(struct haul_client *c, const char *ref_or_path, int fd, haul_p
     if (d.io.code == ERR_OK && !download_flush(&d) &&
         rc == HAUL_OK) /* what came is handed over, whatever happened then */
         rc = download_io_err(&d, err);
-    sha256_beside_end(&d.beside);
+    sha256_behind_wait(&d.behind);
+    pool_free(d.hasher);
+    sha256_behind_release(&d.behind);
     if (rc == HAUL_OK)
-        rc = download_check(&d, strncmp(path, "/v1/blobs/", 10) == 0, err);
+        rc = download_check(c, path, &d, err);
     if (rc == HAUL_OK && ret_size)
         *ret_size = d.done;
-    pool_free(d.hasher);
     sha256_free(d.hash);
     return rc;
 }

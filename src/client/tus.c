@@ -154,17 +154,10 @@ int upload_hash_on(struct upload *u, char *piece, size_t n, struct md5 *also)
 static int wind(struct resumable *r, int64_t at, struct haul_error *err)
 {
     struct upload *u = &r->up;
-    AUTO_FREE char *piece = malloc(UPLOAD_PIECE_BYTES);
-    int rc = piece ? HAUL_OK : HAUL_LOCAL;
-    u->no_memory = !piece;
-    if (rc == HAUL_OK && at < u->done)
+    int rc = HAUL_OK;
+    if (at < u->done)
         rc = at >= u->base && u->base > 0 ? hash_from(u, u->base, sha256_load(u->base_hash)) : upload_rehash(u);
-    while (rc == HAUL_OK && u->done < at) {
-        rc = upload_hash_on(u, piece, MIN(UPLOAD_PIECE_BYTES, (size_t)(at - u->done)), NULL);
-        if (u->progress && u->progress(u->arg, u->done, u->size) != 0)
-            return error_set(err, HAUL_ABORTED, "cancelled", "stopped on request");
-    }
-    return upload_trouble(u, rc, err);
+    return rc == HAUL_OK ? upload_hash_to(u, at, err) : upload_trouble(u, rc, err);
 }
 
 /** The rest of the file, in one request. */
@@ -172,12 +165,14 @@ static int send_rest(struct resumable *r, struct haul_error *err)
 {
     struct exchange x;
     char text[24];
-    int rc = wind(r, r->at, err);
+    const bool summed = r->at == 0 && !r->sent && upload_sum_begin(&r->up);
+    int rc = summed ? HAUL_OK : wind(r, r->at, err);
     if (rc != HAUL_OK)
         return rc;
     if (!exchange_begin(&x, r->c, "PATCH", r->resume->upload, err))
         return HAUL_LOCAL;
     r->up.base = r->at;
+    r->sent = true;
     upload_options(&x, &r->up);
     snprintf(text, sizeof(text), "%lld", (long long)r->at);
     exchange_header(&x, "Upload-Offset", text);
@@ -185,6 +180,7 @@ static int send_rest(struct resumable *r, struct haul_error *err)
     rc = resumable_run(r, &x, err);
     if (rc != HAUL_OK)
         rc = upload_trouble(&r->up, rc, err);
+    r->same = upload_sum_end(&r->up, &x) && rc == HAUL_OK;
     exchange_end(&x);
     return rc;
 }
@@ -194,12 +190,12 @@ static int check(struct resumable *r, char *ret_ref, char *ret_sha256, struct ha
 {
     uint8_t digest[32];
     char hex[SHA256_HEX_MAX];
-    int rc = wind(r, r->up.size, err);
+    int rc = r->same ? HAUL_OK : wind(r, r->up.size, err);
     if (rc != HAUL_OK)
         return rc;
     sha256_end(r->up.hash, digest);
     hex_format(digest, sizeof(digest), hex);
-    if (strcmp(hex, r->sha256) != 0)
+    if (!r->same && strcmp(hex, r->sha256) != 0)
         return error_set(
             err, HAUL_REFUSED, "corrupt",
             "the server stored bytes with SHA-256 %.64s, but the file has %s: it changed while it was sent; send "
@@ -208,7 +204,7 @@ static int check(struct resumable *r, char *ret_ref, char *ret_sha256, struct ha
     if (ret_ref)
         snprintf(ret_ref, 64, "%s", r->ref);
     if (ret_sha256)
-        snprintf(ret_sha256, SHA256_HEX_MAX, "%s", hex);
+        snprintf(ret_sha256, SHA256_HEX_MAX, "%s", r->sha256);
     return HAUL_OK;
 }
 
@@ -279,7 +275,7 @@ int haul_upload_file(struct haul_client *c, int fd, int64_t size, struct haul_re
     struct resumable r = {
         .c = c,
         .resume = resume,
-        .up = {.fd = fd, .size = size, .progress = progress, .arg = arg, .hash = sha256_new()},
+        .up = {.fd = fd, .size = size, .progress = progress, .arg = arg, .hash = sha256_new(), .sum = xxh128_new()},
     };
     if (!r.up.hash)
         return error_set(err, HAUL_LOCAL, "no_memory", "out of memory");
@@ -291,5 +287,6 @@ int haul_upload_file(struct haul_client *c, int fd, int64_t size, struct haul_re
         rc = upload_whole(c, NULL, NULL, &r.up, ret_ref, ret_sha256, err);
     parts_free(r.parts);
     sha256_free(r.up.hash);
+    xxh128_free(r.up.sum);
     return rc;
 }

@@ -12,6 +12,8 @@
 #include "base/auto.h"
 #include "http/internal.h"
 #include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
 #include <sys/socket.h>
 
 #define WAIT_US_MIN 1000
@@ -45,6 +47,8 @@ static bool receive(struct http_request *req)
 {
     struct buf *b = &req->writing;
     const size_t full = HTTP_DIRECT_PIECE - req->passed % HTTP_PIECE_ALIGN;
+    if (b->len < full && !buf_reserve(b, full - b->len)) /* whoever takes the pieces may have exchanged it */
+        return true;
     while (b->len < full && req->left > 0) {
         ssize_t n = recv(req->socket->fd, b->data + b->len, MIN(full - b->len, (size_t)req->left), MSG_DONTWAIT);
         if (n > 0) {
@@ -98,7 +102,8 @@ static bool receive_turn(struct http_request *req)
     pthread_mutex_unlock(&req->mutex);
 
     size_t n = req->writing.len;
-    int rc = http_body_give(req, begun, dead, &err);
+    int rc = req->writing.failed ? err_set(&err, ERR_NO_MEMORY, 0, "no memory for the body")
+                                 : http_body_give(req, begun, dead, &err);
 
     pthread_mutex_lock(&req->mutex);
     req->passed += n;
@@ -131,68 +136,100 @@ static void receive_task(struct http_request *req)
 
 /* Files */
 
-enum sent { SENT_ALL, SENT_SOME, SENT_NEVER };
+enum sent {
+    SENT_SOME, /* and there may be more */
+    SENT_FULL, /* the socket is */
+    SENT_END,  /* nothing more may follow */
+};
 
-/* What is in `out`. Under the mutex, as in receive. */
-static enum sent send_out(struct http_request *req)
-{
-    enum sent rc = SENT_ALL;
-    pthread_mutex_lock(&req->mutex);
-    while (rc == SENT_ALL && req->out_off < req->out_n) {
-        ssize_t n = -1;
-        if (req->finished || atomic_load(&req->server->stopping))
-            rc = SENT_NEVER;
-        else if ((n = send(req->socket->fd, req->out + req->out_off, req->out_n - req->out_off,
-                           MSG_DONTWAIT | MSG_NOSIGNAL)) < 0)
-            rc = errno == EAGAIN || errno == EWOULDBLOCK ? SENT_SOME : errno == EINTR ? SENT_ALL : SENT_NEVER;
-        if (n > 0) {
-            req->out_off += (size_t)n;
-            req->sent += (size_t)n;
-            http_deadline(req->socket, HTTP_READER_TIMES * req->server->patience_us);
-        }
-    }
-    pthread_mutex_unlock(&req->mutex);
-    return rc;
-}
-
-/* Mutex not held. The reader's time stands still while it waits for our disk. */
-static void set_deadline(struct http_request *req, int64_t in_us)
+/* Mutex not held. Is somebody still to get them? Then they have so much time from now on; 0: as much as before. */
+static bool wanted(struct http_request *req, int64_t in_us)
 {
     pthread_mutex_lock(&req->mutex);
-    if (!req->finished)
+    const bool is = !req->finished && !atomic_load(&req->server->stopping);
+    if (is && in_us)
         http_deadline(req->socket, in_us);
     pthread_mutex_unlock(&req->mutex);
+    return is;
 }
 
-/* @return false at the end, and where nothing more may follow */
+static bool wanted_anew(struct http_request *req)
+{
+    return wanted(req, HTTP_READER_TIMES * req->server->patience_us);
+}
+
+/* The reader's time stands still while it waits for our disk. */
+static bool wanted_from_disk(struct http_request *req)
+{
+    return wanted(req, INT64_MAX);
+}
+
+/* @param n  of send() or sendfile() */
+static enum sent sent_by(struct http_request *req, ssize_t n)
+{
+    if (n < 0)
+        return errno == EAGAIN || errno == EWOULDBLOCK ? SENT_FULL : errno == EINTR ? SENT_SOME : SENT_END;
+    req->sent += (size_t)n;
+    return n > 0 && wanted_anew(req) ? SENT_SOME : SENT_END;
+}
+
+/* @return false at the end */
 static bool fill_out(struct http_request *req)
 {
     struct http_stream *stream = &req->reply.stream;
-    set_deadline(req, INT64_MAX);
-    const int64_t n = req->out ? stream->read(stream->arg, req->out, HTTP_OUT_MAX) : -2;
-    set_deadline(req, HTTP_READER_TIMES * req->server->patience_us);
+    if (!wanted_from_disk(req))
+        return false;
+    const int64_t n = stream->read(stream->arg, req->out, HTTP_OUT_MAX);
     req->out_off = 0;
     req->out_n = n > 0 ? (size_t)n : 0;
-    return n > 0;
+    return wanted_anew(req) && n > 0;
+}
+
+/* By way of `out`. */
+static enum sent send_copied(struct http_request *req)
+{
+    if (req->out_off == req->out_n && !fill_out(req))
+        return SENT_END;
+    const ssize_t n =
+        send(req->out_fd, req->out + req->out_off, req->out_n - req->out_off, MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (n > 0)
+        req->out_off += (size_t)n;
+    return sent_by(req, n);
+}
+
+static bool has_room(int socket)
+{
+    struct pollfd p = {.fd = socket, .events = POLLOUT};
+    return poll(&p, 1, 0) != 0; /* whatever is wrong with it, sending will tell */
+}
+
+/* By the kernel alone. */
+static enum sent send_passed(struct http_request *req)
+{
+    struct http_stream *stream = &req->reply.stream;
+    if (!has_room(req->out_fd)) /* then it does not wait for the disk */
+        return SENT_FULL;
+    if (!wanted_from_disk(req))
+        return SENT_END;
+    const enum sent sent = sent_by(req, stream->pass(stream->arg, req->out_fd));
+    return sent == SENT_FULL && !wanted_anew(req) ? SENT_END : sent;
 }
 
 static void send_task(struct http_request *req)
 {
-    for (;;) {
-        const enum sent sent = send_out(req);
-        if (sent == SENT_SOME) {
-            adapt_wait(req, req->sent);
-            req->sent = 0;
-            http_dispatch_later(req, req->wait_us); /* still task_running */
-            return;
-        }
-        if (sent == SENT_NEVER || !fill_out(req))
-            break;
+    enum sent sent;
+    while ((sent = req->reply.stream.pass ? send_passed(req) : send_copied(req)) == SENT_SOME)
         if (!pool_idle(req->server->pool)) { /* behind those who wait */
             http_dispatch(req);
             return;
         }
+    if (sent == SENT_FULL && wanted(req, 0)) {
+        adapt_wait(req, req->sent);
+        req->sent = 0;
+        http_dispatch_later(req, req->wait_us); /* still task_running */
+        return;
     }
+    close(req->out_fd);
     pthread_mutex_lock(&req->mutex);
     req->task_running = false;
     req->out_end = true;
@@ -200,12 +237,22 @@ static void send_task(struct http_request *req)
     pthread_mutex_unlock(&req->mutex);
 }
 
+/* Mutex held. */
+static bool send_begin(struct http_request *req)
+{
+    if (req->out_end || req->task_running || atomic_load(&req->server->stopping))
+        return false;
+    if (!req->reply.stream.pass && !(req->out = aligned_alloc(4096, HTTP_OUT_MAX))) /* see http_stream_read */
+        return false;
+    req->out_fd = fcntl(req->socket->fd, F_DUPFD_CLOEXEC, 0);
+    return req->out_fd >= 0;
+}
+
 ssize_t http_direct_read(struct http_request *req)
 {
     pthread_mutex_lock(&req->mutex);
-    const bool start = !req->out_end && !req->task_running && !atomic_load(&req->server->stopping);
+    const bool start = send_begin(req);
     if (start) {
-        req->out = aligned_alloc(4096, HTTP_OUT_MAX); /* see http_stream_read */
         req->wait_us = WAIT_US_MIN;
         req->task = send_task;
         req->task_running = true;

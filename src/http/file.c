@@ -5,6 +5,9 @@
 #include "http/range.h"
 #include <inttypes.h>
 #include <strings.h>
+#include <sys/sendfile.h>
+
+#define HTTP_PASS_MAX ((size_t)512 << 10) /* in one call */
 
 struct file_reader {
     struct http_file file;
@@ -44,6 +47,16 @@ static int64_t read_file(void *arg, void *buf, size_t max)
         return -2; /* shorter than it was said to be: the client must not take it for whole */
     f->at += n;
     return !f->check.add || f->check.add(f->check.arg, buf, (size_t)n, f->at == f->end) ? n : -2;
+}
+
+/** What we do not look at we need not read. */
+static ssize_t pass_file(void *arg, int socket)
+{
+    struct file_reader *f = arg;
+    off_t at = f->at;
+    const ssize_t n = sendfile(socket, f->file.fd, &at, MIN(HTTP_PASS_MAX, (size_t)(f->end - f->at)));
+    f->at = at;
+    return n;
 }
 
 static int64_t read_nothing(void *arg, void *buf, size_t max)
@@ -235,6 +248,8 @@ void http_reply_file(struct http_request *req, struct http_file file, const char
                                .stream_size = (uint64_t)(end - first),
                                .direct = end - first >= HTTP_DIRECT_BYTES && !req->head,
                                .stream = {.read = read_file, .free = free_file, .arg = reader, .retry_ms = 1}};
+    if (reply.direct && own.fd >= 0 && !reader->check.add)
+        reply.stream.pass = pass_file;
     if (reply.direct)
         http_set_header(req, "Connection", "close");
     http_reply_commit(req, &reply);

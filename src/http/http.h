@@ -39,7 +39,8 @@ struct http_route {
     void (*handle)(struct http_request *req);
     /* HTTP_STREAM_BODY: called on the bytes pool, one at a time for a request. An error is the answer; the rest is not read. */
     int (*begin)(struct http_request *req, struct err *err);
-    int (*on_body)(struct http_request *req, const void *p, size_t n, struct err *err);
+    /** @param piece  what came. It may be changed, and exchanged for another whose bytes nobody needs */
+    int (*on_body)(struct http_request *req, struct buf *piece, struct err *err);
 };
 
 struct http_config {
@@ -126,6 +127,7 @@ struct http_file {
                     size_t max); /* how many, as pread(): 0 at the end; -1: they cannot be read */
     void (*close)(void *arg);    /* called once, whatever became of the answer */
     void *arg;
+    int fd; /* a file whose bytes these are, which the kernel may send without our reading them. -1: there is none */
 };
 /** Bytes of a file from the bytes pool, on the conditions of the request (RFC 9110, 13 and 14): If-Match, If-None-Match,
  * If-Modified-Since, If-Unmodified-Since, Range (one; several are ignored) with If-Range; HEAD. Takes the file.
@@ -141,6 +143,8 @@ void http_reply_bytes(struct http_request *req, const char *content_type, const 
  * `retry_ms`; -1 end; -2 error (connection is cut). */
 struct http_stream {
     int64_t (*read)(void *arg, void *buf, size_t max);
+    /** Optional, for files: what `read` would give goes from the kernel to a socket that does not wait. As sendfile() answers. */
+    ssize_t (*pass)(void *arg, int socket);
     void (*free)(void *arg);
     void *arg;
     unsigned retry_ms;

@@ -98,7 +98,8 @@ struct http_request {
     bool direct, gone;
     int64_t left; /* bytes that have not come */
     size_t seen;  /* of `writing`, at the last look */
-    /* A file: the task sends `out`; bytes sent since the last look */
+    /* A file: the task sends it, to a descriptor of its own, which nobody closes under its hands; bytes sent since the last look */
+    int out_fd;
     size_t sent;
     int64_t wait_us; /* before it looks again */
     /* file or stream: filled by the task while task_running, emptied by MHD's thread otherwise */

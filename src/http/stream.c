@@ -36,7 +36,7 @@ int http_body_give(struct http_request *req, bool begun, bool gone, struct err *
     if (!begun && !gone && route->begin)
         rc = route->begin(req, err);
     if (rc == ERR_OK && !gone && req->writing.len && route->on_body)
-        rc = route->on_body(req, req->writing.data, req->writing.len, err);
+        rc = route->on_body(req, &req->writing, err);
     buf_reset(&req->writing);
     return rc;
 }

@@ -91,11 +91,17 @@ def test_P09_blob_of_another_size_is_refused(server, api, size, by):
     assert "another size" in problem(api.get(f"/v1/blobs/{blob['ref'].removeprefix('blob:')}"), 500, "corrupt")["detail"]
 
 
-def test_P09_command_line_reports_it_and_leaves_no_file(server, haul, damaged, tmp_path):
-    ref, _, _ = damaged
+def test_P09_command_line_reports_it_and_leaves_no_file(server, api, haul, damaged, tmp_path):
+    ref, path, data = damaged
+    told = {"Haul-Verify": "client"}
+    taken = api.get(path, headers=told)  # what it gets, and looks at by itself
+    assert taken.status_code == 200 and len(taken.content) == len(data) and taken.content != data
+    assert api.get(path, headers={"Range": "bytes=0-9", **told}).status_code == 206
+    assert met(api) == 0
     done = haul("blob", "get", ref, "-o", tmp_path / "file", url=server.url)
     assert done.returncode == 23 and "damaged" in done.stderr, done
     assert not (tmp_path / "file").exists()
+    assert met(api) == 1  # it was asked to look, then
 
 
 def test_P09_job_never_starts_on_a_damaged_input(server, api, make_worker, damaged):

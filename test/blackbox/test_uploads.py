@@ -361,11 +361,34 @@ def test_a_commit_whose_row_was_never_written(make_server):
     problem(tus.patch(path, 40_000, data[40_000:] + b"more"), 413, "too_large")
     assert (blobs / name[-2:] / name).read_bytes() == data
     answer = tus.patch(path, 50_000, data[50_000:70_000])
+    assert "Haul-Body-Xxh128" not in answer.headers  # it came, and is not what is stored
     assert answer.status_code == 204 and answer.headers["Upload-Offset"] == "100000"
     tus.whole(path, data)
 
 
 # --- two writers ---
+
+def xxh128(data):
+    return subprocess.run(["xxhsum", "-H2"], input=data, stdout=subprocess.PIPE, check=True).stdout.split()[0].decode()
+
+
+@pytest.mark.parametrize("size", [0, 100_000, 9_000_000])
+def test_answers_tell_what_arrived(server, api, tus, size):
+    data = some_bytes(size)
+    answer = api.post("/v1/blobs", data=data, headers={"Content-Type": "application/octet-stream"})
+    assert answer.status_code == 201 and answer.headers["Haul-Body-Xxh128"] == xxh128(data)
+    if size:
+        path = tus.begin(size + 10)
+        assert tus.patch(path, 0, data).headers["Haul-Body-Xxh128"] == xxh128(data)
+        last = tus.patch(path, size, b"10 of them")
+        assert last.headers["Haul-Body-Xxh128"] == xxh128(b"10 of them")
+        assert last.headers["Haul-Sha256"] == sha256(data + b"10 of them")
+    api.submit("put")
+    (claim,) = api.lease("put")
+    path = f"/v1/jobs/{claim['job_id']}/attempts/{claim['attempt']}/outputs/file"
+    staged = api.request("PUT", path, data=data, headers={"Content-Type": "application/octet-stream", "Haul-Token": claim["token"]})
+    assert staged.status_code == 201 and staged.headers["Haul-Body-Xxh128"] == xxh128(data), staged.text
+
 
 def test_a_second_writer_is_refused_while_the_first_sends(server, tus):
     data = some_bytes(400_000)

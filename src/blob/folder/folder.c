@@ -8,7 +8,6 @@
 #include "base/fault.h"
 #include "base/fs.h"
 #include "base/pool.h"
-#include "base/sha256_beside.h"
 #include "blob/folder/internal.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -164,8 +163,25 @@ static void folder_close(struct blobs *b)
     free(b);
 }
 
+void upload_settle(struct blob_upload *u)
+{
+    sha256_behind_wait(&u->behind);
+}
+
+/** All are hashed. */
+static void taken_release(struct blob_upload *u)
+{
+    for (size_t i = 0; i < ARRAY_LEN(u->taken); i++)
+        buf_release(&u->taken[i]);
+}
+
 void upload_free(struct blob_upload *u, bool unlink_tmp)
 {
+    if (u->behind.hash) { /* it came so far */
+        upload_settle(u);
+        sha256_behind_release(&u->behind);
+    }
+    taken_release(u);
     if (unlink_tmp)
         unlinkat(u->blobs->dir_fd, u->tmp, 0); /* a failure leaves it to the next open */
     if (u->fd >= 0)
@@ -189,6 +205,7 @@ static int folder_begin(struct blobs *b, const struct uuid *id, struct blob_uplo
         upload_free(u, false);
         return err_set(err, ERR_NO_MEMORY, 0, "begin a blob");
     }
+    sha256_behind_init(&u->behind, u->hash, b->hash);
     blob_path(id, u->id, u->path);
     snprintf(u->tmp, sizeof(u->tmp), "tmp/%s", u->id);
 
@@ -241,19 +258,18 @@ static void write_back(struct blob_upload *u)
     free(s);
 }
 
-static int folder_write(struct blob_upload *u, const void *p, size_t n, struct err *err)
+/** @param ret_away  it is being hashed, and must stay as it is until the next upload_settle(), or until SHA256_BEHIND more pieces came */
+static int write_and_hash(struct blob_upload *u, const void *p, size_t n, bool *ret_away, struct err *err)
 {
+    *ret_away = false;
     if (u->whole && n > 0)
         return err_set(err, ERR_CONFLICT, 0, "upload %s is whole", u->id);
     if (u->failed.code == ERR_OK) {
-        struct sha256_beside beside;
-
-        sha256_beside_begin(&beside, u->blobs->hash, u->hash, p, n);
+        *ret_away = sha256_behind_add(&u->behind, p, n);
         if (FAULT("folder.write"))
             err_set(&u->failed, ERR_IO, ENOSPC, "write blob %s", u->id);
         else if (fs_write_all(u->fd, p, n, &u->failed) != ERR_OK)
             err_wrap(&u->failed, (int)u->failed.code, "blob %s", u->id);
-        sha256_beside_end(&beside);
     }
     if (u->failed.code != ERR_OK) {
         if (err)
@@ -264,6 +280,35 @@ static int folder_write(struct blob_upload *u, const void *p, size_t n, struct e
     if (u->size - u->started >= WRITE_BACK_BYTES)
         write_back(u);
     return ERR_OK;
+}
+
+static int folder_write(struct blob_upload *u, const void *p, size_t n, struct err *err)
+{
+    bool away;
+    int rc = write_and_hash(u, p, n, &away, err);
+
+    upload_settle(u);
+    return rc;
+}
+
+/** What is kept is hashed while it is written and the next ones come. An upload that no thread hashes for keeps nothing. */
+static int folder_take(struct blob_upload *u, struct buf *piece, struct err *err)
+{
+    bool away;
+    int rc = write_and_hash(u, piece->data, piece->len, &away, err);
+
+    if (away) {
+        struct buf *place = &u->taken[u->n_taken++ % ARRAY_LEN(u->taken)], hashed = *place;
+
+        *place = *piece;
+        hashed.max = piece->max;
+        *piece = hashed;
+    } else {
+        upload_settle(u);
+        taken_release(u);
+    }
+    buf_reset(piece);
+    return rc;
 }
 
 /** Back to where it was before publish(). */
@@ -337,6 +382,7 @@ static int folder_commit(struct blob_upload *u, int64_t *ret_size, uint8_t ret_s
     }
     if (rc == ERR_OK) {
         *ret_size = u->size;
+        upload_settle(u);
         sha256_end(u->hash, ret_sha256);
     }
     upload_free(u, in_tmp && u->mark_fd < 0);
@@ -349,18 +395,12 @@ static void folder_abort(struct blob_upload *u)
         upload_free(u, true);
 }
 
-struct file_reader {
-    struct blob_reader reader;
-    int fd;
-};
-
 static int64_t file_read(struct blob_reader *r, int64_t at, void *p, size_t n, struct err *err)
 {
-    const struct file_reader *f = (struct file_reader *)r;
     ssize_t got;
 
     do
-        got = pread(f->fd, p, n, at);
+        got = pread(r->fd, p, n, at);
     while (got < 0 && errno == EINTR);
     if (got < 0)
         err_set(err, ERR_IO, errno, "read a blob");
@@ -369,10 +409,8 @@ static int64_t file_read(struct blob_reader *r, int64_t at, void *p, size_t n, s
 
 static void file_close(struct blob_reader *r)
 {
-    struct file_reader *f = (struct file_reader *)r;
-
-    close(f->fd);
-    free(f);
+    close(r->fd);
+    free(r);
 }
 
 static int folder_open_read(struct blobs *b, const struct uuid *id, struct blob_reader **ret, struct err *err)
@@ -393,15 +431,18 @@ static int folder_open_read(struct blobs *b, const struct uuid *id, struct blob_
     if (!S_ISREG(st.st_mode))
         return err_set(err, ERR_CORRUPT, 0, "blob %s is not a file", name);
 
-    struct file_reader *f = malloc(sizeof(*f));
+    struct blob_reader *r = malloc(sizeof(*r));
 
-    if (!f)
+    if (!r)
         return err_set(err, ERR_NO_MEMORY, 0, "open blob %s", name);
-    *f =
-        (struct file_reader){.reader = {.size = st.st_size, .read = file_read, .close = file_close}, .fd = TAKE_FD(fd)};
-    f->reader.stamp[0] = st.st_ino;
-    f->reader.stamp[1] = (uint64_t)st.st_ctim.tv_sec * UINT64_C(1000000000) + (uint64_t)st.st_ctim.tv_nsec;
-    *ret = &f->reader;
+    *r = (struct blob_reader){
+        .size = st.st_size,
+        .stamp = {st.st_ino, (uint64_t)st.st_ctim.tv_sec * UINT64_C(1000000000) + (uint64_t)st.st_ctim.tv_nsec},
+        .read = file_read,
+        .close = file_close,
+        .fd = TAKE_FD(fd),
+    };
+    *ret = r;
     return ERR_OK;
 }
 
@@ -493,6 +534,7 @@ const struct blob_driver *blob_folder(void)
         .close = folder_close,
         .begin = folder_begin,
         .write = folder_write,
+        .take = folder_take,
         .commit = folder_commit,
         .abort = folder_abort,
         .open_read = folder_open_read,

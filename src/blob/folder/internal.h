@@ -1,6 +1,6 @@
 #pragma once
 /* What the files of the folder share. */
-#include "base/sha256.h"
+#include "base/sha256_behind.h"
 #include "blob/blob.h"
 
 #define UPLOADS_DIR "uploads"
@@ -17,8 +17,11 @@ struct blob_upload {
     int fd;
     int mark_fd; /* of a resumable upload; -1: of one that leaves nothing */
     uint64_t marks;
-    bool whole; /* a commit named it: nothing is left to be written */
-    struct sha256 *hash;
+    bool whole;          /* a commit named it: nothing is left to be written */
+    struct sha256 *hash; /* after upload_settle() */
+    struct sha256_behind behind;
+    struct buf taken[SHA256_BEHIND + 1]; /* by their number: the next one comes where the oldest is hashed by then */
+    size_t n_taken;
     int64_t size, started; /* bytes written; bytes whose write-back was begun */
     char tmp[sizeof(UPLOADS_DIR) + UUID_STR_MAX];
     char path[3 + UUID_STR_MAX];
@@ -27,6 +30,8 @@ struct blob_upload {
 };
 
 void blob_path(const struct uuid *id, char ret_id[UUID_STR_MAX], char ret_path[3 + UUID_STR_MAX]);
+/** Waits until all that was written is hashed. */
+void upload_settle(struct blob_upload *u);
 /** Closes and frees. @param unlink_tmp  false when the file is under its final name, or stays */
 void upload_free(struct blob_upload *u, bool unlink_tmp);
 

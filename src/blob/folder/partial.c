@@ -89,6 +89,7 @@ static int mark_write(struct blob_upload *u, struct err *err)
 
     put_u64(slot + AT_NUMBER, u->marks + 1);
     put_u64(slot + AT_SIZE, (uint64_t)u->size);
+    upload_settle(u);
     sha256_save(u->hash, slot + AT_STATE);
     sha256_once(slot, AT_CHECK, slot + AT_CHECK);
     errno = 0;
@@ -191,6 +192,7 @@ int partial_resume(struct blobs *b, const struct uuid *id, struct blob_upload **
     if (FAULT("folder.resume")) {
         errno = EIO;
     } else if (u->mark_fd >= 0 && (u->whole ? wind_to_end(u) : wind_to_mark(u)) == 0 && names_sync(u) == 0) {
+        sha256_behind_init(&u->behind, u->hash, b->hash);
         *ret_offset = u->size;
         *ret = u;
         return ERR_OK;

@@ -88,7 +88,7 @@ int s3_reader_open(struct blobs *s, const struct uuid *id, struct blob_reader **
         rc = err_set(err, ERR_UNAVAILABLE, 0, "S3 does not say how large '%.200s' is", r->key);
     if (rc == ERR_OK) {
         r->s = s;
-        r->reader = (struct blob_reader){.size = a.length, .read = reader_read, .close = reader_close};
+        r->reader = (struct blob_reader){.size = a.length, .read = reader_read, .close = reader_close, .fd = -1};
         snprintf(r->etag, sizeof(r->etag), "%s", a.etag);
         snprintf(text, sizeof(text), "%s %s", a.etag, a.modified);
         sha256_once(text, strlen(text), hash);

@@ -432,6 +432,47 @@ static void test_a_long_upload_is_resumed(void **state)
     finish(r, u, &id, p, n);
 }
 
+static void take(struct room *r, struct blob_upload *u, struct buf *piece, const char *p, size_t n)
+{
+    buf_add(piece, p, n);
+    assert_false(piece->failed);
+    OK(r->d->take(u, piece, &err));
+    assert_int_equal(piece->len, 0);
+}
+
+/** Pieces that it keeps while they are hashed, with such between them that it does not, and what goes on from a sync. */
+static void test_pieces_are_taken(void **state)
+{
+    struct room *r = *state;
+    const size_t n = 9 * 1024 * 1024 + 5, cut = n / 2;
+    static const size_t sizes[] = {1, 512 << 10, 100 << 10, 3000, 512 << 10, 512 << 10, 512 << 10, 512 << 10, 70000};
+    AUTO_FREE char *p = some_bytes(n, 81);
+    struct uuid id = new_id();
+    struct buf piece;
+
+    if (!r->d->take)
+        return;
+    buf_init(&piece, 1 << 20);
+    struct blob_upload *u = go_on(r, &id, 0);
+
+    for (size_t i = 0, at = 0; at < cut; i++) {
+        size_t more = MIN(sizes[i % ARRAY_LEN(sizes)], cut - at);
+
+        take(r, u, &piece, p + at, more);
+        at += more;
+    }
+    OK(r->d->sync(u, &err)); /* marks the hash of all of them */
+    take(r, u, &piece, p + cut, 512 << 10);
+    r->d->leave(u);
+    u = go_on(r, &id, (int64_t)cut);
+    take(r, u, &piece, p + cut, 512 << 10);
+    OK(r->d->write(u, p + cut + (512 << 10), 512 << 10, &err));
+    for (size_t at = cut + (1 << 20); at < n; at += MIN((size_t)512 << 10, n - at))
+        take(r, u, &piece, p + at, MIN((size_t)512 << 10, n - at));
+    finish(r, u, &id, p, n);
+    buf_release(&piece);
+}
+
 /** Whoever goes on finds all of them, and takes nothing away: the row may be on its way. */
 static void expect_whole(struct room *r, const struct uuid *id, const char *p, size_t n)
 {
@@ -602,6 +643,7 @@ int main(void)
         CASE(test_cut_upload_leaves_nothing),
         CASE(test_resumed_at_many_offsets),
         CASE(test_a_long_upload_is_resumed),
+        CASE(test_pieces_are_taken),
         CASE(test_a_long_commit_without_its_row_is_found_whole),
         CASE(test_unsynced_bytes_are_not_believed),
         CASE(test_an_empty_resumable_upload),

@@ -9,13 +9,16 @@
 #include "base/fs.h"
 #include "base/md5.h"
 #include "base/pool.h"
-#include "base/sha256.h"
+#include "base/sha256_behind.h"
 #include "base/text.h"
+#include "base/xxh128.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <pthread.h>
+#include <sched.h>
+#include <semaphore.h>
 #include <sys/stat.h>
 
 static void test_errors_gather_context(void **state)
@@ -181,6 +184,92 @@ static void test_md5(void **state)
     hex_format(sum, sizeof(sum), hex);
     assert_string_equal(hex, "f96b697d7cb7938d525a2f31aaf161d0");
     md5_free(h);
+}
+
+/** All pieces of `bytes`, as far as an owner may be ahead. @return how many were not hashed at once */
+static size_t hash_behind(struct pool *pool, const char *bytes, size_t n, uint8_t ret[32])
+{
+    struct sha256 *h = sha256_new();
+    struct sha256_behind b;
+    size_t away = 0, at = 0;
+    sha256_behind_init(&b, h, pool);
+    for (size_t i = 1; at < n; i++) {
+        size_t piece = MIN(i * 7919 % 200000, n - at); /* some are not worth a thread */
+        away += sha256_behind_add(&b, bytes + at, piece);
+        at += piece;
+        if (i % 11 == 0)
+            sha256_behind_wait(&b);
+    }
+    sha256_behind_wait(&b);
+    sha256_behind_release(&b);
+    sha256_end(h, ret);
+    sha256_free(h);
+    return away;
+}
+
+struct held {
+    sem_t begun, go;
+};
+
+static void hold(void *arg)
+{
+    struct held *h = arg;
+    sem_post(&h->begun);
+    while (sem_wait(&h->go) != 0)
+        ;
+}
+
+static void test_sha256_behind(void **state)
+{
+    enum { BYTES = 5000011 };
+    AUTO_FREE char *bytes = malloc(BYTES);
+    struct pool *pool;
+    struct held held;
+    uint8_t want[32], got[32];
+    for (size_t i = 0; i < BYTES; i++)
+        bytes[i] = (char)(i * 2654435761U >> 11);
+    sha256_once(bytes, BYTES, want);
+    assert_int_equal(hash_behind(NULL, bytes, BYTES, got), 0);
+    assert_memory_equal(got, want, 32);
+
+    assert_int_equal(pool_new("hash", 1, 0, &pool, NULL), ERR_OK);
+    sem_init(&held.begun, 0, 0);
+    sem_init(&held.go, 0, 0);
+    while (pool_run(pool, hold, &held, NULL) != ERR_OK) /* until its thread is there */
+        sched_yield();
+    while (sem_wait(&held.begun) != 0)
+        ;
+    assert_int_equal(hash_behind(pool, bytes, BYTES, got), 0); /* that thread has other work */
+    assert_memory_equal(got, want, 32);
+    sem_post(&held.go);
+    for (size_t away = 0; away == 0;) { /* until it is idle again */
+        away = hash_behind(pool, bytes, BYTES, got);
+        assert_memory_equal(got, want, 32);
+    }
+    pool_free(pool);
+    sem_destroy(&held.begun);
+    sem_destroy(&held.go);
+}
+
+/* What `xxhsum -H2` prints. */
+static void test_xxh128(void **state)
+{
+    char hex[XXH128_HEX_MAX], piece[997];
+    struct xxh128 *x = xxh128_new();
+    xxh128_hex(x, hex);
+    assert_string_equal(hex, "99aa06d3014798d86001c324468d497f");
+    xxh128_add(x, "hello ", 6);
+    xxh128_add(x, NULL, 0);
+    xxh128_add(x, "world", 5);
+    xxh128_hex(x, hex);
+    assert_string_equal(hex, "df8d09e93f874900a99b8775cc15b6c7");
+    xxh128_reset(x);
+    memset(piece, 'h', sizeof(piece));
+    for (size_t left = 1000003; left > 0; left -= MIN(left, sizeof(piece)))
+        xxh128_add(x, piece, MIN(left, sizeof(piece)));
+    xxh128_hex(x, hex);
+    assert_string_equal(hex, "9707d82c732c0edbfcf44960ae050828");
+    xxh128_free(x);
 }
 
 static void test_sha256_in_pieces(void **state)
@@ -447,6 +536,8 @@ int main(void)
         cmocka_unit_test(test_hmac),
         cmocka_unit_test(test_base64),
         cmocka_unit_test(test_sha256_in_pieces),
+        cmocka_unit_test(test_sha256_behind),
+        cmocka_unit_test(test_xxh128),
         cmocka_unit_test(test_sha256_counts_beyond_32_bits),
         cmocka_unit_test(test_files),
         cmocka_unit_test(test_lock_is_exclusive),

@@ -15,7 +15,10 @@
 #define OK_JSON                                                                                                        \
     "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 11\r\nConnection: "                          \
     "close\r\n\r\n{\"ok\":true}"
-/* sha256 of "hello world" */
+/* SHA-256 and XXH3 (128 bits) of "hello world" */
+#define HELLO_SUM "Haul-Body-Xxh128: df8d09e93f874900a99b8775cc15b6c7\r\n"
+#define OTHER_SUM "Haul-Body-Xxh128: df8d09e93f874900a99b8775cc15b6c8\r\n"
+#define OTHER_SHA "0000000000000000000000000000000000000000000000000000000000000000"
 #define HELLO_SHA "b94d27b9934d3e08a52e52d7da7dabfac484efe37a5380ee9088f7ace2efcde9"
 
 static struct haul_client *client(const struct scripted *s)
@@ -327,6 +330,66 @@ static void test_an_upload_that_cannot_go_on(void **state)
     scripted_free(s);
 }
 
+#define STORED(sum, sha)                                                                                               \
+    "HTTP/1.1 201 Created\r\n" sum                                                                                     \
+    "Connection: close\r\n\r\n{\"ref\":\"blob:0198c0de-0000-7000-8000-000000000000\",\"size\":11,\"sha256\":\"" sha    \
+    "\"}"
+#define DONE_AS(sum, sha)                                                                                              \
+    "HTTP/1.1 204 No Content\r\nUpload-Offset: 11\r\n" sum                                                             \
+    "Haul-Blob-Ref: blob:0198c0de-0000-7000-8000-000000000000\r\nHaul-Sha256: " sha "\r\n" CLOSE
+
+/* Where the answer has the sum of what was sent, the file is not read again for its SHA-256, and the server's is believed. Else it is. */
+static void test_what_arrived_is_known_by_its_sum(void **state)
+{
+    struct step whole[] = {
+        {STORED(HELLO_SUM, OTHER_SHA), 0}, {STORED(OTHER_SUM, HELLO_SHA), 0}, {STORED(OTHER_SUM, OTHER_SHA), 0}};
+    static const struct {
+        const char *answer, *sha; /* NULL: refused */
+    } rows[] = {{DONE_AS(HELLO_SUM, OTHER_SHA), OTHER_SHA},
+                {DONE_AS(OTHER_SUM, HELLO_SHA), HELLO_SHA},
+                {DONE_AS(OTHER_SUM, OTHER_SHA), NULL},
+                {DONE_AS("", OTHER_SHA), NULL}};
+    struct haul_error err;
+    char sha[65];
+    AUTO_FD int fd = memory_file("hello world");
+    struct scripted *s = scripted_start(whole, 3);
+    struct haul_client *c = client(s);
+    assert_int_equal(haul_upload(c, "/v1/o", NULL, fd, 11, NULL, NULL, NULL, sha, &err), HAUL_OK);
+    assert_string_equal(sha, OTHER_SHA);
+    assert_int_equal(haul_upload(c, "/v1/o", NULL, fd, 11, NULL, NULL, NULL, sha, &err), HAUL_OK);
+    assert_string_equal(sha, HELLO_SHA);
+    assert_int_equal(haul_upload(c, "/v1/o", NULL, fd, 11, NULL, NULL, NULL, sha, &err), HAUL_REFUSED);
+    assert_string_equal(err.code, "corrupt");
+    haul_client_free(c);
+    scripted_free(s);
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct step steps[] = {{CREATED, 0}, {rows[i].answer, 0}};
+        struct haul_resume resume = {.at_least = 1};
+        s = scripted_start(steps, 2);
+        c = client(s);
+        const int rc = haul_upload_file(c, fd, 11, &resume, NULL, NULL, NULL, sha, &err);
+        assert_int_equal(rc, rows[i].sha ? HAUL_OK : HAUL_REFUSED);
+        assert_string_equal(rc == HAUL_OK ? sha : err.code, rows[i].sha ? rows[i].sha : "corrupt");
+        haul_client_free(c);
+        scripted_free(s);
+    }
+}
+
+/* The sum speaks of one request: where there was another one before it, all of the file is held against the SHA-256. */
+static void test_the_sum_of_a_later_request_proves_nothing(void **state)
+{
+    struct step cut[] = {{CREATED, 0}, {NULL, 0}, {STANDS "0\r\n" CLOSE, 0}, {DONE_AS(HELLO_SUM, OTHER_SHA), 0}};
+    struct step rest[] = {{STANDS "6\r\n" CLOSE, 0}, {DONE_AS(HELLO_SUM, OTHER_SHA), 0}};
+    struct scripted *s;
+    struct haul_error err;
+    assert_int_equal(resumable(cut, 4, "", &s, &err), HAUL_REFUSED);
+    assert_string_equal(err.code, "corrupt");
+    scripted_free(s);
+    assert_int_equal(resumable(rest, 2, UPLOAD, &s, &err), HAUL_REFUSED);
+    assert_string_equal(err.code, "corrupt");
+    scripted_free(s);
+}
+
 static void test_a_server_without_resumable_uploads_gets_the_file_in_one_request(void **state)
 {
     struct step steps[] = {
@@ -372,20 +435,39 @@ static void test_download_resumes_after_a_cut(void **state)
     scripted_free(s);
 }
 
+#define WRONG "HTTP/1.1 200 OK\r\nContent-Length: 11\r\n" TAG "\r\nhello w0rld"
+
+/* The client looks at all of it, and says so; when it sees another hash, it asks the server to look. */
 static void test_download_with_a_wrong_hash_fails(void **state)
 {
-    struct step steps[] = {{"HTTP/1.1 200 OK\r\nContent-Length: 11\r\n" TAG "\r\nhello w0rld", 0},
-                           {"HTTP/1.1 200 OK\r\nContent-Length: 11\r\nConnection: close\r\n\r\nhello world", 0}};
-    struct scripted *s = scripted_start(steps, 2);
+    struct step steps[] = {
+        {WRONG, 0},
+        {"HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 0-0/11\r\nContent-Length: 1\r\n" TAG "\r\nh", 0},
+        {WRONG, 0},
+        {"HTTP/1.1 500 Internal Server Error\r\nConnection: close\r\n\r\n"
+         "{\"code\":\"corrupt\",\"detail\":\"blob 7 is damaged\"}",
+         0},
+        {"HTTP/1.1 200 OK\r\nContent-Length: 11\r\nConnection: close\r\n\r\nhello world", 0}};
+    struct scripted *s = scripted_start(steps, ARRAY_LEN(steps));
     struct haul_client *c = client(s);
     struct haul_error err;
     AUTO_FD int fd = memory_file(NULL);
     assert_int_equal(haul_download(c, BLOB, fd, NULL, NULL, NULL, &err), HAUL_REFUSED);
     assert_string_equal(err.code, "corrupt");
     assert_non_null(strstr(err.message, HELLO_SHA));
+    assert_int_equal(haul_download(c, BLOB, fd, NULL, NULL, NULL, &err), HAUL_REFUSED);
+    assert_string_equal(err.code, "corrupt");
+    assert_string_equal(err.message, "blob 7 is damaged");
     assert_int_equal(haul_download(c, BLOB, fd, NULL, NULL, NULL, &err),
                      HAUL_REFUSED); /* no ETag: nothing to check against */
     assert_string_equal(err.code, "corrupt");
+    scripted_join(s);
+    for (size_t i = 0; i < ARRAY_LEN(steps); i++) {
+        const char *r = scripted_request(s, i);
+        const bool asks = i == 1 || i == 3;
+        assert_int_equal(strstr(r, "\r\nRange: bytes=0-0\r\n") != NULL, asks);
+        assert_int_equal(strstr(r, "\r\nHaul-Verify: client\r\n") != NULL, !asks);
+    }
     haul_client_free(c);
     scripted_free(s);
 }
@@ -465,6 +547,8 @@ int main(void)
         cmocka_unit_test(test_P19_an_upload_of_an_earlier_run_goes_on),
         cmocka_unit_test(test_an_upload_beside_another_writer_or_with_a_lost_answer),
         cmocka_unit_test(test_an_upload_that_cannot_go_on),
+        cmocka_unit_test(test_what_arrived_is_known_by_its_sum),
+        cmocka_unit_test(test_the_sum_of_a_later_request_proves_nothing),
         cmocka_unit_test(test_a_server_without_resumable_uploads_gets_the_file_in_one_request),
         cmocka_unit_test(test_download_resumes_after_a_cut),
         cmocka_unit_test(test_download_with_a_wrong_hash_fails),

@@ -45,7 +45,8 @@ static int opened(const struct file *f, size_t n, struct packed **ret)
     struct memory *m = calloc(1, sizeof *m);
 
     assert_non_null(m);
-    *m = (struct memory){.reader = {.size = (int64_t)n, .read = memory_read, .close = memory_close}, .file = f};
+    *m = (struct memory){.reader = {.size = (int64_t)n, .read = memory_read, .close = memory_close, .fd = -1},
+                         .file = f};
     return packed_open(&m->reader, ret, NULL);
 }
 

@@ -104,12 +104,23 @@ struct upload {
     struct fixture *f;
     struct sha256 *hash;
     size_t n;
+    struct buf taken; /* the latest piece: what came after it must not be in its memory */
+    uint64_t sum;
 };
+
+static uint64_t bytes_sum(const struct buf *b)
+{
+    uint64_t sum = 0;
+    for (size_t i = 0; i < b->len; i++)
+        sum = sum * 31 + (unsigned char)b->data[i];
+    return sum;
+}
 
 static void upload_free(void *data)
 {
     struct upload *u = data;
     sha256_free(u->hash);
+    buf_release(&u->taken);
     sem_post(&u->f->freed_sem);
     free(u);
 }
@@ -124,13 +135,21 @@ static int upload_begin(struct http_request *req, struct err *err)
     return ERR_OK;
 }
 
-static int upload_piece(struct http_request *req, const void *p, size_t n, struct err *err)
+/* Keeps it until the next one comes. */
+static int upload_piece(struct http_request *req, struct buf *piece, struct err *err)
 {
     struct upload *u = http_data(req);
+    struct buf before = u->taken;
+    if (bytes_sum(&before) != u->sum)
+        return err_set(err, ERR_CORRUPT, 0, "a piece changed after it was taken");
     if (u->n == 0)
         sem_post(&u->f->first_sem);
-    sha256_add(u->hash, p, n);
-    u->n += n;
+    sha256_add(u->hash, piece->data, piece->len);
+    u->n += piece->len;
+    u->taken = *piece;
+    u->sum = bytes_sum(piece);
+    before.max = piece->max;
+    *piece = before;
     u->f->seen = u->n;
     sem_post(&u->f->piece_sem);
     return ERR_OK;
@@ -146,7 +165,7 @@ static void upload_end(struct http_request *req)
     reply_text(req, arena_printf(http_arena(req), "%zu %s", u->n, hex));
 }
 
-static int full_piece(struct http_request *req, const void *p, size_t n, struct err *err)
+static int full_piece(struct http_request *req, struct buf *piece, struct err *err)
 {
     return err_set(err, ERR_NO_SPACE, 0, "the disk is full");
 }
@@ -173,7 +192,9 @@ static void fd_close(void *arg)
 
 static struct http_file file_of(int fd, int64_t size)
 {
-    return (struct http_file){.size = size, .read = fd_read, .close = fd_close, .arg = (void *)(intptr_t)dup(fd)};
+    const int own = dup(fd);
+    return (struct http_file){
+        .size = size, .read = fd_read, .close = fd_close, .arg = (void *)(intptr_t)own, .fd = own};
 }
 
 static void get_file(struct http_request *req)
@@ -220,6 +241,40 @@ static void get_large(struct http_request *req)
     http_reply_file(req, file_of(f->large_fd, LARGE_BYTES + (strcmp(http_path(req), "/large-short") == 0 ? 10 : 0)),
                     "application/octet-stream", "\"large\"", FILE_MODIFIED_S, NULL,
                     (struct http_file_check){.add = spoilt ? spoilt_add : large_add, .free = large_free, .arg = f});
+}
+
+/* LARGE_BYTES that nobody looks at, of a file that the kernel may send. */
+struct passed {
+    struct fixture *f;
+    int fd;
+};
+
+static int64_t passed_read(void *arg, int64_t at, void *buf, size_t max)
+{
+    const struct passed *p = arg;
+    return pread(p->fd, buf, max, at);
+}
+
+static void passed_close(void *arg)
+{
+    struct passed *p = arg;
+    close(p->fd);
+    sem_post(&p->f->freed_sem);
+    free(p);
+}
+
+static void get_passed(struct http_request *req)
+{
+    struct passed *p = malloc(sizeof *p);
+    *p = (struct passed){.f = http_app(req)};
+    p->fd = dup(p->f->large_fd);
+    struct http_file file = {.size = LARGE_BYTES, .read = passed_read, .close = passed_close, .arg = p, .fd = p->fd};
+    if (strcmp(http_path(req), "/passed-short") == 0)
+        file.size += 10;
+    else if (strcmp(http_path(req), "/read") == 0)
+        file.fd = -1;
+    http_reply_file(req, file, "application/octet-stream", "\"large\"", FILE_MODIFIED_S, NULL,
+                    (struct http_file_check){0});
 }
 
 struct counter {
@@ -286,6 +341,9 @@ static const struct http_route routes[] = {
     {.method = "GET", .path = "/large", .handle = get_large},
     {.method = "GET", .path = "/large-short", .handle = get_large},
     {.method = "GET", .path = "/spoilt", .handle = get_large},
+    {.method = "GET", .path = "/passed", .handle = get_passed},
+    {.method = "GET", .path = "/passed-short", .handle = get_passed},
+    {.method = "GET", .path = "/read", .handle = get_passed},
     {.method = "GET", .path = "/nothing", .handle = get_nothing},
     {.method = "GET", .path = "/short", .handle = get_short},
     {.method = "GET", .path = "/stream", .handle = get_stream},

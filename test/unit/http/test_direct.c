@@ -1,4 +1,5 @@
 /* What passes libmicrohttpd by: bodies and files of 8 MiB and more. The rest of their rules is tested where those of smaller ones are. */
+#include "base/auto.h"
 #include "base/sha256.h"
 #include "fixture.h"
 #include <stdatomic.h>
@@ -118,23 +119,28 @@ static struct answer get(const struct fixture *f, const char *path, const char *
     return ask(f, request);
 }
 
+/* Looked at, read without a look, and passed on by the kernel. */
+static const char *const large[] = {"/large", "/read", "/passed"};
+
 static void test_file(void **state)
 {
     struct fixture *f = *state;
     char value[64];
-    struct answer a = get(f, "/large", "");
-    assert_int_equal(a.status, 200);
-    assert_int_equal(a.n, LARGE_BYTES);
-    assert_memory_equal(a.body, "begin", 5);
-    assert_memory_equal(a.body + LARGE_BYTES - 3, "end", 3);
-    assert_string_equal(answer_header(&a, "ETag", value, sizeof value), "\"large\"");
-    assert_string_equal(answer_header(&a, "Connection", value, sizeof value), "close");
-    free(a.body);
-    a = get(f, "/large", "Range: bytes=1000-\r\n");
-    assert_int_equal(a.status, 206);
-    assert_int_equal(a.n, LARGE_BYTES - 1000);
-    assert_memory_equal(a.body + a.n - 3, "end", 3);
-    free(a.body);
+    for (size_t i = 0; i < ARRAY_LEN(large); i++) {
+        struct answer a = get(f, large[i], "");
+        assert_int_equal(a.status, 200);
+        assert_int_equal(a.n, LARGE_BYTES);
+        assert_memory_equal(a.body, "begin", 5);
+        assert_memory_equal(a.body + LARGE_BYTES - 3, "end", 3);
+        assert_string_equal(answer_header(&a, "ETag", value, sizeof value), "\"large\"");
+        assert_string_equal(answer_header(&a, "Connection", value, sizeof value), "close");
+        free(a.body);
+        a = get(f, large[i], "Range: bytes=1000-\r\n");
+        assert_int_equal(a.status, 206);
+        assert_int_equal(a.n, LARGE_BYTES - 1000);
+        assert_memory_equal(a.body + a.n - 3, "end", 3);
+        free(a.body);
+    }
 }
 
 /* A HEAD, a small part and a 304 of it are as of any other: the connection goes on. */
@@ -165,8 +171,8 @@ static void test_without_its_bytes_the_connection_goes_on(void **state)
 static void test_bad_file_is_cut(void **state)
 {
     struct fixture *f = *state;
-    static const char *const paths[] = {"/large-short", "/spoilt"};
-    for (int i = 0; i < 2; i++) {
+    static const char *const paths[] = {"/large-short", "/spoilt", "/passed-short"};
+    for (size_t i = 0; i < ARRAY_LEN(paths); i++) {
         struct answer a = get(f, paths[i], "");
         assert_int_equal(a.status, -200);
         free(a.body);
@@ -174,28 +180,37 @@ static void test_bad_file_is_cut(void **state)
     }
 }
 
+static int begin_get(const struct fixture *f, const char *path)
+{
+    char request[64], c;
+    int fd = client_open(f);
+    snprintf(request, sizeof request, "GET %s HTTP/1.1\r\n" HOST "\r\n", path);
+    client_puts(fd, request);
+    assert_int_equal(recv(fd, &c, 1, 0), 1);
+    return fd;
+}
+
 static void test_reader_that_leaves(void **state)
 {
     struct fixture *f = *state;
-    char c;
-    int fd = client_open(f);
-    client_puts(fd, "GET /large HTTP/1.1\r\n" HOST "\r\n");
-    assert_int_equal(recv(fd, &c, 1, 0), 1);
-    close(fd);
-    wait_for(&f->freed_sem);
+    for (size_t i = 0; i < ARRAY_LEN(large); i++) {
+        close(begin_get(f, large[i]));
+        wait_for(&f->freed_sem);
+    }
 }
 
-static void test_stop_while_a_file_is_sent(void **state)
+static void test_stop_while_files_are_sent(void **state)
 {
     struct fixture *f = *state;
-    char c;
-    int fd = client_open(f);
-    client_puts(fd, "GET /large HTTP/1.1\r\n" HOST "\r\n");
-    assert_int_equal(recv(fd, &c, 1, 0), 1);
+    int fds[ARRAY_LEN(large)];
+    for (size_t i = 0; i < ARRAY_LEN(large); i++)
+        fds[i] = begin_get(f, large[i]);
     http_stop(f->server);
     f->server = NULL;
-    assert_int_equal(sem_trywait(&f->freed_sem), 0);
-    close(fd);
+    for (size_t i = 0; i < ARRAY_LEN(large); i++) {
+        assert_int_equal(sem_trywait(&f->freed_sem), 0);
+        close(fds[i]);
+    }
 }
 
 int main(void)
@@ -210,7 +225,7 @@ int main(void)
         TEST(test_without_its_bytes_the_connection_goes_on),
         TEST(test_bad_file_is_cut),
         TEST(test_reader_that_leaves),
-        TEST(test_stop_while_a_file_is_sent),
+        TEST(test_stop_while_files_are_sent),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -103,13 +103,16 @@ static void test_large_upload_that_stops(void **state)
     close(fd);
 }
 
-static void test_reader_of_a_large_file_that_does_not_read(void **state)
+static void test_readers_of_a_large_file_that_do_not_read(void **state)
 {
     struct fixture *f = *state;
-    int fd = client_open(f);
-    client_puts(fd, "GET /large HTTP/1.1\r\n" HOST "\r\n");
+    const int looked_at = client_open(f), passed = client_open(f);
+    client_puts(looked_at, "GET /large HTTP/1.1\r\n" HOST "\r\n");
+    client_puts(passed, "GET /passed HTTP/1.1\r\n" HOST "\r\n");
     sem_wait(&f->freed_sem);
-    close(fd);
+    sem_wait(&f->freed_sem);
+    close(looked_at);
+    close(passed);
 }
 
 static void test_reader_that_does_not_read(void **state)
@@ -172,7 +175,7 @@ int main(void)
         TEST(test_upload),
         TEST(test_large_upload),
         TEST(test_large_upload_that_stops),
-        TEST(test_reader_of_a_large_file_that_does_not_read),
+        TEST(test_readers_of_a_large_file_that_do_not_read),
         TEST(test_reader_that_does_not_read),
         TEST(test_who_waits_for_an_answer_is_not_cut),
         TEST(test_who_follows_a_silent_stream_is_not_cut),

@@ -1,0 +1,42 @@
+#define XXH_INLINE_ALL /* its code becomes ours: no library is linked */
+#include "base/xxh128.h"
+#include "base/sha256.h"
+#include <stdlib.h>
+#include <xxhash.h>
+
+struct xxh128 {
+    XXH3_state_t state; /* aligned further than malloc would */
+};
+
+struct xxh128 *xxh128_new(void)
+{
+    struct xxh128 *x = aligned_alloc(_Alignof(struct xxh128), sizeof(*x));
+
+    if (x)
+        xxh128_reset(x);
+    return x;
+}
+
+void xxh128_free(struct xxh128 *x)
+{
+    free(x);
+}
+
+void xxh128_reset(struct xxh128 *x)
+{
+    XXH3_128bits_reset(&x->state);
+}
+
+void xxh128_add(struct xxh128 *x, const void *p, size_t n)
+{
+    if (n > 0)
+        XXH3_128bits_update(&x->state, p, n);
+}
+
+void xxh128_hex(const struct xxh128 *x, char ret[XXH128_HEX_MAX])
+{
+    XXH128_canonical_t bytes;
+
+    XXH128_canonicalFromHash(&bytes, XXH3_128bits_digest(&x->state));
+    hex_format(bytes.digest, sizeof(bytes.digest), ret);
+}
