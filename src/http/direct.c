@@ -203,7 +203,13 @@ static bool has_room(int socket)
     return poll(&p, 1, 0) != 0; /* whatever is wrong with it, sending will tell */
 }
 
-/* By the kernel alone. */
+static bool out_new(struct http_request *req)
+{
+    req->out = aligned_alloc(4096, HTTP_OUT_MAX); /* see http_stream_read */
+    return req->out != NULL;
+}
+
+/* By the kernel alone; some file systems cannot. */
 static enum sent send_passed(struct http_request *req)
 {
     struct http_stream *stream = &req->reply.stream;
@@ -211,7 +217,12 @@ static enum sent send_passed(struct http_request *req)
         return SENT_FULL;
     if (!wanted_from_disk(req))
         return SENT_END;
-    const enum sent sent = sent_by(req, stream->pass(stream->arg, req->out_fd));
+    const ssize_t n = stream->pass(stream->arg, req->out_fd);
+    if (n < 0 && (errno == EINVAL || errno == ENOSYS)) {
+        stream->pass = NULL;
+        return out_new(req) ? SENT_SOME : SENT_END;
+    }
+    const enum sent sent = sent_by(req, n);
     return sent == SENT_FULL && !wanted_anew(req) ? SENT_END : sent;
 }
 
@@ -242,7 +253,7 @@ static bool send_begin(struct http_request *req)
 {
     if (req->out_end || req->task_running || atomic_load(&req->server->stopping))
         return false;
-    if (!req->reply.stream.pass && !(req->out = aligned_alloc(4096, HTTP_OUT_MAX))) /* see http_stream_read */
+    if (!req->reply.stream.pass && !out_new(req))
         return false;
     req->out_fd = fcntl(req->socket->fd, F_DUPFD_CLOEXEC, 0);
     return req->out_fd >= 0;

@@ -3,6 +3,7 @@
 #include "base/sha256.h"
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -247,6 +248,7 @@ static void get_large(struct http_request *req)
 struct passed {
     struct fixture *f;
     int fd;
+    int folder; /* which no kernel sends */
 };
 
 static int64_t passed_read(void *arg, int64_t at, void *buf, size_t max)
@@ -259,6 +261,7 @@ static void passed_close(void *arg)
 {
     struct passed *p = arg;
     close(p->fd);
+    close(p->folder);
     sem_post(&p->f->freed_sem);
     free(p);
 }
@@ -268,11 +271,14 @@ static void get_passed(struct http_request *req)
     struct passed *p = malloc(sizeof *p);
     *p = (struct passed){.f = http_app(req)};
     p->fd = dup(p->f->large_fd);
+    p->folder = open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     struct http_file file = {.size = LARGE_BYTES, .read = passed_read, .close = passed_close, .arg = p, .fd = p->fd};
     if (strcmp(http_path(req), "/passed-short") == 0)
         file.size += 10;
     else if (strcmp(http_path(req), "/read") == 0)
         file.fd = -1;
+    else if (strcmp(http_path(req), "/unpassed") == 0)
+        file.fd = p->folder;
     http_reply_file(req, file, "application/octet-stream", "\"large\"", FILE_MODIFIED_S, NULL,
                     (struct http_file_check){0});
 }
@@ -344,6 +350,7 @@ static const struct http_route routes[] = {
     {.method = "GET", .path = "/passed", .handle = get_passed},
     {.method = "GET", .path = "/passed-short", .handle = get_passed},
     {.method = "GET", .path = "/read", .handle = get_passed},
+    {.method = "GET", .path = "/unpassed", .handle = get_passed},
     {.method = "GET", .path = "/nothing", .handle = get_nothing},
     {.method = "GET", .path = "/short", .handle = get_short},
     {.method = "GET", .path = "/stream", .handle = get_stream},

@@ -119,8 +119,8 @@ static struct answer get(const struct fixture *f, const char *path, const char *
     return ask(f, request);
 }
 
-/* Looked at, read without a look, and passed on by the kernel. */
-static const char *const large[] = {"/large", "/read", "/passed"};
+/* Looked at, read without a look, passed on by the kernel, and by one that cannot. */
+static const char *const large[] = {"/large", "/read", "/passed", "/unpassed"};
 
 static void test_file(void **state)
 {
