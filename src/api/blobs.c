@@ -28,7 +28,7 @@ static void stored(struct call *c)
     uuid_format(&u->blob_id, id);
     snprintf(location, sizeof(location), "/v1/blobs/%s", id);
     http_set_header(c->req, "Location", location);
-    upload_reply(c);
+    upload_created(c);
 }
 
 void blob_post(struct http_request *req)

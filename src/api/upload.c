@@ -53,26 +53,25 @@ void upload_say_body(struct http_request *req, const struct xxh128 *sum)
     http_set_header(req, "Haul-Body-Xxh128", hex);
 }
 
-void upload_render(struct json_writer *w, const struct upload *u)
+void upload_reply(struct http_request *req, int status, const struct upload *u)
 {
-    jw_object(w, NULL);
-    render_ref(w, "ref", &u->blob_id);
-    jw_int(w, "size", u->size);
-    render_sha256(w, "sha256", u->sha256);
-    jw_object_end(w);
-}
-
-void upload_reply(struct call *c)
-{
-    const struct upload *u = c->data;
     struct buf body;
     struct json_writer w;
     buf_init(&body, API_ANSWER_MAX);
     jw_init(&w, &body);
-    upload_render(&w, u);
+    jw_object(&w, NULL);
+    render_ref(&w, "ref", &u->blob_id);
+    jw_int(&w, "size", u->size);
+    render_sha256(&w, "sha256", u->sha256);
+    jw_object_end(&w);
     if (u->sum)
-        upload_say_body(c->req, u->sum);
-    reply_json(c->req, 201, &body);
+        upload_say_body(req, u->sum);
+    reply_json(req, status, &body);
+}
+
+void upload_created(struct call *c)
+{
+    upload_reply(c->req, 201, c->data);
 }
 
 static void bytes_remove(struct upload *u)

@@ -27,5 +27,6 @@ int upload_take(struct api *api, struct blob_upload *blob, struct buf *piece, st
 void upload_say_body(struct http_request *req, const struct xxh128 *sum);
 /** After the last byte: makes it durable, checks the hash, adds the row, then calls `stored`. Answers on failure. */
 void upload_finish(struct upload *u, void (*stored)(struct call *c));
-void upload_render(struct json_writer *w, const struct upload *u);
-void upload_reply(struct call *c); /* 201, once it is what it was to be; c->data is the upload */
+/** What it is now: a blob. */
+void upload_reply(struct http_request *req, int status, const struct upload *u);
+void upload_created(struct call *c); /* upload_reply with 201; c->data is the upload */

@@ -25,14 +25,9 @@ struct completion {
 static void answer(const struct completion *k, const struct blob_row *blob)
 {
     struct upload u = {.blob_id = k->id, .size = blob->size};
-    struct buf body;
-    struct json_writer w;
     memcpy(u.sha256, blob->sha256, sizeof(u.sha256));
-    buf_init(&body, API_ANSWER_MAX);
-    jw_init(&w, &body);
-    upload_render(&w, &u);
     upload_say_blob(k->req, &k->id, blob->sha256);
-    reply_json(k->req, 200, &body);
+    upload_reply(k->req, 200, &u);
 }
 
 static void leave(struct completion *k)

@@ -175,7 +175,7 @@ int output_begin(struct http_request *req, struct err *err)
 static void output_stored(struct call *c)
 {
     const struct upload *u = c->data;
-    call_reuse(c, OP_OUTPUT, upload_reply);
+    call_reuse(c, OP_OUTPUT, upload_created);
     struct op_output *op = &c->op.u.output;
     op->job_id = u->job_id;
     op->token = u->token;
@@ -217,7 +217,7 @@ static void output_by_ref_task(void *arg)
         reply_err(o->req, &err);
         return;
     }
-    struct call *c = call_new(o->api, o->req, OP_OUTPUT, upload_reply);
+    struct call *c = call_new(o->api, o->req, OP_OUTPUT, upload_created);
     if (!c)
         return;
     *u = (struct upload){.blob_id = o->blob_id, .size = row.size};

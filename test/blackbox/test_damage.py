@@ -63,8 +63,8 @@ def test_P09_flipped_byte_is_never_served_whole(server, api, damaged):
 
 def test_P09_flipped_byte_is_never_served_in_part(api, damaged):
     _, path, data = damaged
-    for part in ("bytes=0-9", f"bytes={len(data) - 10}-", "bytes=100-200"):
-        assert "damaged" in problem(api.get(path, headers={"Range": part}), 500, "corrupt")["detail"]
+    for part, more in (("bytes=0-9", {}), (f"bytes={len(data) - 10}-", {}), ("bytes=100-200", {"Haul-Verify": "no"})):
+        assert "damaged" in problem(api.get(path, headers={"Range": part, **more}), 500, "corrupt")["detail"]
     assert met(api) == 3
 
 
