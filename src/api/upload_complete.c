@@ -2,7 +2,6 @@
  *
  * Reading takes as long as it takes. A client that heard no answer asks again: while the first request is at work it is told so (503, with how
  * far it came), afterwards what the upload became. Two servers may read the same one: the row is added once, and both say the same. */
-#include "api/render.h"
 #include "api/resumable.h"
 #include "api/routes.h"
 #include "api/upload.h"
