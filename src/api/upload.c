@@ -8,7 +8,6 @@ static void upload_free(void *data)
 {
     struct upload *u = data;
     u->api->blob_driver->abort(u->blob);
-    xxh128_free(u->sum);
     free(u);
 }
 
@@ -17,10 +16,8 @@ int upload_begin(struct http_request *req, struct upload **ret, struct err *err)
     struct api *api = http_app(req);
     const char *expected = http_header(req, "Haul-Sha256");
     struct upload *u = calloc(1, sizeof(*u));
-    if (!u || !(u->sum = xxh128_new())) {
-        free(u);
+    if (!u)
         return no_memory(err);
-    }
     u->api = api;
     u->req = req;
     u->check = expected != NULL;
@@ -46,10 +43,10 @@ int upload_take(struct api *api, struct blob_upload *blob, struct buf *piece, st
     return d->take ? d->take(blob, piece, err) : d->write(blob, piece->data, piece->len, err);
 }
 
-void upload_say_body(struct http_request *req, const struct xxh128 *sum)
+void upload_say_body(struct http_request *req, const uint8_t xxh128[XXH128_BYTES])
 {
     char hex[XXH128_HEX_MAX];
-    xxh128_hex(sum, hex);
+    hex_format(xxh128, XXH128_BYTES, hex);
     http_set_header(req, "Haul-Body-Xxh128", hex);
 }
 
@@ -64,8 +61,8 @@ void upload_reply(struct http_request *req, int status, const struct upload *u)
     jw_int(&w, "size", u->size);
     render_sha256(&w, "sha256", u->sha256);
     jw_object_end(&w);
-    if (u->sum)
-        upload_say_body(req, u->sum);
+    if (u->summed)
+        upload_say_body(req, u->xxh128);
     reply_json(req, status, &body);
 }
 
@@ -107,6 +104,8 @@ static void finish_task(void *arg)
     err_clear(&err);
     struct blob_upload *blob = u->blob;
     u->blob = NULL; /* commit frees it either way */
+    u->api->blob_driver->sum(blob, u->xxh128);
+    u->summed = true;
     if (u->api->blob_driver->commit(blob, &u->size, u->sha256, &err) != ERR_OK) {
         reply_err(req, &err);
         return;
@@ -127,9 +126,11 @@ static void finish_task(void *arg)
     *row = (struct blob_row){.blob_id = u->blob_id,
                              .project = API_PROJECT,
                              .size = u->size,
+                             .summed = true,
                              .created_at = now,
                              .expires_at = now + u->api->policy.blob_unreferenced_us};
     memcpy(row->sha256, u->sha256, sizeof(row->sha256));
+    memcpy(row->xxh128, u->xxh128, sizeof(row->xxh128));
     call_offer(c);
 }
 

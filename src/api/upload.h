@@ -1,16 +1,16 @@
 #pragma once
 /* Within the room: bytes on their way into a blob; for POST /v1/blobs and PUT .../outputs/{name}. */
 #include "api/request.h"
-#include "base/xxh128.h"
 
 struct upload {
     struct api *api;
     struct http_request *req;
     struct blob_upload *blob; /* NULL once committed or aborted */
-    struct xxh128 *sum;       /* of the body. NULL: the bytes were there before */
     struct uuid blob_id;
     int64_t size;
     uint8_t sha256[32];
+    bool summed; /* all of it came as the request's body, of which the sum is: */
+    uint8_t xxh128[XXH128_BYTES];
     bool check;              /* `expected` was sent along */
     const char *check_field; /* where it was */
     uint8_t expected[32];
@@ -24,7 +24,7 @@ int upload_begin(struct http_request *req, struct upload **ret, struct err *err)
 /** A piece of a body that came, as of blob_driver->take. */
 int upload_take(struct api *api, struct blob_upload *blob, struct buf *piece, struct err *err);
 /** Haul-Body-Xxh128: what the request's body was when it arrived. Of an answer that it was stored. */
-void upload_say_body(struct http_request *req, const struct xxh128 *sum);
+void upload_say_body(struct http_request *req, const uint8_t xxh128[XXH128_BYTES]);
 /** After the last byte: makes it durable, checks the hash, adds the row, then calls `stored`. Answers on failure. */
 void upload_finish(struct upload *u, void (*stored)(struct call *c));
 /** What it is now: a blob. */

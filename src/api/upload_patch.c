@@ -20,7 +20,8 @@ struct patch {
     struct upload_row row; /* without its strings */
     int64_t offset;        /* as the request says */
     int64_t passed_over;   /* so many of its bytes are still to be */
-    struct xxh128 *sum;    /* of its body. NULL: some of it is not what is stored */
+    bool summed;           /* all of its body is stored, and this is its sum */
+    uint8_t xxh128[XXH128_BYTES];
     /* of a finished one */
     int64_t size;
     uint8_t sha256[32];
@@ -124,7 +125,6 @@ static void patch_free(void *data)
 {
     struct patch *p = data;
     give_up(p);
-    xxh128_free(p->sum);
     free(p);
 }
 
@@ -146,6 +146,13 @@ static int fit(struct patch *p, struct err *err)
     return ERR_OK;
 }
 
+static int take_over(struct patch *p, int64_t at, struct err *err)
+{
+    const struct blob_driver *d = p->api->blob_driver;
+    d->sum(p->up->blob, p->xxh128); /* it begins anew */
+    return at < p->row.size ? d->sync(p->up->blob, err) : ERR_OK;
+}
+
 static int wind(struct patch *p, struct err *err)
 {
     struct api *api = p->api;
@@ -154,7 +161,7 @@ static int wind(struct patch *p, struct err *err)
     int rc = ERR_OK;
     pthread_mutex_lock(&up->io);
     if (up->blob && writers_offset(&api->writers, &p->id, &at)) /* taken over as it stands, before it was put away */
-        rc = at < p->row.size ? api->blob_driver->sync(up->blob, err) : ERR_OK;
+        rc = take_over(p, at, err);
     else
         rc = api->blob_driver->resume(api->blobs, &p->id, &up->blob, &at, err);
     if (rc == ERR_OK) {
@@ -167,7 +174,7 @@ static int wind(struct patch *p, struct err *err)
     pthread_mutex_unlock(&up->io);
     if (rc == ERR_OK && at == p->row.size && p->offset < at) { /* whole, but for its row: what comes is there already */
         p->passed_over = at - p->offset;
-        xxh128_free(TAKE_PTR(p->sum));
+        p->summed = false;
     } else if (rc == ERR_OK && at != p->offset) {
         upload_say_bytes(p->req, "Upload-Offset", at);
         err_field(err, "Upload-Offset", "is %lld, but the upload stands at %lld: go on from there",
@@ -210,10 +217,9 @@ static int read_head(struct http_request *req, struct patch *p, struct err *err)
 int patch_begin(struct http_request *req, struct err *err)
 {
     struct patch *p = calloc(1, sizeof(*p));
-    if (!p || !(p->sum = xxh128_new())) {
-        free(p);
+    if (!p)
         return no_memory(err);
-    }
+    p->summed = true;
     p->api = http_app(req);
     p->req = req;
     http_set_data(req, p, patch_free);
@@ -254,8 +260,6 @@ static int write_piece(struct patch *p, struct buf *piece, struct err *err)
     struct api *api = p->api;
     struct open_upload *up = p->up;
     int64_t at = 0;
-    if (p->sum)
-        xxh128_add(p->sum, piece->data, piece->len);
     if (p->passed_over > 0) {
         const size_t there = (size_t)MIN(p->passed_over, (int64_t)piece->len);
         p->passed_over -= (int64_t)there;
@@ -292,8 +296,8 @@ int patch_body(struct http_request *req, struct buf *piece, struct err *err)
 static void reply_stored(const struct patch *p)
 {
     upload_say_bytes(p->req, "Upload-Offset", p->size);
-    if (p->sum)
-        upload_say_body(p->req, p->sum);
+    if (p->summed)
+        upload_say_body(p->req, p->xxh128);
     reply_empty(p->req, 204);
 }
 
@@ -400,7 +404,10 @@ static void offer_end(struct patch *p, bool good)
     if (good) {
         c->op.u.blob_add.uploaded = true;
         c->op.u.blob_add.row = (struct blob_row){.blob_id = p->id, .project = API_PROJECT, .size = p->size};
-        memcpy(c->op.u.blob_add.row.sha256, p->sha256, sizeof(p->sha256));
+        struct blob_row *row = &c->op.u.blob_add.row;
+        memcpy(row->sha256, p->sha256, sizeof(row->sha256));
+        memcpy(row->xxh128, p->xxh128, sizeof(row->xxh128));
+        row->summed = p->summed && p->offset == 0;
     } else {
         c->op.u.upload.row.upload_id = p->id;
     }
@@ -420,29 +427,37 @@ static void finish(struct patch *p, struct blob_upload *blob)
     offer_end(p, !p->row.hashed || memcmp(p->sha256, p->row.sha256, sizeof(p->sha256)) == 0);
 }
 
+/** What came is durable; or all is there, and nobody else writes: then it is handed over. Under the lock of `up`. */
+static int settle(struct patch *p, struct blob_upload **ret_whole, struct err *err)
+{
+    struct api *api = p->api;
+    struct open_upload *up = p->up;
+    int rc = ERR_OK;
+    if (!writers_has(&api->writers, up, p->req) || !writers_offset(&api->writers, &p->id, &p->size))
+        return not_ours(err);
+    api->blob_driver->sum(up->blob, p->xxh128);
+    if (p->size < p->row.size) {
+        rc = api->blob_driver->sync(up->blob, err);
+        if (!rc)
+            api->blob_driver->leave(TAKE_PTR(up->blob));
+    } else if (writers_finish(&api->writers, up, p->req)) {
+        *ret_whole = TAKE_PTR(up->blob);
+    } else {
+        rc = not_ours(err);
+    }
+    return rc;
+}
+
 static void end_task(void *arg)
 {
     struct patch *p = arg;
-    struct api *api = p->api;
     struct open_upload *up = p->up;
     struct http_request *req = p->req;
     struct blob_upload *whole = NULL;
     struct err err;
-    int rc = ERR_OK;
     err_clear(&err);
     pthread_mutex_lock(&up->io);
-    if (!writers_has(&api->writers, up, req) || !writers_offset(&api->writers, &p->id, &p->size))
-        rc = not_ours(&err);
-    else if (p->size < p->row.size)
-        rc = api->blob_driver->sync(up->blob, &err);
-    else if (writers_finish(&api->writers, up, req))
-        whole = TAKE_PTR(up->blob);
-    else
-        rc = not_ours(&err);
-    if (!rc && up->blob) {
-        api->blob_driver->leave(up->blob);
-        up->blob = NULL;
-    }
+    const int rc = settle(p, &whole, &err);
     pthread_mutex_unlock(&up->io);
     if (rc) {
         give_up(p);

@@ -1,7 +1,7 @@
 #define XXH_INLINE_ALL /* its code becomes ours: no library is linked */
 #include "base/xxh128.h"
-#include "base/sha256.h"
 #include <stdlib.h>
+#include <string.h>
 #include <xxhash.h>
 
 struct xxh128 {
@@ -27,16 +27,33 @@ void xxh128_reset(struct xxh128 *x)
     XXH3_128bits_reset(&x->state);
 }
 
+#ifdef XXH128_AVX2
+void xxh128_add_avx2(XXH3_state_t *state, const void *p, size_t n); /* xxh128_avx2.c */
+
+static void add(XXH3_state_t *state, const void *p, size_t n)
+{
+    if (__builtin_cpu_supports("avx2"))
+        xxh128_add_avx2(state, p, n);
+    else
+        XXH3_128bits_update(state, p, n);
+}
+#else
+static void add(XXH3_state_t *state, const void *p, size_t n)
+{
+    XXH3_128bits_update(state, p, n);
+}
+#endif
+
 void xxh128_add(struct xxh128 *x, const void *p, size_t n)
 {
     if (n > 0)
-        XXH3_128bits_update(&x->state, p, n);
+        add(&x->state, p, n);
 }
 
-void xxh128_hex(const struct xxh128 *x, char ret[XXH128_HEX_MAX])
+void xxh128_digest(const struct xxh128 *x, uint8_t ret[XXH128_BYTES])
 {
     XXH128_canonical_t bytes;
 
     XXH128_canonicalFromHash(&bytes, XXH3_128bits_digest(&x->state));
-    hex_format(bytes.digest, sizeof(bytes.digest), ret);
+    memcpy(ret, bytes.digest, XXH128_BYTES);
 }

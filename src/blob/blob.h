@@ -5,6 +5,7 @@
 #include "base/err.h"
 #include "base/finding.h"
 #include "base/uuid.h"
+#include "base/xxh128.h"
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -56,6 +57,8 @@ struct blob_driver {
     int (*write)(struct blob_upload *u, const void *p, size_t n, struct err *err);
     /** Optional: as write(), but it may go on with the bytes when it has returned: then it keeps their memory, and `piece` has that of others. */
     int (*take)(struct blob_upload *u, struct buf *piece, struct err *err);
+    /** XXH3 of 128 bits (xxh128_digest) of what was written since begin(), resume() or the latest sum(). */
+    void (*sum)(struct blob_upload *u, uint8_t ret[XXH128_BYTES]);
     /** Makes it durable and visible (sync file, rename, sync directory). Frees `u` either way. */
     int (*commit)(struct blob_upload *u, int64_t *ret_size, uint8_t ret_sha256[32], struct err *err);
     void (*abort)(struct blob_upload *u); /* nothing is left. NULL accepted */

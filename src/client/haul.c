@@ -148,7 +148,7 @@ static size_t on_header(char *line, size_t size, size_t n, void *arg)
         x->etag[0] = '\0';
         x->range_from = x->range_total = x->length = x->upload_offset = x->part_size = x->read_back = -1;
         x->retry_after_s = 0;
-        x->location[0] = x->blob_ref[0] = x->sha256[0] = x->body_sum[0] = '\0';
+        x->location[0] = x->blob_ref[0] = x->sha256[0] = x->body_sum[0] = x->sum[0] = '\0';
         return len;
     }
     char *value = strchr(text, ':');
@@ -183,6 +183,8 @@ static size_t on_header(char *line, size_t size, size_t n, void *arg)
         header_keep(x->sha256, sizeof(x->sha256), value);
     } else if (strcasecmp(text, "Haul-Body-Xxh128") == 0) {
         header_keep(x->body_sum, sizeof(x->body_sum), value);
+    } else if (strcasecmp(text, "Haul-Xxh128") == 0) {
+        header_keep(x->sum, sizeof(x->sum), value);
     } else if (strcasecmp(text, "Retry-After") == 0) {
         long s = strtol(value, NULL, 10);
         x->retry_after_s = s > 0 && s < 86400 ? (int)s : 0;

@@ -50,8 +50,8 @@ struct exchange {
     int64_t range_total; /* of Content-Range, -1 when absent */
     int64_t length;      /* of Content-Length, -1 when absent */
     int retry_after_s;
-    char location[HAUL_UPLOAD_MAX], blob_ref[64], sha256[SHA256_HEX_MAX],
-        body_sum[XXH128_HEX_MAX];                /* headers; "" when absent */
+    char location[HAUL_UPLOAD_MAX], blob_ref[64], sha256[SHA256_HEX_MAX], body_sum[XXH128_HEX_MAX],
+        sum[XXH128_HEX_MAX];                     /* headers; "" when absent */
     int64_t upload_offset, part_size, read_back; /* -1 when absent */
     /* Takes the bytes of a 2xx answer; nonzero stops. NULL: they go to `body`. */
     int (*sink)(void *arg, struct exchange *x, const char *p, size_t n);

@@ -66,12 +66,12 @@ bool upload_sum_begin(struct upload *u)
 
 bool upload_sum_end(struct upload *u, const struct exchange *x)
 {
-    char hex[XXH128_HEX_MAX];
+    uint8_t sent[XXH128_BYTES], came[XXH128_BYTES];
     if (!u->summed)
         return false;
-    xxh128_hex(u->sum, hex);
+    xxh128_digest(u->sum, sent);
     u->summed = false;
-    if (u->done == u->size && strcasecmp(x->body_sum, hex) == 0)
+    if (u->done == u->size && hex_parse(x->body_sum, came, sizeof(came)) == 0 && memcmp(sent, came, sizeof(sent)) == 0)
         return true;
     u->done = 0;
     return false;
@@ -235,6 +235,9 @@ struct download {
     bool redirected; /* the server sends us to a store */
     bool through;    /* a store did not answer well: bytes come through the server from now on */
     char etag[80];
+    bool summed; /* the server told a sum of all bytes: what comes is summed, and not hashed */
+    uint8_t told[XXH128_BYTES];
+    struct xxh128 *sum;
     struct sha256 *hash;
     haul_progress progress;
     void *arg;
@@ -252,16 +255,24 @@ static char *download_piece(const struct download *d)
 }
 
 /* Each piece is hashed while it is written and the next ones come. */
+static void download_hash(struct download *d, const char *p, size_t n)
+{
+    if (n == PIECE_BYTES && !d->hasher && pool_new("hash", 1, 0, &d->hasher, NULL) == ERR_OK)
+        d->behind.pool = d->hasher;
+    sha256_behind_add(&d->behind, p, n);
+    d->piece++;
+}
+
 static bool download_flush(struct download *d)
 {
     const char *p = download_piece(d);
     const size_t n = d->held;
     if (n == 0)
         return true;
-    if (n == PIECE_BYTES && !d->hasher && pool_new("hash", 1, 0, &d->hasher, NULL) == ERR_OK)
-        d->behind.pool = d->hasher;
-    sha256_behind_add(&d->behind, p, n);
-    d->piece++;
+    if (d->summed)
+        xxh128_add(d->sum, p, n);
+    else
+        download_hash(d, p, n);
     d->held = 0;
     return fs_write_all(d->fd, p, n, &d->io) == ERR_OK;
 }
@@ -281,6 +292,8 @@ static bool download_begin(struct download *d, struct exchange *x)
     }
     if (!d->direct && x->etag[0])
         snprintf(d->etag, sizeof(d->etag), "%s", x->etag);
+    if (d->done == 0)
+        d->summed = !d->direct && hex_parse(x->sum, d->told, sizeof(d->told)) == 0;
     if (x->status == 206) {
         if (x->range_from != d->done) {
             d->bad = "the server answered with another range than was asked for";
@@ -408,8 +421,8 @@ static int download_once(struct haul_client *c, const char *path, struct downloa
 
 /* We look at all of it, so the server need not do so as well. When we see another hash, it is asked to: then it knows, and says, whether its
  * bytes are damaged or were on the way. */
-static int download_corrupt(struct haul_client *c, const char *path, const struct download *d, const char *hex,
-                            struct haul_error *err)
+static int download_corrupt(struct haul_client *c, const char *path, const char *hash, const char *came,
+                            const char *told, struct haul_error *err)
 {
     struct exchange x;
     struct haul_error its;
@@ -423,10 +436,22 @@ static int download_corrupt(struct haul_client *c, const char *path, const struc
         exchange_end(&x);
     }
     if (!damaged)
-        return error_set(err, HAUL_REFUSED, "corrupt", "what was downloaded has SHA-256 %s, but the server says %.64s",
-                         hex, d->etag);
+        return error_set(err, HAUL_REFUSED, "corrupt", "what was downloaded has %s %s, but the server says %.64s", hash,
+                         came, told);
     *err = its;
     return HAUL_REFUSED;
+}
+
+static int download_check_sum(struct haul_client *c, const char *path, const struct download *d, struct haul_error *err)
+{
+    uint8_t digest[XXH128_BYTES];
+    char came[XXH128_HEX_MAX], told[XXH128_HEX_MAX];
+    xxh128_digest(d->sum, digest);
+    if (memcmp(digest, d->told, sizeof(digest)) == 0)
+        return HAUL_OK;
+    hex_format(digest, sizeof(digest), came);
+    hex_format(d->told, sizeof(d->told), told);
+    return download_corrupt(c, path, "XXH128", came, told, err);
 }
 
 static int download_check(struct haul_client *c, const char *path, struct download *d, struct haul_error *err)
@@ -441,9 +466,11 @@ static int download_check(struct haul_client *c, const char *path, struct downlo
         return must_hash
                    ? error_set(err, HAUL_REFUSED, "corrupt", "the server gave no SHA-256 to check the download against")
                    : HAUL_OK;
+    if (d->summed)
+        return download_check_sum(c, path, d, err);
     sha256_end(d->hash, digest);
     hex_format(digest, sizeof(digest), hex);
-    return strcasecmp(hex, d->etag) == 0 ? HAUL_OK : download_corrupt(c, path, d, hex, err);
+    return strcasecmp(hex, d->etag) == 0 ? HAUL_OK : download_corrupt(c, path, "SHA-256", hex, d->etag, err);
 }
 
 static bool blob_path(const char *ref_or_path, char *ret, size_t size)
@@ -469,12 +496,19 @@ int haul_download(struct haul_client *c, const char *ref_or_path, int fd, haul_p
                          "'%.100s' is not a blob: it looks like blob:0198c0de-0000-7000-8000-000000000000",
                          ref_or_path);
     AUTO_FREE char *room = aligned_alloc(PAGE, PIECES * PIECE_BYTES);
-    struct download d = {.fd = fd, .total = -1, .progress = progress, .arg = arg, .room = room, .hash = sha256_new()};
-    if (!d.hash || !room) {
+    struct download d = {.fd = fd,
+                         .total = -1,
+                         .progress = progress,
+                         .arg = arg,
+                         .room = room,
+                         .hash = sha256_new(),
+                         .sum = xxh128_new()};
+    if (!d.hash || !d.sum || !room) {
         sha256_free(d.hash);
+        xxh128_free(d.sum);
         return error_set(err, HAUL_LOCAL, "no_memory", "out of memory");
     }
-    sha256_behind_init(&d.behind, d.hash, NULL);
+    sha256_behind_init(&d.behind, d.hash, NULL, NULL);
     int rc;
     for (unsigned n = 1;; n++) {
         rc = download_once(c, path, &d, err);
@@ -496,6 +530,7 @@ int haul_download(struct haul_client *c, const char *ref_or_path, int fd, haul_p
     if (rc == HAUL_OK && ret_size)
         *ret_size = d.done;
     sha256_free(d.hash);
+    xxh128_free(d.sum);
     return rc;
 }
 

@@ -306,6 +306,8 @@ struct blob_row {
     const char *project;
     int64_t size;
     uint8_t sha256[32];
+    bool summed;        /* xxh128 is known: its bytes came in one request */
+    uint8_t xxh128[16]; /* as of xxh128_digest */
     int64_t refs;
     usec created_at, expires_at;
 };

@@ -90,6 +90,10 @@ def tus(api):
     return Tus(api)
 
 
+def xxh128(data):
+    return subprocess.run(["xxhsum", "-H2"], input=data, stdout=subprocess.PIPE, check=True).stdout.split()[0].decode()
+
+
 class Line:
     """A PATCH by hand, that can stop anywhere."""
 
@@ -368,10 +372,6 @@ def test_a_commit_whose_row_was_never_written(make_server):
 
 # --- two writers ---
 
-def xxh128(data):
-    return subprocess.run(["xxhsum", "-H2"], input=data, stdout=subprocess.PIPE, check=True).stdout.split()[0].decode()
-
-
 @pytest.mark.parametrize("size", [0, 100_000, 9_000_000])
 def test_answers_tell_what_arrived(server, api, tus, size):
     data = some_bytes(size)
@@ -380,6 +380,7 @@ def test_answers_tell_what_arrived(server, api, tus, size):
     if size:
         path = tus.begin(size + 10)
         assert tus.patch(path, 0, data).headers["Haul-Body-Xxh128"] == xxh128(data)
+        assert tus.offset(path) == size  # nothing but this request's bytes counts in the next sum
         last = tus.patch(path, size, b"10 of them")
         assert last.headers["Haul-Body-Xxh128"] == xxh128(b"10 of them")
         assert last.headers["Haul-Sha256"] == sha256(data + b"10 of them")
@@ -388,6 +389,20 @@ def test_answers_tell_what_arrived(server, api, tus, size):
     path = f"/v1/jobs/{claim['job_id']}/attempts/{claim['attempt']}/outputs/file"
     staged = api.request("PUT", path, data=data, headers={"Content-Type": "application/octet-stream", "Haul-Token": claim["token"]})
     assert staged.status_code == 201 and staged.headers["Haul-Body-Xxh128"] == xxh128(data), staged.text
+
+
+def test_a_download_tells_the_sum_of_what_came_in_one_request(server, api, tus):
+    data = some_bytes(9_000_000)
+    once, twice = tus.begin(len(data)), tus.begin(len(data))
+    in_one = tus.patch(once, 0, data).headers["Haul-Blob-Ref"]
+    tus.patch(twice, 0, data[:5_000_000])
+    in_two = tus.patch(twice, 5_000_000, data[5_000_000:]).headers["Haul-Blob-Ref"]
+    for ref in (in_one, api.put_blob(data)["ref"]):
+        path = "/v1/blobs/" + ref.removeprefix("blob:")
+        for answer in (api.get(path), api.get(path, headers={"Range": "bytes=5-9", "Haul-Verify": "client"}), api.request("HEAD", path)):
+            assert answer.headers["Haul-Xxh128"] == xxh128(data)
+    answer = api.get("/v1/blobs/" + in_two.removeprefix("blob:"))
+    assert answer.content == data and "Haul-Xxh128" not in answer.headers  # its bytes were never seen in a row
 
 
 def test_a_second_writer_is_refused_while_the_first_sends(server, tus):
@@ -417,6 +432,8 @@ def test_a_writer_that_vanished_holds_nobody_up(server, tus):
         """the upload goes on"""
         answer = tus.patch(path, 100_000, data[100_000:150_000])
         assert answer.status_code in (204, 409), answer.text
+        if answer.status_code == 204:  # of what came from it, not from the one that vanished
+            assert answer.headers["Haul-Body-Xxh128"] == xxh128(data[100_000:150_000])
         return answer.status_code == 204
     until(taken_over, 9)  # before the server would cut a silent connection
     assert tus.offset(path) == 150_000

@@ -163,6 +163,15 @@ static void folder_close(struct blobs *b)
     free(b);
 }
 
+bool upload_hashes(struct blob_upload *u)
+{
+    u->sum = xxh128_new();
+    if (!u->hash || !u->sum)
+        return false;
+    sha256_behind_init(&u->behind, u->hash, u->sum, u->blobs->hash);
+    return true;
+}
+
 void upload_settle(struct blob_upload *u)
 {
     sha256_behind_wait(&u->behind);
@@ -189,6 +198,7 @@ void upload_free(struct blob_upload *u, bool unlink_tmp)
     if (u->mark_fd >= 0)
         close(u->mark_fd);
     sha256_free(u->hash);
+    xxh128_free(u->sum);
     free(u);
 }
 
@@ -201,11 +211,10 @@ static int folder_begin(struct blobs *b, const struct uuid *id, struct blob_uplo
     u->blobs = b;
     u->fd = u->mark_fd = -1;
     u->hash = sha256_new();
-    if (!u->hash) {
+    if (!upload_hashes(u)) {
         upload_free(u, false);
         return err_set(err, ERR_NO_MEMORY, 0, "begin a blob");
     }
-    sha256_behind_init(&u->behind, u->hash, b->hash);
     blob_path(id, u->id, u->path);
     snprintf(u->tmp, sizeof(u->tmp), "tmp/%s", u->id);
 
@@ -309,6 +318,13 @@ static int folder_take(struct blob_upload *u, struct buf *piece, struct err *err
     }
     buf_reset(piece);
     return rc;
+}
+
+static void folder_sum(struct blob_upload *u, uint8_t ret[XXH128_BYTES])
+{
+    upload_settle(u);
+    xxh128_digest(u->sum, ret);
+    xxh128_reset(u->sum);
 }
 
 /** Back to where it was before publish(). */
@@ -535,6 +551,7 @@ const struct blob_driver *blob_folder(void)
         .begin = folder_begin,
         .write = folder_write,
         .take = folder_take,
+        .sum = folder_sum,
         .commit = folder_commit,
         .abort = folder_abort,
         .open_read = folder_open_read,

@@ -19,6 +19,7 @@ struct blob_upload {
     uint64_t marks;
     bool whole;          /* a commit named it: nothing is left to be written */
     struct sha256 *hash; /* after upload_settle() */
+    struct xxh128 *sum;  /* the same */
     struct sha256_behind behind;
     struct buf taken[SHA256_BEHIND + 1]; /* by their number: the next one comes where the oldest is hashed by then */
     size_t n_taken;
@@ -29,6 +30,8 @@ struct blob_upload {
     struct err failed; /* the first write that failed; sticks */
 };
 
+/** Its bytes are hashed from here on. false: no memory. */
+bool upload_hashes(struct blob_upload *u);
 void blob_path(const struct uuid *id, char ret_id[UUID_STR_MAX], char ret_path[3 + UUID_STR_MAX]);
 /** Waits until all that was written is hashed. */
 void upload_settle(struct blob_upload *u);

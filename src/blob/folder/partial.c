@@ -192,10 +192,12 @@ int partial_resume(struct blobs *b, const struct uuid *id, struct blob_upload **
     if (FAULT("folder.resume")) {
         errno = EIO;
     } else if (u->mark_fd >= 0 && (u->whole ? wind_to_end(u) : wind_to_mark(u)) == 0 && names_sync(u) == 0) {
-        sha256_behind_init(&u->behind, u->hash, b->hash);
-        *ret_offset = u->size;
-        *ret = u;
-        return ERR_OK;
+        if (upload_hashes(u)) {
+            *ret_offset = u->size;
+            *ret = u;
+            return ERR_OK;
+        }
+        errno = ENOMEM;
     }
 
     int rc = err_set(err, ERR_IO, errno, "go on with upload %s", n.id);

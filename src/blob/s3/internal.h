@@ -122,7 +122,8 @@ struct blob_upload {
     struct s3_parts parts;      /* those that are there */
     int64_t size;               /* bytes written */
     struct sha256 *hash;
-    char *fill; /* bytes for the next part */
+    struct xxh128 *sum; /* of what was written since it was asked for */
+    char *fill;         /* bytes for the next part */
     size_t fill_n, fill_cap;
     struct s3_sending *sending[S3_AHEAD_MAX]; /* in order of their numbers */
     size_t n_sending;
@@ -134,6 +135,7 @@ void s3_upload_free(struct blob_upload *u);
 int s3_upload_settle(struct blob_upload *u);
 int s3_upload_begin(struct blobs *s, const struct uuid *id, struct blob_upload **ret, struct err *err);
 int s3_upload_write(struct blob_upload *u, const void *p, size_t n, struct err *err);
+void s3_upload_sum(struct blob_upload *u, uint8_t ret[XXH128_BYTES]);
 int s3_upload_commit(struct blob_upload *u, int64_t *ret_size, uint8_t ret_sha256[32], struct err *err);
 void s3_upload_abort(struct blob_upload *u);
 

@@ -175,6 +175,7 @@ const struct blob_driver *blob_s3(void)
         .close = s3_close,
         .begin = s3_upload_begin,
         .write = s3_upload_write,
+        .sum = s3_upload_sum,
         .commit = s3_upload_commit,
         .abort = s3_upload_abort,
         .open_read = s3_reader_open,

@@ -27,11 +27,13 @@ struct blob_upload *s3_upload_new(struct blobs *s, const struct uuid *id, bool r
         u->id = *id;
         u->resumable = resumable;
         u->hash = sha256_new();
+        u->sum = xxh128_new();
         uuid_format(id, u->name);
         s3_blob_key(s, id, u->key);
     }
-    if (!u || !u->hash) {
-        free(u);
+    if (!u || !u->hash || !u->sum) {
+        if (u)
+            s3_upload_free(u);
         err_set(err, ERR_NO_MEMORY, 0, "begin a blob");
         return NULL;
     }
@@ -41,6 +43,7 @@ struct blob_upload *s3_upload_new(struct blobs *s, const struct uuid *id, bool r
 void s3_upload_free(struct blob_upload *u)
 {
     sha256_free(u->hash);
+    xxh128_free(u->sum);
     free(u->parts.at);
     free(u->fill);
     free(u);
@@ -185,6 +188,7 @@ int s3_upload_write(struct blob_upload *u, const void *p, size_t n, struct err *
 
         memcpy(u->fill + u->fill_n, from, take);
         sha256_add(u->hash, from, take);
+        xxh128_add(u->sum, from, take);
         u->fill_n += take;
         u->size += (int64_t)take;
         from += take;
@@ -193,6 +197,12 @@ int s3_upload_write(struct blob_upload *u, const void *p, size_t n, struct err *
     if (u->upload[0] && u->fill_n >= part_size(u)) /* now, so that a sync has less to keep */
         part_send(u);
     return fail(u, err);
+}
+
+void s3_upload_sum(struct blob_upload *u, uint8_t ret[XXH128_BYTES])
+{
+    xxh128_digest(u->sum, ret);
+    xxh128_reset(u->sum);
 }
 
 /* --- the end --- */

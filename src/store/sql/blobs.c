@@ -32,14 +32,15 @@ int blob_ref(struct tx *t, const struct uuid *id, int by)
                  "uii", id, (int64_t)by, until);
 }
 
-int blob_insert(struct tx *t, const struct uuid *id, int64_t size, const uint8_t sha256[32], int64_t *ret_new)
+int blob_insert(struct tx *t, const struct uuid *id, int64_t size, const uint8_t sha256[32], const uint8_t *xxh128,
+                int64_t *ret_new)
 {
     int rc = q_run(t->c, ret_new, t->err,
-                   "INSERT INTO blobs (blob_id, project, size, sha256, refs, created_at, expires_at) VALUES (?1, ?2, "
-                   "?3, ?4, 0, ?5, ?6)"
+                   "INSERT INTO blobs (blob_id, project, size, sha256, refs, created_at, expires_at, xxh128) VALUES "
+                   "(?1, ?2, ?3, ?4, 0, ?5, ?6, ?7)"
                    " ON CONFLICT DO NOTHING",
-                   "utibii", id, t->op->project, size, (const void *)sha256, (size_t)32, t->now,
-                   t->now + t->s->policy.blob_unreferenced_us);
+                   "utibiib", id, t->op->project, size, (const void *)sha256, (size_t)32, t->now,
+                   t->now + t->s->policy.blob_unreferenced_us, (const void *)xxh128, (size_t)16);
 
     if (rc == ERR_OK && *ret_new) {
         t->blobs++;
@@ -69,7 +70,7 @@ int op_blob_add(struct tx *t)
 
     if (rc != ERR_OK)
         return rc;
-    rc = blob_insert(t, &row->blob_id, row->size, row->sha256, &inserted);
+    rc = blob_insert(t, &row->blob_id, row->size, row->sha256, row->summed ? row->xxh128 : NULL, &inserted);
 
     if (rc == ERR_OK && !inserted)
         rc = blob_same(t, &row->blob_id, row->size, row->sha256);
@@ -101,7 +102,7 @@ static int output_replace(struct tx *t, const struct op_output *o)
 static int output_blob(struct tx *t, const struct op_output *o)
 {
     int64_t inserted = 0;
-    int rc = o->stored ? ERR_OK : blob_insert(t, &o->blob_id, o->size, o->sha256, &inserted);
+    int rc = o->stored ? ERR_OK : blob_insert(t, &o->blob_id, o->size, o->sha256, NULL, &inserted);
 
     if (rc == ERR_OK && !inserted)
         rc = blob_same(t, &o->blob_id, o->size, o->sha256);

@@ -245,7 +245,8 @@ int lane_of(struct tx *t, const struct job *job, int64_t *ret);
 int blob_check_ref(struct tx *t, const char *ref, const char *field, struct uuid *ret_id, uint8_t ret_sha256[32]);
 int blob_ref(struct tx *t, const struct uuid *id, int by);
 /** Its row, without references. *ret_new 0: there is one of that id. */
-int blob_insert(struct tx *t, const struct uuid *id, int64_t size, const uint8_t sha256[32], int64_t *ret_new);
+int blob_insert(struct tx *t, const struct uuid *id, int64_t size, const uint8_t sha256[32], const uint8_t *xxh128,
+                int64_t *ret_new);
 int op_blob_add(struct tx *t);
 int op_output(struct tx *t);
 /** What no success published. */

@@ -315,7 +315,7 @@ int op_sweep_logs(struct tx *t)
 static int blob_take(struct tx *t, const struct op_log_packed *op)
 {
     int64_t is_new;
-    int rc = blob_insert(t, &op->blob_id, op->size, op->sha256, &is_new);
+    int rc = blob_insert(t, &op->blob_id, op->size, op->sha256, NULL, &is_new);
 
     if (rc == ERR_OK && !is_new)
         rc = err_set(t->err, ERR_CONFLICT, 0, "the log's blob is another's");

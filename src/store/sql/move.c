@@ -19,7 +19,7 @@
     "ready_seq:i no_progress_us:i fingerprint:i traceparent:t tracestate:t"
 
 const struct move_table move_tables[] = {
-    {"blobs", "blob_id:u project:t size:i sha256:b refs:i created_at:i expires_at:i", "blob_id:u"},
+    {"blobs", "blob_id:u project:t size:i sha256:b refs:i created_at:i expires_at:i xxh128:b", "blob_id:u"},
     {"uploads", "upload_id:u project:t size:i sha256:b metadata:t created_at:i expires_at:i", "upload_id:u"},
     {"workers",
      "worker_id:u name:t host:t version:t isolation:t handlers:t slots_total:i slots_busy:i first_seen:i last_seen:i "

@@ -158,10 +158,10 @@ int read_blob_get(struct store *s, const char *project, const struct uuid *id, s
     int rc = read_begin(s, READ_DEADLINE_US, &r, err);
 
     if (rc == ERR_OK)
-        rc = q_open(
-            r.c, &st, err,
-            "SELECT size, sha256, refs, created_at, expires_at, project FROM blobs WHERE blob_id = ?1 AND project = ?2",
-            "ut", id, project);
+        rc = q_open(r.c, &st, err,
+                    "SELECT size, sha256, refs, created_at, expires_at, project, xxh128 FROM blobs"
+                    " WHERE blob_id = ?1 AND project = ?2",
+                    "ut", id, project);
     if (rc == ERR_OK)
         rc = q_step(r.c, st, &found, err);
     if (rc == ERR_OK && !found)
@@ -175,6 +175,7 @@ int read_blob_get(struct store *s, const char *project, const struct uuid *id, s
                              .created_at = col_int(st, 3),
                              .expires_at = col_int(st, 4)};
     col_hash(st, 1, ret->sha256);
+    ret->summed = col_exact(st, 6, ret->xxh128, sizeof(ret->xxh128));
     return ret->project ? ERR_OK : read_no_memory(err);
 }
 

@@ -440,6 +440,46 @@ static void take(struct room *r, struct blob_upload *u, struct buf *piece, const
     assert_int_equal(piece->len, 0);
 }
 
+static void expect_sum(struct room *r, struct blob_upload *u, const char *p, size_t n)
+{
+    uint8_t got[XXH128_BYTES], want[XXH128_BYTES];
+    struct xxh128 *x = xxh128_new();
+
+    xxh128_add(x, p, n);
+    xxh128_digest(x, want);
+    xxh128_free(x);
+    r->d->sum(u, got);
+    assert_memory_equal(got, want, sizeof(want));
+}
+
+static void test_what_came_is_summed(void **state)
+{
+    struct room *r = *state;
+    const size_t n = 9 * 1024 * 1024, cut = 5 * 1024 * 1024;
+    AUTO_FREE char *p = some_bytes(n, 83);
+    struct uuid id = new_id(), other = new_id();
+    struct blob_upload *u = go_on(r, &id, 0);
+
+    expect_sum(r, u, "", 0);
+    OK(r->d->write(u, p, 70000, &err));
+    OK(r->d->write(u, p + 70000, cut - 70000, &err));
+    OK(r->d->sync(u, &err));
+    expect_sum(r, u, p, cut); /* a sync changes nothing */
+    OK(r->d->write(u, p + cut, 10, &err));
+    expect_sum(r, u, p + cut, 10); /* since it was asked for */
+    OK(r->d->sync(u, &err));
+    r->d->leave(u);
+    u = go_on(r, &id, (int64_t)cut + 10);
+    OK(r->d->write(u, p + cut + 10, n - cut - 10, &err));
+    expect_sum(r, u, p + cut + 10, n - cut - 10); /* since it was gone on with */
+    finish(r, u, &id, p, n);
+
+    OK(r->d->begin(r->b, &other, &u, &err));
+    OK(r->d->write(u, p, n, &err));
+    expect_sum(r, u, p, n);
+    finish(r, u, &other, p, n);
+}
+
 /** Pieces that it keeps while they are hashed, with such between them that it does not, and what goes on from a sync. */
 static void test_pieces_are_taken(void **state)
 {
@@ -461,6 +501,7 @@ static void test_pieces_are_taken(void **state)
         take(r, u, &piece, p + at, more);
         at += more;
     }
+    expect_sum(r, u, p, cut);
     OK(r->d->sync(u, &err)); /* marks the hash of all of them */
     take(r, u, &piece, p + cut, 512 << 10);
     r->d->leave(u);
@@ -643,6 +684,7 @@ int main(void)
         CASE(test_cut_upload_leaves_nothing),
         CASE(test_resumed_at_many_offsets),
         CASE(test_a_long_upload_is_resumed),
+        CASE(test_what_came_is_summed),
         CASE(test_pieces_are_taken),
         CASE(test_a_long_commit_without_its_row_is_found_whole),
         CASE(test_unsynced_bytes_are_not_believed),

@@ -239,6 +239,23 @@ static void test_blob_added_twice(void **state)
     assert_refused(other, ERR_CONFLICT);
 }
 
+static void test_blob_keeps_its_sum_if_there_is_one(void **state)
+{
+    struct world *w = *state;
+
+    for (int summed = 0; summed < 2; summed++) {
+        struct op *op = op_make(w, OP_BLOB_ADD);
+        struct blob_row *row = &op->u.blob_add.row, got;
+
+        *row = (struct blob_row){.blob_id = id_make(w), .size = 1, .summed = summed, .xxh128 = {0, 1, [15] = 255}};
+        assert_int_equal(apply(w, op), ERR_OK);
+        assert_int_equal(w->d->blob_get(w->s, "default", &row->blob_id, w->arena, &got, NULL), ERR_OK);
+        assert_int_equal(got.summed, summed);
+        if (summed)
+            assert_memory_equal(got.xxh128, row->xxh128, sizeof(got.xxh128));
+    }
+}
+
 static void test_scheduled_job_becomes_ready_when_due(void **state)
 {
     struct world *w = *state;
@@ -460,6 +477,7 @@ const struct CMUnitTest submit_tests[] = {
     TEST(test_references_are_taken_with_the_submission),
     TEST(test_unreferenced_blobs_are_swept),
     TEST(test_blob_added_twice),
+    TEST(test_blob_keeps_its_sum_if_there_is_one),
     TEST(test_scheduled_job_becomes_ready_when_due),
     TEST(test_missed_start_deadline_fails_the_job),
     TEST(test_more_due_than_a_pass_takes),

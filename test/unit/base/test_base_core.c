@@ -186,13 +186,27 @@ static void test_md5(void **state)
     md5_free(h);
 }
 
+struct hashes {
+    uint8_t sha256[32], xxh128[XXH128_BYTES];
+};
+
+static void hash_at_once(const char *bytes, size_t n, struct hashes *ret)
+{
+    struct xxh128 *x = xxh128_new();
+    xxh128_add(x, bytes, n);
+    xxh128_digest(x, ret->xxh128);
+    xxh128_free(x);
+    sha256_once(bytes, n, ret->sha256);
+}
+
 /** All pieces of `bytes`, as far as an owner may be ahead. @return how many were not hashed at once */
-static size_t hash_behind(struct pool *pool, const char *bytes, size_t n, uint8_t ret[32])
+static size_t hash_behind(struct pool *pool, const char *bytes, size_t n, struct hashes *ret)
 {
     struct sha256 *h = sha256_new();
+    struct xxh128 *x = xxh128_new();
     struct sha256_behind b;
     size_t away = 0, at = 0;
-    sha256_behind_init(&b, h, pool);
+    sha256_behind_init(&b, h, x, pool);
     for (size_t i = 1; at < n; i++) {
         size_t piece = MIN(i * 7919 % 200000, n - at); /* some are not worth a thread */
         away += sha256_behind_add(&b, bytes + at, piece);
@@ -202,8 +216,10 @@ static size_t hash_behind(struct pool *pool, const char *bytes, size_t n, uint8_
     }
     sha256_behind_wait(&b);
     sha256_behind_release(&b);
-    sha256_end(h, ret);
+    sha256_end(h, ret->sha256);
     sha256_free(h);
+    xxh128_digest(x, ret->xxh128);
+    xxh128_free(x);
     return away;
 }
 
@@ -225,12 +241,12 @@ static void test_sha256_behind(void **state)
     AUTO_FREE char *bytes = malloc(BYTES);
     struct pool *pool;
     struct held held;
-    uint8_t want[32], got[32];
+    struct hashes want, got;
     for (size_t i = 0; i < BYTES; i++)
         bytes[i] = (char)(i * 2654435761U >> 11);
-    sha256_once(bytes, BYTES, want);
-    assert_int_equal(hash_behind(NULL, bytes, BYTES, got), 0);
-    assert_memory_equal(got, want, 32);
+    hash_at_once(bytes, BYTES, &want);
+    assert_int_equal(hash_behind(NULL, bytes, BYTES, &got), 0);
+    assert_memory_equal(&got, &want, sizeof(want));
 
     assert_int_equal(pool_new("hash", 1, 0, &pool, NULL), ERR_OK);
     sem_init(&held.begun, 0, 0);
@@ -239,12 +255,12 @@ static void test_sha256_behind(void **state)
         sched_yield();
     while (sem_wait(&held.begun) != 0)
         ;
-    assert_int_equal(hash_behind(pool, bytes, BYTES, got), 0); /* that thread has other work */
-    assert_memory_equal(got, want, 32);
+    assert_int_equal(hash_behind(pool, bytes, BYTES, &got), 0); /* that thread has other work */
+    assert_memory_equal(&got, &want, sizeof(want));
     sem_post(&held.go);
     for (size_t away = 0; away == 0;) { /* until it is idle again */
-        away = hash_behind(pool, bytes, BYTES, got);
-        assert_memory_equal(got, want, 32);
+        away = hash_behind(pool, bytes, BYTES, &got);
+        assert_memory_equal(&got, &want, sizeof(want));
     }
     pool_free(pool);
     sem_destroy(&held.begun);
@@ -252,6 +268,13 @@ static void test_sha256_behind(void **state)
 }
 
 /* What `xxhsum -H2` prints. */
+static void xxh128_hex(const struct xxh128 *x, char ret[XXH128_HEX_MAX])
+{
+    uint8_t digest[XXH128_BYTES];
+    xxh128_digest(x, digest);
+    hex_format(digest, sizeof(digest), ret);
+}
+
 static void test_xxh128(void **state)
 {
     char hex[XXH128_HEX_MAX], piece[997];

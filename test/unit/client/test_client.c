@@ -472,6 +472,45 @@ static void test_download_with_a_wrong_hash_fails(void **state)
     scripted_free(s);
 }
 
+#define SUM       "Haul-Xxh128: df8d09e93f874900a99b8775cc15b6c7\r\n"
+#define WRONG_SUM "Haul-Xxh128: df8d09e93f874900a99b8775cc15b6c8\r\n"
+#define OTHER_TAG "ETag: \"" OTHER_SHA "\"\r\nConnection: close\r\n"
+
+/* A sum of all bytes that the first answer tells is what they are held against, and costs less than the hash that the ETag is. */
+static void test_download_is_held_against_its_sum(void **state)
+{
+    struct step steps[] = {
+        {"HTTP/1.1 200 OK\r\nContent-Length: 11\r\n" SUM OTHER_TAG "\r\nhello world", 0},
+        {"HTTP/1.1 200 OK\r\nContent-Length: 11\r\n" SUM OTHER_TAG "\r\nhello",
+         0}, /* cut; the rest from one that tells none */
+        {"HTTP/1.1 206 Partial Content\r\nContent-Length: 6\r\nContent-Range: bytes 5-10/11\r\n" OTHER_TAG "\r\n world",
+         0},
+        {"HTTP/1.1 200 OK\r\nContent-Length: 11\r\n" TAG "\r\nhello",
+         0}, /* the other way round: it was too late for a sum */
+        {"HTTP/1.1 206 Partial Content\r\nContent-Length: 6\r\nContent-Range: bytes 5-10/11\r\n" WRONG_SUM TAG
+         "\r\n world",
+         0},
+        {"HTTP/1.1 200 OK\r\nContent-Length: 11\r\n" WRONG_SUM TAG "\r\nhello world", 0},
+        {"HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 0-0/11\r\nContent-Length: 1\r\n" TAG "\r\nh", 0},
+    };
+    struct scripted *s = scripted_start(steps, ARRAY_LEN(steps));
+    struct haul_client *c = client(s);
+    struct haul_error err;
+    for (int i = 0; i < 3; i++) {
+        AUTO_FD int fd = memory_file(NULL);
+        assert_int_equal(haul_download(c, BLOB, fd, NULL, NULL, NULL, &err), HAUL_OK);
+        assert_holds(fd, "hello world");
+    }
+    AUTO_FD int fd = memory_file(NULL);
+    assert_int_equal(haul_download(c, BLOB, fd, NULL, NULL, NULL, &err), HAUL_REFUSED);
+    assert_string_equal(err.code, "corrupt");
+    assert_non_null(strstr(err.message, "df8d09e93f874900a99b8775cc15b6c8"));
+    scripted_join(s);
+    assert_non_null(strstr(scripted_request(s, 6), "\r\nRange: bytes=0-0\r\n"));
+    haul_client_free(c);
+    scripted_free(s);
+}
+
 static void test_download_of_other_contents_is_not_joined(void **state)
 {
     struct step steps[] = {
@@ -552,6 +591,7 @@ int main(void)
         cmocka_unit_test(test_a_server_without_resumable_uploads_gets_the_file_in_one_request),
         cmocka_unit_test(test_download_resumes_after_a_cut),
         cmocka_unit_test(test_download_with_a_wrong_hash_fails),
+        cmocka_unit_test(test_download_is_held_against_its_sum),
         cmocka_unit_test(test_download_of_other_contents_is_not_joined),
         cmocka_unit_test(test_progress_can_stop_and_local_trouble_is_local),
         cmocka_unit_test(test_log_append),

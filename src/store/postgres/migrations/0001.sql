@@ -126,7 +126,8 @@ CREATE INDEX dedup_until ON dedup (expires_at);
 CREATE TABLE blobs (
     blob_id uuid PRIMARY KEY, project text COLLATE "C" NOT NULL,
     size bigint NOT NULL, sha256 bytea NOT NULL,
-    refs bigint NOT NULL, created_at bigint NOT NULL, expires_at bigint NOT NULL -- counts while refs = 0
+    refs bigint NOT NULL, created_at bigint NOT NULL, expires_at bigint NOT NULL, -- counts while refs = 0
+    xxh128 bytea -- XXH3 of 128 bits, what a download is held against; NULL: it did not come in one request
 );
 CREATE INDEX blobs_unreferenced ON blobs (expires_at) WHERE refs = 0;
 
