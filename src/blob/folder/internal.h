@@ -24,6 +24,7 @@ struct blob_upload {
     struct buf taken[SHA256_BEHIND + 1]; /* by their number: the next one comes where the oldest is hashed by then */
     size_t n_taken;
     int64_t size, started; /* bytes written; bytes whose write-back was begun */
+    int64_t allocated;     /* room up to here was allocated ahead; 0: none */
     char tmp[sizeof(UPLOADS_DIR) + UUID_STR_MAX];
     char path[3 + UUID_STR_MAX];
     char id[UUID_STR_MAX];
@@ -35,6 +36,8 @@ bool upload_hashes(struct blob_upload *u);
 void blob_path(const struct uuid *id, char ret_id[UUID_STR_MAX], char ret_path[3 + UUID_STR_MAX]);
 /** Waits until all that was written is hashed. */
 void upload_settle(struct blob_upload *u);
+/** Gives back the room that was allocated ahead. */
+void upload_trim(struct blob_upload *u);
 /** Closes and frees. @param unlink_tmp  false when the file is under its final name, or stays */
 void upload_free(struct blob_upload *u, bool unlink_tmp);
 

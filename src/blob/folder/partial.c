@@ -223,8 +223,10 @@ int partial_sync(struct blob_upload *u, struct err *err)
 
 void partial_leave(struct blob_upload *u)
 {
-    if (u)
-        upload_free(u, false);
+    if (!u)
+        return;
+    upload_trim(u);
+    upload_free(u, false);
 }
 
 int partial_offset(struct blobs *b, const struct uuid *id, int64_t *ret, struct err *err)

@@ -247,6 +247,65 @@ static void test_a_damaged_mark_or_file(void **state)
     d->leave(u);
 }
 
+/** Room that it has on the disk beyond its bytes; whole blocks do not count. */
+static int64_t more_room(const struct room *r, const char *folder, const struct uuid *id)
+{
+    char name[UUID_STR_MAX], sub[sizeof("uploads/") + UUID_STR_MAX], path[PATH_MAX];
+    struct stat st;
+
+    uuid_format(id, name);
+    snprintf(sub, sizeof(sub), "%s/%s", folder, name);
+    path_in(r, sub, path);
+    assert_int_equal(stat(path, &st), 0);
+    return MAX((int64_t)st.st_blocks * 512 - (st.st_size + 65536), 0);
+}
+
+static bool can_allocate(const struct room *r)
+{
+    char path[PATH_MAX];
+
+    path_in(r, "tmp/probe", path);
+    AUTO_FD int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    return fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, 4096) == 0;
+}
+
+/** What was allocated ahead of a large upload is given back when it ends or rests, and never counts as its bytes. */
+static void test_room_is_allocated_ahead(void **state)
+{
+    enum { PIECE = 1 << 20 };
+    struct room *r = *state;
+    AUTO_FREE char *piece = calloc(1, PIECE);
+    struct blob_upload *u;
+    struct uuid id, other;
+    int64_t size = 0;
+    uint8_t hash[32];
+    const bool can = can_allocate(r);
+
+    assert_true(uuid_parse("0193b3f0-1234-7abc-8def-0123456789af", &id));
+    assert_true(uuid_parse("0193b3f0-1234-7abc-8def-0123456789ae", &other));
+    OK(d->resume(r->b, &id, &u, &size, &err));
+    for (int i = 0; i < 9; i++)
+        OK(d->write(u, piece, PIECE, &err));
+    assert_int_equal(more_room(r, "uploads", &id) > 16 << 20, can);
+    OK(d->sync(u, &err));
+    d->leave(u);
+    assert_int_equal(more_room(r, "uploads", &id), 0);
+    OK(d->resume(r->b, &id, &u, &size, &err));
+    assert_int_equal(size, 9 * PIECE);
+    for (int i = 0; i < 40; i++) /* through what was allocated first */
+        OK(d->write(u, piece, PIECE, &err));
+    OK(d->commit(u, &size, hash, &err));
+    assert_int_equal(size, 49 * PIECE);
+    assert_int_equal(more_room(r, "af", &id), 0);
+
+    OK(d->begin(r->b, &other, &u, &err));
+    for (int i = 0; i < 9; i++)
+        OK(d->write(u, piece, PIECE, &err));
+    assert_int_equal(more_room(r, "tmp", &other) > 16 << 20, can);
+    OK(d->commit(u, &size, hash, &err));
+    assert_int_equal(more_room(r, "ae", &other), 0);
+}
+
 #define CASE(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 
 int main(void)
@@ -260,6 +319,7 @@ int main(void)
         CASE(test_one_upload_an_id),
         CASE(test_a_damaged_mark_or_file),
         CASE(test_a_reader_outlives_the_blob),
+        CASE(test_room_is_allocated_ahead),
         CASE(test_what_is_no_file_is_no_blob),
     };
 
