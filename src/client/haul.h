@@ -87,7 +87,7 @@ int haul_upload_file(struct haul_client *c, int fd, int64_t size, struct haul_re
                      void *arg, char *ret_ref, char *ret_sha256, struct haul_error *err);
 /** Does the server in use offer that large files go in parts straight to where it keeps bytes? haul_upload_file does so then by itself. HAUL_OK also when not. */
 int haul_direct_offered(struct haul_client *c, bool *ret, struct haul_error *err);
-/** Streams GET /v1/blobs/{id} (ref "blob:<uuid>" or a path beginning with '/') into fd; checks SHA-256 against the ETag. Resumes with
+/** Streams GET /v1/blobs/{id} (ref "blob:<uuid>" or a path beginning with '/') into fd; checks it by the sum that the server told, or the ETag's SHA-256. Resumes with
  * a range request, up to 5 times, after a cut. */
 int haul_download(struct haul_client *c, const char *ref_or_path, int fd, haul_progress progress, void *arg,
                   int64_t *ret_size, struct haul_error *err);
