@@ -27,27 +27,10 @@ void xxh128_reset(struct xxh128 *x)
     XXH3_128bits_reset(&x->state);
 }
 
-#ifdef XXH128_AVX2
-void xxh128_add_avx2(XXH3_state_t *state, const void *p, size_t n); /* xxh128_avx2.c */
-
-static void add(XXH3_state_t *state, const void *p, size_t n)
-{
-    if (__builtin_cpu_supports("avx2"))
-        xxh128_add_avx2(state, p, n);
-    else
-        XXH3_128bits_update(state, p, n);
-}
-#else
-static void add(XXH3_state_t *state, const void *p, size_t n)
-{
-    XXH3_128bits_update(state, p, n);
-}
-#endif
-
 void xxh128_add(struct xxh128 *x, const void *p, size_t n)
 {
     if (n > 0)
-        add(&x->state, p, n);
+        XXH3_128bits_update(&x->state, p, n);
 }
 
 void xxh128_digest(const struct xxh128 *x, uint8_t ret[XXH128_BYTES])

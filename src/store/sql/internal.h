@@ -244,7 +244,9 @@ int lane_of(struct tx *t, const struct job *job, int64_t *ret);
 /** ERR_INVALID naming `field` when `ref` is not a blob of the op's project. ret_sha256 may be NULL. */
 int blob_check_ref(struct tx *t, const char *ref, const char *field, struct uuid *ret_id, uint8_t ret_sha256[32]);
 int blob_ref(struct tx *t, const struct uuid *id, int by);
-/** Its row, without references. *ret_new 0: there is one of that id. */
+/** Its row, without references.
+ * @param xxh128  16 bytes; NULL: not known
+ * @param ret_new  0: there is one of that id */
 int blob_insert(struct tx *t, const struct uuid *id, int64_t size, const uint8_t sha256[32], const uint8_t *xxh128,
                 int64_t *ret_new);
 int op_blob_add(struct tx *t);

@@ -490,13 +490,15 @@ static void test_download_is_held_against_its_sum(void **state)
         {"HTTP/1.1 206 Partial Content\r\nContent-Length: 6\r\nContent-Range: bytes 5-10/11\r\n" WRONG_SUM TAG
          "\r\n world",
          0},
+        {"HTTP/1.1 200 OK\r\nContent-Length: 11\r\nHaul-Xxh128: df8d09e93f874900\r\n" TAG "\r\nhello world",
+         0}, /* no sum */
         {"HTTP/1.1 200 OK\r\nContent-Length: 11\r\n" WRONG_SUM TAG "\r\nhello world", 0},
         {"HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 0-0/11\r\nContent-Length: 1\r\n" TAG "\r\nh", 0},
     };
     struct scripted *s = scripted_start(steps, ARRAY_LEN(steps));
     struct haul_client *c = client(s);
     struct haul_error err;
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < 4; i++) {
         AUTO_FD int fd = memory_file(NULL);
         assert_int_equal(haul_download(c, BLOB, fd, NULL, NULL, NULL, &err), HAUL_OK);
         assert_holds(fd, "hello world");
@@ -506,7 +508,7 @@ static void test_download_is_held_against_its_sum(void **state)
     assert_string_equal(err.code, "corrupt");
     assert_non_null(strstr(err.message, "df8d09e93f874900a99b8775cc15b6c8"));
     scripted_join(s);
-    assert_non_null(strstr(scripted_request(s, 6), "\r\nRange: bytes=0-0\r\n"));
+    assert_non_null(strstr(scripted_request(s, 7), "\r\nRange: bytes=0-0\r\n"));
     haul_client_free(c);
     scripted_free(s);
 }
