@@ -298,6 +298,8 @@ static int x_truncate(sqlite3_file *file, sqlite3_int64 n)
 
     if (gone(h))
         return SQLITE_IOERR_TRUNCATE;
+    if ((size_t)n >= content(h)->n)
+        return SQLITE_OK; /* which makes nothing durable */
     if (h->file) {
         sync_all(h->file);
         h->file->durable.n = MIN(h->file->durable.n, (size_t)n);

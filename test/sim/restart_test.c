@@ -241,6 +241,73 @@ static void test_what_was_answered_survives_a_cut_around_checkpoints(void **stat
     }
 }
 
+/* --- a checkpoint's sync is owed until the log begins anew --- */
+
+/* Of 64 KiB each: with a few more the log is 8 MiB, is moved into the database, and begins anew. */
+#define LOG_JOBS 80
+#define MORE     20
+
+static bool submitted(struct store *s, struct arena *arena, const char *payload, struct uuid *ret)
+{
+    const struct submission *one = write_one(s, arena, payload);
+
+    while (!one->decided)
+        store_sqlite()->poll(s, true);
+    *ret = one->id;
+    return told(one);
+}
+
+/** Something happens to the disk at write or sync `at`, counted from LOG_JOBS on; then the power goes. @return whether it came to that */
+static bool around_a_checkpoint(enum disk_fault fault, unsigned at, const char *payload)
+{
+    struct arena *arena = arena_new(1u << 24);
+    struct uuid ids[LOG_JOBS + MORE];
+    size_t n = 0;
+
+    disk_reset(rng_seeded_view(&seeded));
+    struct store *s = opened();
+    while (n < LOG_JOBS && submitted(s, arena, payload, &ids[n]))
+        n++;
+    assert_int_equal(n, LOG_JOBS);
+    disk_plan(fault, at);
+    while (n < LOG_JOBS + MORE && submitted(s, arena, payload, &ids[n]))
+        n++;
+    if (fault == DISK_CUT)
+        disk_cut(true);
+    disk_plan(fault, 0);
+    store_sqlite()->close(s);
+    disk_cut(true);
+    s = opened();
+    for (size_t i = 0; i < n; i++)
+        if (!there(s, arena, ids[i]))
+            fail_msg("job %zu of %zu is gone, after a fault at write %u", i, n, at);
+    store_sqlite()->close(s);
+    arena_free(arena);
+    return n < LOG_JOBS + MORE;
+}
+
+static void each_fault_around_a_checkpoint(enum disk_fault fault)
+{
+    char payload[JOB_PAYLOAD_MAX + 1];
+    unsigned at = 1;
+
+    memset(payload, '1', sizeof(payload) - 1);
+    payload[sizeof(payload) - 1] = 0;
+    while (around_a_checkpoint(fault, at, payload))
+        at += 4; /* a checkpoint makes more writes than that before each of its syncs */
+    assert_true(at > 3 * MORE); /* a commit is a write and a sync */
+}
+
+static void test_a_power_cut_around_a_checkpoint_loses_nothing(void **state)
+{
+    each_fault_around_a_checkpoint(DISK_CUT);
+}
+
+static void test_nor_does_a_sync_that_fails_there(void **state)
+{
+    each_fault_around_a_checkpoint(DISK_SYNC);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -254,6 +321,8 @@ int main(void)
                                         overlap_off),
         cmocka_unit_test_setup_teardown(test_what_was_answered_survives_a_cut_around_checkpoints, overlap_setup,
                                         overlap_off),
+        cmocka_unit_test_setup_teardown(test_a_power_cut_around_a_checkpoint_loses_nothing, overlap_setup, overlap_off),
+        cmocka_unit_test_setup_teardown(test_nor_does_a_sync_that_fails_there, overlap_setup, overlap_off),
     };
 
     return cmocka_run_group_tests_name("sim-restart", tests, NULL, NULL);

@@ -126,6 +126,7 @@ static void checkpoint(struct sqlite_store *s)
         read_pool_shut(&s->pool);
     /* Its failure loses nothing: the log stays, and the next commit tries again. */
     sqlite3_wal_checkpoint_v2(s->w.db, "main", SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
+    durable_owe(&s->durable);
     if (gated)
         read_pool_open(&s->pool);
     s->wal_done = s->wal_pages;

@@ -1,7 +1,7 @@
 /* A connection and its statements: prepared once, found by the address of their text. */
 #include "store/sqlite/driver.h"
 #include "core/search.h"
-#include "store/sqlite/wal_file.h"
+#include "store/sqlite/vfs.h"
 
 #define TEXT_MAX 4096
 
@@ -72,7 +72,7 @@ int conn_open(struct sqlite_conn *c, const char *path, bool writer, struct clock
     int rc;
 
     *c = (struct sqlite_conn){.conn.ops = &sqlite_ops, .clock = clock};
-    rc = sqlite3_open_v2(path, &c->db, flags, writer ? wal_file_vfs() : NULL);
+    rc = sqlite3_open_v2(path, &c->db, flags, writer ? vfs_name() : NULL);
     if (rc != SQLITE_OK) {
         conn_err(c, rc, err);
         conn_close(c);

@@ -75,8 +75,9 @@ struct durable {
     uint64_t written;              /* up to here their frames are in the log, */
     uint64_t wanted;               /* up to here the thread is to sync them, */
     uint64_t synced;               /* and up to here they are durable */
+    bool owes;                     /* of the database, too, it is to make a sync that is owed */
     bool syncing, failed, stop;
-    sqlite3_file *log;
+    sqlite3_file *log, *db;
     pthread_t thread;
     bool threaded;
 };
@@ -98,6 +99,8 @@ int durable_start(struct durable *d, struct err *err);
 void durable_stop(struct durable *d);
 /** All that is written, soon and elsewhere. */
 void durable_want(struct durable *d);
+/** The database's sync that a checkpoint left owed (vfs.h), likewise. */
+void durable_owe(struct durable *d);
 
 /* --- the store --- */
 

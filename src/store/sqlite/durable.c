@@ -4,7 +4,7 @@
 #include "base/bug.h"
 #include "base/fault.h"
 #include "store/sqlite/driver.h"
-#include "store/sqlite/wal_file.h"
+#include "store/sqlite/vfs.h"
 
 int durable_init(struct durable *d, struct err *err)
 {
@@ -64,7 +64,7 @@ static int log_sync(struct durable *d)
 {
     if (BUG("no-sync"))
         return SQLITE_OK;
-    return FAULT("sqlite.sync") ? SQLITE_IOERR_FSYNC : wal_file_sync(d->log);
+    return FAULT("sqlite.sync") ? SQLITE_IOERR_FSYNC : vfs_log_sync(d->log);
 }
 
 /** With the lock held, which it lets go meanwhile. */
@@ -111,6 +111,15 @@ bool durable_decided(struct durable *d, uint64_t n)
     return is;
 }
 
+/** With the lock held, which it lets go meanwhile. If it fails, whoever begins the log anew is told. */
+static void db_settle(struct durable *d)
+{
+    d->owes = false;
+    pthread_mutex_unlock(&d->lock);
+    vfs_db_settle(d->db);
+    pthread_mutex_lock(&d->lock);
+}
+
 /** Sleeps while nobody asked for a sync that is not there: others' commits and syncs do not wake it. */
 static void *thread_main(void *arg)
 {
@@ -120,6 +129,8 @@ static void *thread_main(void *arg)
     while (!d->stop)
         if (d->wanted > d->synced && !d->failed)
             upto(d, d->wanted);
+        else if (d->owes)
+            db_settle(d);
         else
             pthread_cond_wait(&d->asked, &d->lock);
     pthread_mutex_unlock(&d->lock);
@@ -156,5 +167,15 @@ void durable_want(struct durable *d)
     d->wanted = d->written;
     if (d->wanted > d->synced)
         pthread_cond_signal(&d->asked);
+    pthread_mutex_unlock(&d->lock);
+}
+
+void durable_owe(struct durable *d)
+{
+    if (!d->threaded)
+        return;
+    pthread_mutex_lock(&d->lock);
+    d->owes = true;
+    pthread_cond_signal(&d->asked);
     pthread_mutex_unlock(&d->lock);
 }

@@ -6,6 +6,7 @@
 #include "store/sqlite/memory.h"
 #include "store/sqlite/page_cache.h"
 #include "store/sqlite/schema.h"
+#include "store/sqlite/vfs.h"
 #include <inttypes.h>
 
 static int wal_grew(void *arg, sqlite3 *db, const char *name, int pages)
@@ -61,11 +62,15 @@ static int time_set(struct sqlite_store *s, struct err *err)
 }
 
 /** From here on commits are synced by us (durable.c): SQLite syncs the log only before it moves frames of it into the database, and its
- * header. */
+ * header. Having moved them all it asks for the database's sync, which is owed until the log begins anew (vfs.h). */
 static int own_syncs(struct sqlite_store *s, struct err *err)
 {
     int rc = sqlite3_file_control(s->w.db, "main", SQLITE_FCNTL_JOURNAL_POINTER, &s->durable.log);
 
+    if (rc == SQLITE_OK)
+        rc = sqlite3_file_control(s->w.db, "main", SQLITE_FCNTL_FILE_POINTER, &s->durable.db);
+    if (rc == SQLITE_OK)
+        vfs_db_owe(s->durable.db, true);
     return rc == SQLITE_OK ? conn_exec(&s->w, "PRAGMA synchronous = NORMAL", err) : conn_err(&s->w, rc, err);
 }
 
@@ -78,6 +83,17 @@ static int sqlite_overlap(struct store *store, bool thread, struct err *err)
     return rc;
 }
 
+/** It checkpoints, and removes the log: not one that has what the database may have lost. */
+static void writer_close(struct sqlite_store *s)
+{
+    if (s->durable.db) {
+        vfs_db_owe(s->durable.db, false);
+        if (vfs_db_settle(s->durable.db) != SQLITE_OK)
+            sqlite3_db_config(s->w.db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
+    }
+    conn_close(&s->w);
+}
+
 static void store_close(struct store *store)
 {
     if (!store)
@@ -86,7 +102,7 @@ static void store_close(struct store *store)
     durable_release(&s->durable);
     for (size_t i = 0; i < READERS; i++)
         conn_close(&s->readers[i]);
-    conn_close(&s->w); /* last, so that it checkpoints */
+    writer_close(s); /* last, so that it checkpoints */
     keys_free(s);
     inserts_free(s);
     read_pool_release(&s->pool);
@@ -176,7 +192,7 @@ static int load(struct sqlite_store *s, const struct store_config *config, struc
         schema_told(s->w.db);
     if (rc == ERR_OK)
         rc = inserts_init(s, err);
-    /* Batches are bounded, and a commit's pages are written together (wal_file.c); what came before was not. */
+    /* Batches are bounded, and a commit's pages are written together (vfs.h); what came before was not. */
     if (rc == ERR_OK)
         rc = conn_exec(&s->w, "PRAGMA cache_spill = 0", err);
     if (rc == ERR_OK)
