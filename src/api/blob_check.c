@@ -2,6 +2,7 @@
 #include "base/auto.h"
 #include "base/log.h"
 #include "base/sha256.h"
+#include "base/xxh128.h"
 
 #define PIECE    ((size_t)256 << 10)
 #define STALE_US (3600 * USEC_PER_SEC)
@@ -52,38 +53,81 @@ static int damage(struct blob_checks *c, const struct uuid *id, const char *what
     return (int)err->code;
 }
 
-static int bytes_hash(struct blob_reader *r, uint8_t ret[32], struct err *err)
+bool blob_sum_counts(const struct blob_reader *r, const struct blob_row *row)
+{
+    return row->summed && r->fd >= 0;
+}
+
+/* Bytes, and what they are held against: one of the two. */
+struct held {
+    struct xxh128 *sum;
+    struct sha256 *hash;
+};
+
+/** @return false: no memory */
+static bool held_begin(struct held *h, const struct blob_reader *r, const struct blob_row *row)
+{
+    const bool by_sum = blob_sum_counts(r, row);
+    *h = (struct held){.sum = by_sum ? xxh128_new() : NULL, .hash = by_sum ? NULL : sha256_new()};
+    return h->sum || h->hash;
+}
+
+static void held_free(struct held *h)
+{
+    xxh128_free(h->sum);
+    sha256_free(h->hash);
+}
+
+static void held_add(struct held *h, const void *p, size_t n)
+{
+    if (h->sum)
+        xxh128_add(h->sum, p, n);
+    else
+        sha256_add(h->hash, p, n);
+}
+
+/** All of them were added. */
+static bool held_good(struct held *h, const struct blob_row *row)
+{
+    uint8_t sum[XXH128_BYTES], hash[32];
+    if (h->sum) {
+        xxh128_digest(h->sum, sum);
+        return memcmp(sum, row->xxh128, sizeof sum) == 0;
+    }
+    sha256_end(h->hash, hash);
+    return memcmp(hash, row->sha256, sizeof hash) == 0;
+}
+
+static int add_all(struct held *h, struct blob_reader *r, struct err *err)
 {
     AUTO_FREE char *piece = malloc(PIECE);
-    struct sha256 *hash = sha256_new();
     int64_t at = 0;
-    int rc = piece && hash ? ERR_OK : err_set(err, ERR_NO_MEMORY, 0, "check a blob");
+    int rc = piece ? ERR_OK : err_set(err, ERR_NO_MEMORY, 0, "check a blob");
     for (int64_t n = 1; !rc && n;) {
         n = r->read(r, at, piece, PIECE, err);
         if (n > 0) {
-            sha256_add(hash, piece, (size_t)n);
+            held_add(h, piece, (size_t)n);
             at += n;
         } else if (n < 0)
             rc = (int)err->code;
     }
-    if (!rc)
-        sha256_end(hash, ret);
-    sha256_free(hash);
     return rc;
 }
 
 int blob_check_all(struct blob_checks *c, struct blob_reader *r, const struct blob_row *row, struct err *err)
 {
-    uint8_t digest[32];
+    struct held h;
     if (r->size != row->size)
         return damage(c, &row->blob_id, "it has another size than was stored", err);
     if (known_good(c, &row->blob_id, r->stamp))
         return ERR_OK;
-    const int rc = bytes_hash(r, digest, err);
+    int rc = held_begin(&h, r, row) ? add_all(&h, r, err) : err_set(err, ERR_NO_MEMORY, 0, "check a blob");
+    const bool good = !rc && held_good(&h, row);
+    held_free(&h);
     if (rc)
         return rc;
-    if (memcmp(digest, row->sha256, sizeof digest) != 0)
-        return damage(c, &row->blob_id, "its bytes have another SHA-256 than was stored", err);
+    if (!good)
+        return damage(c, &row->blob_id, "its bytes are not those that were stored", err);
     remember(c, &row->blob_id, r->stamp);
     return ERR_OK;
 }
@@ -91,22 +135,20 @@ int blob_check_all(struct blob_checks *c, struct blob_reader *r, const struct bl
 struct sent {
     struct blob_checks *checks;
     struct blob_row row;
-    struct sha256 *hash;
+    struct held held;
     uint64_t stamp[2];
 };
 
 static bool sent_add(void *arg, const void *p, size_t n, bool last)
 {
     struct sent *s = arg;
-    uint8_t digest[32];
     struct err err;
     err_clear(&err);
-    sha256_add(s->hash, p, n);
+    held_add(&s->held, p, n);
     if (!last)
         return true;
-    sha256_end(s->hash, digest);
-    if (memcmp(digest, s->row.sha256, sizeof digest) != 0) {
-        damage(s->checks, &s->row.blob_id, "its bytes have another SHA-256 than was stored, the answer was cut", &err);
+    if (!held_good(&s->held, &s->row)) {
+        damage(s->checks, &s->row.blob_id, "its bytes are not those that were stored, the answer was cut", &err);
         log_err("send a blob", &err);
         return false;
     }
@@ -117,7 +159,7 @@ static bool sent_add(void *arg, const void *p, size_t n, bool last)
 static void sent_free(void *arg)
 {
     struct sent *s = arg;
-    sha256_free(s->hash);
+    held_free(&s->held);
     free(s);
 }
 
@@ -125,8 +167,8 @@ struct http_file_check blob_check_sent(struct blob_checks *c, const struct blob_
 {
     struct sent *s = calloc(1, sizeof *s);
     if (s)
-        *s = (struct sent){.checks = c, .row = *row, .hash = sha256_new(), .stamp = {r->stamp[0], r->stamp[1]}};
-    if (s && s->hash)
+        *s = (struct sent){.checks = c, .row = *row, .stamp = {r->stamp[0], r->stamp[1]}};
+    if (s && held_begin(&s->held, r, row))
         return (struct http_file_check){.add = sent_add, .free = sent_free, .arg = s};
     if (s)
         sent_free(s);

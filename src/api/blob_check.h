@@ -1,5 +1,6 @@
 #pragma once
-/* A blob's bytes are held against the SHA-256 of its row whenever they are read: what a disk has changed is never served as good. */
+/* A blob's bytes are held against what its row knows of them whenever they are read, the sum where that counts, else the SHA-256: what a disk has changed is never
+ * served as good. */
 #include "base/clock.h"
 #include "base/err.h"
 #include "blob/blob.h"
@@ -27,12 +28,16 @@ struct blob_checks {
 void blob_checks_init(struct blob_checks *c, struct clock clock);
 void blob_checks_release(struct blob_checks *c);
 
+/** Whether the row's fast sum may stand for its SHA-256: it is there, and the bytes lie with us. It shows damage, not forgery, and is no proof against a store's
+ * owner (ADR 39). */
+bool blob_sum_counts(const struct blob_reader *r, const struct blob_row *row);
+
 /** Up to this size, bytes are looked at before the answer begins, so that damage is a plain error. */
 #define BLOB_CHECK_FIRST_MAX (INT64_C(1) << 20)
 
 /** Reads all of it, unless that was done within the last hour and nobody has written to the bytes since. ERR_CORRUPT: these are not the
  * bytes that were stored. For a part of a blob, and for small ones. Any thread that may wait for a disk. */
 int blob_check_all(struct blob_checks *c, struct blob_reader *r, const struct blob_row *row, struct err *err);
-/** For a whole one, while it is sent: the last piece is held back until the hash is that of the row, else the answer is cut before it.
+/** For a whole one, while it is sent: the last piece is held back until they are found good, else the answer is cut before it.
  * @param row  copied. `add` NULL: no memory. */
 struct http_file_check blob_check_sent(struct blob_checks *c, const struct blob_reader *r, const struct blob_row *row);

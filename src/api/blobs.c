@@ -67,7 +67,7 @@ static bool client_verifies(struct http_request *req)
     return who && strcmp(who, "client") == 0;
 }
 
-/** Haul-Xxh128: of all bytes. Only of bytes that lie with us: a sum is no proof against a store's owner. */
+/** Haul-Xxh128: of all bytes. */
 static void say_sum(struct http_request *req, const struct blob_row *row)
 {
     char hex[XXH128_HEX_MAX];
@@ -88,7 +88,7 @@ static void open_task(void *arg)
         return;
     }
     struct http_file_check check = {0};
-    const bool ours = !client_verifies(b->req); /* to be held against the hash */
+    const bool ours = !client_verifies(b->req); /* to be looked at here */
     int rc = ERR_OK;
     if (r->size != b->row.size || (ours && (r->size <= BLOB_CHECK_FIRST_MAX || http_header(b->req, "Range"))))
         rc = blob_check_all(&b->api->blob_checks, r, &b->row, &err);
@@ -104,7 +104,7 @@ static void open_task(void *arg)
     hex_format(b->row.sha256, 32, hex);
     snprintf(etag, sizeof(etag), "\"%s\"", hex);
     uuid_format(&b->blob_id, id);
-    if (b->row.summed && r->fd >= 0)
+    if (blob_sum_counts(r, &b->row))
         say_sum(b->req, &b->row);
     reply_file(b->req,
                (struct http_file){.size = r->size, .read = bytes_read, .close = bytes_close, .arg = r, .fd = r->fd},

@@ -3,6 +3,7 @@ import http.client
 import os
 import re
 import socket
+import sqlite3
 import urllib.parse
 import urllib.request
 
@@ -38,13 +39,29 @@ def raw(server, path):
         return b"".join(iter(lambda: s.recv(1 << 20), b""))
 
 
-@pytest.fixture(params=[(SMALL, 0), (SMALL, SMALL - 1), (LARGE, 0), (LARGE, LARGE // 2), (LARGE, LARGE - 1)], ids=str)
+def in_one(api, data):
+    """The server keeps the sum of what it saw in a row."""
+    return api.put_blob(data)["ref"]
+
+
+def in_two(api, data):
+    """Of this it has the SHA-256 only."""
+    tus, half = {"Tus-Resumable": "1.0.0"}, len(data) // 2
+    path = api.request("POST", "/v1/uploads", headers={**tus, "Upload-Length": str(len(data))}).headers["Location"]
+    for at, piece in ((0, data[:half]), (half, data[half:])):
+        answer = api.request("PATCH", path, data=piece, headers={**tus, "Upload-Offset": str(at), "Content-Type": "application/offset+octet-stream"})
+        assert answer.status_code == 204, answer.text
+    return answer.headers["Haul-Blob-Ref"]
+
+
+@pytest.fixture(params=[(SMALL, 0, in_one), (SMALL, SMALL - 1, in_two), (LARGE, 0, in_one), (LARGE, LARGE // 2, in_one), (LARGE, LARGE // 2, in_two),
+                        (LARGE, LARGE - 1, in_one)], ids=lambda p: f"{p[0]}-{p[1]}-{p[2].__name__}")
 def damaged(request, server, api):
-    size, at = request.param
+    size, at, put = request.param
     data = os.urandom(size)
-    blob = api.put_blob(data)
-    flip(stored(server, blob["ref"]), at)
-    return blob["ref"], f"/v1/blobs/{blob['ref'].removeprefix('blob:')}", data
+    ref = put(api, data)
+    flip(stored(server, ref), at)
+    return ref, f"/v1/blobs/{ref.removeprefix('blob:')}", data
 
 
 def test_P09_flipped_byte_is_never_served_whole(server, api, damaged):
@@ -79,6 +96,25 @@ def test_P09_bytes_that_flip_after_a_good_read_are_met(server, api):
     flip(stored(server, blob["ref"]), 7)
     assert api.get(path, headers={"Range": "bytes=5-9"}).content == data[5:10]
     assert met(api) == 1
+
+
+@pytest.mark.skipif("HAUL_TEST_STORE" in os.environ, reason="writes into the embedded database")
+@pytest.mark.parametrize("size", [SMALL, LARGE])
+def test_P09_bytes_are_held_against_the_sum_where_it_is_kept(server, api, size):
+    data = os.urandom(size)
+    path = f"/v1/blobs/{in_one(api, data).removeprefix('blob:')}"
+
+    def served(change):
+        server.terminate()
+        db = sqlite3.connect(server.data / "haul.db")
+        with db:
+            assert db.execute(f"UPDATE blobs SET {change}").rowcount == 1
+        db.close()
+        server.restart()
+        return data in raw(server, path)
+    assert served("sha256 = zeroblob(32)")
+    assert not served("xxh128 = zeroblob(16)")
+    assert not served("xxh128 = NULL")
 
 
 @pytest.mark.parametrize("size", [SMALL, LARGE])
