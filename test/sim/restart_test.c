@@ -294,7 +294,7 @@ static void each_fault_around_a_checkpoint(enum disk_fault fault)
     memset(payload, '1', sizeof(payload) - 1);
     payload[sizeof(payload) - 1] = 0;
     while (around_a_checkpoint(fault, at, payload))
-        at += 4; /* a checkpoint makes more writes than that before each of its syncs */
+        at += 4;                /* a checkpoint makes more writes than that before each of its syncs */
     assert_true(at > 3 * MORE); /* a commit is a write and a sync */
 }
 

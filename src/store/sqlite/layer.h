@@ -16,7 +16,7 @@ struct layer {
     pthread_mutex_t lock; /* one sync at a time; guards what follows up to `owed` */
     bool failed;          /* one did: the kernel reports that once only, and may have given the pages up */
     bool owes, owed;      /* of a database: a sync is to be owed; one is */
-    bool copies; /* of a database: a checkpoint writes into it, which nothing but its end or a failure can end */
+    bool copies;          /* of a database: a checkpoint writes into it */
     bool unread; /* of a database: nobody reads an older state, as far as the checkpoint that began last has found */
     struct layer *db; /* of a log */
     bool commit;      /* of a log: the next page ends one */
