@@ -50,15 +50,8 @@ static int db_sync(sqlite3_file *file, int flags)
 
 static int db_control(sqlite3_file *file, int op, void *arg)
 {
-    struct layer *d = layer_of(file);
-
-    if (op == SQLITE_FCNTL_CKPT_START)
-        d->copies = true;
-    if (op == SQLITE_FCNTL_CKPT_DONE)
-        d->copies = false;
-    /* whose answer SQLite does not look at: what waits is for the call that comes next */
-    if (op == SQLITE_FCNTL_CKPT_DONE)
-        return layer_below(d)->pMethods->xFileControl(layer_below(d), op, arg);
+    if (op == SQLITE_FCNTL_CKPT_START || op == SQLITE_FCNTL_CKPT_DONE)
+        layer_of(file)->copies = op == SQLITE_FCNTL_CKPT_START;
     return layer_control(file, op, arg);
 }
 

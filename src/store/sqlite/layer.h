@@ -48,7 +48,7 @@ extern const sqlite3_io_methods wal_file_methods, db_file_methods;
 /** A database's sync that is owed, if one is. Any thread. */
 int db_file_settle(struct layer *db);
 
-/* What both pass on when what waits is written: for their methods. */
+/* What both pass on: where bytes or size are concerned, once what waits is written. */
 int layer_close(sqlite3_file *file);
 int layer_read(sqlite3_file *file, void *p, int n, sqlite3_int64 at);
 int layer_truncate(sqlite3_file *file, sqlite3_int64 size);
