@@ -86,16 +86,16 @@ static void held_add(struct held *h, const void *p, size_t n)
         sha256_add(h->hash, p, n);
 }
 
-/** All of them were added. */
-static bool held_good(struct held *h, const struct blob_row *row)
+/** All of them were added. @return what is wrong, or NULL */
+static const char *held_wrong(struct held *h, const struct blob_row *row)
 {
     uint8_t sum[XXH128_BYTES], hash[32];
     if (h->sum) {
         xxh128_digest(h->sum, sum);
-        return memcmp(sum, row->xxh128, sizeof sum) == 0;
+        return memcmp(sum, row->xxh128, sizeof sum) != 0 ? "its bytes have another sum than was stored" : NULL;
     }
     sha256_end(h->hash, hash);
-    return memcmp(hash, row->sha256, sizeof hash) == 0;
+    return memcmp(hash, row->sha256, sizeof hash) != 0 ? "its bytes have another SHA-256 than was stored" : NULL;
 }
 
 static int add_all(struct held *h, struct blob_reader *r, struct err *err)
@@ -122,12 +122,12 @@ int blob_check_all(struct blob_checks *c, struct blob_reader *r, const struct bl
     if (known_good(c, &row->blob_id, r->stamp))
         return ERR_OK;
     int rc = held_begin(&h, r, row) ? add_all(&h, r, err) : err_set(err, ERR_NO_MEMORY, 0, "check a blob");
-    const bool good = !rc && held_good(&h, row);
+    const char *wrong = rc ? NULL : held_wrong(&h, row);
     held_free(&h);
     if (rc)
         return rc;
-    if (!good)
-        return damage(c, &row->blob_id, "its bytes are not those that were stored", err);
+    if (wrong)
+        return damage(c, &row->blob_id, wrong, err);
     remember(c, &row->blob_id, r->stamp);
     return ERR_OK;
 }
@@ -147,9 +147,10 @@ static bool sent_add(void *arg, const void *p, size_t n, bool last)
     held_add(&s->held, p, n);
     if (!last)
         return true;
-    if (!held_good(&s->held, &s->row)) {
-        damage(s->checks, &s->row.blob_id, "its bytes are not those that were stored, the answer was cut", &err);
-        log_err("send a blob", &err);
+    const char *wrong = held_wrong(&s->held, &s->row);
+    if (wrong) {
+        damage(s->checks, &s->row.blob_id, wrong, &err);
+        log_err("a download was cut", &err);
         return false;
     }
     remember(s->checks, &s->row.blob_id, s->stamp);
