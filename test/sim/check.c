@@ -388,7 +388,7 @@ static void process(struct check *c, const struct event *e)
     bool begins = starts || strcmp(e->what, "thaw") == 0 || (a->frozen && strcmp(e->what, "alive") == 0);
 
     if (wakes(c, e)) {
-        a->frozen = a->frozen || starts;
+        a->frozen = a->frozen || starts || strcmp(e->what, "freeze") == 0;
         a->runs = (a->runs || starts) && !ends;
         return;
     }

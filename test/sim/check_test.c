@@ -254,6 +254,18 @@ static void test_what_wakes_with_its_machine_has_a_second(void **state)
     }
 }
 
+static void test_what_freezes_soon_after_its_machine_woke_is_frozen(void **state)
+{
+    struct history h = {0};
+    struct violation found[FINDINGS_MAX];
+
+    history_make(&h,
+                 &(struct broken){.more = "{\"event\":\"worker\",\"what\":\"resume\",\"who\":\"w1\",\"t\":56500000}"});
+    if (history_check(&h, found))
+        fail_msg("%s: %s", found[0].invariant, found[0].text);
+    history_free(&h);
+}
+
 #define LOST_A "\"version\":3,\"t\":63000000"
 #define START  "{\"event\":\"server\",\"what\":\"start\",\"t\":50000000}"
 #define SEEN_A                                                                                                         \
@@ -349,6 +361,7 @@ int main(void)
         cmocka_unit_test(test_good_history_breaks_nothing),
         cmocka_unit_test(test_each_invariant_is_seen_broken),
         cmocka_unit_test(test_what_wakes_with_its_machine_has_a_second),
+        cmocka_unit_test(test_what_freezes_soon_after_its_machine_woke_is_frozen),
         cmocka_unit_test(test_a_sampled_row_is_judged_by_when_it_may_have_changed),
         cmocka_unit_test(test_lines_are_read_as_they_are_written),
         cmocka_unit_test(test_sorting_keeps_the_order_of_what_is_equal),
