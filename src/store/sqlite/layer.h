@@ -19,7 +19,9 @@ struct layer {
     bool copies;          /* of a database: a checkpoint writes into it */
     bool unread; /* of a database: nobody reads an older state, as far as the checkpoint that began last has found */
     struct layer *db; /* of a log */
-    bool commit;      /* of a log: the next page ends one */
+    /* Of a log: frames come in two whole writes each. Where others' bytes may suffer in a sector, SQLite has more and smaller ones. */
+    bool whole_frames;
+    bool commit; /* of a log: the next page ends one */
     /* the platform's file follows */
 };
 

@@ -135,8 +135,10 @@ static int open_file(sqlite3_vfs *self, const char *name, sqlite3_file *file, in
         return rc;
     }
     pthread_mutex_init(&l->lock, NULL);
-    if (log)
+    if (log) {
         l->db = layer_of(sqlite3_database_file_object(name));
+        l->whole_frames = layer_traits(file) & SQLITE_IOCAP_POWERSAFE_OVERWRITE;
+    }
     l->base.pMethods = log ? &wal_file_methods : &db_file_methods;
     return SQLITE_OK;
 }

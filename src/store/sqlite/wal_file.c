@@ -14,12 +14,12 @@ static int wal_write(sqlite3_file *file, const void *p, int n, sqlite3_int64 at)
     struct layer *w = layer_of(file);
     const unsigned char *bytes = p;
     bool whole = w->commit;
-    int rc =
-        at == 0 ? db_file_settle(w->db) : SQLITE_OK; /* its header: from here on the frames that were in it are gone */
+    /* Its header: from here on the frames that were in it are gone. */
+    int rc = at == 0 ? db_file_settle(w->db) : SQLITE_OK;
 
     if (rc == SQLITE_OK)
-        rc = layer_gather(w, p, n, at);
-    if (rc != SQLITE_OK)
+        rc = w->whole_frames ? layer_gather(w, p, n, at) : layer_write(w, p, n, at);
+    if (rc != SQLITE_OK || !w->whole_frames)
         return rc;
     /* A frame's header tells the database's size in pages if it ends a commit, else 0. */
     w->commit = n == FRAME_HEADER && (bytes[4] | bytes[5] | bytes[6] | bytes[7]);

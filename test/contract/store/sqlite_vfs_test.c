@@ -20,6 +20,7 @@ static struct {
     unsigned writes[KINDS], syncs[KINDS];
     unsigned fail_at[KINDS]; /* the how manieth write fails; 0 none */
     bool no_sync;            /* the database's fail */
+    bool torn;               /* a write may damage others' bytes in its sectors, says the disk */
     sem_t db_synced;
     unsigned synced_first; /* how many syncs of the database there were when the log's header was written last */
 } below;
@@ -51,6 +52,13 @@ static int below_sync(sqlite3_file *file, int flags)
     return rc;
 }
 
+static int below_traits(sqlite3_file *file)
+{
+    int traits = below.real[kind_of(file)]->xDeviceCharacteristics(file);
+
+    return below.torn ? traits & ~SQLITE_IOCAP_POWERSAFE_OVERWRITE : traits;
+}
+
 static int below_open(sqlite3_vfs *self, const char *name, sqlite3_file *file, int flags, int *ret_flags)
 {
     int rc = below.platform->xOpen(below.platform, name, file, flags, ret_flags);
@@ -61,6 +69,7 @@ static int below_open(sqlite3_vfs *self, const char *name, sqlite3_file *file, i
         below.methods[k] = *file->pMethods;
         below.methods[k].xWrite = below_write;
         below.methods[k].xSync = below_sync;
+        below.methods[k].xDeviceCharacteristics = below_traits;
         file->pMethods = &below.methods[k];
     }
     return rc;
@@ -101,6 +110,7 @@ static int setup(void **state)
     snprintf(l->path, sizeof(l->path), "%s/haul.db", l->dir);
     memset(below.fail_at, 0, sizeof(below.fail_at));
     below.no_sync = false;
+    below.torn = *state != NULL;
     assert_int_equal(sqlite3_open_v2(l->path, &l->writer, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, vfs_name()),
                      SQLITE_OK);
     run_sql(l->writer, "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0;"
@@ -165,6 +175,18 @@ static void test_of_a_commit_whose_write_failed_nothing_is_left(void **state)
     assert_true(failed > 2);
     run_sql(l->writer, "PRAGMA wal_checkpoint(TRUNCATE)");
     assert_sound(l->reader, rows);
+}
+
+/* There SQLite fills a sector with the last frame, over and over, and cuts the one at its end in two: wherever that is, even in a frame's header. */
+static void test_commits_are_whole_on_a_disk_that_tears_sectors(void **state)
+{
+    struct log *l = *state;
+
+    for (int i = 1; i <= 200; i++) {
+        run_sql(l->writer, "INSERT INTO t (filler) VALUES (x'00')");
+        assert_int_equal(number_of(l->reader, "SELECT count(*) FROM t"), i);
+    }
+    assert_sound(l->reader, 200);
 }
 
 /** Pages that are written before the commit, read again, written again and taken back. */
@@ -323,6 +345,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_a_commit_of_many_pages_is_few_writes, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_commit_without_sync_is_in_the_file, setup, teardown),
         cmocka_unit_test_setup_teardown(test_of_a_commit_whose_write_failed_nothing_is_left, setup, teardown),
+        cmocka_unit_test_prestate_setup_teardown(test_commits_are_whole_on_a_disk_that_tears_sectors, setup, teardown,
+                                                 &below),
         cmocka_unit_test_setup_teardown(test_pages_written_early_are_what_they_were, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_checkpoint_of_many_pages_is_few_writes, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_checkpoint_whose_write_failed_loses_nothing, setup, teardown),
