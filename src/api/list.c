@@ -130,24 +130,12 @@ int list_filter(struct http_request *req, struct job_filter *f, struct err *err)
     return rc ? rc : read_labels(req, f, err);
 }
 
-static bool label_fits(const json_t *labels, const struct label_filter *f)
-{
-    const char *value = json_string_value(json_object_get(labels, f->key));
-    return value && (!f->value || strcmp(value, f->value) == 0);
-}
-
 static bool labels_fit(const struct job_filter *f, const struct job *job)
 {
-    json_t *labels = NULL;
-    if (!f->n_labels)
-        return true;
-    if (!job->labels || json_parse(job->labels, strlen(job->labels), &labels, NULL) != ERR_OK)
-        return false;
-    bool fit = true;
-    for (size_t i = 0; fit && i < f->n_labels; i++)
-        fit = label_fits(labels, &f->labels[i]);
-    json_decref(labels);
-    return fit;
+    for (size_t i = 0; i < f->n_labels; i++)
+        if (!job->labels || !labels_have(job->labels, f->labels[i].key, f->labels[i].value))
+            return false;
+    return true;
 }
 
 bool list_fits_but_status(const struct job_filter *f, const struct job *job)

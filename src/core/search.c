@@ -38,3 +38,34 @@ bool job_has_text(const struct job *job, const char *text)
     return begins_id(&job->job_id, text) || part_of(job->task_type, text) || part_of(job->dedup_key, text) ||
            part_of(job->error_log, text) || in_labels(job->labels, text);
 }
+
+static bool is(const char *text, size_t n, const char *whole)
+{
+    return strncmp(text, whole, n) == 0 && whole[n] == '\0';
+}
+
+/** As the parser sees them. */
+static bool parsed_have(const char *labels, const char *key, const char *value)
+{
+    json_t *map = NULL;
+    bool found = false;
+
+    if (json_parse(labels, strlen(labels), &map, NULL) == ERR_OK) {
+        const char *its = json_string_value(json_object_get(map, key));
+        found = its && (!value || strcmp(its, value) == 0);
+    }
+    json_decref(map);
+    return found;
+}
+
+bool labels_have(const char *labels, const char *key, const char *value)
+{
+    const char *k, *v;
+    size_t pos = 0, n_k, n_v;
+    int more;
+
+    while ((more = json_plain_member(labels, &pos, &k, &n_k, &v, &n_v)) == 1)
+        if (is(k, n_k, key))
+            return !value || is(v, n_v, value);
+    return more < 0 && parsed_have(labels, key, value);
+}

@@ -4,6 +4,7 @@ import sqlite3
 import struct
 import subprocess
 
+import packed
 import pytest
 from conftest import COMPLETE, HAUL, TOP, problem
 
@@ -55,13 +56,30 @@ def assert_sound(folder):
     in_vain(folder, "SELECT ready_seq FROM jobs WHERE ready_seq IS NOT NULL GROUP BY 1 HAVING count(*) > 1")
     in_vain(folder, f"SELECT 1 FROM {everything} j WHERE attempt <> (SELECT count(*) FROM attempts a WHERE a.job_id = j.job_id)")
     in_vain(folder, "SELECT 1 FROM attempts a WHERE ended_at <> 0 AND (outcome = 0 OR log_state = 0)")
-    labels = f"SELECT j.project, e.key, e.value, j.job_id FROM {everything} j, json_each(CAST(j.labels AS TEXT)) e"
-    for a, b in ((labels, "SELECT * FROM labels"), ("SELECT * FROM labels", labels)):
-        in_vain(folder, f"{a} EXCEPT {b}")
-    in_vain(folder, f"SELECT 1 FROM dedup d WHERE NOT EXISTS (SELECT 1 FROM {everything} j WHERE j.job_id = d.job_id AND"
-                    " j.dedup_key = d.key AND j.project = d.project)")
-    assert indexed_rows(folder) >= {row for row, in ask(folder, "SELECT rowid FROM dedup WHERE rowid <= (SELECT CAST(value AS INTEGER) FROM"
-                                                                " meta WHERE key = 'keys_indexed')")}
+    labels = ask(folder, f"SELECT j.project, e.key, e.value, j.job_id FROM {everything} j, json_each(CAST(j.labels AS TEXT)) e")
+    assert postings_of(folder) == sorted([(1, *row) for row in ask(folder, f"SELECT project, task_type, '', job_id FROM {everything}")]
+                                         + [(2, project, key, "", job_id) for project, key, _, job_id in labels]
+                                         + [(3, *row) for row in labels])
+    keys = keys_of(folder)
+    assert {(k["project"], k["key"], k["job_id"]) for k in keys} <= set(ask(folder, f"SELECT project, dedup_key, job_id FROM {everything}"))
+    indexed = max((int(value) for value, in ask(folder, "SELECT value FROM meta WHERE key = 'keys_indexed'")), default=0)
+    assert indexed_rows(folder) >= {k["row"] for k in keys if k["row"] <= indexed}
+
+
+def unpacked(folder, how):
+    db = sqlite3.connect(folder / "haul.db")
+    try:
+        return how(db)
+    finally:
+        db.close()
+
+
+def keys_of(folder):
+    return unpacked(folder, packed.keys)
+
+
+def postings_of(folder):
+    return unpacked(folder, packed.postings)
 
 
 def indexed_rows(folder):
@@ -78,7 +96,7 @@ def test_a_filled_store_is_sound_and_a_server_works_on_it(filled, tmp_path, make
     assert_sound(filled)
     fill(tmp_path / "empty")
     assert schema(filled) == schema(tmp_path / "empty")
-    key = ask(filled, "SELECT key FROM dedup")[0][0]
+    key = keys_of(filled)[0]["key"]
 
     server = make_server(data=filled)
     api = Api(server.url)
@@ -110,7 +128,8 @@ def test_the_keys_of_a_filled_store_are_indexed_by_its_start(tmp_path, make_serv
     done = fill(tmp_path / "data", "--history", keys, "--keys", 1, "--span-hours", 2)
     assert done.returncode == 0, done.stderr
     assert indexed_rows(tmp_path / "data") == set()
-    [(key,)] = ask(tmp_path / "data", "SELECT key FROM dedup WHERE rowid = 7")
+    [key] = [k["key"] for k in keys_of(tmp_path / "data") if k["row"] == 7]
+    assert ask(tmp_path / "data", "SELECT count(*) FROM key_rows")[0][0] < keys / 10
     server = make_server(data=tmp_path / "data")
     problem(Api(server.url).post("/v1/jobs", {"task_type": "fill_0"}, headers={"Idempotency-Key": key}), 409)
     server.terminate()

@@ -238,6 +238,7 @@ int pg_heads(struct tx *t, int64_t lane_id, int64_t above, size_t max, struct ro
 /* --- keys.c --- */
 int pg_insert_job(struct tx *t, const struct row *row);
 int pg_insert_label(struct tx *t, const struct job *job, const char *key, const char *value);
+int pg_remove_labels(struct tx *t, const struct job *job);
 int pg_key_find(struct tx *t, const char *key, struct known_key *ret);
 int pg_key_add(struct tx *t, const char *key, const struct known_key *what, usec expires_at);
 int pg_key_forget(struct tx *t, const char *project, const char *key, const struct uuid *job_id);

@@ -26,6 +26,16 @@ int pg_insert_label(struct tx *t, const struct job *job, const char *key, const 
                  job->project, key, value, &job->job_id);
 }
 
+int pg_remove_labels(struct tx *t, const struct job *job)
+{
+    if (strcmp(job->labels, "{}") == 0)
+        return ERR_OK;
+    return q_run(t->c, NULL, t->err,
+                 "DELETE FROM labels WHERE project = ?1 AND job_id = ?2"
+                 " AND key IN (SELECT json_object_keys(CAST(?3 AS json)))",
+                 "tut", job->project, &job->job_id, job->labels);
+}
+
 /** One whose window is over gives way. */
 int pg_key_find(struct tx *t, const char *key, struct known_key *ret)
 {

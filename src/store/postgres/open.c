@@ -30,8 +30,6 @@ static const struct sql_own own = {
                   " AND length(bytes) + length(?3) <= ?5",
     .chunks_some =
         "DELETE FROM log_chunks WHERE ctid = ANY (ARRAY (SELECT ctid FROM log_chunks WHERE job_id = ?1 LIMIT ?2))",
-    .labels_delete = "DELETE FROM labels WHERE project = ?1 AND job_id = ?2"
-                     " AND key IN (SELECT json_object_keys(CAST(?3 AS json)))",
     .attempts_move = "UPDATE attempts SET finished_at = ?2 WHERE job_id = ?1 AND finished_at = ?3",
     .attempts_delete = "DELETE FROM attempts WHERE job_id = ?1 AND finished_at = ?2",
     .attempt_decide = ATTEMPT_DECIDE(", finished_at = CASE WHEN ?12 IN (2, 4) THEN ?3 ELSE 0 END", LIVE),
@@ -40,6 +38,7 @@ static const struct sql_own own = {
     .heads = pg_heads,
     .insert_job = pg_insert_job,
     .insert_label = pg_insert_label,
+    .remove_postings = pg_remove_labels,
     .key_find = pg_key_find,
     .key_add = pg_key_add,
     .key_forget = pg_key_forget,

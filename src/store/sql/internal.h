@@ -34,6 +34,8 @@ struct known_key;
 struct reading;
 struct job_look;
 
+typedef int label_fn(struct tx *t, const struct job *job, const char *key, const char *value);
+
 /** What a driver does in its own way. */
 struct sql_own {
     bool
@@ -47,7 +49,6 @@ struct sql_own {
     const char *
         dead_next; /* project, status, job_id, fingerprint of ?4 jobs that are not pending, behind project ?1, status ?2 and job ?3, in
                               that order; NULL: this driver never had dead letters without a fingerprint */
-    const char *labels_delete; /* of project ?1 and job ?2, those of the JSON object ?3 */
     /* Where attempts lie by the end of their job, as history does: ?2 of the job, 0 while it is in jobs. Statements about attempts of such jobs
      * only say so at the end of their WHERE, with LIVE. */
     const char *attempts_move;   /* of job ?1 to ?2, from ?3; NULL: they do not lie so */
@@ -57,7 +58,9 @@ struct sql_own {
     const char *lanes_ready;     /* as lane_row reads them: lanes where jobs stand */
     /* rows that submissions insert, and may be put off; their strings are borrowed until the batch ends */
     int (*insert_job)(struct tx *t, const struct row *row);
-    int (*insert_label)(struct tx *t, const struct job *job, const char *key, const char *value);
+    label_fn *insert_label;
+    /** What lists find a removed job by. May be put off likewise. */
+    int (*remove_postings)(struct tx *t, const struct job *job);
     int (*heads)(struct tx *t, int64_t lane_id, int64_t above, size_t max, struct row *ret,
                  size_t *ret_n); /* claim_heads */
     /* keys.h */
@@ -178,6 +181,8 @@ int row_insert(struct tx *t, struct row *row);
 int row_save(struct tx *t, struct row *row);
 /** The same for one that goes on running: only lease, cancel request, progress and version have changed. */
 int row_save_running(struct tx *t, const struct row *row);
+/** Each label of a job, in the order of its text; texts live in the op's arena. */
+int labels_each(struct tx *t, const struct job *job, label_fn *each);
 /** Takes a job away with its attempts, outputs, log, key and references. */
 int row_remove(struct tx *t, struct row *row);
 /** Can this op report a change of one more lane? */

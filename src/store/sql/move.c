@@ -172,42 +172,57 @@ static void marks(char ret[64], size_t n)
         len += (size_t)snprintf(ret + len, 64 - len, "%s?%zu", i ? ", " : "", i + 1);
 }
 
+static const struct side_packed *packed(const struct store_side *s, unsigned table)
+{
+    return s->ops->packed ? s->ops->packed(move_tables[table].name) : NULL;
+}
+
+/** Rows that lie as such, behind a place when `behind`. */
+static int rows_select(struct store_side *s, unsigned table, bool behind, const struct move_value *after,
+                       struct portion *p, struct err *err)
+{
+    const struct move_columns *columns = p->columns, *key = p->key;
+    char sql[SQL_MAX], types[2 * MOVE_COLUMNS_MAX + 1], params[64];
+
+    marks(params, key->n);
+    snprintf(types, sizeof(types), "%.*s%.*s", MOVE_COLUMNS_MAX, columns->types, MOVE_COLUMNS_MAX, key->types);
+    int n = snprintf(sql, sizeof(sql), "SELECT %s, %s FROM %s %s%s%s%s%s ORDER BY %s LIMIT %d", columns->list,
+                     key->list, move_tables[table].name, behind ? "WHERE (" : "", behind ? key->list : "",
+                     behind ? ") > (" : "", behind ? params : "", behind ? ")" : "", key->list, SELECT_ROWS);
+    if (n < 0 || (size_t)n >= sizeof(sql))
+        return err_set(err, ERR_INTERNAL, 0, "a statement that is too long");
+    return s->ops->select(s, sql, behind ? key->types : "", after, types, take_row, p, err);
+}
+
 int side_read(struct store_side *s, unsigned table, struct buf *cursor, struct buf *rows, size_t *ret_n,
               struct err *err)
 {
     const struct move_table *t = &move_tables[table];
-    const char *order = s->ops->order ? s->ops->order(t->name) : NULL;
+    const struct side_packed *how = packed(s, table);
+    const char *order = how ? how->place : s->ops->order ? s->ops->order(t->name) : NULL;
     struct move_columns columns, key;
     struct move_value after[MOVE_COLUMNS_MAX];
-    char sql[SQL_MAX], types[2 * MOVE_COLUMNS_MAX + 1], params[64];
+    AUTO_FREE char *held = NULL; /* take_row changes the cursor, and the parameters lie in it */
+    bool behind = cursor->len > 0;
     size_t at = 0;
+    int rc;
 
     *ret_n = 0;
     if (s->empty)
         return ERR_OK;
     move_columns_read(t->columns, &columns);
     move_columns_read(order ? order : t->key, &key);
-    marks(params, key.n);
-    bool behind = move_row_next(cursor, &at, key.types, after);
-    if (!behind && cursor->len > 0)
-        return err_set(err, ERR_CORRUPT, 0, "where the move stopped in %s cannot be read", t->name);
-    snprintf(types, sizeof(types), "%s%s", columns.types, key.types);
-    int n = snprintf(sql, sizeof(sql), "SELECT %s, %s FROM %s %s%s%s%s%s ORDER BY %s LIMIT %d", columns.list, key.list,
-                     t->name, behind ? "WHERE (" : "", behind ? key.list : "", behind ? ") > (" : "",
-                     behind ? params : "", behind ? ")" : "", key.list, SELECT_ROWS);
-    if (n < 0 || (size_t)n >= sizeof(sql))
-        return err_set(err, ERR_INTERNAL, 0, "a statement that is too long");
-    AUTO_FREE char *held =
-        behind ? malloc(cursor->len) : NULL; /* take_row changes the cursor, and the parameters lie in it */
-    if (behind && !held)
+    if (behind && !(held = malloc(cursor->len)))
         return err_set(err, ERR_NO_MEMORY, 0, "a portion of rows");
-    if (behind) {
+    if (behind)
         memcpy(held, cursor->data, cursor->len);
-        at = 0;
-        move_row_next(&(struct buf){.data = held, .len = cursor->len}, &at, key.types, after);
-    }
+    if (behind && !move_row_next(&(struct buf){.data = held, .len = cursor->len}, &at, key.types, after))
+        return err_set(err, ERR_CORRUPT, 0, "where the move stopped in %s cannot be read", t->name);
     struct portion p = {rows, cursor, &columns, &key, 0};
-    int rc = s->ops->select(s, sql, behind ? key.types : "", after, types, take_row, &p, err);
+    if (how)
+        rc = how->select(s, behind ? after : NULL, SELECT_ROWS, take_row, &p, err);
+    else
+        rc = rows_select(s, table, behind, after, &p, err);
     *ret_n = p.n;
     return rc == ERR_OK ? ERR_OK : err_wrap(err, rc, "read %s", t->name);
 }
@@ -220,13 +235,18 @@ static int take_int(void *arg, const struct move_value *v, struct err *err)
 
 int side_count(struct store_side *s, unsigned table, int64_t *ret, struct err *err)
 {
+    const struct side_packed *how = packed(s, table);
     char sql[96];
+    int rc;
 
     *ret = 0;
     if (s->empty)
         return ERR_OK;
     snprintf(sql, sizeof(sql), "SELECT count(*) FROM %s", move_tables[table].name);
-    int rc = s->ops->select(s, sql, "", NULL, "i", take_int, ret, err);
+    if (how)
+        rc = how->count(s, ret, err);
+    else
+        rc = s->ops->select(s, sql, "", NULL, "i", take_int, ret, err);
     return rc == ERR_OK ? ERR_OK : err_wrap(err, rc, "count %s", move_tables[table].name);
 }
 
@@ -380,6 +400,7 @@ int side_begin(struct store_side *s, const char *mark, struct err *err)
 int side_write(struct store_side *s, unsigned table, const struct buf *rows, const char *was, const char *mark,
                struct err *err)
 {
+    const struct side_packed *how = rows ? packed(s, table) : NULL;
     struct move_columns columns;
     int rc = run(s, s->ops->begin, err);
 
@@ -387,7 +408,10 @@ int side_write(struct store_side *s, unsigned table, const struct buf *rows, con
         rc = mark_move(s, was, mark, err);
     if (rc == ERR_OK && rows) {
         move_columns_read(move_tables[table].columns, &columns);
-        rc = s->ops->insert(s, move_tables[table].name, &columns, rows, err);
+        if (how)
+            rc = how->insert(s, &columns, rows, err);
+        else
+            rc = s->ops->insert(s, move_tables[table].name, &columns, rows, err);
         if (rc != ERR_OK)
             err_wrap(err, rc, "write %s", move_tables[table].name);
     }

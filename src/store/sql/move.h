@@ -11,6 +11,18 @@ void move_columns_read(const char *spec, struct move_columns *ret);
 
 typedef int move_row_fn(void *arg, const struct move_value *row, struct err *err);
 
+/** A table that a driver does not keep row by row. */
+struct side_packed {
+    const char *place; /* of a row, in whose order they are read: "name:type ..." */
+    /** Calls `row` for some `limit` rows behind a place; NULL: from the first on. Behind its columns each has its own place, and of one place it
+     * is all rows. */
+    int (*select)(struct store_side *s, const struct move_value *after, size_t limit, move_row_fn *row, void *arg,
+                  struct err *err);
+    int (*count)(struct store_side *s, int64_t *ret, struct err *err);
+    /** As the op. */
+    int (*insert)(struct store_side *s, const struct move_columns *columns, const struct buf *rows, struct err *err);
+};
+
 struct side_ops {
     /** Calls `row` for each row; parameters are ?1, ?2 ... */
     int (*select)(struct store_side *s, const char *sql, const char *param_types, const struct move_value *params,
@@ -23,6 +35,8 @@ struct side_ops {
     const char *begin; /* a transaction that writes */
     /** A better order of a table, or NULL: "name:type ..." of columns it has. */
     const char *(*order)(const char *table);
+    /** How it keeps a table, NULL: row by row. May be NULL: all are. */
+    const struct side_packed *(*packed)(const char *table);
     /** ERR_LOCKED: a server uses it. In the transaction that begins a move. May be NULL. */
     int (*check_unused)(struct store_side *s, struct err *err);
 };

@@ -378,15 +378,13 @@ static int skew_note(struct tx *t, const struct job *j)
                  "ti", text, skew);
 }
 
-static int label_insert(struct tx *t, const struct job *j, const char *key, const char *value)
+static int label_give(struct tx *t, const struct job *j, label_fn *each, const char *key, const char *value)
 {
-    if (!key || !value)
-        return err_set(t->err, ERR_NO_MEMORY, 0, "labels");
-    return t->s->sql->insert_label(t, j, key, value);
+    return key && value ? each(t, j, key, value) : err_set(t->err, ERR_NO_MEMORY, 0, "labels");
 }
 
 /** Not all are plain: what comes behind the first `done`, by the parser. */
-static int labels_parse(struct tx *t, const struct job *j, size_t done)
+static int labels_parse(struct tx *t, const struct job *j, label_fn *each, size_t done)
 {
     json_t *labels = NULL, *value;
     const char *key;
@@ -396,24 +394,25 @@ static int labels_parse(struct tx *t, const struct job *j, size_t done)
         if (rc == ERR_OK && done > 0)
             done--; /* members come in the order of the text */
         else if (rc == ERR_OK)
-            rc = label_insert(t, j, arena_strdup(t->op->arena, key),
-                              arena_strdup(t->op->arena, json_string_value(value)));
+            rc = label_give(t, j, each, arena_strdup(t->op->arena, key),
+                            arena_strdup(t->op->arena, json_string_value(value)));
     }
     json_decref(labels);
     return rc;
 }
 
-static int labels_insert(struct tx *t, const struct job *j)
+int labels_each(struct tx *t, const struct job *j, label_fn *each)
 {
     const char *key, *value;
     size_t pos = 0, n_key, n_value, n = 0;
     int rc = ERR_OK, more = 1;
 
     while (rc == ERR_OK && (more = json_plain_member(j->labels, &pos, &key, &n_key, &value, &n_value)) == 1) {
-        rc = label_insert(t, j, arena_strndup(t->op->arena, key, n_key), arena_strndup(t->op->arena, value, n_value));
+        rc = label_give(t, j, each, arena_strndup(t->op->arena, key, n_key),
+                        arena_strndup(t->op->arena, value, n_value));
         n++;
     }
-    return rc == ERR_OK && more < 0 ? labels_parse(t, j, n) : rc;
+    return rc == ERR_OK && more < 0 ? labels_parse(t, j, each, n) : rc;
 }
 
 int row_insert(struct tx *t, struct row *row)
@@ -432,7 +431,7 @@ int row_insert(struct tx *t, struct row *row)
         rc = q_run(t->c, NULL, t->err, "INSERT INTO inputs (job_id, i, name, ref) VALUES (?1, ?2, ?3, ?4)", "uitt",
                    &j->job_id, (int64_t)i, j->inputs[i].name, j->inputs[i].ref);
     if (rc == ERR_OK && has_labels(j))
-        rc = labels_insert(t, j);
+        rc = labels_each(t, j, t->s->sql->insert_label);
     if (rc == ERR_OK)
         rc = skew_note(t, j);
     return rc == ERR_OK ? count(t, j, j->status, 1) : rc;
@@ -533,8 +532,8 @@ int row_remove(struct tx *t, struct row *row)
         rc = q_run(t->c, NULL, t->err, "UPDATE outputs SET published = 0 WHERE job_id = ?1", "u", id);
     if (rc == ERR_OK)
         rc = outputs_release(t, id);
-    if (rc == ERR_OK && has_labels(&row->job))
-        rc = q_run(t->c, NULL, t->err, t->s->sql->labels_delete, "tut", row->job.project, id, row->job.labels);
+    if (rc == ERR_OK)
+        rc = t->s->sql->remove_postings(t, &row->job);
     if (rc == ERR_OK && row->job.dedup_key)
         rc = key_forget(t, row->job.project, row->job.dedup_key, id);
     if (rc == ERR_OK)

@@ -65,6 +65,26 @@ static void has_text(sqlite3_context *context, int n, sqlite3_value **v)
     sqlite3_result_int(context, n == 6 && text && job_has_text(&job, text));
 }
 
+/* haul_has_label(labels, key, value): labels_have. */
+static void has_label(sqlite3_context *context, int n, sqlite3_value **v)
+{
+    const char *labels = (const char *)sqlite3_value_text(v[0]), *key = (const char *)sqlite3_value_text(v[1]);
+
+    sqlite3_result_int(context,
+                       n == 3 && labels && key && labels_have(labels, key, (const char *)sqlite3_value_text(v[2])));
+}
+
+/** What a list's statement asks of a row. */
+static int add_functions(sqlite3 *db)
+{
+    const int flags = SQLITE_UTF8 | SQLITE_DETERMINISTIC;
+    int rc = sqlite3_create_function_v2(db, "haul_has_text", 6, flags, NULL, has_text, NULL, NULL, NULL);
+
+    return rc == SQLITE_OK
+               ? sqlite3_create_function_v2(db, "haul_has_label", 3, flags, NULL, has_label, NULL, NULL, NULL)
+               : rc;
+}
+
 int conn_open(struct sqlite_conn *c, const char *path, bool writer, struct clock clock, struct err *err)
 {
     int flags = SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE |
@@ -73,6 +93,8 @@ int conn_open(struct sqlite_conn *c, const char *path, bool writer, struct clock
 
     *c = (struct sqlite_conn){.conn.ops = &sqlite_ops, .clock = clock};
     rc = sqlite3_open_v2(path, &c->db, flags, writer ? vfs_name() : NULL);
+    if (rc == SQLITE_OK)
+        rc = add_functions(c->db);
     if (rc != SQLITE_OK) {
         conn_err(c, rc, err);
         conn_close(c);
@@ -85,9 +107,6 @@ int conn_open(struct sqlite_conn *c, const char *path, bool writer, struct clock
     sqlite3_progress_handler(c->db, 1000, over_deadline, c);
     rc = conn_exec(
         c, "PRAGMA query_only = 1; PRAGMA mmap_size = 0; PRAGMA cache_size = -4096; PRAGMA trusted_schema = 0", err);
-    if (rc == ERR_OK && sqlite3_create_function_v2(c->db, "haul_has_text", 6, SQLITE_UTF8 | SQLITE_DETERMINISTIC, NULL,
-                                                   has_text, NULL, NULL, NULL) != SQLITE_OK)
-        rc = conn_err(c, SQLITE_NOMEM, err);
     if (rc != ERR_OK)
         conn_close(c);
     return rc;

@@ -8,7 +8,7 @@
 
 #define CHECKPOINT_BYTES (8 * 1024 * 1024)
 #define WAL_GATE_BYTES   (64 * 1024 * 1024)
-#define STATEMENTS_MAX   256
+#define STATEMENTS_MAX   512
 
 /* --- conn.c: a connection and its statements --- */
 

@@ -1,7 +1,9 @@
 #include "store/sqlite/inserts.h"
+#include "store/sqlite/key_rows.h"
+#include "store/sqlite/postings.h"
 #include <stdlib.h>
 
-#define WAITING_MAX 256 /* rows of a kind: two batches of a hundred, mixed as they came, become one run */
+#define WAITING_MAX POSTINGS_MAX /* rows of a kind: two batches of a hundred, mixed as they came, become one run */
 
 struct new_job {
     struct job job;
@@ -12,16 +14,16 @@ struct new_job {
     usec expires_at;
 };
 
-struct new_label {
-    const char *project, *key, *value;
-    struct uuid job_id;
+struct waiting {
+    struct posting all[WAITING_MAX];
+    size_t n;
 };
 
 struct inserts {
     struct new_job jobs[WAITING_MAX];
-    struct new_label labels[WAITING_MAX];
-    size_t n_jobs, n_labels;
-    const void *rows[WAITING_MAX]; /* those that are written, in that order */
+    size_t n_jobs;
+    struct waiting labels, old_labels, old_types; /* old: of jobs that are removed */
+    const void *rows[WAITING_MAX];                /* those that are written, in that order */
 };
 
 /* OR FAIL: SQLite need not note what to take back of a statement. Who sees it fail rolls more than that back. The columns stand in the table's
@@ -40,14 +42,6 @@ struct inserts {
     "?13,0,?,?)"
 #define ALIKE_TYPES     "tttiiiiiiiiii"
 #define ALIKE_ROW_TYPES "uxtxtztt"
-#define KEY_INTO                                                                                                       \
-    "INSERT OR FAIL INTO dedup (rowid, project, key, job_id, request_hash, content_hash, expires_at) VALUES "
-#define KEY_ROW   "(?,?,?,?,?,?,?)"
-#define KEY_TYPES "ittubbi"
-
-#define LABEL_INTO  "INSERT OR FAIL INTO labels (project, key, value, job_id) VALUES "
-#define LABEL_ROW   "(?,?,?,?)"
-#define LABEL_TYPES "tttu"
 
 static int job_bind(struct query *st, size_t i, const void *arg, struct err *err)
 {
@@ -93,42 +87,14 @@ static int alike_bind(struct query *st, size_t i, const void *arg, struct err *e
                   j->payload, j->payload_ref, j->labels, j->dedup_key, w->ready_seq, j->traceparent, j->tracestate);
 }
 
-static int key_bind(struct query *st, size_t i, const void *arg, struct err *err)
-{
-    const struct new_job *w = arg;
-
-    return q_bind(st, (int)(i * strlen(KEY_TYPES)), err, KEY_TYPES, w->key_row, w->project, w->key, &w->job.job_id,
-                  (const void *)w->known.request_hash, sizeof(w->known.request_hash),
-                  (const void *)w->known.content_hash, sizeof(w->known.content_hash), w->expires_at);
-}
-
-static int label_bind(struct query *st, size_t i, const void *arg, struct err *err)
-{
-    const struct new_label *l = arg;
-
-    return q_bind(st, (int)(i * strlen(LABEL_TYPES)), err, LABEL_TYPES, l->project, l->key, l->value, &l->job_id);
-}
-
 static const struct sql_rows jobs = SQL_ROWS(JOB_INTO, JOB_ROW, job_bind),
-                             alike = SQL_ROWS_OF(JOB_INTO, ALIKE_ROW("?14"), ALIKE_ROW("?"), "", alike_bind),
-                             keys = SQL_ROWS(KEY_INTO, KEY_ROW, key_bind),
-                             labels = SQL_ROWS(LABEL_INTO, LABEL_ROW, label_bind);
+                             alike = SQL_ROWS_OF(JOB_INTO, ALIKE_ROW("?14"), ALIKE_ROW("?"), "", alike_bind);
 
 static int by_id(const void *a, const void *b)
 {
     const struct new_job *const *x = a, *const *y = b;
 
     return uuid_compare(&(*x)->job.job_id, &(*y)->job.job_id);
-}
-
-static int by_label(const void *a, const void *b)
-{
-    const struct new_label *const *x = a, *const *y = b;
-    int d = strcmp((*x)->key, (*y)->key);
-
-    if (d == 0)
-        d = strcmp((*x)->value, (*y)->value);
-    return d ? d : uuid_compare(&(*x)->job_id, &(*y)->job_id);
 }
 
 /* In the order of the trees that they go into each row's place is next to the one before, mostly at the end: ids are of the time. */
@@ -142,28 +108,73 @@ static void sort(const void **rows, size_t n, int (*compare)(const void *a, cons
         qsort(rows, n, sizeof(*rows), compare);
 }
 
-static int labels_flush(struct sqlite_store *s, struct err *err)
+/** @param write  postings_add or postings_remove */
+static int postings_flush(struct sqlite_store *s, struct waiting *w, enum posting_of of, postings_fn *write,
+                          struct err *err)
 {
-    struct inserts *in = s->inserts;
-    size_t n = in->n_labels;
+    const struct posting *all[WAITING_MAX];
 
-    for (size_t i = 0; i < n; i++)
-        in->rows[i] = &in->labels[i];
-    in->n_labels = 0;
-    sort(in->rows, n, by_label);
-    return q_rows(&s->w.conn, &labels, in->rows, n, err);
+    for (size_t i = 0; i < w->n; i++)
+        all[i] = &w->all[i];
+    return write(&s->w.conn, of, all, w->n, err);
+}
+
+/** Each by its key, and by all of it. Whatever comes of it: none waits any more. */
+static int labels_flush(struct sqlite_store *s, struct waiting *w, postings_fn *write, struct err *err)
+{
+    int rc = postings_flush(s, w, POSTING_LABEL, write, err);
+
+    if (rc == ERR_OK)
+        rc = postings_flush(s, w, POSTING_KEY, write, err);
+    w->n = 0;
+    return rc;
+}
+
+static int old_types_flush(struct sqlite_store *s, struct err *err)
+{
+    int rc = postings_flush(s, &s->inserts->old_types, POSTING_TYPE, postings_remove, err);
+
+    s->inserts->old_types.n = 0;
+    return rc;
+}
+
+/** Of the jobs that wait. */
+static int types_flush(struct sqlite_store *s, size_t n, struct err *err)
+{
+    const struct inserts *in = s->inserts;
+    struct posting types[WAITING_MAX];
+    const struct posting *all[WAITING_MAX];
+
+    for (size_t i = 0; i < n; i++) {
+        const struct job *j = &in->jobs[i].job;
+        types[i] = (struct posting){j->project, j->task_type, NULL, j->job_id};
+        all[i] = &types[i];
+    }
+    return postings_add(&s->w.conn, POSTING_TYPE, all, n, err);
 }
 
 /** In the order they came, which is that of their rows' numbers. */
 static int keys_flush(struct sqlite_store *s, size_t n, struct err *err)
 {
-    struct inserts *in = s->inserts;
-    size_t n_keys = 0;
+    struct key_pack pack;
+    int rc = ERR_OK;
 
-    for (size_t i = 0; i < n; i++)
-        if (in->jobs[i].key)
-            in->rows[n_keys++] = &in->jobs[i];
-    return q_rows(&s->w.conn, &keys, in->rows, n_keys, err);
+    pack.n = 0;
+    for (size_t i = 0; rc == ERR_OK && i < n; i++) {
+        const struct new_job *w = &s->inserts->jobs[i];
+        if (w->key)
+            rc = key_pack_add(&s->w.conn, &pack,
+                              &(struct packed_key){.row = w->key_row,
+                                                   .project = w->project,
+                                                   .key = w->key,
+                                                   .n_key = strlen(w->key),
+                                                   .job_id = w->job.job_id,
+                                                   .request_hash = w->known.request_hash,
+                                                   .content_hash = w->known.content_hash,
+                                                   .expires_at = w->expires_at},
+                              err);
+    }
+    return rc == ERR_OK ? key_pack_end(&s->w.conn, &pack, err) : rc;
 }
 
 static int jobs_flush(struct sqlite_store *s, struct err *err)
@@ -179,6 +190,8 @@ static int jobs_flush(struct sqlite_store *s, struct err *err)
     in->n_jobs = 0;
     sort(in->rows, n, by_id);
     int rc = q_rows(&s->w.conn, same ? &alike : &jobs, in->rows, n, err);
+    if (rc == ERR_OK)
+        rc = types_flush(s, n, err);
     return rc == ERR_OK ? keys_flush(s, n, err) : rc;
 }
 
@@ -187,8 +200,12 @@ int inserts_flush(struct sqlite_store *s, struct err *err)
     int rc = jobs_flush(s, err);
 
     if (rc == ERR_OK)
-        rc = labels_flush(s, err);
-    s->inserts->n_labels = 0;
+        rc = labels_flush(s, &s->inserts->labels, postings_add, err);
+    if (rc == ERR_OK)
+        rc = labels_flush(s, &s->inserts->old_labels, postings_remove, err);
+    if (rc == ERR_OK)
+        rc = old_types_flush(s, err);
+    inserts_undo(s, (struct inserts_mark){0});
     return rc;
 }
 
@@ -203,7 +220,7 @@ int sqlite_insert_job(struct tx *t, const struct row *row)
     return rc;
 }
 
-int insert_key(struct tx *t, int64_t rowid, const char *key, const struct known_key *what, usec expires_at)
+int insert_key(struct tx *t, int64_t row, const char *key, const struct known_key *what, usec expires_at)
 {
     struct inserts *in = sqlite_of(t->s)->inserts;
 
@@ -212,7 +229,7 @@ int insert_key(struct tx *t, int64_t rowid, const char *key, const struct known_
     struct new_job *w = &in->jobs[in->n_jobs - 1];
     w->project = t->op->project;
     w->key = key;
-    w->key_row = rowid;
+    w->key_row = row;
     w->known = *what;
     w->expires_at = expires_at;
     return ERR_OK;
@@ -220,36 +237,73 @@ int insert_key(struct tx *t, int64_t rowid, const char *key, const struct known_
 
 int sqlite_insert_label(struct tx *t, const struct job *job, const char *key, const char *value)
 {
-    struct inserts *in = sqlite_of(t->s)->inserts;
-    int rc = in->n_labels == WAITING_MAX ? labels_flush(sqlite_of(t->s), t->err) : ERR_OK;
+    struct waiting *w = &sqlite_of(t->s)->inserts->labels;
+    int rc = w->n == WAITING_MAX ? labels_flush(sqlite_of(t->s), w, postings_add, t->err) : ERR_OK;
 
     if (rc == ERR_OK)
-        in->labels[in->n_labels++] = (struct new_label){job->project, key, value, job->job_id};
+        w->all[w->n++] = (struct posting){job->project, key, value, job->job_id};
     return rc;
 }
 
-bool inserts_hold_key(const struct sqlite_store *s, int64_t rowid)
+static int remove_label(struct tx *t, const struct job *job, const char *key, const char *value)
+{
+    struct waiting *w = &sqlite_of(t->s)->inserts->old_labels;
+    int rc = w->n == WAITING_MAX ? labels_flush(sqlite_of(t->s), w, postings_remove, t->err) : ERR_OK;
+
+    if (rc == ERR_OK)
+        w->all[w->n++] = (struct posting){job->project, key, value, job->job_id};
+    return rc;
+}
+
+/* A job that is removed lives no longer than its op: its texts are kept. */
+int sqlite_remove_postings(struct tx *t, const struct job *job)
+{
+    struct waiting *w = &sqlite_of(t->s)->inserts->old_types;
+    struct job j = {.job_id = job->job_id,
+                    .project = arena_strdup(t->op->arena, job->project),
+                    .task_type = arena_strdup(t->op->arena, job->task_type),
+                    .labels = job->labels};
+
+    if (!j.project || !j.task_type)
+        return err_set(t->err, ERR_NO_MEMORY, 0, "a job's type");
+    int rc = w->n == WAITING_MAX ? old_types_flush(sqlite_of(t->s), t->err) : ERR_OK;
+    if (rc != ERR_OK)
+        return rc;
+    w->all[w->n++] = (struct posting){j.project, j.task_type, NULL, j.job_id};
+    return labels_each(t, &j, remove_label);
+}
+
+bool inserts_hold_key(const struct sqlite_store *s, int64_t row)
 {
     for (size_t i = 0; i < s->inserts->n_jobs; i++)
-        if (s->inserts->jobs[i].key && s->inserts->jobs[i].key_row == rowid)
+        if (s->inserts->jobs[i].key && s->inserts->jobs[i].key_row == row)
             return true;
     return false;
 }
 
 struct inserts_mark inserts_mark(const struct sqlite_store *s)
 {
-    return (struct inserts_mark){s->inserts->n_jobs, s->inserts->n_labels};
+    const struct inserts *in = s->inserts;
+
+    return (struct inserts_mark){in->n_jobs, in->labels.n, in->old_labels.n, in->old_types.n};
 }
 
 bool inserts_flushed(const struct sqlite_store *s, struct inserts_mark mark)
 {
-    return s->inserts->n_jobs < mark.jobs || s->inserts->n_labels < mark.labels;
+    const struct inserts *in = s->inserts;
+
+    return in->n_jobs < mark.jobs || in->labels.n < mark.labels || in->old_labels.n < mark.old_labels ||
+           in->old_types.n < mark.old_types;
 }
 
 void inserts_undo(struct sqlite_store *s, struct inserts_mark mark)
 {
-    s->inserts->n_jobs = MIN(s->inserts->n_jobs, mark.jobs);
-    s->inserts->n_labels = MIN(s->inserts->n_labels, mark.labels);
+    struct inserts *in = s->inserts;
+
+    in->n_jobs = MIN(in->n_jobs, mark.jobs);
+    in->labels.n = MIN(in->labels.n, mark.labels);
+    in->old_labels.n = MIN(in->old_labels.n, mark.old_labels);
+    in->old_types.n = MIN(in->old_types.n, mark.old_types);
 }
 
 int inserts_init(struct sqlite_store *s, struct err *err)

@@ -5,7 +5,7 @@
 
 struct key_entry {
     int64_t hash;
-    int64_t row; /* of a key, in dedup */
+    int64_t row; /* a key's (key_rows.h) */
 };
 
 /** Of entries sorted by hash, the first of low..high (exclusive) that is not below a hash; `high` when there is none. */

@@ -1,4 +1,5 @@
 #include "store/sqlite/key_merge.h"
+#include "store/sqlite/key_rows.h"
 #include <stdlib.h>
 
 /** What a merge takes from: a run, a chunk of it at a time, or sorted entries. */
@@ -22,11 +23,6 @@ struct key_merge {
     bool any;
     bool moved, done; /* by the batch at work */
 };
-
-int key_rows_floor(struct conn *c, int64_t *ret, struct err *err)
-{
-    return q_int(c, INT64_MAX, ret, err, "SELECT min(rowid) FROM dedup", "");
-}
 
 int key_merge_begin(struct conn *c, int64_t run, unsigned level, struct key_merge **ret, struct err *err)
 {
@@ -69,10 +65,11 @@ static int out_write(struct conn *c, struct key_space *space, struct key_merge *
 
 static int row_there(struct conn *c, int64_t row, bool *ret, struct err *err)
 {
-    int64_t its = 0;
-    int rc = q_int(c, 0, &its, err, "SELECT 1 FROM dedup WHERE rowid = ?1", "i", row);
+    struct known_key its;
+    usec expires_at;
+    int rc = key_row_find(c, row, NULL, NULL, &its, &expires_at, err);
 
-    *ret = its;
+    *ret = its.found;
     return rc;
 }
 

@@ -24,7 +24,5 @@ bool key_merge_settle(struct key_merge *m, bool committed);
 /** The run that it made, or was making, is the caller's; NULL accepted, and NULL then. */
 struct key_run *key_merge_free(struct key_merge *m);
 
-/** The lowest row of the table: those below are gone. Of an empty table: all. */
-int key_rows_floor(struct conn *c, int64_t *ret, struct err *err);
 /** Removes a run's row, with the batch. */
 int key_run_remove(struct conn *c, struct key_run *run, struct err *err);

@@ -1,5 +1,6 @@
 #include "store/sqlite/key_runs.h"
 #include "store/sqlite/key_merge.h"
+#include "store/sqlite/key_rows.h"
 #include <endian.h>
 #include <stdlib.h>
 
@@ -97,7 +98,7 @@ int key_runs_each(struct conn *c, struct key_runs *r, int64_t from, int64_t to,
 /* --- merging --- */
 
 /** Runs of which no row is there are gone with the batch. */
-static int dead_remove(struct conn *c, struct key_runs *r, int64_t floor, struct err *err)
+static int gone_remove(struct conn *c, struct key_runs *r, int64_t floor, struct err *err)
 {
     int rc = ERR_OK;
 
@@ -114,7 +115,7 @@ static int portion_begin(struct conn *c, struct key_runs *r, struct err *err)
     if (rc != ERR_OK)
         return rc;
     key_merge_add_sorted(r->merges[0], r->portion, r->n_portion);
-    return dead_remove(c, r, key_merge_floor(r->merges[0]), err);
+    return gone_remove(c, r, key_merge_floor(r->merges[0]), err);
 }
 
 static bool stands(const struct key_run *run, unsigned level)

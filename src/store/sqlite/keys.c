@@ -1,10 +1,11 @@
 /* The keys of submissions, each remembered for its window. Clients choose them, at random mostly: an index kept in their order would have
- * each submission read and write a page of its own, and that cost grows with the number of keys. So rows lie in the order they came, and the
- * index (by hash: key_runs.c) takes them in sorted portions, a little with every batch that brings new ones. What it does not have yet is
- * known in memory: first `fresh`, then, sorted, `merging`. A start reads those rows again. Most keys are new, and a filter (key_filter.c)
- * knows nearly all that are not in the index. */
+ * each submission read and write a page of its own, and that cost grows with the number of keys. So keys lie in the order they came
+ * (key_rows.c), and the index (by hash: key_runs.c) takes them in sorted portions, a little with every batch that brings new ones. What it
+ * does not have yet is known in memory: first `fresh`, then, sorted, `merging`. A start reads those again. Most keys are new, and a filter
+ * (key_filter.c) knows nearly all that are not in the index. */
 #include "store/sqlite/inserts.h"
 #include "store/sqlite/key_filter.h"
+#include "store/sqlite/key_rows.h"
 #include "store/sqlite/key_runs.h"
 #include <stdlib.h>
 
@@ -164,37 +165,21 @@ static int share_make(struct sqlite_store *s, unsigned share, struct err *err)
 
 /* --- finding and adding --- */
 
-static int row_forget(struct tx *t, int64_t row)
-{
-    return q_run(t->c, NULL, t->err, "DELETE FROM dedup WHERE rowid = ?1", "i", row);
-}
-
 /** Is that row the key's? One whose window is over gives way. */
 static int row_look(struct tx *t, int64_t row, const char *key, struct known_key *ret)
 {
-    AUTO_QUERY struct query *st = NULL;
-    bool its = false;
+    struct known_key its = {.found = false};
+    usec expires_at = 0;
     int rc = inserts_hold_key(sqlite_of(t->s), row) ? inserts_flush(sqlite_of(t->s), t->err) : ERR_OK;
 
     if (rc == ERR_OK)
-        rc = q_open(t->c, &st, t->err,
-                    "SELECT job_id, request_hash, content_hash, expires_at FROM dedup"
-                    " WHERE rowid = ?1 AND key = ?2 AND project = ?3",
-                    "itt", row, key, t->op->project);
-
-    if (rc == ERR_OK)
-        rc = q_step(t->c, st, &its, t->err);
-    if (rc != ERR_OK || !its)
+        rc = key_row_find(t->c, row, t->op->project, key, &its, &expires_at, t->err);
+    if (rc != ERR_OK || !its.found)
         return rc;
-    if (col_int(st, 3) <= t->now) {
-        q_close(st);
-        st = NULL;
-        return row_forget(t, row);
-    }
-    ret->found = true;
-    ret->job_id = col_uuid(st, 0);
-    col_hash(st, 1, ret->request_hash);
-    col_hash(st, 2, ret->content_hash);
+    if (expires_at <= t->now)
+        return key_row_forget(t->c, row, NULL, t->err);
+    its.hash = ret->hash;
+    *ret = its;
     return ERR_OK;
 }
 
@@ -237,12 +222,7 @@ int sqlite_key_add(struct tx *t, const char *key, const struct known_key *what, 
     return ERR_OK;
 }
 
-/* --- forgetting. An entry stays where it is: it names a row that is not there --- */
-
-static int forget_if(struct tx *t, int64_t row, const struct uuid *job_id)
-{
-    return q_run(t->c, NULL, t->err, "DELETE FROM dedup WHERE rowid = ?1 AND job_id = ?2", "iu", row, job_id);
-}
+/* --- forgetting. An entry of the index stays where it is: it names what is not there --- */
 
 int sqlite_key_forget(struct tx *t, const char *project, const char *key, const struct uuid *job_id)
 {
@@ -254,14 +234,14 @@ int sqlite_key_forget(struct tx *t, const char *project, const char *key, const 
     int rc = ERR_OK;
 
     while (rc == ERR_OK && (e = fresh_next(&k->fresh, hash, &at)))
-        rc = forget_if(t, e->row, job_id);
+        rc = key_row_forget(t->c, e->row, job_id, t->err);
     for (size_t i = portion_from(&k->merging, hash); rc == ERR_OK && i < k->merging.n && k->merging.all[i].hash == hash;
          i++)
-        rc = forget_if(t, k->merging.all[i].row, job_id);
+        rc = key_row_forget(t->c, k->merging.all[i].row, job_id, t->err);
     if (!key_filter_may_hold(k->filter, hash))
         return rc;
     while (rc == ERR_OK && (rc = key_runs_next(t->c, k->runs, hash, &walk, &row, t->err)) == ERR_OK && row)
-        rc = forget_if(t, row, job_id);
+        rc = key_row_forget(t->c, row, job_id, t->err);
     return rc;
 }
 
@@ -269,26 +249,7 @@ int sqlite_key_forget(struct tx *t, const char *project, const char *key, const 
  * after wait for those before; row_look takes none of them for known.) */
 int sqlite_keys_expire(struct tx *t, int64_t limit, size_t *ret_n, usec *ret_next)
 {
-    int64_t last = 0;
-    size_t n = 0;
-    bool more;
-    struct query *st = NULL;
-    int rc = q_open(t->c, &st, t->err, "SELECT rowid, expires_at FROM dedup ORDER BY rowid LIMIT ?1", "i", limit + 1);
-
-    *ret_next = USEC_NEVER;
-    while (rc == ERR_OK && (rc = q_step(t->c, st, &more, t->err)) == ERR_OK && more) {
-        *ret_next = col_int(st, 1);
-        if (*ret_next > t->now || n == (size_t)limit)
-            break;
-        *ret_next = USEC_NEVER;
-        last = col_int(st, 0);
-        n++;
-    }
-    q_close(st); /* before its table changes */
-    if (rc == ERR_OK && n)
-        rc = q_run(t->c, NULL, t->err, "DELETE FROM dedup WHERE rowid <= ?1", "i", last);
-    *ret_n = n;
-    return rc;
+    return key_rows_expire(t->c, t->now, limit, ret_n, ret_next, t->err);
 }
 
 /* --- with a batch --- */
@@ -348,21 +309,24 @@ void keys_settle(struct sqlite_store *s, bool committed)
 
 /* --- at the start --- */
 
+static int key_read(void *arg, const struct packed_key *key, struct err *err)
+{
+    struct key_set *set = arg;
+    char text[JOB_KEY_MAX + 1];
+
+    memcpy(text, key->key, key->n_key);
+    text[key->n_key] = '\0';
+    set_add(set, (struct key_entry){key_hash(key->project, text), key->row});
+    return ERR_OK;
+}
+
 static int rows_read(struct sqlite_store *s, int64_t after, int64_t *ret_last, struct err *err)
 {
-    AUTO_QUERY struct query *st = NULL;
-    bool more;
-    int rc =
-        q_open(&s->w.conn, &st, err, "SELECT rowid, project, key FROM dedup WHERE rowid > ?1 ORDER BY rowid LIMIT ?2",
-               "ii", after, (int64_t)PORTION);
+    struct key_set *fresh = &s->keys->fresh;
+    int rc = key_rows_each(&s->w.conn, after, PORTION, key_read, fresh, err);
 
-    while (rc == ERR_OK && (rc = q_step(&s->w.conn, st, &more, err)) == ERR_OK && more) {
-        const char *project = col_borrow(st, 1), *key = col_borrow(st, 2);
-        if (!project || !key)
-            return err_set(err, ERR_NO_MEMORY, 0, "keys");
-        *ret_last = col_int(st, 0);
-        set_add(&s->keys->fresh, (struct key_entry){key_hash(project, key), *ret_last});
-    }
+    if (fresh->n)
+        *ret_last = fresh->all[fresh->n - 1].row;
     return rc;
 }
 
@@ -428,7 +392,7 @@ int keys_load(struct sqlite_store *s, struct err *err)
     if (rc == ERR_OK)
         rc = rows_index(s, &last, err);
     if (rc == ERR_OK)
-        rc = q_int(&s->w.conn, 0, &top, err, "SELECT max(rowid) FROM dedup", "");
+        rc = key_rows_top(&s->w.conn, &top, err);
     if (rc == ERR_OK)
         s->keys->next_row = MAX(top, last) + 1;
     return rc;

@@ -4,10 +4,7 @@
 #define LIST_US    (150 * USEC_PER_MSEC) /* then the page ends, short; a page is to take less than 200 ms */
 #define BEYOND_MAX 1000 /* candidates looked at behind a full page, to tell whether it is the last one */
 
-static void auto_finalize(sqlite3_stmt **st)
-{
-    sqlite3_finalize(*st);
-}
+#define AUTO_WALK __attribute__((cleanup(list_walk_close)))
 
 static int add_job(struct conn *c, const char *project, const struct uuid *id, struct list *l, struct err *err)
 {
@@ -25,38 +22,23 @@ static int add_job(struct conn *c, const char *project, const struct uuid *id, s
     return ERR_OK;
 }
 
-static int step(struct conn *c, sqlite3_stmt *st, bool *ret_row, struct err *err)
-{
-    int rc = sqlite3_step(st);
-
-    *ret_row = rc == SQLITE_ROW;
-    return rc == SQLITE_ROW || rc == SQLITE_DONE ? ERR_OK : conn_err(sqlite_conn_of(c), rc, err);
-}
-
-static struct uuid id_of(sqlite3_stmt *st)
-{
-    struct uuid id = {{0}};
-
-    if (sqlite3_column_bytes(st, 0) == sizeof(id.b))
-        memcpy(id.b, sqlite3_column_blob(st, 0), sizeof(id.b));
-    return id;
-}
-
 int sqlite_jobs_look(struct conn *c, struct job_look *look, struct err *err)
 {
-    __attribute__((cleanup(auto_finalize))) sqlite3_stmt *st = NULL;
-    int rc = list_query(c, &look->filter, &st, err);
+    AUTO_WALK struct list_walk w = {0};
+    int rc = list_walk_open(c, &look->filter, &w, err);
 
     look->n = 0;
     look->last = (struct uuid){{0}};
     look->more = true;
     for (unsigned looked = 0; rc == ERR_OK && looked < look->looked_max && look->n < look->max; looked++) {
-        if ((rc = step(c, st, &look->more, err)) != ERR_OK || !look->more)
+        struct uuid id;
+        bool fits;
+        if ((rc = list_walk_next(&w, &look->more, &id, &fits, err)) != ERR_OK || !look->more)
             break;
-        look->last = id_of(st);
-        if (sqlite3_column_int(st, 1) && look->ids)
-            look->ids[look->n] = look->last;
-        look->n += sqlite3_column_int(st, 1) != 0;
+        look->last = id;
+        if (fits && look->ids)
+            look->ids[look->n] = id;
+        look->n += fits;
     }
     return rc;
 }
@@ -82,23 +64,21 @@ int sqlite_history_head(struct tx *t, int64_t limit, usec until, struct uuid *re
 }
 
 /** Looks at candidates until the page is full, or they end, or time is over. ret->next is the last one that was dealt with. */
-static int take_page(struct conn *c, const struct job_filter *f, sqlite3_stmt *st, struct list *l, struct job_page *ret,
+static int take_page(struct list_walk *w, const struct job_filter *f, struct list *l, struct job_page *ret,
                      struct err *err)
 {
     unsigned limit = f->limit == 0 ? 50 : MIN(f->limit, 1000u);
     unsigned beyond = 0;
-    bool more = false;
+    bool more = false, fits;
+    struct uuid id;
     int rc;
 
-    while ((rc = step(c, st, &more, err)) == ERR_OK && more) {
-        struct uuid id = id_of(st);
-        bool fits = sqlite3_column_int(st, 1);
-
+    while ((rc = list_walk_next(w, &more, &id, &fits, err)) == ERR_OK && more) {
         if (l->n == limit && (fits || ++beyond > BEYOND_MAX)) {
             ret->more = true;
             break;
         }
-        if (fits && (rc = add_job(c, f->project, &id, l, err)) != ERR_OK)
+        if (fits && (rc = add_job(w->c, f->project, &id, l, err)) != ERR_OK)
             break;
         ret->next = id;
     }
@@ -109,15 +89,15 @@ int sqlite_job_list(struct store *s, const struct job_filter *f, struct arena *a
                     struct err *err)
 {
     AUTO_READING struct reading r = {0};
-    __attribute__((cleanup(auto_finalize))) sqlite3_stmt *st = NULL;
+    AUTO_WALK struct list_walk w = {0};
     struct list l = {.arena = arena, .item_size = sizeof(*ret->jobs)};
     int rc = read_begin(s, LIST_US, &r, err);
 
     *ret = (struct job_page){0};
     if (rc == ERR_OK)
-        rc = list_query(r.c, f, &st, err);
+        rc = list_walk_open(r.c, f, &w, err);
     if (rc == ERR_OK)
-        rc = take_page(r.c, f, st, &l, ret, err);
+        rc = take_page(&w, f, &l, ret, err);
     if (rc == ERR_TIMEOUT && !uuid_is_nil(&ret->next)) { /* some way was made: the next page begins there */
         if (err)
             err_clear(err);

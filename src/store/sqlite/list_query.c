@@ -17,43 +17,16 @@ struct plan {
     bool has_from, has_before;
 };
 
-static const char count_pair[] =
-    "SELECT count(*) FROM (SELECT 1 FROM labels WHERE project = ?1 AND key = ?2 AND value = ?3"
-    " LIMIT ?4)";
-static const char count_key[] = "SELECT count(*) FROM (SELECT 1 FROM labels WHERE project = ?1 AND key = ?2 LIMIT ?4)";
 static const char count_jobs_status[] = "SELECT count(*) FROM (SELECT 1 FROM jobs WHERE project = ?1 AND status = ?2"
                                         " AND status <> 0 LIMIT ?3)";
 static const char count_history_status[] =
     "SELECT count(*) FROM (SELECT 1 FROM history WHERE project = ?1 AND status = ?2 AND status <> 2"
     " LIMIT ?3)";
-static const char count_jobs_type[] = "SELECT count(*) FROM (SELECT 1 FROM jobs WHERE project = ?1 AND task_type = ?2"
-                                      " LIMIT ?3)";
-static const char count_history_type[] = "SELECT count(*) FROM (SELECT 1 FROM history WHERE project = ?1"
-                                         " AND task_type = ?2 LIMIT ?3)";
-
-static int count_label(struct conn *c, const char *project, const struct label_filter *l, int64_t *ret, struct err *err)
-{
-    return q_int(c, 0, ret, err, l->value ? count_pair : count_key, "ttti", project, l->key, l->value,
-                 (int64_t)COUNT_MAX);
-}
 
 static int count_status(struct conn *c, const struct plan *p, int64_t *ret, struct err *err)
 {
     return q_int(c, 0, ret, err, p->jobs ? count_jobs_status : count_history_status, "tii", p->f->project,
                  (int64_t)p->f->status, (int64_t)COUNT_MAX);
-}
-
-static int count_type(struct conn *c, const struct plan *p, int64_t *ret, struct err *err)
-{
-    int64_t n[2] = {0, 0};
-    int rc = ERR_OK;
-
-    if (p->jobs)
-        rc = q_int(c, 0, &n[0], err, count_jobs_type, "tti", p->f->project, p->f->task_type, (int64_t)COUNT_MAX);
-    if (rc == ERR_OK && p->history)
-        rc = q_int(c, 0, &n[1], err, count_history_type, "tti", p->f->project, p->f->task_type, (int64_t)COUNT_MAX);
-    *ret = MIN(n[0] + n[1], COUNT_MAX);
-    return rc;
 }
 
 static int count_fingerprint(struct conn *c, const struct plan *p, int64_t *ret, struct err *err)
@@ -69,6 +42,53 @@ static bool status_indexed(int status)
     return status >= 0 && status != JOB_PENDING && status != JOB_SUCCESS;
 }
 
+static bool by_posting(const struct plan *p)
+{
+    return p->lead == BY_TYPE || p->lead == BY_LABEL;
+}
+
+static struct posting posting_of(const struct plan *p)
+{
+    const struct job_filter *f = p->f;
+
+    return p->lead == BY_TYPE ? (struct posting){.project = f->project, .name = f->task_type}
+                              : (struct posting){f->project, f->labels[p->label].key, f->labels[p->label].value, {{0}}};
+}
+
+static enum posting_of what_of(const struct plan *p)
+{
+    return p->lead == BY_TYPE ? POSTING_TYPE : p->f->labels[p->label].value ? POSTING_LABEL : POSTING_KEY;
+}
+
+/** As if that led. */
+static int count_postings(struct conn *c, struct plan p, enum lead lead, size_t label, int64_t *ret, struct err *err)
+{
+    p.lead = lead;
+    p.label = label;
+    const struct posting posting = posting_of(&p);
+    return postings_count(c, what_of(&p), &posting, COUNT_MAX, ret, err);
+}
+
+/** Of a type with very many jobs, most of which are history as a rule, those that are not: the newest of them are found at once along the type,
+ * but not that there are no more. */
+static int choose_live(struct conn *c, struct plan *p, struct err *err)
+{
+    int64_t more = 0; /* by how many the type has more jobs than are live */
+    int rc = ERR_OK;
+
+    if (status_indexed(p->f->status)) {
+        p->lead = BY_STATUS;
+        return ERR_OK;
+    }
+    if (!uuid_is_nil(&p->f->before)) /* behind the first page */
+        rc = q_int(c, 0, &more, err,
+                   "SELECT coalesce(sum(n * (task_type = ?2) - n * (status IN (0, 1, 3))), 0) FROM counters"
+                   " WHERE project = ?1",
+                   "tt", p->f->project, p->f->task_type);
+    p->lead = more > 0 ? BY_NEWEST : BY_TYPE;
+    return rc;
+}
+
 /** The shortest walk; of equals a label, then the fingerprint, then the type. */
 static int choose_lead(struct conn *c, struct plan *p, struct err *err)
 {
@@ -76,7 +96,7 @@ static int choose_lead(struct conn *c, struct plan *p, struct err *err)
     int rc = ERR_OK;
 
     for (size_t i = 0; rc == ERR_OK && i < p->f->n_labels; i++) {
-        rc = count_label(c, p->f->project, &p->f->labels[i], &n, err);
+        rc = count_postings(c, *p, BY_LABEL, i, &n, err);
         if (rc == ERR_OK && n < least) {
             least = n;
             p->lead = BY_LABEL;
@@ -88,9 +108,12 @@ static int choose_lead(struct conn *c, struct plan *p, struct err *err)
         least = n;
         p->lead = BY_FINGERPRINT;
     }
-    if (rc == ERR_OK && p->f->task_type && (rc = count_type(c, p, &n, err)) == ERR_OK && n < least) {
+    if (rc == ERR_OK && p->f->task_type && (rc = count_postings(c, *p, BY_TYPE, 0, &n, err)) == ERR_OK && n < least) {
         least = n;
-        p->lead = BY_TYPE;
+        if (n < COUNT_MAX || p->history)
+            p->lead = BY_TYPE;
+        else
+            rc = choose_live(c, p, err);
     }
     if (rc == ERR_OK && status_indexed(p->f->status) && (rc = count_status(c, p, &n, err)) == ERR_OK && n < least)
         p->lead = BY_STATUS;
@@ -141,23 +164,12 @@ static void add_bounds(struct buf *sql, const struct plan *p)
         buf_adds(sql, " AND job_id < :before");
 }
 
-static void add_label_condition(struct buf *sql, const struct plan *p, size_t i)
+/** The labels that do not lead. */
+static void add_labels(struct buf *sql, const struct plan *p)
 {
-    buf_printf(sql, "project = :project AND key = :key%zu", i);
-    if (p->f->labels[i].value)
-        buf_printf(sql, " AND value = :value%zu", i);
-}
-
-/** The labels that do not lead; `id` names the job. */
-static void add_labels(struct buf *sql, const struct plan *p, const char *id)
-{
-    for (size_t i = 0; i < p->f->n_labels; i++) {
-        if (p->lead == BY_LABEL && p->label == i)
-            continue;
-        buf_adds(sql, " AND EXISTS (SELECT 1 FROM labels o WHERE ");
-        add_label_condition(sql, p, i);
-        buf_printf(sql, " AND o.job_id = %s)", id);
-    }
+    for (size_t i = 0; i < p->f->n_labels; i++)
+        if (p->lead != BY_LABEL || p->label != i)
+            buf_printf(sql, " AND haul_has_label(labels, :key%zu, :value%zu)", i, i);
 }
 
 /** What a job's row must say, besides what leads. */
@@ -179,73 +191,86 @@ static void add_row_conditions(struct buf *sql, const struct plan *p)
         buf_adds(sql, " AND created_at < :until");
     if (f->failed_before)
         buf_adds(sql, " AND finished_at < :failed");
+    add_labels(sql, p);
     if (f->text) /* last: it costs the most */
         buf_adds(sql, " AND haul_has_text(:text, job_id, task_type, dedup_key, labels, error_log)");
 }
 
 static void add_table(struct buf *sql, const struct plan *p, const char *table)
 {
-    static const struct {
-        const char *before, *after; /* the table's name */
-    } index[] = {[BY_NEWEST] = {"sqlite_autoindex_", "_1"}, [BY_STATUS] = {"", "_status"}, [BY_TYPE] = {"", "_type"}};
-    static const char *const where[] = {[BY_NEWEST] = "job_id > x''",
-                                        [BY_STATUS] = "project = :project AND status = :status",
-                                        [BY_TYPE] = "project = :project AND task_type = :type"};
+    static const char *const before[] = {[BY_NEWEST] = "sqlite_autoindex_", [BY_STATUS] = ""},
+                             *const after[] = {[BY_NEWEST] = "_1", [BY_STATUS] = "_status"},
+                             *const where[] = {
+                                 [BY_NEWEST] = "job_id > x''", [BY_STATUS] = "project = :project AND status = :status"};
 
     buf_adds(sql, "SELECT job_id, 1");
     if (p->lead == BY_NEWEST) /* by the key itself: one index less to write */
         buf_adds(sql, " AND project = :project");
     add_row_conditions(sql, p);
-    add_labels(sql, p, "j.job_id");
-    buf_printf(sql, " AS fits FROM %s j INDEXED BY %s%s%s WHERE %s", table, index[p->lead].before, table,
-               index[p->lead].after, where[p->lead]);
+    buf_printf(sql, " AS fits FROM %s j INDEXED BY %s%s%s WHERE %s", table, before[p->lead], table, after[p->lead],
+               where[p->lead]);
     if (p->lead == BY_STATUS) /* the index's own condition, in its words */
         buf_adds(sql, p->jobs ? " AND status <> 0" : " AND status <> 2");
     add_bounds(sql, p);
 }
 
-/** From a table that knows only ids: of labels, or of dead letters. */
-static void add_from_ids(struct buf *sql, const struct plan *p)
+/** Does a job's row say more than what leads? */
+static bool row_decides(const struct plan *p)
 {
     const struct job_filter *f = p->f;
-    bool row = f->status >= 0 || f->task_type || f->queue || f->created_after || f->created_before ||
-               f->failed_before || f->text || (f->fingerprint && p->lead != BY_FINGERPRINT);
 
-    buf_adds(sql, "SELECT job_id, 1");
-    add_labels(sql, p, "l.job_id");
-    if (row) {
-        buf_adds(sql, " AND (0");
-        for (int i = 0; i < 2; i++) {
-            if (!(i == 0 ? p->jobs : p->history))
-                continue;
-            buf_printf(sql, " OR EXISTS (SELECT 1 FROM %s j WHERE j.job_id = l.job_id", i == 0 ? "jobs" : "history");
-            add_row_conditions(sql, p);
-            buf_adds(sql, ")");
-        }
+    return f->status >= 0 || (f->task_type && p->lead != BY_TYPE) || f->queue || f->created_after ||
+           f->created_before || f->failed_before || f->text || (f->fingerprint && p->lead != BY_FINGERPRINT) ||
+           f->n_labels > (p->lead == BY_LABEL ? 1u : 0u);
+}
+
+/** Does the row of a job say so? @param id  which */
+static void add_row_of(struct buf *sql, const struct plan *p, const char *id)
+{
+    buf_adds(sql, "0");
+    for (int i = 0; i < 2; i++) {
+        if (!(i == 0 ? p->jobs : p->history))
+            continue;
+        buf_printf(sql, " OR EXISTS (SELECT 1 FROM %s j WHERE j.job_id = %s", i == 0 ? "jobs" : "history", id);
+        add_row_conditions(sql, p);
         buf_adds(sql, ")");
     }
-    if (p->lead == BY_FINGERPRINT) {
-        buf_adds(sql, " AS fits FROM dead_letters l WHERE project = :project AND fingerprint = :fingerprint");
-    } else {
-        buf_adds(sql, " AS fits FROM labels l WHERE ");
-        add_label_condition(sql, p, p->label);
-    }
+}
+
+/** From the dead letters, which know only ids. */
+static void add_dead(struct buf *sql, const struct plan *p)
+{
+    buf_adds(sql, "SELECT job_id, ");
+    if (row_decides(p))
+        add_row_of(sql, p, "l.job_id");
+    else
+        buf_adds(sql, "1");
+    buf_adds(sql, " AS fits FROM dead_letters l WHERE project = :project AND fingerprint = :fingerprint");
     add_bounds(sql, p);
+    buf_adds(sql, " ORDER BY job_id DESC");
+}
+
+static void add_tables(struct buf *sql, const struct plan *p)
+{
+    if (p->jobs)
+        add_table(sql, p, "jobs");
+    if (p->jobs && p->history)
+        buf_adds(sql, " UNION ALL ");
+    if (p->history)
+        add_table(sql, p, "history");
+    buf_adds(sql, " ORDER BY job_id DESC");
 }
 
 static void write_sql(struct buf *sql, const struct plan *p)
 {
-    if (p->lead == BY_LABEL || p->lead == BY_FINGERPRINT) {
-        add_from_ids(sql, p);
+    if (by_posting(p)) { /* a walk tells them, one by one */
+        buf_adds(sql, "SELECT ");
+        add_row_of(sql, p, ":id");
+    } else if (p->lead == BY_FINGERPRINT) {
+        add_dead(sql, p);
     } else {
-        if (p->jobs)
-            add_table(sql, p, "jobs");
-        if (p->jobs && p->history)
-            buf_adds(sql, " UNION ALL ");
-        if (p->history)
-            add_table(sql, p, "history");
+        add_tables(sql, p);
     }
-    buf_adds(sql, " ORDER BY job_id DESC");
 }
 
 static void bind_text(sqlite3_stmt *st, int *rc, const char *name, const char *text)
@@ -295,23 +320,105 @@ static int bind_all(sqlite3_stmt *st, const struct plan *p)
     return rc;
 }
 
-int list_query(struct conn *c, const struct job_filter *f, sqlite3_stmt **ret, struct err *err)
+static int prepare(struct sqlite_conn *c, const struct plan *p, sqlite3_stmt **ret, struct err *err)
 {
-    struct plan p = {.f = f};
     struct buf sql;
 
+    buf_init(&sql, 16384);
+    write_sql(&sql, p);
+    int rc = sql.failed ? SQLITE_NOMEM : sqlite3_prepare_v2(c->db, buf_str(&sql), -1, ret, NULL);
+    buf_release(&sql);
+    if (rc == SQLITE_OK)
+        rc = bind_all(*ret, p);
+    return rc == SQLITE_OK ? ERR_OK : conn_err(c, rc, err);
+}
+
+static int walk_open(struct conn *c, const struct plan *p, struct posting_walk **ret, struct err *err)
+{
+    const struct posting posting = posting_of(p);
+
+    return posting_walk_open(c, what_of(p), &posting, p->has_before ? &p->before : NULL, p->has_from ? &p->from : NULL,
+                             ret, err);
+}
+
+/** Of a type it is known how many are pending. */
+static int count_pending(struct conn *c, const struct job_filter *f, int64_t *ret, struct err *err)
+{
+    return q_int(c, 0, ret, err,
+                 "SELECT coalesce(sum(n), 0) FROM counters WHERE project = ?1 AND task_type = ?2 AND status = 0", "tt",
+                 f->project, f->task_type);
+}
+
+int list_walk_open(struct conn *c, const struct job_filter *f, struct list_walk *ret, struct err *err)
+{
+    struct plan p = {.f = f};
+
+    *ret = (struct list_walk){.c = c, .left = INT64_MAX};
     p.jobs = f->status < 0 || !job_finished((enum job_status)f->status);
     p.history = !f->fingerprint && (f->status < 0 || job_finished((enum job_status)f->status));
     int rc = choose_lead(c, &p, err);
     if (rc == ERR_OK)
         rc = bound_by_time(c, &p, err);
-    if (rc != ERR_OK)
+    if (rc == ERR_OK && f->task_type && f->status == JOB_PENDING)
+        rc = count_pending(c, f, &ret->left, err);
+    if (rc == ERR_OK && by_posting(&p))
+        rc = walk_open(c, &p, &ret->walk, err);
+    if (rc == ERR_OK && (!by_posting(&p) || row_decides(&p)))
+        rc = prepare(sqlite_conn_of(c), &p, &ret->st, err);
+    return rc;
+}
+
+static int step(struct list_walk *w, bool *ret_row, struct err *err)
+{
+    int rc = sqlite3_step(w->st);
+
+    *ret_row = rc == SQLITE_ROW;
+    return rc == SQLITE_ROW || rc == SQLITE_DONE ? ERR_OK : conn_err(sqlite_conn_of(w->c), rc, err);
+}
+
+/** As a statement tells it. */
+static void id_of(sqlite3_stmt *st, struct uuid *ret, bool *ret_fits)
+{
+    *ret = (struct uuid){{0}};
+    if (sqlite3_column_bytes(st, 0) == sizeof(ret->b))
+        memcpy(ret->b, sqlite3_column_blob(st, 0), sizeof(ret->b));
+    *ret_fits = sqlite3_column_int(st, 1);
+}
+
+/** Does the row of that job say so? */
+static int look(struct list_walk *w, const struct uuid *id, bool *ret_fits, struct err *err)
+{
+    int rc = ERR_OK;
+
+    sqlite3_reset(w->st);
+    bind_id(w->st, &rc, ":id", id);
+    bool row = false;
+    rc = rc == SQLITE_OK ? step(w, &row, err) : conn_err(sqlite_conn_of(w->c), rc, err);
+    *ret_fits = row && sqlite3_column_int(w->st, 0);
+    return rc;
+}
+
+int list_walk_next(struct list_walk *w, bool *ret_more, struct uuid *ret, bool *ret_fits, struct err *err)
+{
+    int rc = ERR_OK;
+
+    *ret_more = *ret_fits = false;
+    if (w->left == 0)
+        return ERR_OK;
+    rc = w->walk ? posting_walk_next(w->walk, ret_more, ret, err) : step(w, ret_more, err);
+    if (rc != ERR_OK || !*ret_more)
         return rc;
-    buf_init(&sql, 16384);
-    write_sql(&sql, &p);
-    int sqlite = sql.failed ? SQLITE_NOMEM : sqlite3_prepare_v2(sqlite_conn_of(c)->db, buf_str(&sql), -1, ret, NULL);
-    buf_release(&sql);
-    if (sqlite == SQLITE_OK)
-        sqlite = bind_all(*ret, &p);
-    return sqlite == SQLITE_OK ? ERR_OK : conn_err(sqlite_conn_of(c), sqlite, err);
+    *ret_fits = true;
+    if (w->walk && w->st)
+        rc = look(w, ret, ret_fits, err);
+    else if (w->st)
+        id_of(w->st, ret, ret_fits);
+    w->left -= *ret_fits;
+    return rc;
+}
+
+void list_walk_close(struct list_walk *w)
+{
+    sqlite3_finalize(w->st);
+    posting_walk_close(w->walk);
 }

@@ -5,6 +5,8 @@
 #include "base/sha256.h"
 #include "store/sqlite/driver.h"
 #include "store/snapshot.h"
+#include "store/sqlite/key_rows.h"
+#include "store/sqlite/move_postings.h"
 #include "store/sqlite/schema.h"
 #include <limits.h>
 #include <stdlib.h>
@@ -107,7 +109,7 @@ static int side_run(struct store_side *side, const char *sql, const char *param_
     return rc;
 }
 
-static int side_insert(struct store_side *side, const char *table, const struct move_columns *columns,
+static int rows_insert(struct store_side *side, const char *table, const struct move_columns *columns,
                        const struct buf *rows, struct err *err)
 {
     struct sqlite_side *s = of(side);
@@ -133,14 +135,176 @@ static int side_insert(struct store_side *side, const char *table, const struct 
     return rc;
 }
 
-/* These two lie in the order in which their time comes, and passes take them from the head: moved in that order, they lie so again. */
-static const char *order(const char *table)
+/* --- keys, which are packed (key_rows.h); a key's place is its row's number --- */
+
+struct key_taker {
+    move_row_fn *row;
+    void *arg;
+};
+
+static struct move_value bytes_value(const void *p, size_t n)
 {
-    return strcmp(table, "history") == 0 || strcmp(table, "dedup") == 0 ? "rowid:i" : NULL;
+    return (struct move_value){.p = p, .n = n};
 }
 
-static const struct side_ops ops = {
-    .select = side_select, .run = side_run, .insert = side_insert, .begin = "BEGIN IMMEDIATE", .order = order};
+static int take_key(void *arg, const struct packed_key *key, struct err *err)
+{
+    const struct key_taker *t = arg;
+    const struct move_value v[] = {bytes_value(key->project, strlen(key->project)),
+                                   bytes_value(key->key, key->n_key),
+                                   bytes_value(key->job_id.b, sizeof(key->job_id.b)),
+                                   bytes_value(key->request_hash, 32),
+                                   bytes_value(key->content_hash, 32),
+                                   {.i = key->expires_at},
+                                   {.i = key->row}};
+
+    return t->row(t->arg, v, err);
+}
+
+static int keys_select(struct store_side *s, const struct move_value *after, size_t limit, move_row_fn *row, void *arg,
+                       struct err *err)
+{
+    return key_rows_each(&of(s)->c.conn, after ? after->i : 0, (int64_t)limit, take_key, &(struct key_taker){row, arg},
+                         err);
+}
+
+static int count_key(void *arg, const struct packed_key *key, struct err *err)
+{
+    ++*(int64_t *)arg;
+    return ERR_OK;
+}
+
+static int keys_count(struct store_side *s, int64_t *ret, struct err *err)
+{
+    return key_rows_each(&of(s)->c.conn, 0, INT64_MAX, count_key, ret, err);
+}
+
+/** As take_key has them. */
+static int key_of(const struct move_value *v, int64_t row, char project[JOB_NAME_MAX + 1], struct packed_key *ret,
+                  struct err *err)
+{
+    if (v[0].n > JOB_NAME_MAX || v[1].n == 0 || v[1].n > JOB_KEY_MAX || v[2].n != sizeof(ret->job_id.b) ||
+        v[3].n != 32 || v[4].n != 32)
+        return err_set(err, ERR_CORRUPT, 0, "a key of a submission is damaged");
+    memcpy(project, v[0].p, v[0].n);
+    project[v[0].n] = '\0';
+    *ret = (struct packed_key){.row = row,
+                               .project = project,
+                               .key = v[1].p,
+                               .n_key = v[1].n,
+                               .request_hash = v[3].p,
+                               .content_hash = v[4].p,
+                               .expires_at = v[5].i};
+    memcpy(ret->job_id.b, v[2].p, v[2].n);
+    return ERR_OK;
+}
+
+static int keys_insert(struct store_side *s, const struct move_columns *columns, const struct buf *rows,
+                       struct err *err)
+{
+    struct conn *c = &of(s)->c.conn;
+    struct key_pack pack = {.n = 0};
+    struct packed_key key;
+    struct move_value v[MOVE_COLUMNS_MAX];
+    char project[JOB_NAME_MAX + 1];
+    int64_t row = 0;
+    size_t at = 0;
+    int rc = key_rows_top(c, &row, err);
+
+    while (rc == ERR_OK && move_row_next(rows, &at, columns->types, v)) {
+        rc = key_of(v, ++row, project, &key, err);
+        if (rc == ERR_OK)
+            rc = key_pack_add(c, &pack, &key, err);
+    }
+    if (rc == ERR_OK && at != rows->len)
+        rc = err_set(err, ERR_INTERNAL, 0, "a portion that is cut");
+    return rc == ERR_OK ? key_pack_end(c, &pack, err) : rc;
+}
+
+/* --- labels, which are postings; a label's place is its row's --- */
+
+#define LABELS_SHARE 16 /* some rows have eighty labels */
+
+struct label_taker {
+    move_row_fn *row;
+    void *arg;
+};
+
+static int take_labels(void *arg, const struct move_value *v, struct err *err)
+{
+    const struct label_taker *t = arg;
+
+    return move_labels_each(v, t->row, t->arg, err);
+}
+
+static int labels_select(struct store_side *s, const struct move_value *after, size_t limit, move_row_fn *row,
+                         void *arg, struct err *err)
+{
+    static const struct move_value first[] = {{.p = ""}, {.p = ""}, {.p = ""}, {.p = ""}};
+    struct label_taker taker = {row, arg};
+    char sql[256];
+
+    snprintf(sql, sizeof(sql),
+             "SELECT project, name, value, last, others FROM postings WHERE what = %d AND (project, name, value, last)"
+             " > (?1, ?2, ?3, ?4) ORDER BY project, name, value, last LIMIT %zu",
+             POSTING_LABEL, MAX(limit / LABELS_SHARE, 1u));
+    return side_select(s, sql, "tttb", after ? after : first, "tttbb", take_labels, &taker, err);
+}
+
+static int take_number(void *arg, const struct move_value *v, struct err *err)
+{
+    *(int64_t *)arg = v[0].i;
+    return ERR_OK;
+}
+
+static int labels_count(struct store_side *s, int64_t *ret, struct err *err)
+{
+    char sql[128];
+
+    snprintf(sql, sizeof(sql), "SELECT coalesce(sum(1 + length(others) / %zu), 0) FROM postings WHERE what = %d",
+             sizeof(struct uuid) - POSTING_IDS_SHARED, POSTING_LABEL);
+    return side_select(s, sql, "", NULL, "i", take_number, ret, err);
+}
+
+static int labels_insert(struct store_side *s, const struct move_columns *columns, const struct buf *rows,
+                         struct err *err)
+{
+    return move_labels_add(&of(s)->c.conn, columns, rows, err);
+}
+
+/* --- the rest --- */
+
+static int side_insert(struct store_side *s, const char *table, const struct move_columns *columns,
+                       const struct buf *rows, struct err *err)
+{
+    int rc = rows_insert(s, table, columns, rows, err);
+
+    if (rc == ERR_OK && (strcmp(table, "jobs") == 0 || strcmp(table, "history") == 0))
+        rc = move_types_add(&of(s)->c.conn, columns, rows, err);
+    return rc;
+}
+
+/* History and keys lie in the order in which their time comes, and passes take them from the head: moved in that order, they lie so again. */
+static const char *order(const char *table)
+{
+    return strcmp(table, "history") == 0 ? "rowid:i" : NULL;
+}
+
+static const struct side_packed *packed(const char *table)
+{
+    static const struct side_packed keys = {"row:i", keys_select, keys_count, keys_insert},
+                                    labels = {"project:t name:t value:t last:u", labels_select, labels_count,
+                                              labels_insert};
+
+    return strcmp(table, "dedup") == 0 ? &keys : strcmp(table, "labels") == 0 ? &labels : NULL;
+}
+
+static const struct side_ops ops = {.select = side_select,
+                                    .run = side_run,
+                                    .insert = side_insert,
+                                    .begin = "BEGIN IMMEDIATE",
+                                    .order = order,
+                                    .packed = packed};
 
 static int open_source(struct sqlite_side *s, enum move_role role, struct err *err)
 {

@@ -138,7 +138,6 @@ static const struct sql_own own = {
                   " (SELECT max(at) FROM log_chunks WHERE job_id = ?1 AND attempt = ?2) AND at + length(bytes) = ?4"
                   " AND length(bytes) + length(?3) <= ?5",
     .chunks_some = "DELETE FROM log_chunks WHERE rowid IN (SELECT rowid FROM log_chunks WHERE job_id = ?1 LIMIT ?2)",
-    .labels_delete = "DELETE FROM labels WHERE project = ?1 AND job_id = ?2 AND key IN (SELECT key FROM json_each(?3))",
     .attempts_delete = "DELETE FROM attempts WHERE job_id = ?1 AND ?2 >= 0",
     .attempt_decide = ATTEMPT_DECIDE("", ""),
     .logs_release = LOGS_RELEASE("?2 >= 0"),
@@ -153,6 +152,7 @@ static const struct sql_own own = {
     .history_head = sqlite_history_head,
     .insert_job = sqlite_insert_job,
     .insert_label = sqlite_insert_label,
+    .remove_postings = sqlite_remove_postings,
     .key_find = sqlite_key_find,
     .key_add = sqlite_key_add,
     .key_forget = sqlite_key_forget,

@@ -20,6 +20,14 @@ enum {
     ROWS_MAX = 200000
 };
 
+/* A key's bytes, each in a row of its own: its length, a hash of the request, a job, both hashes, itself. */
+#define ENTRY                                                                                                          \
+    "\x01\x01"                                                                                                         \
+    "0123456789abcdef"                                                                                                 \
+    "0123456789abcdef0123456789abcdef"                                                                                 \
+    "0123456789abcdef0123456789abcdef"                                                                                 \
+    "k"
+
 struct world {
     struct sqlite_conn w;
     struct key_runs *runs;
@@ -95,10 +103,8 @@ static void take(struct world *w, int64_t hash)
         assert_true(w->n < ROWS_MAX);
         w->all[w->n] = w->portion[i] = (struct key_entry){its, (int64_t)w->n + 1};
         w->n++;
-        ok(q_run(&w->w.conn, NULL, &err,
-                 "INSERT INTO dedup (rowid, project, key, job_id, request_hash, content_hash, expires_at)"
-                 " VALUES (?1, 'p', 'k', zeroblob(16), zeroblob(32), zeroblob(32), 1)",
-                 "i", (int64_t)w->n),
+        ok(q_run(&w->w.conn, NULL, &err, "INSERT INTO key_rows VALUES (?1, 1, 'p', 1, CAST(?2 AS BLOB))", "it",
+                 (int64_t)w->n, ENTRY),
            &err);
     }
     qsort(w->portion, PORTION, sizeof(w->portion[0]), by_hash);
@@ -213,7 +219,7 @@ static void test_what_a_rollback_brings_back_is_found(void **state)
     for (size_t entries = 0; entries <= 2 * BATCH; entries += BATCH) {
         take(w, 0);
         sql(w, "BEGIN");
-        sql(w, "DELETE FROM dedup");
+        sql(w, "DELETE FROM key_rows");
         ok(key_runs_advance(&w->w.conn, w->runs, entries, &written, &err), &err);
         sql(w, "ROLLBACK");
         key_runs_settle(w->runs, false);
@@ -246,7 +252,7 @@ static void test_what_is_gone_leaves(void **state)
     portions(w, 12, 0);
     all_moved(w);
     assert_int_equal(key_runs_entries(w->runs), 12 * PORTION);
-    sql(w, "DELETE FROM dedup WHERE rowid <= 11500");
+    sql(w, "DELETE FROM key_rows WHERE row <= 11500");
     portions(w, 1, 0);
     assert_int_equal(key_runs_entries(w->runs), 5 * PORTION); /* runs of those alone go whole, */
     assert_found(w, 11500, 7);
@@ -254,9 +260,9 @@ static void test_what_is_gone_leaves(void **state)
     all_moved(w);
     assert_int_equal(key_runs_entries(w->runs), 500 + 12 * PORTION); /* others when they are merged */
     assert_found(w, 11500, 7);
-    sql(w, "DELETE FROM dedup");
+    sql(w, "DELETE FROM key_rows");
     portions(w, 4, 0);
-    sql(w, "DELETE FROM dedup");
+    sql(w, "DELETE FROM key_rows");
     portions(w, 3, 0); /* what was being merged when they went goes once it is a run */
     assert_int_equal(key_runs_entries(w->runs), 3 * PORTION);
     reload(w);
@@ -274,7 +280,7 @@ static void test_a_key_that_comes_again_and_again_is_there_once(void **state)
 
     for (int i = 0; i < 5; i++) {
         take(w, 77);
-        sql(w, "DELETE FROM dedup WHERE rowid > 1 AND rowid < (SELECT max(rowid) FROM dedup)");
+        sql(w, "DELETE FROM key_rows WHERE row > 1 AND row < (SELECT max(row) FROM key_rows)");
         while (!batch(w, PACE * BATCH, true))
             ;
     }
@@ -319,7 +325,7 @@ static void test_each_of_a_range(void **state)
     struct err err = {0};
 
     portions(w, 7, 0);
-    sql(w, "DELETE FROM dedup WHERE rowid <= 100");
+    sql(w, "DELETE FROM key_rows WHERE row <= 100");
     struct range ranges[] = {{INT64_MIN, INT64_MAX, 0}, {-(INT64_C(1) << 62), INT64_C(1) << 60, 0}, {5, 5, 0}};
     for (size_t i = 0; i < ARRAY_LEN(ranges); i++) {
         struct range *r = &ranges[i];

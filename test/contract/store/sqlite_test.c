@@ -430,6 +430,7 @@ static void test_too_many_names_are_refused(void **state)
     assert_refused((apply(w, op = submit_op(w, "newer")), op), ERR_CONFLICT);
 }
 
+#define ID           "00000000000000000000000000000001"
 #define FIRST_BYTE_1 "0100000000000000000000000000000000000000000000000000000000000000"
 
 static void test_every_earlier_schema_is_brought_up_to_date(void **state)
@@ -442,8 +443,11 @@ static void test_every_earlier_schema_is_brought_up_to_date(void **state)
         assert_int_equal(mkdir(w->dir, 0700), 0);
         for (unsigned i = 0; i < from; i++)
             execute(w, sqlite_migrations[i]);
-        execute(w, "INSERT INTO dedup (project, key, job_id, request_hash, content_hash, expires_at)"
-                   " VALUES ('default', 'old', x'00', x'" FIRST_BYTE_1 "', x'02', 9223372036854775807)");
+        execute(w, from < 20 ? "INSERT INTO dedup (project, key, job_id, request_hash, content_hash, expires_at) VALUES"
+                               " ('default', 'old', x'" ID "', x'" FIRST_BYTE_1 "', zeroblob(32), 9223372036854775807)"
+                             : "INSERT INTO key_rows (row, n, project, expires_at, entries) VALUES (1, 1, 'default',"
+                               " 9223372036854775807, CAST(x'0301" ID "' || zeroblob(32) || x'" FIRST_BYTE_1
+                               "' || 'old' AS BLOB))");
         execute(w, arena_printf(w->arena, "PRAGMA user_version = %u; PRAGMA application_id = 1751217516", from));
         struct store_config config = {
             .dir = w->dir, .clock = clock_fake_view(&w->clock), .rng = w->rng, .policy = w->policy};

@@ -45,11 +45,34 @@ static void test_what_is_not_there_is_passed_over(void **state)
     assert_false(job_has_text(&job, "01000000-0000-0000-0000-0000000000000")); /* longer than an id */
 }
 
+static void test_labels_have_what_they_say(void **state)
+{
+    const char *const plain = "{\"customer\":\"acme\",\"draft\":\"\"}",
+                      *const escaped = "{\"draft\":\"\",\"film\":\"\\u00fc \\\"7\\\"\",\"last\":\"x\"}";
+
+    assert_true(labels_have(plain, "customer", "acme"));
+    assert_true(labels_have(plain, "customer", NULL));
+    assert_true(labels_have(plain, "draft", ""));
+    assert_false(labels_have(plain, "customer", ""));
+    assert_false(labels_have(plain, "customer", "acm"));
+    assert_false(labels_have(plain, "customer", "acmes"));
+    assert_false(labels_have(plain, "custom", NULL));
+    assert_false(labels_have(plain, "acme", NULL));
+    assert_true(labels_have(escaped, "film", "ü \"7\""));
+    assert_true(labels_have(escaped, "last", "x"));
+    assert_true(labels_have(escaped, "draft", NULL));
+    assert_false(labels_have(escaped, "film", "7"));
+    assert_false(labels_have(escaped, "first", NULL));
+    assert_false(labels_have("{}", "film", NULL));
+    assert_false(labels_have("no JSON", "film", NULL));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_where_it_is_found),
         cmocka_unit_test(test_what_is_not_there_is_passed_over),
+        cmocka_unit_test(test_labels_have_what_they_say),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -308,10 +308,13 @@ static const char *table_text(struct world *w, sqlite3 *db, const char *table, c
     while (sqlite3_step(st) == SQLITE_ROW) {
         text = arena_printf(w->arena, "%s\n%s", text, table);
         for (int i = 0; i < sqlite3_column_count(st); i++) {
-            char hex[2 * 64 + 1] = "";
-            size_t n = MIN((size_t)sqlite3_column_bytes(st, i), (size_t)64);
-            if (sqlite3_column_type(st, i) == SQLITE_BLOB && n > 0)
-                hex_format(sqlite3_column_blob(st, i), n, hex);
+            char hex[2 * 32 + 1] = "";
+            uint8_t hash[32];
+            size_t n = (size_t)sqlite3_column_bytes(st, i);
+            if (sqlite3_column_type(st, i) == SQLITE_BLOB && n > 0) {
+                sha256_once(sqlite3_column_blob(st, i), n, hash);
+                hex_format(hash, sizeof(hash), hex);
+            }
             const char *value = (const char *)sqlite3_column_text(st, i);
             text = arena_printf(w->arena, "%s|%s", text, *hex ? hex : value ? value : "NULL");
         }
@@ -322,8 +325,8 @@ static const char *table_text(struct world *w, sqlite3 *db, const char *table, c
 
 const char *everything(struct world *w)
 {
-    static const char *const tables[] = {"jobs",  "history", "inputs",  "attempts", "outputs", "log_chunks",
-                                         "dedup", "blobs",   "uploads", "workers",  "counters"};
+    static const char *const tables[] = {"jobs",     "history", "inputs",  "attempts", "outputs", "log_chunks",
+                                         "key_rows", "blobs",   "uploads", "workers",  "counters"};
     const char *text = "";
     sqlite3 *db;
 
