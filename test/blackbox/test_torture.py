@@ -199,12 +199,12 @@ class Backup:
     DATA = b"kept" * 1000
 
     def __init__(self):
-        self.blobs = {}  # one a server: every backup holds all there are
+        self.blobs = {}  # one a client, which is one a server (whose URL another one may have had): every backup holds all there are
 
     def prepare(self, client):
-        if client.url not in self.blobs:
-            self.blobs[client.url] = answered(client, "POST", "/v1/blobs", (201,), data=self.DATA, headers=OCTETS).json()["ref"][5:]
-        return self.blobs[client.url]
+        if client not in self.blobs:
+            self.blobs[client] = answered(client, "POST", "/v1/blobs", (201,), data=self.DATA, headers=OCTETS).json()["ref"][5:]
+        return self.blobs[client]
 
     def call(self, client, _):
         return client("GET", "/v1/backup")
