@@ -80,12 +80,12 @@ static int add_rows(struct conn *c, const struct posting_columns *where, const s
                     const struct buf *rows, struct err *err)
 {
     struct some_postings *some = calloc(1, sizeof(*some));
-    int rc = ERR_NO_MEMORY;
+    int rc;
 
     if (some && (some->arena = arena_new(TEXTS_MAX)))
         rc = add(c, some, where, columns, rows, err);
     else
-        err_set(err, rc, 0, "postings");
+        rc = err_set(err, ERR_NO_MEMORY, 0, "postings");
     if (some)
         arena_free(some->arena);
     free(some);
