@@ -137,7 +137,8 @@ static int rows_insert(struct store_side *side, const char *table, const struct 
 
 /* --- keys, which are packed (key_rows.h); a key's place is its row's number --- */
 
-struct key_taker {
+/** Gets the rows that were packed. */
+struct taker {
     move_row_fn *row;
     void *arg;
 };
@@ -149,7 +150,7 @@ static struct move_value bytes_value(const void *p, size_t n)
 
 static int take_key(void *arg, const struct packed_key *key, struct err *err)
 {
-    const struct key_taker *t = arg;
+    const struct taker *t = arg;
     const struct move_value v[] = {bytes_value(key->project, strlen(key->project)),
                                    bytes_value(key->key, key->n_key),
                                    bytes_value(key->job_id.b, sizeof(key->job_id.b)),
@@ -164,7 +165,7 @@ static int take_key(void *arg, const struct packed_key *key, struct err *err)
 static int keys_select(struct store_side *s, const struct move_value *after, size_t limit, move_row_fn *row, void *arg,
                        struct err *err)
 {
-    return key_rows_each(&of(s)->c.conn, after ? after->i : 0, (int64_t)limit, take_key, &(struct key_taker){row, arg},
+    return key_rows_each(&of(s)->c.conn, after ? after->i : 0, (int64_t)limit, take_key, &(struct taker){row, arg},
                          err);
 }
 
@@ -225,14 +226,9 @@ static int keys_insert(struct store_side *s, const struct move_columns *columns,
 
 #define LABELS_SHARE 16 /* some rows have eighty labels */
 
-struct label_taker {
-    move_row_fn *row;
-    void *arg;
-};
-
 static int take_labels(void *arg, const struct move_value *v, struct err *err)
 {
-    const struct label_taker *t = arg;
+    const struct taker *t = arg;
 
     return move_labels_each(v, t->row, t->arg, err);
 }
@@ -241,7 +237,7 @@ static int labels_select(struct store_side *s, const struct move_value *after, s
                          void *arg, struct err *err)
 {
     static const struct move_value first[] = {{.p = ""}, {.p = ""}, {.p = ""}, {.p = ""}};
-    struct label_taker taker = {row, arg};
+    struct taker taker = {row, arg};
     char sql[256];
 
     snprintf(sql, sizeof(sql),
