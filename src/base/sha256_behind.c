@@ -2,18 +2,11 @@
 
 #define WORTH_BYTES ((size_t)64 << 10) /* 50 us of hashing: below it, waking a thread costs more */
 
-void sha256_behind_init(struct sha256_behind *b, struct sha256 *hash, struct xxh128 *sum, struct pool *pool)
+void sha256_behind_init(struct sha256_behind *b, struct sha256 *hash, struct pool *pool)
 {
-    *b = (struct sha256_behind){.hash = hash, .sum = sum, .pool = pool};
+    *b = (struct sha256_behind){.hash = hash, .pool = pool};
     pthread_mutex_init(&b->lock, NULL);
     pthread_cond_init(&b->moved, NULL);
-}
-
-static void add(struct sha256_behind *b, const void *p, size_t n)
-{
-    sha256_add(b->hash, p, n);
-    if (b->sum)
-        xxh128_add(b->sum, p, n);
 }
 
 static void follow(void *arg)
@@ -24,7 +17,7 @@ static void follow(void *arg)
         const void *p = b->pieces[b->hashed % SHA256_BEHIND].p;
         const size_t n = b->pieces[b->hashed % SHA256_BEHIND].n;
         pthread_mutex_unlock(&b->lock);
-        add(b, p, n);
+        sha256_add(b->hash, p, n);
         pthread_mutex_lock(&b->lock);
         b->hashed++;
         pthread_cond_signal(&b->moved);
@@ -49,7 +42,7 @@ bool sha256_behind_add(struct sha256_behind *b, const void *p, size_t n)
     }
     pthread_mutex_unlock(&b->lock);
     if (!away)
-        add(b, p, n);
+        sha256_add(b->hash, p, n);
     return away;
 }
 

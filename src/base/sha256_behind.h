@@ -3,14 +3,12 @@
  * with it, and neither waits for the other at each piece. */
 #include "base/pool.h"
 #include "base/sha256.h"
-#include "base/xxh128.h"
 #include <pthread.h>
 
 #define SHA256_BEHIND 2 /* pieces that may not be hashed yet */
 
 struct sha256_behind {
     struct sha256 *hash;
-    struct xxh128 *sum;
     struct pool *pool;
     struct {
         const void *p;
@@ -23,9 +21,8 @@ struct sha256_behind {
 };
 
 /** @param hash  borrowed; nobody else touches it, unless sha256_behind_wait() was called last
- * @param sum  the same; gets the same bytes. NULL: none
  * @param pool  borrowed; made with a queue of 0: where it has no idle thread pieces are hashed at once. NULL: always */
-void sha256_behind_init(struct sha256_behind *b, struct sha256 *hash, struct xxh128 *sum, struct pool *pool);
+void sha256_behind_init(struct sha256_behind *b, struct sha256 *hash, struct pool *pool);
 /** The next bytes. They stay as they are until SHA256_BEHIND more pieces were added, or until the next sha256_behind_wait().
  * @return false when they are hashed already */
 bool sha256_behind_add(struct sha256_behind *b, const void *p, size_t n);

@@ -1,12 +1,6 @@
-#define XXH_INLINE_ALL /* its code becomes ours: no library is linked */
-#include "base/xxh128.h"
+#include "base/xxh128_update.h"
 #include <stdlib.h>
 #include <string.h>
-#include <xxhash.h>
-
-struct xxh128 {
-    XXH3_state_t state; /* aligned further than malloc would */
-};
 
 struct xxh128 *xxh128_new(void)
 {
@@ -27,10 +21,22 @@ void xxh128_reset(struct xxh128 *x)
     XXH3_128bits_reset(&x->state);
 }
 
+void xxh128_update_any(struct xxh128 *x, const void *p, size_t n)
+{
+    XXH3_128bits_update(&x->state, p, n);
+}
+
 void xxh128_add(struct xxh128 *x, const void *p, size_t n)
 {
-    if (n > 0)
-        XXH3_128bits_update(&x->state, p, n);
+    if (n == 0)
+        return;
+#ifdef XXH128_AVX2
+    if (__builtin_cpu_supports("avx2")) {
+        xxh128_update_avx2(x, p, n);
+        return;
+    }
+#endif
+    xxh128_update_any(x, p, n);
 }
 
 void xxh128_digest(const struct xxh128 *x, uint8_t ret[XXH128_BYTES])

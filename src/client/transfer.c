@@ -508,7 +508,7 @@ int haul_download(struct haul_client *c, const char *ref_or_path, int fd, haul_p
         xxh128_free(d.sum);
         return error_set(err, HAUL_LOCAL, "no_memory", "out of memory");
     }
-    sha256_behind_init(&d.behind, d.hash, NULL, NULL);
+    sha256_behind_init(&d.behind, d.hash, NULL);
     int rc;
     for (unsigned n = 1;; n++) {
         rc = download_once(c, path, &d, err);

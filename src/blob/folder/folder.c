@@ -169,7 +169,7 @@ bool upload_hashes(struct blob_upload *u)
     u->sum = xxh128_new();
     if (!u->hash || !u->sum)
         return false;
-    sha256_behind_init(&u->behind, u->hash, u->sum, u->blobs->hash);
+    sha256_behind_init(&u->behind, u->hash, u->blobs->hash);
     return true;
 }
 
@@ -291,6 +291,7 @@ static int write_and_hash(struct blob_upload *u, const void *p, size_t n, bool *
         return err_set(err, ERR_CONFLICT, 0, "upload %s is whole", u->id);
     if (u->failed.code == ERR_OK) {
         *ret_away = sha256_behind_add(&u->behind, p, n);
+        xxh128_add(u->sum, p, n); /* here, since whoever hashes has most to do */
         if (FAULT("folder.write"))
             err_set(&u->failed, ERR_IO, ENOSPC, "write blob %s", u->id);
         else if (fs_write_all(u->fd, p, n, &u->failed) != ERR_OK)
@@ -340,7 +341,6 @@ static int folder_take(struct blob_upload *u, struct buf *piece, struct err *err
 
 static void folder_sum(struct blob_upload *u, uint8_t ret[XXH128_BYTES])
 {
-    upload_settle(u);
     xxh128_digest(u->sum, ret);
     xxh128_reset(u->sum);
 }

@@ -19,7 +19,7 @@ struct blob_upload {
     uint64_t marks;
     bool whole;          /* a commit named it: nothing is left to be written */
     struct sha256 *hash; /* after upload_settle() */
-    struct xxh128 *sum;  /* the same */
+    struct xxh128 *sum;
     struct sha256_behind behind;
     struct buf taken[SHA256_BEHIND + 1]; /* by their number: the next one comes where the oldest is hashed by then */
     size_t n_taken;

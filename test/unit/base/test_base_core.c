@@ -11,7 +11,7 @@
 #include "base/pool.h"
 #include "base/sha256_behind.h"
 #include "base/text.h"
-#include "base/xxh128.h"
+#include "base/xxh128_update.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -186,27 +186,13 @@ static void test_md5(void **state)
     md5_free(h);
 }
 
-struct hashes {
-    uint8_t sha256[32], xxh128[XXH128_BYTES];
-};
-
-static void hash_at_once(const char *bytes, size_t n, struct hashes *ret)
-{
-    struct xxh128 *x = xxh128_new();
-    xxh128_add(x, bytes, n);
-    xxh128_digest(x, ret->xxh128);
-    xxh128_free(x);
-    sha256_once(bytes, n, ret->sha256);
-}
-
 /** All pieces of `bytes`, as far as an owner may be ahead. @return how many were not hashed at once */
-static size_t hash_behind(struct pool *pool, const char *bytes, size_t n, struct hashes *ret)
+static size_t hash_behind(struct pool *pool, const char *bytes, size_t n, uint8_t ret[32])
 {
     struct sha256 *h = sha256_new();
-    struct xxh128 *x = xxh128_new();
     struct sha256_behind b;
     size_t away = 0, at = 0;
-    sha256_behind_init(&b, h, x, pool);
+    sha256_behind_init(&b, h, pool);
     for (size_t i = 1; at < n; i++) {
         size_t piece = MIN(i * 7919 % 200000, n - at); /* some are not worth a thread */
         away += sha256_behind_add(&b, bytes + at, piece);
@@ -216,10 +202,8 @@ static size_t hash_behind(struct pool *pool, const char *bytes, size_t n, struct
     }
     sha256_behind_wait(&b);
     sha256_behind_release(&b);
-    sha256_end(h, ret->sha256);
+    sha256_end(h, ret);
     sha256_free(h);
-    xxh128_digest(x, ret->xxh128);
-    xxh128_free(x);
     return away;
 }
 
@@ -241,12 +225,12 @@ static void test_sha256_behind(void **state)
     AUTO_FREE char *bytes = malloc(BYTES);
     struct pool *pool;
     struct held held;
-    struct hashes want, got;
+    uint8_t want[32], got[32];
     for (size_t i = 0; i < BYTES; i++)
         bytes[i] = (char)(i * 2654435761U >> 11);
-    hash_at_once(bytes, BYTES, &want);
-    assert_int_equal(hash_behind(NULL, bytes, BYTES, &got), 0);
-    assert_memory_equal(&got, &want, sizeof(want));
+    sha256_once(bytes, BYTES, want);
+    assert_int_equal(hash_behind(NULL, bytes, BYTES, got), 0);
+    assert_memory_equal(got, want, sizeof(want));
 
     assert_int_equal(pool_new("hash", 1, 0, &pool, NULL), ERR_OK);
     sem_init(&held.begun, 0, 0);
@@ -255,12 +239,12 @@ static void test_sha256_behind(void **state)
         sched_yield();
     while (sem_wait(&held.begun) != 0)
         ;
-    assert_int_equal(hash_behind(pool, bytes, BYTES, &got), 0); /* that thread has other work */
-    assert_memory_equal(&got, &want, sizeof(want));
+    assert_int_equal(hash_behind(pool, bytes, BYTES, got), 0); /* that thread has other work */
+    assert_memory_equal(got, want, sizeof(want));
     sem_post(&held.go);
     for (size_t away = 0; away == 0;) { /* until it is idle again */
-        away = hash_behind(pool, bytes, BYTES, &got);
-        assert_memory_equal(&got, &want, sizeof(want));
+        away = hash_behind(pool, bytes, BYTES, got);
+        assert_memory_equal(got, want, sizeof(want));
     }
     pool_free(pool);
     sem_destroy(&held.begun);
@@ -293,6 +277,35 @@ static void test_xxh128(void **state)
     xxh128_hex(x, hex);
     assert_string_equal(hex, "9707d82c732c0edbfcf44960ae050828");
     xxh128_free(x);
+}
+
+/* Pieces of every length, at every address; both in turns, since what one leaves the other may go on from. */
+static void test_xxh128_is_the_same_on_every_processor(void **state)
+{
+#ifdef XXH128_AVX2
+    if (!__builtin_cpu_supports("avx2"))
+        skip();
+    enum { BYTES = 300007 };
+    AUTO_FREE char *bytes = malloc(BYTES);
+    char hex[3][XXH128_HEX_MAX];
+    struct xxh128 *x[3] = {xxh128_new(), xxh128_new(), xxh128_new()};
+    for (size_t i = 0; i < BYTES; i++)
+        bytes[i] = (char)(i * 2654435761U >> 11);
+    for (size_t at = 0, i = 1, n; at < BYTES; at += n, i++) {
+        n = MIN(1 + i * 7919 % 2000, BYTES - at);
+        xxh128_update_any(x[0], bytes + at, n);
+        xxh128_update_avx2(x[1], bytes + at, n);
+        (i % 2 ? xxh128_update_any : xxh128_update_avx2)(x[2], bytes + at, n);
+        for (size_t k = 0; k < 3; k++)
+            xxh128_hex(x[k], hex[k]);
+        assert_string_equal(hex[1], hex[0]);
+        assert_string_equal(hex[2], hex[0]);
+    }
+    for (size_t k = 0; k < 3; k++)
+        xxh128_free(x[k]);
+#else
+    skip(); /* one for all */
+#endif
 }
 
 static void test_sha256_in_pieces(void **state)
@@ -561,6 +574,7 @@ int main(void)
         cmocka_unit_test(test_sha256_in_pieces),
         cmocka_unit_test(test_sha256_behind),
         cmocka_unit_test(test_xxh128),
+        cmocka_unit_test(test_xxh128_is_the_same_on_every_processor),
         cmocka_unit_test(test_sha256_counts_beyond_32_bits),
         cmocka_unit_test(test_files),
         cmocka_unit_test(test_lock_is_exclusive),
