@@ -16,10 +16,8 @@ static int64_t header_bytes(const char *value)
     return *value >= '0' && *value <= '9' ? strtoll(value, NULL, 10) : -1;
 }
 
-static size_t on_header(char *line, size_t size, size_t n, void *arg)
+void exchange_header_line(struct exchange *x, const char *line, size_t len)
 {
-    struct exchange *x = arg;
-    size_t len = size * n;
     char text[256];
     size_t m = MIN(len, sizeof(text) - 1);
     memcpy(text, line, m);
@@ -31,11 +29,11 @@ static size_t on_header(char *line, size_t size, size_t n, void *arg)
         x->range_from = x->range_total = x->length = x->upload_offset = x->part_size = x->read_back = -1;
         x->retry_after_s = 0;
         x->location[0] = x->blob_ref[0] = x->sha256[0] = x->body_sum[0] = x->sum[0] = '\0';
-        return len;
+        return;
     }
     char *value = strchr(text, ':');
     if (!value)
-        return len;
+        return;
     *value++ = '\0';
     while (*value == ' ' || *value == '\t')
         value++;
@@ -71,14 +69,16 @@ static size_t on_header(char *line, size_t size, size_t n, void *arg)
         long s = strtol(value, NULL, 10);
         x->retry_after_s = s > 0 && s < 86400 ? (int)s : 0;
     }
-    return len;
 }
 
-static size_t on_body(char *p, size_t size, size_t n, void *arg)
+static size_t on_header(char *line, size_t size, size_t n, void *arg)
 {
-    struct exchange *x = arg;
-    size_t len = size * n;
-    curl_easy_getinfo(x->client->easy, CURLINFO_RESPONSE_CODE, &x->status);
+    exchange_header_line(arg, line, size * n);
+    return size * n;
+}
+
+size_t exchange_body(struct exchange *x, const char *p, size_t len)
+{
     if (x->sink && x->status >= 200 && x->status < 300) {
         if (x->sink(x->sink_arg, x, p, len) != 0) {
             x->sink_stopped = true;
@@ -92,6 +92,13 @@ static size_t on_body(char *p, size_t size, size_t n, void *arg)
         return len == 0 ? 1 : 0;
     }
     return len;
+}
+
+static size_t on_body(char *p, size_t size, size_t n, void *arg)
+{
+    struct exchange *x = arg;
+    curl_easy_getinfo(x->client->easy, CURLINFO_RESPONSE_CODE, &x->status);
+    return exchange_body(x, p, size * n);
 }
 
 void exchange_header(struct exchange *x, const char *name, const char *value)
@@ -118,7 +125,7 @@ static void exchange_at(struct exchange *x, const char *url, bool loopback)
 static void exchange_set_up(struct exchange *x, struct haul_client *c, const char *method)
 {
     CURL *e = c->easy;
-    *x = (struct exchange){.client = c, .range_from = -1, .range_total = -1, .length = -1};
+    *x = (struct exchange){.client = c, .method = method, .range_from = -1, .range_total = -1, .length = -1};
     x->upload_offset = x->part_size = x->read_back = -1;
     buf_init(&x->body, ANSWER_MAX);
     c->curl_text[0] = '\0';
@@ -129,7 +136,7 @@ static void exchange_set_up(struct exchange *x, struct haul_client *c, const cha
     curl_easy_setopt(e, CURLOPT_NOSIGNAL, 1L);
     curl_easy_setopt(e, CURLOPT_HTTP_VERSION,
                      (long)CURL_HTTP_VERSION_1_1); /* uploads over HTTP/2 stall before curl 8.2 */
-    curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS, (long)(c->n > 1 ? CONNECT_NEXT_MS : CONNECT_TIMEOUT_MS));
+    curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS, client_connect_timeout_ms(c));
     curl_easy_setopt(e, CURLOPT_TCP_KEEPALIVE, 1L);
     curl_easy_setopt(e, CURLOPT_TCP_KEEPIDLE, 10L); /* a poll learns soon that its server was rebooted */
     curl_easy_setopt(e, CURLOPT_TCP_KEEPINTVL, 5L);
@@ -231,12 +238,23 @@ static int exchange_outcome(struct exchange *x, CURLcode rc, struct haul_error *
     return HAUL_REFUSED;
 }
 
+static CURLcode perform(struct exchange *x)
+{
+    CURL *e = x->client->easy;
+    if (local_send_fits(x))
+        return local_send(x);
+    const CURLcode code = curl_easy_perform(e);
+    long sent = 0;
+    curl_easy_getinfo(e, CURLINFO_RESPONSE_CODE, &x->status);
+    curl_easy_getinfo(e, CURLINFO_REQUEST_SIZE, &sent);
+    x->sent = sent > 0;
+    return code;
+}
+
 /** Nothing of the request went out: whatever it is, another server may have it. */
 static bool never_sent(const struct exchange *x, CURLcode rc)
 {
-    long sent = 0;
-    curl_easy_getinfo(x->client->easy, CURLINFO_REQUEST_SIZE, &sent);
-    return rc != CURLE_OK && x->status == 0 && sent == 0;
+    return rc != CURLE_OK && x->status == 0 && !x->sent;
 }
 
 int exchange_run(struct exchange *x, struct haul_error *err)
@@ -246,8 +264,7 @@ int exchange_run(struct exchange *x, struct haul_error *err)
         return error_set(err, HAUL_LOCAL, "no_memory", "out of memory, or a header that is too long");
     curl_easy_setopt(c->easy, CURLOPT_HTTPHEADER, x->headers);
     for (;;) {
-        const CURLcode code = curl_easy_perform(c->easy);
-        curl_easy_getinfo(c->easy, CURLINFO_RESPONSE_CODE, &x->status);
+        const CURLcode code = perform(x);
         const int rc = exchange_outcome(x, code, err);
         if (x->path)
             client_judge(c, rc, err);

@@ -40,6 +40,7 @@ struct haul_client {
 /** One exchange. Zeroed by exchange_begin; release with exchange_end. */
 struct exchange {
     struct haul_client *client;
+    const char *method;
     const char *path; /* borrowed until it was run; NULL: at a URL of its own */
     struct curl_slist *headers;
     bool no_memory;
@@ -57,6 +58,8 @@ struct exchange {
     int (*sink)(void *arg, struct exchange *x, const char *p, size_t n);
     void *sink_arg;
     bool too_large, sink_stopped;
+    bool sent;             /* something of the request was */
+    struct upload *upload; /* its body, of known size. NULL: none, or libcurl asks for it */
 };
 
 /* servers.c: which of them */
@@ -65,6 +68,7 @@ const struct server *client_server(const struct haul_client *c);
  * is yet to be tried. */
 void client_judge(struct haul_client *c, int rc, struct haul_error *err);
 bool client_host_loopback(const char *host);
+long client_connect_timeout_ms(const struct haul_client *c);
 
 /** Sets up the handle for one request. @param path begins with '/'. ERR is in `err` when false. */
 bool exchange_begin(struct exchange *x, struct haul_client *c, const char *method, const char *path,
@@ -75,6 +79,10 @@ void exchange_header(struct exchange *x, const char *name, const char *value); /
 /** Performs it; where no byte of it could be sent, at the next server. HAUL_OK on 2xx. */
 int exchange_run(struct exchange *x, struct haul_error *err);
 void exchange_end(struct exchange *x);
+/* Of an answer that does not come by libcurl; x->status is set. */
+void exchange_header_line(struct exchange *x, const char *line, size_t n); /* the status line, too */
+/** @return n; anything else: no more is wanted */
+size_t exchange_body(struct exchange *x, const char *p, size_t n);
 
 /** The URL is one. @param ret_loopback  it is of this machine */
 bool client_url_good(const char *url, bool *ret_loopback);
@@ -96,6 +104,10 @@ struct upload {
 };
 /** Options of a request that sends the bytes from `base` on, which is where `done` and `hash` are. */
 void upload_options(struct exchange *x, struct upload *u);
+/** The next bytes of its file, summed or hashed. @return their number; CURL_READFUNC_ABORT: upload_trouble says why */
+size_t upload_read(char *p, size_t size, size_t n, void *upload);
+/** @return false: stopped on request */
+bool upload_say(struct upload *u, int64_t sent);
 /** How much of `want` to read at `at` into `p`, so that the next reads are fast. */
 size_t upload_read_size(const char *p, size_t want, int64_t at);
 /** What was wrong with the file, if that was it; else `rc`. */
@@ -110,6 +122,12 @@ int upload_hash_to(struct upload *u, int64_t at, struct haul_error *err);
 int upload_whole(struct haul_client *c, const char *path, const char *token, struct upload *u, char *ret_ref,
                  char *ret_sha256, struct haul_error *err);
 int64_t mono_ms(void);
+
+/* local_send.c */
+/** Is it a large body to a server of this machine, without TLS? */
+bool local_send_fits(const struct exchange *x);
+/** As curl_easy_perform(), and with its codes. */
+CURLcode local_send(struct exchange *x);
 
 /* tus.c: an upload that goes on */
 struct parts;

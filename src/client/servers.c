@@ -136,6 +136,11 @@ void haul_client_free(struct haul_client *c)
     free(c);
 }
 
+long client_connect_timeout_ms(const struct haul_client *c)
+{
+    return c->n > 1 ? CONNECT_NEXT_MS : CONNECT_TIMEOUT_MS;
+}
+
 const struct server *client_server(const struct haul_client *c)
 {
     return &c->servers[atomic_load(&c->used)];

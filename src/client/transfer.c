@@ -24,7 +24,7 @@ size_t upload_read_size(const char *p, size_t want, int64_t at)
     return want > 2 * PAGE ? want - ((size_t)at + want - (uintptr_t)p) % PAGE : want;
 }
 
-static size_t upload_read(char *p, size_t size, size_t n, void *arg)
+size_t upload_read(char *p, size_t size, size_t n, void *arg)
 {
     struct upload *u = arg;
     size_t want = size * n;
@@ -109,14 +109,17 @@ static int upload_seek(void *arg, curl_off_t offset, int origin)
     return CURL_SEEKFUNC_OK;
 }
 
+bool upload_say(struct upload *u, int64_t sent)
+{
+    if (u->progress && u->progress(u->arg, sent, u->size) != 0)
+        u->stopped = true;
+    return !u->stopped;
+}
+
 static int upload_progress(void *arg, curl_off_t dl_total, curl_off_t dl_now, curl_off_t ul_total, curl_off_t ul_now)
 {
     struct upload *u = arg;
-    if (u->progress && u->progress(u->arg, u->base + (int64_t)ul_now, u->size) != 0) {
-        u->stopped = true;
-        return 1;
-    }
-    return 0;
+    return !upload_say(u, u->base + (int64_t)ul_now);
 }
 
 static int upload_check(struct exchange *x, struct upload *u, char *ret_ref, char *ret_sha256, struct haul_error *err)
@@ -165,6 +168,8 @@ static void transfer_options(CURL *e)
 void upload_options(struct exchange *x, struct upload *u)
 {
     CURL *e = x->client->easy;
+    if (u->size >= 0)
+        x->upload = u;
     sha256_save(u->hash, u->base_hash);
     transfer_options(e);
     curl_easy_setopt(e, CURLOPT_UPLOAD, 1L);

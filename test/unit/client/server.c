@@ -15,7 +15,7 @@ struct scripted {
     int fd;
     char url[64];
     pthread_t thread;
-    bool joined;
+    bool joined, hasty, lingers;
     struct step steps[STEPS_MAX];
     size_t n;
     char *requests[STEPS_MAX];
@@ -27,18 +27,21 @@ static size_t body_length(const char *head)
     return p ? strtoul(p + 17, NULL, 10) : 0;
 }
 
-static char *request_read(int fd)
+/** @param hasty  of the body only what has come with the head */
+static char *request_read(int fd, bool hasty)
 {
-    char *text = calloc(1, REQUEST_MAX);
-    size_t n = 0;
+    char *text = calloc(1, REQUEST_MAX), rest[4096];
+    size_t n = 0, kept = 0;
     assert(text);
     for (;;) {
-        ssize_t got = recv(fd, text + n, REQUEST_MAX - 1 - n, 0);
+        const size_t room = REQUEST_MAX - 1 - kept;
+        ssize_t got = room > 0 ? recv(fd, text + kept, room, 0) : recv(fd, rest, sizeof(rest), 0);
         if (got <= 0)
             break;
         n += (size_t)got;
+        kept += room > 0 ? (size_t)got : 0;
         const char *end = strstr(text, "\r\n\r\n");
-        if (end && n >= (size_t)(end - text) + 4 + body_length(text))
+        if (end && n >= (size_t)(end - text) + 4 + (hasty ? 0 : body_length(text)))
             break;
     }
     return text;
@@ -51,17 +54,19 @@ static void *serve(void *arg)
         int c = accept(s->fd, NULL, NULL);
         if (c < 0)
             break;
-        s->requests[i] = request_read(c);
+        s->requests[i] = request_read(c, s->hasty);
         const char *p = s->steps[i].answer;
         size_t n = !p ? 0 : s->steps[i].n ? s->steps[i].n : strlen(p);
         for (ssize_t put; n > 0 && (put = send(c, p, n, MSG_NOSIGNAL)) > 0; p += put)
             n -= (size_t)put;
+        for (char rest[4096]; s->lingers && recv(c, rest, sizeof(rest), 0) > 0;)
+            ;
         close(c);
     }
     return NULL;
 }
 
-struct scripted *scripted_start(const struct step *steps, size_t n)
+static struct scripted *start(const struct step *steps, size_t n, bool hasty, bool lingers)
 {
     struct scripted *s = calloc(1, sizeof(*s));
     struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
@@ -69,6 +74,8 @@ struct scripted *scripted_start(const struct step *steps, size_t n)
     assert(s && n <= STEPS_MAX);
     memcpy(s->steps, steps, n * sizeof(*steps));
     s->n = n;
+    s->hasty = hasty;
+    s->lingers = lingers;
     s->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     int rc = s->fd < 0 || bind(s->fd, (struct sockaddr *)&a, sizeof(a)) || listen(s->fd, 16) ||
              getsockname(s->fd, (struct sockaddr *)&a, &len) || pthread_create(&s->thread, NULL, serve, s);
@@ -76,6 +83,16 @@ struct scripted *scripted_start(const struct step *steps, size_t n)
     (void)rc;
     snprintf(s->url, sizeof(s->url), "http://127.0.0.1:%u", (unsigned)ntohs(a.sin_port));
     return s;
+}
+
+struct scripted *scripted_start(const struct step *steps, size_t n)
+{
+    return start(steps, n, false, false);
+}
+
+struct scripted *scripted_start_hasty(const struct step *steps, size_t n, bool lingers)
+{
+    return start(steps, n, true, lingers);
 }
 
 const char *scripted_url(const struct scripted *s)
