@@ -141,7 +141,7 @@ def test_bench_prints_a_table(tmp_path):
     done = bench("--size", "300K", "--runs", "1", "--cache", "cold", "--check", "--dir", tmp_path)
     assert done.returncode == 0, done.stderr
     rows = {line[:10].strip(): line[10:].split() for line in done.stdout.splitlines()[2:]}
-    assert list(rows) == ["cp up", "haul up", "curl up", "cp down", "haul down", "curl down"]
+    assert list(rows) == ["cp up", "sha256", "haul up", "curl up", "cp down", "haul down", "curl down"]
     assert float(rows["haul up"][-1]) > 1, "the server's memory"
     assert list(tmp_path.iterdir()) == [], "nothing is left"
 
