@@ -34,6 +34,7 @@ struct haul_client {
     char traceparent[TRACEPARENT_BYTES], tracestate[TRACESTATE_BYTES]; /* "": none */
     int64_t timeout_ms;
     atomic_bool interrupted;
+    bool only_libcurl; /* what answered a local_send() was no haul server, a proxy perhaps: libcurl understands more */
     char curl_text[CURL_ERROR_SIZE];
 };
 

@@ -33,7 +33,7 @@ bool local_send_fits(const struct exchange *x)
 {
     const struct upload *u = x->upload;
     const struct server *s = client_server(x->client);
-    return u && u->summed && u->size - u->base >= LOCAL_BYTES && x->path && s->loopback &&
+    return u && u->summed && !x->client->only_libcurl && u->size - u->base >= LOCAL_BYTES && x->path && s->loopback &&
            strncasecmp(s->url, SCHEME, strlen(SCHEME)) == 0;
 }
 
@@ -163,9 +163,11 @@ static CURLcode send_body(struct local *l)
     while (code == CURLE_OK && u->done < u->size && !l->answered) {
         const int64_t at = u->done;
         const size_t n = upload_read(piece, 1, PIECE_BYTES, u);
-        if (n == CURL_READFUNC_ABORT || !upload_say(u, at))
+        if (n == CURL_READFUNC_ABORT)
             return CURLE_ABORTED_BY_CALLBACK;
         code = l->copies ? send_bytes(l, piece, n) : send_piece(l, piece, n, at);
+        if (code == CURLE_OK && !upload_say(u, u->done))
+            return CURLE_ABORTED_BY_CALLBACK;
         l->answered = l->answered || answer_waits(l);
     }
     return code;
@@ -260,7 +262,8 @@ static CURLcode take_head(struct local *l, struct buf *b)
                                   : trouble(l, CURLE_GOT_NOTHING, "the connection ended without an answer");
             b->len += (size_t)got;
         }
-        if (!head_read(x, b->data, n))
+        x->client->only_libcurl = !head_read(x, b->data, n);
+        if (x->client->only_libcurl)
             return trouble(l, CURLE_WEIRD_SERVER_REPLY, "the answer is none of a haul server");
         b->len -= n;
         memmove(b->data, b->data + n, b->len);

@@ -172,6 +172,22 @@ static void test_answers_that_are_none(void **state)
     upload_end(&u);
 }
 
+/* libcurl reads what a proxy makes of an answer. */
+static void test_after_such_an_answer_it_goes_by_libcurl(void **state)
+{
+    struct upload_case u = {.file = large_new()};
+    AUTO_FREE char *plain = stored(&u.file, "Transfer-Encoding: chunked\r\n" CLOSE), *chunked = NULL;
+    char *body = strchr(plain, '{');
+    assert_true(asprintf(&chunked, "%.*s%zx\r\n%s\r\n0\r\n\r\n", (int)(body - plain), plain, strlen(body), body) > 0);
+    const struct step steps[] = {{chunked, 0}, {chunked, 0}};
+    assert_int_equal(upload_to(&u, scripted_start(steps, 2), (int64_t)BYTES), HAUL_NETWORK);
+    assert_true(u.err.repeatable);
+    assert_int_equal(haul_upload(u.client, PATH, NULL, u.file.fd, (int64_t)BYTES, NULL, NULL, NULL, u.sha, &u.err),
+                     HAUL_OK);
+    assert_string_equal(u.sha, u.file.sha);
+    upload_end(&u);
+}
+
 static void test_what_arrived_is_compared(void **state)
 {
     struct upload_case u = {.file = large_new()};
@@ -294,6 +310,7 @@ int main(void)
         cmocka_unit_test(test_the_request_is_as_libcurl_would_make_it),
         cmocka_unit_test(test_answers_of_every_shape),
         cmocka_unit_test(test_answers_that_are_none),
+        cmocka_unit_test(test_after_such_an_answer_it_goes_by_libcurl),
         cmocka_unit_test(test_what_arrived_is_compared),
         cmocka_unit_test(test_a_file_that_has_no_sendfile_is_copied),
         cmocka_unit_test(test_a_refusal_ends_the_sending),
