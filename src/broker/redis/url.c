@@ -95,7 +95,7 @@ static int read_host(const char *p, size_t n, struct redis_url *u, struct err *e
     u->host[host_n] = 0;
     if (colon && (!number(colon + 1, (size_t)(end - colon - 1), 65535, &port) || !port))
         return bad(err, "the port must be a number of 1 to 65535");
-    snprintf(u->port, sizeof(u->port), "%ld", port);
+    snprintf(u->port, sizeof(u->port), "%hu", (unsigned short)port);
     return ERR_OK;
 }
 
