@@ -4,6 +4,7 @@
 #include <netinet/in.h>
 #include <pthread.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <string.h>
 #include <strings.h>
 #include <sys/socket.h>
@@ -30,19 +31,19 @@ static size_t body_length(const char *head)
 /** @param hasty  of the body only what has come with the head */
 static char *request_read(int fd, bool hasty)
 {
-    char *text = calloc(1, REQUEST_MAX), rest[4096];
-    size_t n = 0, kept = 0;
+    char *text = calloc(1, REQUEST_MAX), rest[64 << 10];
+    size_t n = 0, kept = 0, whole = SIZE_MAX; /* until its head is there */
     assert(text);
-    for (;;) {
+    while (n < whole) {
         const size_t room = REQUEST_MAX - 1 - kept;
         ssize_t got = room > 0 ? recv(fd, text + kept, room, 0) : recv(fd, rest, sizeof(rest), 0);
         if (got <= 0)
             break;
         n += (size_t)got;
         kept += room > 0 ? (size_t)got : 0;
-        const char *end = strstr(text, "\r\n\r\n");
-        if (end && n >= (size_t)(end - text) + 4 + (hasty ? 0 : body_length(text)))
-            break;
+        const char *end = whole == SIZE_MAX ? strstr(text, "\r\n\r\n") : NULL;
+        if (end)
+            whole = (size_t)(end - text) + 4 + (hasty ? 0 : body_length(text));
     }
     return text;
 }

@@ -29,27 +29,45 @@ struct large {
     char sha[SHA256_HEX_MAX], sum[XXH128_HEX_MAX];
 };
 
-static struct large large_new(void)
+static struct large made;
+
+static int large_make(void **state)
 {
-    struct large f = {.fd = memfd_create("large", MFD_CLOEXEC), .bytes = malloc(BYTES)};
     struct xxh128 *x = xxh128_new();
     uint8_t sha[32], sum[XXH128_BYTES];
+    made.fd = memfd_create("large", MFD_CLOEXEC);
+    made.bytes = malloc(BYTES);
     for (size_t i = 0; i < BYTES; i++)
-        f.bytes[i] = (char)('a' + (i * 2654435761U >> 11) % 26);
-    assert_int_equal(write(f.fd, f.bytes, BYTES), (ssize_t)BYTES);
-    sha256_once(f.bytes, BYTES, sha);
-    hex_format(sha, sizeof(sha), f.sha);
-    xxh128_add(x, f.bytes, BYTES);
+        made.bytes[i] = (char)('a' + (i * 2654435761U >> 11) % 26);
+    assert_int_equal(write(made.fd, made.bytes, BYTES), (ssize_t)BYTES);
+    sha256_once(made.bytes, BYTES, sha);
+    hex_format(sha, sizeof(sha), made.sha);
+    xxh128_add(x, made.bytes, BYTES);
     xxh128_digest(x, sum);
-    hex_format(sum, sizeof(sum), f.sum);
+    hex_format(sum, sizeof(sum), made.sum);
     xxh128_free(x);
+    return 0;
+}
+
+static int large_unmake(void **state)
+{
+    close(made.fd);
+    free(made.bytes);
+    return 0;
+}
+
+/** What was made once, by a descriptor of its own. */
+static struct large large_new(void)
+{
+    struct large f = made;
+    f.fd = fcntl(made.fd, F_DUPFD_CLOEXEC, 0);
+    assert_true(f.fd >= 0);
     return f;
 }
 
 static void large_free(struct large *f)
 {
     close(f->fd);
-    free(f->bytes);
 }
 
 /** What a server says that took all of it. Owned. @param headers  each with its line's end */
@@ -319,5 +337,5 @@ int main(void)
         cmocka_unit_test(test_who_is_told_may_stop),
         cmocka_unit_test(test_the_next_server_is_asked),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, large_make, large_unmake);
 }
