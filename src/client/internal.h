@@ -60,7 +60,7 @@ struct exchange {
     void *sink_arg;
     bool too_large, sink_stopped;
     bool sent;             /* something of the request was */
-    struct upload *upload; /* its body, of known size. NULL: none, or libcurl asks for it */
+    struct upload *upload; /* its body, if that is bytes of a file of known size; NULL: of a pipe, or others */
 };
 
 /* servers.c: which of them */
@@ -101,7 +101,7 @@ struct upload {
     haul_progress progress;
     void *arg;
     int sys; /* errno of a read that failed */
-    bool shrank, stopped, no_memory;
+    bool shrank, no_memory;
 };
 /** Options of a request that sends the bytes from `base` on, which is where `done` and `hash` are. */
 void upload_options(struct exchange *x, struct upload *u);

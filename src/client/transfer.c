@@ -111,9 +111,7 @@ static int upload_seek(void *arg, curl_off_t offset, int origin)
 
 bool upload_say(struct upload *u, int64_t sent)
 {
-    if (u->progress && u->progress(u->arg, sent, u->size) != 0)
-        u->stopped = true;
-    return !u->stopped;
+    return !u->progress || u->progress(u->arg, sent, u->size) == 0;
 }
 
 static int upload_progress(void *arg, curl_off_t dl_total, curl_off_t dl_now, curl_off_t ul_total, curl_off_t ul_now)
